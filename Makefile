@@ -1,0 +1,48 @@
+# make setup | demo | test | check | clean. Each target does its own set-up; only python3, make and git are taken for granted.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+# uv from the PATH, else a private copy in .uv/ (a virtual environment of its own, never the system's packages).
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+RUN = $(UV) run --frozen
+DEMO_DIR ?= outputs/demo
+
+.PHONY: help setup demo test test-slow check clean
+
+help: ## what this Makefile can do
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.uv/bin/uv:
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+setup: $(filter .uv/bin/uv,$(UV)) ## install everything into .venv, as uv.lock says
+	$(UV) sync --frozen
+
+demo: setup ## the whole chain on drawn videos: preprocess, train, evaluate, predict (about 4 minutes on 2 cores)
+	$(RUN) python -m dfd.data.demo $(DEMO_DIR)
+	$(RUN) python -m dfd.preprocess manifest=$(DEMO_DIR)/videos/manifest.csv store=$(DEMO_DIR)/store
+	$(RUN) python train.py experiment=demo data.store=$(DEMO_DIR)/store hydra.run.dir=$(DEMO_DIR)/train
+	$(RUN) python -m dfd.evaluate checkpoint=$(DEMO_DIR)/train/detector.safetensors data.store=$(DEMO_DIR)/store output=$(DEMO_DIR)/evaluation
+	$(RUN) python predict.py checkpoint=$(DEMO_DIR)/train/detector.safetensors input=$(DEMO_DIR)/inbox output=$(DEMO_DIR)/predictions
+	@echo
+	@echo "The demonstration is done. It was drawn by dfd itself and says nothing about real deepfakes."
+	@echo "  predictions: $(DEMO_DIR)/predictions/predictions.csv"
+	@echo "  figures:     $(DEMO_DIR)/evaluation/*.png"
+	@echo "  your turn:   README.md, 'Your own videos'"
+
+test: setup ## every test that needs no GPU, no download and no browser
+	$(RUN) pytest
+
+test-slow: setup ## the slow tests too
+	$(RUN) pytest -m 'not gpu and not weights and not browser'
+
+check: setup ## lint, format and types
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+clean: ## remove what the targets above made, the environment excepted
+	rm -rf outputs multirun .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,3 @@
+"""dfd: detect face deepfakes in video."""
+
+__version__ = "0.1.0"

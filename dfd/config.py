@@ -1,0 +1,339 @@
+"""Configuration: the root schemas, the check that runs before anything is built, and the edge of every command.
+
+Hydra refuses an override of a key that does not exist; what it cannot know is whether a value fits the code. ``check``
+binds every ``_target_`` to its signature, so a misspelt or missing argument fails in a second and not after an hour.
+"""
+
+import difflib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dfd.errors import ConfigError, DfdError
+
+CONFIG_DIR = Path(__file__).resolve().parent.parent / "conf"
+ALLOWED_PACKAGES = ("dfd.", "torch.", "lightning.", "torchvision.", "torchmetrics.", "timm.")
+
+
+@dataclass
+class SplitConfig:
+    """How videos are divided when the manifest does not say."""
+
+    fractions: list[float] = field(default_factory=lambda: [0.7, 0.15, 0.15])
+    seed: int = 0
+
+
+@dataclass
+class PreprocessConfig:
+    """``python -m dfd.preprocess``."""
+
+    store: str = MISSING
+    manifest: str | None = None
+    source: str | None = None
+    root: str | None = None
+    face_detector: dict[str, Any] = field(default_factory=dict)
+    faces: dict[str, Any] = field(default_factory=dict)
+    num_frames: int | None = 150
+    fps: float | None = None
+    min_track_frames: int = 10
+    max_decode_side: int | None = 1920
+    encode: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, Any] = field(default_factory=dict)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    num_workers: int | None = None
+    deadline_seconds: float = 600.0
+    retry_failed: bool = False
+    shard: str = "0/1"
+
+
+@dataclass
+class TrainConfig:
+    """``train.py``."""
+
+    data: dict[str, Any] = MISSING
+    backbone: dict[str, Any] = MISSING
+    temporal: dict[str, Any] = MISSING
+    optimizer: dict[str, Any] = MISSING
+    scheduler: Any = None
+    trainer: dict[str, Any] = MISSING
+    callbacks: Any = None
+    logger: Any = None
+    dropout: float = 0.4
+    label_smoothing: float = 0.0
+    class_weights: Any = None
+    freeze_batchnorm: bool = False
+    seed: int | None = 0
+    ckpt_path: str | None = None
+    test: bool = True
+    optimized_metric: str = "val/auc"
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class EvaluateConfig:
+    """``python -m dfd.evaluate``."""
+
+    checkpoint: str = MISSING
+    data: dict[str, Any] = MISSING
+    split: str = "test"
+    device: str = "auto"
+    output: str | None = None
+    threshold: float | None = None
+
+
+@dataclass
+class PredictConfig:
+    """``predict.py``."""
+
+    input: str = MISSING
+    checkpoint: str = MISSING
+    output: str | None = None
+    face_detector: dict[str, Any] = field(default_factory=dict)
+    max_windows: int = 16
+    max_faces: int = 8
+    batch_size: int = 8
+    device: str = "auto"
+    num_workers: int | None = None
+    deadline_seconds: float = 600.0
+    limits: dict[str, Any] = field(default_factory=dict)
+    max_decode_side: int | None = 1920
+    overwrite: bool = False
+    shard: str = "0/1"
+
+
+Schema = TypeVar("Schema")
+
+
+def did_you_mean(word: str, choices: list[str]) -> str:
+    """A clause to append to an error about ``word``.
+
+    >>> did_you_mean("hidden_feature", ["in_features", "hidden_features"])
+    "; did you mean 'hidden_features'?"
+    """
+    close = difflib.get_close_matches(word, choices, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; it takes {', '.join(choices)}" if choices else ""
+
+
+def check(cfg: DictConfig, schema: type[Schema]) -> Schema:
+    """``cfg`` as a checked ``schema``: known keys, right types, nothing missing, every ``_target_`` callable as given.
+
+    Raises:
+        ConfigError: listing every place that does not fit.
+    """
+    names = [item.name for item in fields(schema)]  # type: ignore[arg-type]
+    keys = [str(key) for key in cfg]
+    problems = [f"{key}: no such key{did_you_mean(key, names)}" for key in keys if key not in names]
+    problems += [
+        f"{key}: required; add {key}=… to the command line"
+        for key in names
+        if key in cfg and OmegaConf.is_missing(cfg, key)
+    ]
+    if not problems:
+        try:
+            plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+            merged = OmegaConf.merge(OmegaConf.structured(schema), {str(k): v for k, v in dict(plain).items()})  # type: ignore[arg-type]
+        except OmegaConfBaseException as error:
+            where = getattr(error, "full_key", None) or ""
+            raise ConfigError(f"config does not fit the code:\n  {where}: {str(error).splitlines()[0]}") from error
+        problems += [problem for name in names for problem in _target_problems(dict(plain).get(name), name)]  # type: ignore[arg-type]
+    if problems:
+        raise ConfigError("\n  ".join(["config does not fit the code:", *problems]))
+    value = OmegaConf.to_object(merged)
+    assert isinstance(value, schema)
+    return value
+
+
+def _target_problems(node: Any, path: str) -> Iterator[str]:
+    """What is wrong with the values and ``_target_`` calls in and below ``node``."""
+    if isinstance(node, list):
+        for index, item in enumerate(node):
+            yield from _target_problems(item, f"{path}[{index}]")
+        return
+    if node == "???":
+        yield f"{path}: required; add {path}=… to the command line"
+        return
+    if not isinstance(node, Mapping):
+        return
+    if "_target_" in node:
+        yield from _binding_problems(node, path)
+    for key, value in node.items():
+        yield from _target_problems(value, f"{path}.{key}")
+
+
+def _binding_problems(node: Mapping[str, Any], path: str) -> Iterator[str]:
+    try:
+        target = locate(str(node["_target_"]))
+    except ConfigError as error:
+        yield f"{path}._target_: {error}"
+        return
+    parameters = inspect.signature(target).parameters.values()
+    named = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        for key in node:
+            if not str(key).startswith("_") and key not in named:
+                yield f"{path}.{key}: {target.__name__} has no parameter {key!r}{did_you_mean(str(key), named)}"
+    # A partial call and a model part (its in_features come from the backbone) are completed by code.
+    completed_later = node.get("_partial_", False) or path in ("temporal",)
+    for parameter in parameters:
+        required = parameter.default is parameter.empty and parameter.name in named
+        if required and not completed_later and parameter.name not in node:
+            yield f"{path}.{parameter.name}: {target.__name__} needs it; add {path}.{parameter.name}=…"
+
+
+def locate(dotted: str) -> Callable[..., Any]:
+    """The callable at ``package.module.name``, from the packages that a config may name.
+
+    Raises:
+        ConfigError: another package, or nothing there.
+    """
+    module_name, _, name = dotted.rpartition(".")
+    if not dotted.startswith(ALLOWED_PACKAGES):
+        raise ConfigError(f"{dotted} is not in {', '.join(p.rstrip('.') for p in ALLOWED_PACKAGES)}")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(f"cannot import {module_name}: {error}") from error
+    if not hasattr(module, name):
+        public = [item for item in vars(module) if not item.startswith("_")]
+        close = difflib.get_close_matches(name, public, n=1)
+        raise ConfigError(f"{module_name} has no {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+    found: Callable[..., Any] = getattr(module, name)
+    return found
+
+
+def build(node: Mapping[str, Any]) -> Any:
+    """Call what a checked config node describes; nested nodes first.
+
+    Raises:
+        ConfigError: the call refuses a value; the message names the target.
+    """
+    if not str(node.get("_target_", "")).startswith(ALLOWED_PACKAGES):
+        raise ConfigError(f"{node.get('_target_')} may not be built from a config")
+    try:
+        return hydra.utils.instantiate(dict(node), _convert_="all")
+    except hydra.errors.InstantiationException as error:
+        if isinstance(error.__cause__, DfdError):
+            raise error.__cause__ from None
+        raise
+
+
+def build_all(nodes: Mapping[str, Any] | None) -> list[Any]:
+    """Build each entry of a group such as ``callbacks``, in order; ``null`` entries are off."""
+    return [build(node) for node in (nodes or {}).values() if node]
+
+
+def target_name(node: Mapping[str, Any]) -> str:
+    """The last part of a node's ``_target_``: the option's name.
+
+    >>> target_name({"_target_": "dfd.faces.detect.mtcnn"})
+    'mtcnn'
+    """
+    return str(node["_target_"]).rpartition(".")[2]
+
+
+def options(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node's arguments, without Hydra's own keys."""
+    return {str(key): value for key, value in node.items() if not str(key).startswith("_")}
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``i/n`` as numbers.
+
+    >>> parse_shard("0/8")
+    (0, 8)
+
+    Raises:
+        ConfigError: not of that form, or i is not in 0..n-1.
+    """
+    try:
+        index, count = (int(part) for part in text.split("/"))
+    except ValueError:
+        raise ConfigError(f"shard={text} is not of the form i/n, such as shard=0/8") from None
+    if not 0 <= index < count:
+        raise ConfigError(f"shard={text}: the first number must be in 0..{count - 1}")
+    return index, count
+
+
+def output_dir() -> Path:
+    """The folder of this run, made by Hydra."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
+    """Make a function of the composed config a command: ``--help``, overrides, and errors as sentences on stderr.
+
+    A ``DfdError`` ends the command with exit status 1 and its message, without a traceback. In a multirun it is raised,
+    so that the launcher decides.
+    """
+
+    def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+        entered = False
+
+        def task(cfg: DictConfig) -> Any:
+            nonlocal entered
+            entered = True
+            try:
+                return function(cfg)
+            except DfdError as error:
+                if HydraConfig.get().mode is RunMode.MULTIRUN:
+                    raise
+                print(f"error: {error}", file=sys.stderr)
+                raise SystemExit(1) from error
+            except KeyboardInterrupt:
+                print("interrupted; run the same command again to go on", file=sys.stderr)
+                raise SystemExit(130) from None
+
+        task.__doc__, task.__module__, task.__name__ = function.__doc__, function.__module__, function.__name__
+        command = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(task)
+
+        def run() -> Any:
+            os.environ.setdefault("HYDRA_FULL_ERROR", "0")
+            try:
+                return command()
+            except SystemExit as stop:
+                if stop.code == 1 and not entered:
+                    for line in _suggestions(config_name, sys.argv[1:]):
+                        print(line, file=sys.stderr)
+                raise
+
+        return run
+
+    return decorate
+
+
+def _suggestions(config_name: str, arguments: list[str]) -> Iterator[str]:
+    """For overrides that Hydra refused: the key that was probably meant."""
+    given = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    keys = [argument.partition("=")[0].lstrip("+~") for argument in given]
+    groups = sorted(item.name for item in CONFIG_DIR.iterdir() if item.is_dir())
+    chosen = [argument for argument, key in zip(given, keys, strict=True) if key in groups]
+    try:
+        with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            composed = hydra.compose(config_name, chosen)
+    except HydraException:
+        return  # a group or an option that does not exist: Hydra's own message lists those that do
+    known = [*groups, *_dotted_keys(OmegaConf.to_container(composed, resolve=False))]
+    for key in keys:
+        if key not in known and not key.startswith("hydra"):
+            yield f"{key}: no such key{did_you_mean(key, known) if difflib.get_close_matches(key, known) else ''}"
+
+
+def _dotted_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from _dotted_keys(value, f"{prefix}{key}.")

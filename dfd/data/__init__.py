@@ -1,0 +1,1 @@
+"""From manifests of videos to batches of clips."""

@@ -1,0 +1,306 @@
+"""Clips for training and evaluation, decoded from a clip store when they are asked for."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from dfd.data.store import INDEX_NAME
+from dfd.errors import StoreError, UnreadableVideo
+from dfd.types import ClipBatch, FrameArray, Label
+from dfd.video.decode import VideoReader
+from dfd.video.sampling import clip_frame_indices, random_start, window_starts
+
+TRACK_CHOICES = ("main", "all")
+
+logger = logging.getLogger(__name__)
+
+
+class ClipItem(TypedDict):
+    """One clip: ``frames`` uint8 (T, C, H, W), RGB, and what it was cut from. :func:`collate` makes a batch of them."""
+
+    frames: Tensor
+    label: int
+    video_id: str
+    track: int
+    dataset: str
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Track:
+    """A row of the index, as far as it is needed to read clips. Small: every worker holds all of them."""
+
+    path: str
+    num_frames: int
+    label: int
+    video_id: str
+    track: int
+    dataset: str
+    method: str
+
+
+class ClipDataset(Dataset[ClipItem]):
+    """The clips of an index's rows.
+
+    In training there is one item per face track, and each access draws its start (and its stride, if ``clip_stride`` is
+    a range) anew and applies ``transform``. Otherwise there are up to ``num_eval_clips`` items per track, evenly spaced
+    over it and always the same; of a stride's range they take the middle.
+
+    An item is asked for by its number or by ``(number, seed)``, as :class:`ClipSampler` does. With a seed the draw
+    depends on nothing else, so it is the same with any number of workers; without, it comes from torch's generator.
+
+    A track with too few frames repeats its last one. How many do so is logged, once.
+
+    Args:
+        store: folder of the clip store.
+        index: rows of its index, as :func:`dfd.data.store.read_index` gives them.
+        clip_len: frames per clip.
+        clip_stride: from one frame to the next, or a range ``(low, high)`` to draw from in training.
+        training: random clips and augmentation, or fixed ones.
+        tracks: ``"main"``, the face that stands for the video, or ``"all"``.
+        num_eval_clips: at most so many per track when not training.
+        transform: from uint8 (T, C, H, W) to the same shape and type; used in training.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        store: str | Path,
+        index: pd.DataFrame,
+        *,
+        clip_len: int = 10,
+        clip_stride: int | Sequence[int] = 1,
+        training: bool = False,
+        tracks: str = "main",
+        num_eval_clips: int = 1,
+        transform: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        if tracks not in TRACK_CHOICES:
+            raise ValueError(f"tracks must be one of {', '.join(TRACK_CHOICES)}, got {tracks!r}")
+        for name, value in {"clip_len": clip_len, "num_eval_clips": num_eval_clips}.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.store = Path(store)
+        self.clip_len = clip_len
+        self.strides = stride_range(clip_stride)
+        self.training = training
+        self.transform = transform
+        chosen = index if tracks == "all" else index[index["is_main"]]
+        self.tracks = [
+            _Track(path, num_frames, Label.parse(label), video_id, track, dataset, method)
+            for path, num_frames, label, video_id, track, dataset, method in zip(
+                *(
+                    chosen[column].tolist()
+                    for column in ("path", "num_frames", "label", "video_id", "track", "dataset", "method")
+                ),
+                strict=True,
+            )
+        ]
+        stride = self.strides[0] if training else eval_stride(clip_stride)
+        self._items: list[tuple[int, int]] = []
+        """Position in ``tracks`` and, when not training, first frame."""
+        for position, track in enumerate(self.tracks):
+            starts = [0]
+            if not training:
+                starts = window_starts(track.num_frames, clip_len=clip_len, stride=stride, num_windows=num_eval_clips)
+            self._items += [(position, start) for start in starts]
+        self._eval_stride = stride
+        span = (clip_len - 1) * stride + 1
+        num_short = sum(track.num_frames < span for track in self.tracks)
+        if num_short:
+            logger.info(
+                "%d of %d face tracks have fewer than the %d frames that a clip spans; they repeat their last frame",
+                num_short,
+                len(self.tracks),
+                span,
+            )
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def labels(self) -> list[int]:
+        """Of each item, in order."""
+        return [self.tracks[position].label for position, _ in self._items]
+
+    def __getitem__(self, item: int | tuple[int, int]) -> ClipItem:
+        """Raises:
+        StoreError: the clip's file cannot be read; it is never replaced by another.
+        """
+        number, seed = item if isinstance(item, tuple) else (item, None)
+        position, start = self._items[number]
+        track = self.tracks[position]
+        stride = self._eval_stride
+        generator = torch.Generator()
+        if self.training:
+            generator.manual_seed(int(torch.randint(2**62, ())) if seed is None else seed)
+            stride = self._draw_stride(track.num_frames, generator)
+            start = random_start(track.num_frames, clip_len=self.clip_len, stride=stride, generator=generator)
+        indices = clip_frame_indices(track.num_frames, clip_len=self.clip_len, stride=stride, start=start)
+        frames = torch.from_numpy(read_frames(self.store / track.path, indices)).permute(0, 3, 1, 2).contiguous()
+        if self.training and self.transform is not None:
+            frames = self._augment(frames, generator)
+        return {
+            "frames": frames,
+            "label": track.label,
+            "video_id": track.video_id,
+            "track": track.track,
+            "dataset": track.dataset,
+            "method": track.method,
+        }
+
+    def _draw_stride(self, num_frames: int, generator: torch.Generator) -> int:
+        """From the range, but none that would make a clip repeat frames if a smaller one does not."""
+        low, high = self.strides
+        fitting = (num_frames - 1) // (self.clip_len - 1) if self.clip_len > 1 else low
+        high = max(low, min(high, fitting))
+        return int(torch.randint(low, high + 1, (), generator=generator))
+
+    def _augment(self, frames_TCHW: Tensor, generator: torch.Generator) -> Tensor:
+        assert self.transform is not None
+        # torchvision draws from the global generator. Only the CPU's is lent: torch.manual_seed would reseed the GPU's,
+        # too, and with it the model's dropout.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            augmented = self.transform(frames_TCHW)
+        if augmented.shape != frames_TCHW.shape or augmented.dtype != frames_TCHW.dtype:
+            raise ValueError(
+                f"the augmentation turned {frames_TCHW.dtype} {tuple(frames_TCHW.shape)} into {augmented.dtype} "
+                f"{tuple(augmented.shape)}; it must keep both"
+            )
+        return augmented
+
+
+class ClipSampler(Sampler[tuple[int, int]]):
+    """Every item once per epoch, shuffled, each with the seed of its draw.
+
+    The order and the seeds depend on ``seed`` and the epoch alone: the same in every process of a distributed run and
+    after a resume. Lightning sets the epoch; without it, it advances by itself. With ``weights``, one per item, as many
+    items are drawn with replacement, in proportion to them.
+    """
+
+    def __init__(self, num_items: int, *, seed: int = 0, epoch: int = 0, weights: Tensor | None = None) -> None:
+        self.num_items = num_items
+        self.seed = seed
+        self.epoch = epoch
+        self.weights = weights
+
+    def __len__(self) -> int:
+        return self.num_items
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next iteration is this epoch's."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        # Seeds that differ in few bits make alike generators start alike; hashing spreads them.
+        generator = torch.Generator().manual_seed(hash((self.seed, self.epoch)) % 2**63)
+        self.epoch += 1
+        if self.weights is None:
+            order = torch.randperm(self.num_items, generator=generator)
+        else:
+            order = torch.multinomial(self.weights, self.num_items, replacement=True, generator=generator)
+        seeds = torch.randint(2**62, (self.num_items,), generator=generator)
+        return iter(list(zip(order.tolist(), seeds.tolist(), strict=True)))
+
+
+def balanced_weights(labels: Sequence[int]) -> Tensor:
+    """Weights with which both labels are drawn equally often, float64 (N,).
+
+    >>> balanced_weights([0, 0, 0, 1]).tolist()[-2:]
+    [0.3333333333333333, 1.0]
+    """
+    values = torch.tensor(labels)
+    return 1.0 / torch.bincount(values)[values].double()
+
+
+def collate(items: Sequence[ClipItem]) -> ClipBatch:
+    """Items as a batch: ``frames`` (B, T, C, H, W), ``label`` (B,) int64, the rest as lists."""
+    return {
+        "frames": torch.stack([item["frames"] for item in items]),
+        "label": torch.tensor([item["label"] for item in items], dtype=torch.int64),
+        "video_id": [item["video_id"] for item in items],
+        "track": [item["track"] for item in items],
+        "dataset": [item["dataset"] for item in items],
+        "method": [item["method"] for item in items],
+    }
+
+
+def read_frames(clip: Path, indices: Sequence[int]) -> FrameArray:
+    """Frames of a store's clip, (T, H, W, 3).
+
+    Raises:
+        StoreError: it is missing, damaged or shorter than the index says.
+    """
+    frames = _read_with_decord(clip, indices)
+    if frames is not None:
+        return frames
+    remedy = f"delete {clip.parent} and run the preprocessing again"
+    try:
+        with VideoReader(clip) as reader:
+            return reader.frames(indices)
+    except IndexError as error:
+        raise StoreError(f"{clip}: it is shorter than {INDEX_NAME} says ({error}); {remedy}") from error
+    except UnreadableVideo as error:
+        raise StoreError(f"clip cannot be read: {error}; {remedy}") from error
+
+
+def _read_with_decord(clip: Path, indices: Sequence[int]) -> FrameArray | None:
+    """The frames, or None if there is anything odd about the file.
+
+    The reader for the world's videos first goes over all packets, to find out whether decord numbers the frames
+    rightly. For these clips, which dfd's own encoder wrote, it does; going over them would be 40 % of the time.
+    """
+    import decord
+
+    decord.logging.set_level(decord.logging.QUIET)
+    try:
+        # fault_tol: no frame may be replaced by an earlier one in silence (0 would allow any number).
+        reader = decord.VideoReader(str(clip), num_threads=1, fault_tol=1e-9)
+        if len(reader) <= max(indices):
+            return None
+        frames: FrameArray = reader.get_batch(list(indices)).asnumpy()
+    # Its two own errors have no common base. It raises RuntimeError for what it cannot open, AssertionError without
+    # frames, UnicodeEncodeError for a name that is not UTF-8.
+    except (
+        decord.DECORDError,
+        decord.DECORDLimitReachedError,
+        RuntimeError,
+        AssertionError,
+        UnicodeEncodeError,
+    ):
+        return None
+    return frames
+
+
+def stride_range(clip_stride: int | Sequence[int]) -> tuple[int, int]:
+    """``(low, high)``.
+
+    >>> stride_range(2), stride_range([1, 3])
+    ((2, 2), (1, 3))
+
+    Raises:
+        ValueError: it is neither a whole number from 1 nor a range of such.
+    """
+    values = (clip_stride, clip_stride) if isinstance(clip_stride, int) else tuple(clip_stride)
+    if len(values) != 2 or not all(isinstance(value, int) for value in values) or not 1 <= values[0] <= values[1]:
+        raise ValueError(f"clip_stride must be a number from 1 or a range [low, high], got {clip_stride!r}")
+    return values[0], values[1]
+
+
+def eval_stride(clip_stride: int | Sequence[int]) -> int:
+    """The stride of evaluation and prediction: of a range the middle, rounded down.
+
+    >>> eval_stride(2), eval_stride((1, 4))
+    (2, 2)
+    """
+    return sum(stride_range(clip_stride)) // 2

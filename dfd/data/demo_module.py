@@ -1,0 +1,34 @@
+"""The demonstration set as a data module: drawn on first use, prepared like any other, then kept."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from dfd.data.demo import make_demo_videos
+from dfd.data.manifest import read_manifest
+from dfd.data.module import ClipDataModule
+from dfd.data.preparation import PreparationSettings, prepare_store
+
+NOTICE = (
+    "training on the demonstration set: people drawn by dfd itself, which say nothing about real deepfakes. "
+    "For real data: python -m dfd.preprocess manifest=my.csv store=DIR, then python train.py data=clips data.store=DIR"
+)
+
+logger = logging.getLogger(__name__)
+
+
+class DemoDataModule(ClipDataModule):
+    """Clips of drawn people; ``store`` is made from videos beside it if it is not complete.
+
+    Everything else is as in :class:`~dfd.data.module.ClipDataModule`.
+    """
+
+    def prepare_data(self) -> None:
+        """Draw the videos and prepare them, or find that this was done."""
+        logger.warning(NOTICE)
+        manifest = make_demo_videos(Path(self.store).with_name("videos"))
+        prepare_store(read_manifest(manifest), self.store, PreparationSettings())
+
+    def summary(self) -> dict[str, Any]:
+        """As of any store, and that it is the demonstration."""
+        return {**super().summary(), "is_demo": True}

@@ -1,0 +1,287 @@
+"""The LightningDataModule: a clip store as loaders of clips for train, val and test."""
+
+import hashlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from dfd.data.clips import ClipDataset, ClipSampler, balanced_weights, collate, eval_stride, stride_range
+from dfd.data.splits import SPLITS, assign_splits, audit
+from dfd.data.store import INDEX_NAME, SPLITS_NAME, index_videos, missing_clips, read_index, read_record
+from dfd.errors import StoreError
+from dfd.types import LABEL_NAMES, Label
+
+MAX_NAMED = 10
+
+logger = logging.getLogger(__name__)
+
+
+class ClipDataModule(LightningDataModule):
+    """Clips of a store, decoded as they are needed.
+
+    The split is the one that was frozen when the store was made. ``setup`` refuses a store in which a person or source
+    video is on two sides of it, clips are missing, or clips were made in different ways.
+
+    Args:
+        store: folder that ``python -m dfd.preprocess`` made.
+        clip_len: frames per clip (the ``sequence_length`` of the original study).
+        clip_stride: from one frame of a clip to the next; a range ``[low, high]`` is drawn from in training, and
+            evaluation takes its middle.
+        batch_size: clips per batch.
+        tracks: ``main``, the face that stands for the video, or ``all``. A person who stands beside a faked face is
+            labelled fake with it, so ``all`` suits videos with one face each.
+        num_eval_clips: clips per face track in val and test, evenly spaced.
+        augmentation: from uint8 (T, C, H, W) to the same, for training; see :mod:`dfd.data.transforms`.
+        balanced_sampling: draw both labels equally often in training, with replacement.
+        seed: of the training's order and draws, which depend on it and the epoch alone; None: another in each run.
+        num_workers: processes that decode; None: one per core, at most 4.
+        pin_memory: None: if there is a GPU.
+        multiprocessing_context: ``fork`` or ``spawn``; None: the system's.
+    """
+
+    def __init__(
+        self,
+        store: str | Path,
+        *,
+        clip_len: int = 10,
+        clip_stride: int | Sequence[int] = 1,
+        batch_size: int = 4,
+        tracks: str = "main",
+        num_eval_clips: int = 1,
+        augmentation: Callable[[Tensor], Tensor] | None = None,
+        balanced_sampling: bool = False,
+        seed: int | None = 0,
+        num_workers: int | None = None,
+        pin_memory: bool | None = None,
+        multiprocessing_context: str | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.store = Path(store).expanduser()
+        self.clip_len = clip_len
+        self.clip_stride = eval_stride(clip_stride)
+        """Of evaluation and prediction; training draws from ``train_strides``."""
+        self.train_strides = stride_range(clip_stride)
+        self.batch_size = batch_size
+        self.tracks = tracks
+        self.num_eval_clips = num_eval_clips
+        self.augmentation = augmentation
+        self.balanced_sampling = balanced_sampling
+        self.seed = seed
+        self.num_workers = min(4, _num_cores()) if num_workers is None else num_workers
+        self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self.multiprocessing_context = multiprocessing_context
+        self._index: pd.DataFrame | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and check the index. ``stage`` is Lightning's (fit, validate, test) or the name of one split.
+
+        Raises:
+            StoreError: the store is missing, damaged or mixed, a split that ``stage`` needs is empty, or the training
+                split has one label only.
+            SplitLeak: the splits overlap.
+        """
+        index = self.index
+        counts = index.groupby("split")["video_id"].nunique()
+        sizes = ", ".join(f"{split} {int(counts.get(split, 0))}" for split in SPLITS)
+        needed = {"fit": ("train", "val"), "validate": ("val",)}.get(stage or "", (stage,) if stage in SPLITS else ())
+        for split in needed:
+            if not counts.get(split, 0):
+                raise StoreError(
+                    f"{self.store}: no video with a face in split {split!r} (videos: {sizes}); "
+                    "make the store with more videos or other split.fractions"
+                )
+        labels = set(index.loc[index["split"] == "train", "label"])
+        if stage == "fit" and len(labels) < len(LABEL_NAMES):
+            raise StoreError(
+                f"{self.store}: the training split has only {labels.pop()} videos; a detector needs both labels"
+            )
+
+    @property
+    def index(self) -> pd.DataFrame:
+        """The store's index, checked, with a split for every row.
+
+        Raises:
+            StoreError, SplitLeak: as for ``setup``.
+        """
+        if self._index is None:
+            index = read_index(self.store)
+            _check_alike(self.store, index)
+            missing = missing_clips(self.store, index)
+            if missing:
+                more = f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
+                raise StoreError(
+                    f"{self.store}: {len(missing)} of {len(index)} clips in {INDEX_NAME} are missing: "
+                    f"{', '.join(missing[:MAX_NAMED])}{more}; run the preprocessing again"
+                )
+            self._index = _with_splits(self.store, index)
+        return self._index
+
+    @property
+    def image_size(self) -> int:
+        """Side of the store's crops, in pixels."""
+        return int(self.index["size"].iloc[0])
+
+    def dataset(self, split: str, *, training: bool = False) -> ClipDataset:
+        """The clips of one split.
+
+        Raises:
+            ValueError: there is no such split.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        return ClipDataset(
+            self.store,
+            self.index[self.index["split"] == split],
+            clip_len=self.clip_len,
+            clip_stride=self.train_strides if training else self.clip_stride,
+            training=training,
+            tracks=self.tracks,
+            num_eval_clips=self.num_eval_clips,
+            transform=self.augmentation if training else None,
+        )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled, augmented clips of ``train``."""
+        dataset = self.dataset("train", training=True)
+        weights = balanced_weights(dataset.labels) if self.balanced_sampling else None
+        trainer = self.trainer
+        epoch, world_size = (trainer.current_epoch, trainer.world_size) if trainer else (0, 1)
+        seed = int(torch.randint(2**31, ())) if self.seed is None else self.seed
+        if trainer:  # every process must draw the same order, of which each takes its share
+            seed = trainer.strategy.broadcast(seed)
+        sampler = ClipSampler(len(dataset), seed=seed, epoch=epoch, weights=weights)
+        # A last batch of one clip would give batch normalisation the statistics of a single face.
+        per_process = -(-len(dataset) // world_size)
+        drop_last = self.batch_size > 1 and per_process > self.batch_size and per_process % self.batch_size == 1
+        if drop_last:
+            logger.info("each epoch leaves out 1 of %d training clips, another each time", per_process)
+        return self._loader(dataset, sampler=sampler, drop_last=drop_last)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The fixed clips of ``val``."""
+        return self.eval_dataloader("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """The fixed clips of ``test``."""
+        return self.eval_dataloader("test")
+
+    def eval_dataloader(self, split: str) -> DataLoader[Any]:
+        """The fixed clips of any split, in the order of the index.
+
+        Raises:
+            StoreError: the split is empty.
+        """
+        dataset = self.dataset(split)
+        if not len(dataset):
+            raise StoreError(f"{self.store}: no video with a face in split {split!r}")
+        return self._loader(dataset)
+
+    def class_weights(self) -> list[float]:
+        """Weights of (real, fake) for the loss that make both labels of ``train`` weigh the same; their mean is 1 over
+        the clips.
+        """
+        counts = Counter(self.dataset("train", training=True).labels)
+        total = counts.total()
+        return [total / (len(Label) * counts[label]) for label in Label]
+
+    def summary(self) -> dict[str, Any]:
+        """What a checkpoint and a log should say about the data, as plain values."""
+        index = self.index
+        record = read_record((self.store / index["path"].iloc[0]).parent)
+        settings = dict(record.settings) if record else {}
+        used = index if self.tracks == "all" else index[index["is_main"]]
+        return {
+            "store": self.store.resolve().name,
+            "index_sha256": hashlib.sha256((self.store / INDEX_NAME).read_bytes()).hexdigest(),
+            "clip_len": self.clip_len,
+            "clip_stride": list(self.train_strides),
+            "tracks": self.tracks,
+            "image_size": self.image_size,
+            # Names as in a detector's card: what prediction must do alike.
+            "crop": {"extraction": settings.get("faces", {}), "face_detector": settings.get("face_detector", {})},
+            "preprocessing": settings,
+            "splits": {split: _counts(used[used["split"] == split]) for split in SPLITS},
+        }
+
+    def _loader(
+        self, dataset: ClipDataset, *, sampler: ClipSampler | None = None, drop_last: bool = False
+    ) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            pin_memory=self.pin_memory,
+            persistent_workers=self.num_workers > 0,
+            multiprocessing_context=self.multiprocessing_context if self.num_workers else None,
+        )
+
+
+def _num_cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_alike(store: Path, index: pd.DataFrame) -> None:
+    """Clips made in two ways would let a model tell the way and not the fake.
+
+    Raises:
+        StoreError: they are, or differ in size.
+    """
+    for column, what in {"size": "crop sizes", "settings_hash": "preprocessing settings"}.items():
+        counts = Counter(str(value) for value in index[column])
+        if len(counts) > 1:
+            found = ", ".join(f"{value} ({count} clips)" for value, count in counts.most_common(5))
+            raise StoreError(
+                f"{store}: its clips were made with different {what}: {found}; run the preprocessing with one set of "
+                "settings for all its videos, or use a store for each"
+            )
+
+
+def _with_splits(store: Path, index: pd.DataFrame) -> pd.DataFrame:
+    """Complete and audit the splits.
+
+    Raises:
+        SplitLeak: they overlap.
+    """
+    videos = index_videos(index)
+    audit(videos)
+    lacking = {video.video_id for video in videos if not video.split}
+    if not lacking:
+        return index
+    logger.warning(
+        "%s: %d of %d videos have no split in %s; they are divided now, for this run",
+        store,
+        len(lacking),
+        len(videos),
+        SPLITS_NAME,
+    )
+    splits = assign_splits(videos)
+    audit([replace(video, split=splits[video.video_id]) for video in videos])
+    return index.assign(split=index["video_id"].map(splits))
+
+
+def _counts(rows: pd.DataFrame) -> dict[str, Any]:
+    """Of videos, by what they are."""
+    videos = rows.drop_duplicates("video_id")
+    return {
+        "num_videos": len(videos),
+        "num_tracks": len(rows),
+        "labels": {name: int((videos["label"] == name).sum()) for name in LABEL_NAMES},
+        "datasets": dict(sorted(Counter(videos["dataset"].tolist()).items())),
+        "methods": dict(sorted(Counter(method for method in videos["method"].tolist() if method).items())),
+    }

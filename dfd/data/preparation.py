@@ -1,0 +1,273 @@
+"""Videos to a clip store: one video in a worker process (:func:`prepare_video`), many of them resumably."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dfd.data.manifest import VideoRow
+from dfd.data.splits import assign_splits
+from dfd.data.store import (
+    TrackGeometry,
+    TrackRecord,
+    VideoRecord,
+    build_index,
+    clean_video_folder,
+    commit_file,
+    discard_video,
+    file_size,
+    is_current,
+    known_videos,
+    partial_path,
+    read_record,
+    read_splits,
+    row_fields,
+    settings_hash,
+    video_folder,
+    write_geometry,
+    write_record,
+    write_splits,
+)
+from dfd.errors import NoFaceFound
+from dfd.faces.detect import FaceDetector, build_detector
+from dfd.faces.extract import ExtractionSettings, FaceExtractor, TrackSummary, confirmed, main_track
+from dfd.types import Status
+from dfd.video.decode import VideoLimits, VideoReader
+from dfd.video.encode import VideoWriter
+from dfd.workers import Failure, WorkerPool
+
+PIPELINE_VERSION = 1
+"""Part of the settings' hash: raise it when the same settings begin to give other clips."""
+
+# Failures of the moment: a worker that was killed, a machine too busy for the deadline. They are tried again.
+TRANSIENT = (Status.ERROR, Status.TIMEOUT)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparationSettings:
+    """All that decides what the clips look like.
+
+    ``face_detector`` is a name and options for :func:`dfd.faces.detect.build_detector`. The first ``num_frames`` frames
+    are used (None: all). Clips play at the source's rate, or at ``fps``. A track shorter than ``min_track_frames`` is
+    kept only if the video is shorter, too. ``encode`` are options of :class:`dfd.video.encode.VideoWriter`.
+    """
+
+    face_detector: Mapping[str, Any] = field(default_factory=lambda: {"name": "mtcnn"})
+    faces: ExtractionSettings = field(default_factory=ExtractionSettings)
+    num_frames: int | None = 150
+    fps: float | None = None
+    min_track_frames: int = 10
+    max_decode_side: int | None = 1920
+    encode: Mapping[str, Any] = field(default_factory=dict)
+    limits: VideoLimits = field(default_factory=VideoLimits)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for the record and its hash. What cannot change a clip, such as a device, is left out."""
+        value = asdict(self) | {"pipeline_version": PIPELINE_VERSION}
+        value["face_detector"] = {k: v for k, v in self.face_detector.items() if k != "device"}
+        return value
+
+
+class _TrackClip:
+    """The clip and the geometry of one track while it is being written."""
+
+    def __init__(self, folder: Path, track: int, start_frame: int, fps: float, settings: PreparationSettings) -> None:
+        self.path = folder / f"{track}.mp4"
+        self.start_frame = start_frame
+        self.boxes: list[np.ndarray[Any, Any]] = []
+        self.landmarks: list[np.ndarray[Any, Any]] = []
+        size = settings.faces.crop_size
+        self.writer = VideoWriter(partial_path(self.path), width=size, height=size, fps=fps, **settings.encode)
+
+
+def prepare_video(row: VideoRow, store: Path, settings: PreparationSettings, detector: FaceDetector) -> VideoRecord:
+    """Write the clips of one video's faces to its folder in the store; the caller commits the returned record.
+
+    Raises:
+        UnreadableVideo, VideoTooLarge, NoFaceFound: nothing to train on; nothing is left in the folder.
+    """
+    folder = video_folder(store, row)
+    discard_video(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = [range(settings.num_frames)] if settings.num_frames else None
+    clips: dict[int, _TrackClip] = {}
+    extractor = FaceExtractor(detector, settings.faces)
+    try:
+        with VideoReader(row.path, max_side=settings.max_decode_side, limits=settings.limits) as reader:
+            fps = settings.fps or reader.fps
+            with ExitStack() as writers:
+                for chunk in extractor.run(reader.chunks(wanted)):
+                    if chunk.track not in clips:
+                        clips[chunk.track] = _TrackClip(folder, chunk.track, chunk.start_frame, fps, settings)
+                        writers.enter_context(clips[chunk.track].writer)
+                    clip = clips[chunk.track]
+                    clip.writer.write(chunk.crops)
+                    clip.boxes.append(chunk.boxes_xyxy * reader.source_scale)
+                    clip.landmarks.append(chunk.landmarks * reader.source_scale)
+        kept = [
+            track
+            for track in confirmed(extractor.tracks)
+            if track.num_frames >= min(settings.min_track_frames, extractor.num_frames)
+        ]
+        if not kept:
+            raise NoFaceFound(
+                f"{row.path}: no face in its first {extractor.num_frames} frames (detector {detector.name}); "
+                "lower face_detector.threshold or try another face_detector"
+            )
+        main = main_track(kept)
+        tracks = tuple(
+            _commit_track(folder, clips[track.track], track, fps, settings, is_main=track.track == main)
+            for track in kept
+        )
+    finally:
+        clean_partials(folder)
+    return VideoRecord(
+        **row_fields(row),
+        status=Status.PARTIAL if reader.partial else Status.OK,
+        settings=settings.as_dict(),
+        message=reader.partial or "",
+        size_bytes=file_size(row.path),
+        width=reader.info.width,
+        height=reader.info.height,
+        fps=reader.fps,
+        codec=reader.info.codec,
+        duration_seconds=reader.info.duration_seconds,
+        num_frames=extractor.num_frames,
+        tracks=tracks,
+    )
+
+
+def clean_partials(folder: Path) -> None:
+    """Remove clips that were begun and not committed."""
+    for path in folder.glob("*.partial.*"):
+        path.unlink()
+
+
+def _commit_track(
+    folder: Path, clip: _TrackClip, track: TrackSummary, fps: float, settings: PreparationSettings, *, is_main: bool
+) -> TrackRecord:
+    boxes = np.concatenate(clip.boxes)
+    commit_file(clip.path)
+    write_geometry(folder, track.track, TrackGeometry(boxes, np.concatenate(clip.landmarks)))
+    return TrackRecord(
+        track=track.track,
+        num_frames=len(boxes),
+        start_frame=clip.start_frame,
+        fps=fps,
+        size=settings.faces.crop_size,
+        is_main=is_main,
+        num_detections=track.num_detections,
+        mean_score=track.mean_score,
+        face_pixels=float(np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).mean()),
+    )
+
+
+_worker: dict[str, Any] = {}
+"""What a worker process builds once."""
+
+
+def _start_worker(store: Path, settings: PreparationSettings) -> None:
+    import torch
+
+    torch.set_num_threads(1)  # the workers themselves are the parallelism
+    _worker["arguments"] = (store, settings, build_detector(**settings.face_detector))
+
+
+def _prepare_task(row: VideoRow) -> VideoRecord:
+    return prepare_video(row, *_worker["arguments"])
+
+
+def prepare_store(
+    rows: Sequence[VideoRow],
+    store: str | Path,
+    settings: PreparationSettings,
+    *,
+    fractions: Sequence[float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+    num_workers: int | None = None,
+    deadline_seconds: float = 600.0,
+    retry_failed: bool = False,
+    shard: tuple[int, int] = (0, 1),
+    on_record: Callable[[VideoRecord], None] | None = None,
+) -> Counter[str]:
+    """Make or complete a clip store; returns how many of this shard's videos have each status.
+
+    Work that an earlier run committed with the same settings is kept. What failed for a reason of the moment is tried
+    again; what was unreadable or had no face only with ``retry_failed``. ``on_record`` is called with each record as it
+    is committed, those kept from before first.
+
+    Raises:
+        SplitLeak: the rows and what the store holds already would put one person on two sides.
+    """
+    store = Path(store)
+    store.mkdir(parents=True, exist_ok=True)
+    frozen = read_splits(store)
+    # Videos of earlier manifests tie their people to a side; a row of this manifest stands for itself.
+    ids = {row.video_id for row in rows}
+    earlier = [video for video in known_videos(store) if video.video_id not in ids]
+    splits = assign_splits([*earlier, *rows], fractions=fractions, seed=seed, frozen=frozen)
+    if splits.items() - frozen.items():
+        write_splits(store, frozen | splits)
+    waiting: list[VideoRow] = []
+    counts: Counter[str] = Counter()
+
+    def commit(record: VideoRecord) -> None:
+        counts[str(record.status)] += 1
+        if on_record:
+            on_record(record)
+
+    digest = settings_hash(settings.as_dict())
+    for row in sorted(rows, key=lambda row: row.video_id)[shard[0] :: shard[1]]:
+        record = read_record(video_folder(store, row))
+        again = record is not None and (record.status in TRANSIENT or (retry_failed and not record.status.has_faces))
+        if record is None or again or not is_current(store, record, row, digest):
+            waiting.append(row)
+            continue
+        current = record.with_row(row)
+        if current != record:  # the manifest was corrected; the clips stay
+            write_record(store, current)
+        clean_video_folder(video_folder(store, row))
+        commit(current)
+    try:
+        for record in _prepared(waiting, store, settings, num_workers, deadline_seconds):
+            write_record(store, record)
+            commit(record)
+    finally:
+        build_index(store)
+    return counts
+
+
+def _prepared(
+    rows: Sequence[VideoRow],
+    store: Path,
+    settings: PreparationSettings,
+    num_workers: int | None,
+    deadline_seconds: float,
+) -> Iterator[VideoRecord]:
+    if not rows:
+        return
+    workers = min(num_workers or os.cpu_count() or 1, len(rows))
+    with WorkerPool(
+        num_workers=workers,
+        deadline_seconds=deadline_seconds,
+        initializer=_start_worker,
+        initargs=(store, settings),
+    ) as pool:
+        for row, result in pool.map(_prepare_task, rows):
+            yield _failed(row, store, settings, result) if isinstance(result, Failure) else result
+
+
+def _failed(row: VideoRow, store: Path, settings: PreparationSettings, failure: Failure) -> VideoRecord:
+    discard_video(video_folder(store, row))
+    return VideoRecord(
+        **row_fields(row),
+        status=failure.status,
+        settings=settings.as_dict(),
+        message=failure.message,
+        size_bytes=file_size(row.path),
+    )

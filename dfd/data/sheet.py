@@ -1,0 +1,62 @@
+"""``python -m dfd.data.sheet STORE``: a contact sheet of a clip store, to see at a glance what was cropped."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dfd.data.clips import read_frames
+from dfd.data.store import read_index
+from dfd.plots import save
+
+
+def contact_sheet(store: Path, index: pd.DataFrame, *, num_frames: int = 8) -> Figure:
+    """A row per face track of ``index``: evenly spaced frames of its clip, with its label, name and length.
+
+    Raises:
+        StoreError: a clip is missing or damaged.
+    """
+    size = int(index["size"].max())
+    columns = 2 if len(index) > 12 else 1
+    rows = -(-len(index) // columns)
+    width = num_frames * size / 100
+    figure = Figure(figsize=(columns * (width + 1.9), rows * (size / 100 + 0.06) + 0.1), dpi=100)
+    grid = figure.add_gridspec(rows, columns, left=1.7 / (columns * (width + 1.9)), right=0.995, top=0.995, bottom=0.005)
+    grid.update(wspace=1.9 / width, hspace=0.04)
+    for place, (_, track) in enumerate(index.iterrows()):
+        wanted = np.linspace(0, track["num_frames"] - 1, num_frames).round().astype(int)
+        strip = np.concatenate(list(read_frames(store / track["path"], wanted.tolist())), axis=1)
+        ax = figure.add_subplot(grid[place % rows, place // rows])
+        ax.imshow(strip)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        name = track["video_id"].rpartition("-")[0][:22] + ("" if track["is_main"] else f" (track {track['track']})")
+        text = f"{name}\n{track['label']} {track['method'][:20]}\n{track['split']}, {track['num_frames']} frames"
+        ax.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=7)
+    return figure
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m dfd.data.sheet", description=__doc__)
+    parser.add_argument("store", type=Path, help="folder that python -m dfd.preprocess made")
+    parser.add_argument("--output", type=Path, help="PNG to write (default: STORE/contact_sheet.png)")
+    parser.add_argument("--tracks", choices=("main", "all"), default="all")
+    parser.add_argument("--max-tracks", type=int, default=80, help="evenly chosen if there are more")
+    parser.add_argument("--frames", type=int, default=8, help="per track")
+    options = parser.parse_args(arguments)
+    index = read_index(options.store)
+    if options.tracks == "main":
+        index = index[index["is_main"]]
+    if len(index) > options.max_tracks:
+        index = index.iloc[np.linspace(0, len(index) - 1, options.max_tracks).round().astype(int)]
+    path = options.output or options.store / "contact_sheet.png"
+    save(contact_sheet(options.store, index, num_frames=options.frames), path)
+    print(f"{len(index)} face tracks: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,558 @@
+"""The clip store: face-only videos on disk, one folder per video, and the tables made from them.
+
+    <store>/<dataset>/<video_id>/<track>.mp4     the crops of one face, square
+                                 <track>.npy     where they were cut: boxes and landmarks per frame
+                                 record.json     what was read and found, or why not; written last: the commit mark
+    <store>/splits.csv                           the frozen assignment, video_id -> split
+    <store>/index.csv, videos.csv                made from the records at any time: a row per face track, per video
+
+Nothing in a store depends on the time or on the order of the work, so a store whose making was interrupted ends equal,
+byte for byte, to one made in one go. A file is written under a name with ``.partial`` in it and renamed when whole.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import logging
+import os
+import re
+import socket
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dfd.data.manifest import VideoRow, slug
+from dfd.data.splits import SPLITS
+from dfd.errors import StoreError
+from dfd.types import FloatArray, Label, Status
+
+SCHEMA_VERSION = 1
+RECORD_NAME, SPLITS_NAME, INDEX_NAME, VIDEOS_NAME = "record.json", "splits.csv", "index.csv", "videos.csv"
+
+INDEX_COLUMNS: dict[str, str] = {
+    "video_id": "str",
+    "track": "int64",
+    "path": "str",  # of the clip, from the store's folder
+    "label": "str",
+    "dataset": "str",
+    "method": "str",
+    "source_ids": "str",  # separated by ;
+    "split": "str",
+    "status": "str",
+    "num_frames": "int64",
+    "fps": "float64",
+    "is_main": "bool",
+    "size": "int64",  # of the crop's side, in pixels
+    "face_pixels": "float64",  # mean side of the face's box in the source
+    "settings_hash": "str",
+}
+VIDEO_COLUMNS = (
+    "video_id",
+    "name",
+    "label",
+    "dataset",
+    "method",
+    "source_ids",
+    "split",
+    "status",
+    "num_tracks",
+    "num_frames",
+    "fps",
+    "width",
+    "height",
+    "duration_seconds",
+    "message",
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackRecord:
+    """One face followed through a video.
+
+    Its clip is ``<track>.mp4`` with ``num_frames`` frames of ``size`` x ``size`` pixels at ``fps``; the first is frame
+    ``start_frame`` of the video. ``is_main`` marks the one that stands for the video. ``num_detections`` of its frames
+    were looked at by the detector (the others lie between), with ``mean_score``; ``face_pixels`` is the mean side of
+    the face's box in the source.
+    """
+
+    track: int
+    num_frames: int
+    start_frame: int
+    fps: float
+    size: int
+    is_main: bool
+    num_detections: int
+    mean_score: float
+    face_pixels: float
+
+    def __post_init__(self) -> None:
+        if self.track < 0 or self.num_frames < 1 or self.size < 1 or not self.fps > 0:
+            raise ValueError(f"a track has a number, frames, a size and a rate, got {self}")
+        object.__setattr__(self, "mean_score", round(float(self.mean_score), 4))
+        object.__setattr__(self, "face_pixels", round(float(self.face_pixels), 1))
+
+    @property
+    def file(self) -> str:
+        """The clip's file, in the video's folder."""
+        return f"{self.track}.mp4"
+
+    @property
+    def geometry_file(self) -> str:
+        """The file that :func:`read_geometry` reads, in the video's folder."""
+        return f"{self.track}.npy"
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRecord:
+    """What became of one video. The fields from ``video_id`` to ``extra`` are its manifest row's.
+
+    Made as ``VideoRecord(**row_fields(row), status=..., ...)``. ``size_bytes`` is the source file's. ``width``,
+    ``height`` (pixels, rotation applied), ``fps``, ``codec`` and ``duration_seconds`` are the source's, None if it
+    could not be read; ``num_frames`` is how many frames were read. ``settings`` are all that decide what the clips look
+    like. ``message`` says why, unless ``status`` is ok.
+
+    Raises:
+        ValueError: the tracks do not fit the status, or not exactly one of them is the main one.
+    """
+
+    video_id: str
+    name: str
+    label: Label
+    dataset: str
+    method: str
+    source_ids: tuple[str, ...]
+    extra: Mapping[str, str]
+    status: Status
+    settings: Mapping[str, Any]
+    message: str = ""
+    size_bytes: int = 0
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    codec: str | None = None
+    duration_seconds: float | None = None
+    num_frames: int = 0
+    tracks: tuple[TrackRecord, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.status.has_faces != bool(self.tracks):
+            raise ValueError(f"status {self.status} with {len(self.tracks)} tracks (video {self.video_id!r})")
+        if self.tracks and [track.is_main for track in self.tracks].count(True) != 1:
+            raise ValueError(f"exactly one track is the main one (video {self.video_id!r})")
+
+    @property
+    def settings_hash(self) -> str:
+        """16 hex digits that differ when ``settings`` do."""
+        return settings_hash(self.settings)
+
+    def with_row(self, row: VideoRow) -> "VideoRecord":
+        """The same findings under what the manifest says now, such as a corrected label."""
+        return replace(self, **row_fields(row))
+
+    def to_json(self) -> str:
+        """The text of ``record.json``: the same record, the same text."""
+        value = asdict(self) | {
+            "schema_version": SCHEMA_VERSION,
+            "label": str(self.label),
+            "status": str(self.status),
+            "settings_hash": self.settings_hash,
+        }
+        return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "VideoRecord":
+        """Raises:
+        ValueError: it is not such a text, was cut short, or is of another schema version.
+        """
+        try:
+            value = json.loads(text)
+            version = value.pop("schema_version")
+            digest = value.pop("settings_hash")
+            if version != SCHEMA_VERSION:
+                raise ValueError(f"schema version {version!r}, this dfd writes {SCHEMA_VERSION}")
+            value["label"] = Label.parse(value["label"])
+            value["status"] = Status(value["status"])
+            value["source_ids"] = tuple(str(source_id) for source_id in value["source_ids"])
+            value["tracks"] = tuple(TrackRecord(**track) for track in value["tracks"])
+            record = cls(**value)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a record ({type(error).__name__}: {error})") from error
+        if record.settings_hash != digest:
+            raise ValueError("its settings do not match their hash; it was edited")
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class TrackGeometry:
+    """Where a track's crops were cut and where the face's points lie, per frame, in pixels of the source.
+
+    ``boxes_xyxy`` is (F, 4), the face's box without margin; ``landmarks`` is (F, 5, 2), in the order of
+    :class:`dfd.types.FaceBox`.
+    """
+
+    boxes_xyxy: FloatArray
+    landmarks: FloatArray
+
+    def __post_init__(self) -> None:
+        frames = len(self.boxes_xyxy)
+        if self.boxes_xyxy.shape != (frames, 4) or self.landmarks.shape != (frames, 5, 2):
+            raise ValueError(f"got boxes {self.boxes_xyxy.shape} and landmarks {self.landmarks.shape}")
+
+
+@dataclass(frozen=True, slots=True)
+class IndexVideo:
+    """What a store says of a video, in the shape that :mod:`dfd.data.splits` works on."""
+
+    video_id: str
+    source_ids: tuple[str, ...]
+    split: str
+    label: Label
+    dataset: str
+
+
+def settings_hash(settings: Mapping[str, Any]) -> str:
+    """16 hex digits; the order of the keys does not matter.
+
+    >>> settings_hash({"a": 1, "b": [2]}) == settings_hash({"b": (2,), "a": 1})
+    True
+    """
+    text = json.dumps(settings, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_size(path: Path) -> int:
+    """In bytes; 0 if it is not there."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+# One video's folder
+
+
+def video_folder(store: str | Path, video: VideoRow | VideoRecord) -> Path:
+    """Where a video's clips and record lie."""
+    return Path(store) / slug(video.dataset) / video.video_id
+
+
+def partial_path(path: Path) -> Path:
+    """The name under which a file of a video's folder is written until it is whole; the suffix stays.
+
+    >>> partial_path(Path("0.mp4")).name
+    '0.partial.mp4'
+    """
+    return path.with_name(f"{path.stem}.partial{path.suffix}")
+
+
+def commit_file(path: Path) -> None:
+    """Give what was written at ``partial_path(path)`` its name, after it has reached the disk."""
+    partial = partial_path(path)
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def write_record(store: str | Path, record: VideoRecord) -> Path:
+    """Commit a video: everything that the record names must be in its folder by now."""
+    path = video_folder(store, record) / RECORD_NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial_path(path).write_text(record.to_json(), encoding="utf-8")
+    commit_file(path)
+    return path
+
+
+def read_record(folder: Path) -> VideoRecord | None:
+    """The record in a video's folder, None if there is none. One that cannot be used counts as none, with a warning."""
+    path = folder / RECORD_NAME
+    try:
+        return VideoRecord.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        logger.warning("%s: %s; the video counts as not done", path, error)
+        return None
+
+
+def is_current(store: str | Path, record: VideoRecord, row: VideoRow, digest: str) -> bool:
+    """True if doing ``row`` again with the settings of this hash would give ``record``, its manifest fields aside.
+
+    As far as can be told without reading videos: same settings, source of the same size, all clips there.
+    """
+    folder = video_folder(store, record)
+    return (
+        record.settings_hash == digest
+        and record.video_id == row.video_id
+        and record.size_bytes == file_size(row.path)
+        and all((folder / name).is_file() for track in record.tracks for name in (track.file, track.geometry_file))
+    )
+
+
+def clean_video_folder(folder: Path) -> None:
+    """Remove what an interrupted run has left: partial files, and clips that no record names.
+
+    To be called before a video is done again. Files with other names are not touched.
+    """
+    record = read_record(folder)
+    named = {name for track in record.tracks for name in (track.file, track.geometry_file)} if record else set()
+    for path in folder.glob("*"):
+        left_over = ".partial" in path.suffixes or re.fullmatch(r"\d+\.(mp4|npy)", path.name)
+        if left_over and path.name not in named:
+            path.unlink()
+
+
+def discard_video(folder: Path) -> None:
+    """Undo a video, to do it again: the commit mark goes first, so being interrupted here does no harm."""
+    (folder / RECORD_NAME).unlink(missing_ok=True)
+    clean_video_folder(folder)
+
+
+def write_geometry(folder: Path, track: int, geometry: TrackGeometry) -> None:
+    """Save a track's boxes and landmarks, rounded to 0.1 pixel, as one float32 array (F, 14): 56 bytes per frame."""
+    values = np.concatenate([geometry.boxes_xyxy, geometry.landmarks.reshape(-1, 10)], axis=1)
+    path = folder / f"{track}.npy"
+    # Not np.savez: a zip archive holds the time of day. Adding zero turns -0.0 into 0.0.
+    np.save(partial_path(path), np.round(values.astype(np.float64), 1).astype(np.float32) + np.float32(0))
+    commit_file(path)
+
+
+def read_geometry(clip: Path) -> TrackGeometry:
+    """The geometry that belongs to a clip, ``<track>.mp4``.
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
+    path = clip.with_suffix(".npy")
+    try:
+        values = np.load(path, allow_pickle=False)
+        return TrackGeometry(values[:, :4], values[:, 4:].reshape(-1, 5, 2))
+    except (OSError, ValueError, IndexError, EOFError) as error:
+        raise StoreError(f"{path}: {error}; delete {path.parent} and run the preprocessing again") from error
+
+
+# The whole store
+
+
+def read_records(store: str | Path) -> list[VideoRecord]:
+    """Every record, sorted by data set and video. Those that cannot be used are left out, each with a warning."""
+    folders = sorted(path.parent for path in Path(store).glob(f"*/*/{RECORD_NAME}"))
+    return [record for folder in folders if (record := read_record(folder)) is not None]
+
+
+def read_splits(store: str | Path) -> dict[str, str]:
+    """The frozen assignment, ``video_id`` -> split; empty if there is none yet.
+
+    Raises:
+        StoreError: the file is not what :func:`write_splits` writes.
+    """
+    path = Path(store) / SPLITS_NAME
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames != ["video_id", "split"]:
+                raise StoreError(f"{path}: its columns are {reader.fieldnames}, not video_id and split")
+            splits: dict[str, str] = {}
+            for row in reader:
+                if row["split"] not in SPLITS or row["video_id"] in splits:
+                    problem = "is there twice" if row["video_id"] in splits else f"has split {row['split']!r}"
+                    raise StoreError(f"{path}: line {reader.line_num}: {row['video_id']!r} {problem}")
+                splits[row["video_id"]] = row["split"]
+    except FileNotFoundError:
+        return {}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise StoreError(f"{path}: {error}; it is damaged") from error
+    return splits
+
+
+def known_videos(store: str | Path) -> list[IndexVideo]:
+    """Every video with a record, with its frozen split: what ties new videos to a side.
+
+    Give them to :func:`dfd.data.splits.assign_splits` together with the new rows when a store grows.
+    """
+    splits = read_splits(store)
+    return [
+        IndexVideo(record.video_id, record.source_ids, splits.get(record.video_id, ""), record.label, record.dataset)
+        for record in read_records(store)
+    ]
+
+
+def write_splits(store: str | Path, splits: Mapping[str, str]) -> None:
+    """Freeze an assignment, sorted by video."""
+    _write_table(Path(store) / SPLITS_NAME, ("video_id", "split"), sorted(splits.items()))
+
+
+def build_index(store: str | Path) -> pd.DataFrame:
+    """Make ``index.csv`` (a row per face track) and ``videos.csv`` (a row per video, failures too) from the records.
+
+    Returns the index. Its order and text depend on the records and ``splits.csv`` alone.
+    """
+    store = Path(store)
+    splits = read_splits(store)
+    tracks, videos = [], []
+    records = read_records(store)
+    _warn_about_doubles(store, records)
+    for record in records:
+        split = splits.get(record.video_id, "")
+        videos.append([_video_cell(record, column, split) for column in VIDEO_COLUMNS])
+        folder = video_folder("", record)
+        for track in sorted(record.tracks, key=lambda track: track.track):
+            cells: dict[str, Any] = {
+                "video_id": record.video_id,
+                "track": track.track,
+                "path": (folder / track.file).as_posix(),
+                "label": str(record.label),
+                "dataset": record.dataset,
+                "method": record.method,
+                "source_ids": ";".join(record.source_ids),
+                "split": split,
+                "status": str(record.status),
+                "num_frames": track.num_frames,
+                "fps": track.fps,
+                "is_main": track.is_main,
+                "size": track.size,
+                "face_pixels": track.face_pixels,
+                "settings_hash": record.settings_hash,
+            }
+            tracks.append([cells[column] for column in INDEX_COLUMNS])
+    _write_table(store / VIDEOS_NAME, VIDEO_COLUMNS, videos)
+    _write_table(store / INDEX_NAME, tuple(INDEX_COLUMNS), tracks)
+    return pd.DataFrame(tracks, columns=list(INDEX_COLUMNS)).astype(INDEX_COLUMNS)
+
+
+def read_index(store: str | Path) -> pd.DataFrame:
+    """``index.csv`` as a table with the columns of ``INDEX_COLUMNS``.
+
+    Raises:
+        StoreError: there is no store, no index, or no clip in it; or the index is damaged.
+    """
+    store = Path(store)
+    path = store / INDEX_NAME
+    remedy = f"make it with: python -m dfd.preprocess manifest=FILE store={store}"
+    if not store.is_dir():
+        raise StoreError(f"{store}: there is no such clip store; {remedy}")
+    if not path.is_file():
+        found = any(store.glob(f"*/*/{RECORD_NAME}"))
+        state = "the preprocessing has not finished; run the same command again" if found else remedy
+        raise StoreError(f"{store}: it has no {INDEX_NAME}; {state}")
+    try:
+        # Names such as "NA" and "null" are names.
+        index = pd.read_csv(path, dtype="str", keep_default_na=False, encoding="utf-8")
+        lacking = [column for column in INDEX_COLUMNS if column not in index.columns]
+        if lacking:
+            raise StoreError(f"{path}: it lacks the columns {', '.join(lacking)}; {remedy}")
+        if not index["is_main"].isin(["True", "False"]).all():
+            raise ValueError("is_main is not True or False")
+        index["is_main"] = index["is_main"] == "True"
+        index = index[list(INDEX_COLUMNS)].astype(INDEX_COLUMNS)
+        bad = set(index["label"]) - {str(label) for label in Label} | set(index["split"]) - {"", *SPLITS}
+        if bad:
+            raise ValueError(f"unknown labels or splits {sorted(bad)}")
+    except (ValueError, pd.errors.ParserError) as error:
+        raise StoreError(f"{path}: it is damaged ({error}); {remedy}") from error
+    if index.empty:
+        counts = Counter(str(record.status) for record in read_records(store))
+        statuses = ", ".join(f"{status} {count}" for status, count in sorted(counts.items())) or "no video at all"
+        raise StoreError(f"{store}: no clip in it ({statuses}); {VIDEOS_NAME} says why for each video")
+    return index
+
+
+def index_videos(index: pd.DataFrame) -> list[IndexVideo]:
+    """Each row's video, once for every way in which the rows describe it."""
+    columns = ["video_id", "source_ids", "split", "label", "dataset"]
+    return [
+        IndexVideo(video_id, tuple(source_ids.split(";")), split, Label.parse(label), dataset)
+        for video_id, source_ids, split, label, dataset in dict.fromkeys(
+            zip(*(index[column].tolist() for column in columns), strict=True)
+        )
+    ]
+
+
+def missing_clips(store: str | Path, index: pd.DataFrame) -> list[str]:
+    """The paths in the index that are not there."""
+    return [path for path in index["path"] if not (Path(store) / path).is_file()]
+
+
+def row_fields(row: VideoRow) -> dict[str, Any]:
+    """The fields of a :class:`VideoRecord` that come from the manifest."""
+    return {
+        "video_id": row.video_id,
+        "name": row.name,
+        "label": row.label,
+        "dataset": row.dataset,
+        "method": row.method,
+        "source_ids": row.source_ids,
+        "extra": dict(row.extra),
+    }
+
+
+def _video_cell(record: VideoRecord, column: str, split: str) -> object:
+    match column:
+        case "split":
+            return split
+        case "source_ids":
+            return ";".join(record.source_ids)
+        case "num_tracks":
+            return len(record.tracks)
+        case _:
+            value = getattr(record, column)
+            return "" if value is None else str(value) if isinstance(value, Label | Status) else value
+
+
+def _warn_about_doubles(store: Path, records: Iterable[VideoRecord]) -> None:
+    """A video whose data set was renamed in the manifest leaves its first copy behind."""
+    same: dict[tuple[str, int], list[VideoRecord]] = defaultdict(list)
+    for record in records:
+        same[record.name, record.size_bytes].append(record)
+    doubles = [group for group in same.values() if len(group) > 1 and group[0].size_bytes]
+    if doubles:
+        folders = [str(video_folder(store, record)) for record in doubles[0]]
+        logger.warning(
+            "%s: %d videos seem to be in it more than once, such as %s; delete the copies that are not meant",
+            store,
+            len(doubles),
+            " and ".join(folders),
+        )
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Replace a CSV of the store at once. Several shards may do so at the same time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    host = slug(socket.gethostname())
+    for left_over, pid in _partial_tables(path, host):
+        if pid != os.getpid() and not _is_running(pid):
+            left_over.unlink(missing_ok=True)
+    partial = path.with_name(f"{path.name}.{host}-{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        file.write(buffer.getvalue())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _partial_tables(path: Path, host: str) -> Iterator[tuple[Path, int]]:
+    for candidate in path.parent.glob(f"{path.name}.{host}-*.partial"):
+        pid = candidate.name.removesuffix(".partial").rpartition("-")[2]
+        if pid.isdecimal():
+            yield candidate, int(pid)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,70 @@
+"""What can go wrong, for the person who runs it.
+
+A message names the file (or the key), says what is wrong with it and what to do. Code raises the narrowest class; only
+the edges (preprocess, predict, the web worker) catch, and there every caught error becomes a reported row.
+"""
+
+from collections.abc import Sequence
+
+from dfd.types import Status
+
+
+class DfdError(Exception):
+    """Base of every error that dfd raises on purpose.
+
+    ``status`` is what a row about the video at hand says of it.
+    """
+
+    status = Status.ERROR
+
+
+class UnreadableVideo(DfdError):
+    """No frame can be read: not a video, damaged beyond use, or a codec that is not allowed."""
+
+    status = Status.UNREADABLE
+
+
+class VideoTooLarge(DfdError):
+    """The frames are larger than the limits allow; nothing was decoded."""
+
+    status = Status.TOO_LARGE
+
+
+class NoFaceFound(DfdError):
+    """The video was read, and no face was found in it. That does not make it real."""
+
+    status = Status.NO_FACE
+
+
+class ManifestError(DfdError):
+    """Rows of a manifest are wrong. All of them are named, with their lines.
+
+    >>> print(ManifestError("videos.csv", ["line 3: label 'maybe' is not real or fake"]))
+    videos.csv: 1 problem
+      line 3: label 'maybe' is not real or fake
+    """
+
+    def __init__(self, path: object, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
+        super().__init__("\n  ".join([f"{path}: {count}", *problems]))
+
+
+class SplitLeak(DfdError):
+    """A person or source video would be on two sides of the split."""
+
+
+class StoreError(DfdError):
+    """A clip store is missing, empty or damaged."""
+
+
+class WeightsMissing(DfdError):
+    """Weights are not there, cannot be fetched, or are not the file they should be."""
+
+
+class CheckpointError(DfdError):
+    """A checkpoint is missing, not ours, or does not fit."""
+
+
+class ConfigError(DfdError):
+    """A configuration does not fit the code."""

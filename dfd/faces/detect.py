@@ -1,0 +1,206 @@
+"""Face detectors behind one call, and the options of each.
+
+A detector is a function of this module; its name is the name of the config option, its keywords are the options.
+Each returns boxes with a score and the same five landmarks, whatever package does the work.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Protocol
+
+from dfd.errors import ConfigError
+from dfd.types import FaceBox, FrameArray
+from dfd.weights import WeightsFile, fetch
+
+WEIGHTS_OPTION = "face_detector.weights=FILE"
+
+# The edition for OpenCV 5 (input of any size); the same network as the 2023mar edition.
+YUNET_WEIGHTS = WeightsFile(
+    name="face_detection_yunet_2026may.onnx",
+    url="https://github.com/opencv/opencv_zoo/raw/47534e27c9851bb1128ccc0102f1145e27f23f98/"
+    "models/face_detection_yunet/face_detection_yunet_2026may.onnx",
+    sha256="ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0",
+    size_bytes=229738,
+    licence="MIT",
+)
+RETINAFACE_WEIGHTS = WeightsFile(
+    name="retinaface_resnet50_2020-07-20-f168fae3c.zip",
+    url="https://github.com/ternaus/retinaface/releases/download/0.01/retinaface_resnet50_2020-07-20-f168fae3c.zip",
+    sha256="f168fae3c",  # what its release name states; no longer hash is published
+    size_bytes=None,
+    licence="MIT",
+)
+
+
+class FaceDetector(Protocol):
+    """Finds faces in frames. What it finds in one frame must not depend on the others of the batch."""
+
+    name: str
+    """As in ``face_detector=...``."""
+
+    batch_size: int
+    """How many frames it likes to be given at once."""
+
+    def __call__(self, frames: FrameArray) -> list[list[FaceBox]]:
+        """The faces of each of N frames ``(N, H, W, 3)``, in pixels of these frames, best score first."""
+        ...
+
+
+def mtcnn(*, threshold: float = 0.9, min_face_fraction: float = 0.08, device: str = "cpu") -> FaceDetector:
+    """MTCNN. Its weights are inside facenet-pytorch, so it works offline.
+
+    Args:
+        threshold: lowest score of a face, 0..1.
+        min_face_fraction: smallest face looked for, as a fraction of the frame's shorter side. Half of it takes nearly
+            twice the time, and finds more that is no face.
+        device: where the networks run: ``cpu``, ``cuda``, ``cuda:1``.
+
+    Raises:
+        ConfigError: an option is out of range.
+    """
+    from dfd.faces.detectors.mtcnn import Mtcnn
+
+    _check_fraction("threshold", threshold)
+    _check_fraction("min_face_fraction", min_face_fraction)
+    _check_device(device)
+    return Mtcnn(threshold=threshold, min_face_fraction=min_face_fraction, device=device)
+
+
+def yunet(*, threshold: float = 0.7, weights: str | None = None) -> FaceDetector:
+    """YuNet, OpenCV's FaceDetectorYN: several times as fast as MTCNN on a CPU.
+
+    Args:
+        threshold: lowest score of a face, 0..1.
+        weights: the ONNX file (230 KB), if it is not to be downloaded.
+
+    Raises:
+        ConfigError: an option is out of range.
+        WeightsMissing: the weights cannot be had, or OpenCV cannot read them.
+    """
+    from dfd.faces.detectors.yunet import Yunet
+
+    _check_fraction("threshold", threshold)
+    return Yunet(threshold=threshold, weights=fetch(YUNET_WEIGHTS, path=weights, option=WEIGHTS_OPTION))
+
+
+def retinaface(
+    *,
+    threshold: float = 0.7,
+    nms_threshold: float = 0.4,
+    weights: str | None = None,
+    batch_size: int = 1,
+    device: str = "cpu",
+) -> FaceDetector:
+    """RetinaFace with ResNet-50, the network of retinaface-pytorch. Made for a GPU: seconds per frame on a CPU.
+
+    Args:
+        threshold: lowest score of a face, 0..1.
+        nms_threshold: of two boxes that overlap by more (intersection over union), the better stays.
+        weights: the release's file (about 100 MB), if it is not to be downloaded.
+        batch_size: frames in one pass. More pays on a GPU and costs only memory on a CPU.
+        device: where the network runs: ``cpu``, ``cuda``, ``cuda:1``.
+
+    Raises:
+        ConfigError: an option is out of range.
+        WeightsMissing: the weights cannot be had, or do not fit the network.
+    """
+    from dfd.faces.detectors.retinaface import RetinaFace, load_weights
+
+    _check_fraction("threshold", threshold)
+    _check_fraction("nms_threshold", nms_threshold)
+    if batch_size < 1:
+        raise ConfigError(f"face_detector.batch_size must be at least 1, got {batch_size}")
+    _check_device(device)
+    path = fetch(RETINAFACE_WEIGHTS, path=weights, option=WEIGHTS_OPTION)
+    return RetinaFace(
+        load_weights(path), threshold=threshold, nms_threshold=nms_threshold, batch_size=batch_size, device=device
+    )
+
+
+def fixed_box(*, x1: float = 0.0, y1: float = 0.0, x2: float = 1.0, y2: float = 1.0) -> FaceDetector:
+    """The same box in every frame, score 1: for videos that are face crops already.
+
+    Args:
+        x1: left edge, as a fraction of the frame's width.
+        y1: top edge, as a fraction of its height.
+        x2: right edge.
+        y2: bottom edge.
+
+    Raises:
+        ConfigError: the box is empty or reaches out of the frame.
+    """
+    if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
+        raise ConfigError(
+            "face_detector=fixed_box needs 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1, "
+            f"got x1={x1}, y1={y1}, x2={x2}, y2={y2}"
+        )
+    return FixedBox(x1, y1, x2, y2)
+
+
+class FixedBox:
+    """See :func:`fixed_box`."""
+
+    name = "fixed_box"
+    batch_size = 1
+
+    # Where MTCNN puts the landmarks, as fractions of its box: medians over 36 videos of people who talk to the camera,
+    # made symmetric.
+    LANDMARKS = ((0.27, 0.39), (0.73, 0.39), (0.50, 0.59), (0.31, 0.76), (0.69, 0.76))
+
+    def __init__(self, x1: float, y1: float, x2: float, y2: float) -> None:
+        self._box = (x1, y1, x2, y2)
+
+    def __call__(self, frames: FrameArray) -> list[list[FaceBox]]:
+        """One face in each frame of ``(N, H, W, 3)``."""
+        height, width = frames.shape[1:3]
+        x1, y1, x2, y2 = self._box
+        landmarks = tuple(((x1 + x * (x2 - x1)) * width, (y1 + y * (y2 - y1)) * height) for x, y in self.LANDMARKS)
+        face = FaceBox(x1 * width, y1 * height, x2 * width, y2 * height, score=1.0, landmarks=landmarks)
+        return [[face] for _ in frames]
+
+
+DETECTORS: dict[str, Callable[..., FaceDetector]] = {
+    "mtcnn": mtcnn,
+    "yunet": yunet,
+    "retinaface": retinaface,
+    "fixed_box": fixed_box,
+}
+
+
+def build_detector(name: str, **options: object) -> FaceDetector:
+    """The detector of this name.
+
+    >>> build_detector("fixed_box", x1=0.25).name
+    'fixed_box'
+
+    Raises:
+        ConfigError: there is none of this name, or it has no such option.
+    """
+    if name not in DETECTORS:
+        close = difflib.get_close_matches(name, DETECTORS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"no face detector {name!r}: there are {', '.join(DETECTORS)}{hint}")
+    known = list(inspect.signature(DETECTORS[name]).parameters)
+    for option in options:
+        if option not in known:
+            close = difflib.get_close_matches(option, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f": it has {', '.join(known)}"
+            raise ConfigError(f"face detector {name} has no option {option!r}{hint}")
+    return DETECTORS[name](**options)
+
+
+def _check_fraction(option: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ConfigError(f"face_detector.{option} must be between 0 and 1, got {value}")
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ConfigError(f"face_detector.device={device}: not a device that torch knows; try cpu or cuda") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"face_detector.device={device}: torch sees no GPU here; use face_detector.device=cpu")

@@ -1,0 +1,1 @@
+"""One module per face detector. Use them through :mod:`dfd.faces.detect`."""

@@ -1,0 +1,105 @@
+"""Where a run's numbers go: a CSV file that survives resuming, and Weights & Biases without questions."""
+
+import csv
+import netrc
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import CSVLogger
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import WandbLogger
+
+
+class RunCSVLogger(CSVLogger):
+    """Writes ``save_dir/metrics.csv``, and goes on with the file if a stopped run left one.
+
+    Lightning's own deletes what it finds. Epochs that ran after the checkpoint that is resumed are in the file twice;
+    the later rows are the ones that count.
+    """
+
+    def __init__(self, *, save_dir: str) -> None:
+        super().__init__(save_dir, name="", version="")
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:  # noqa: ANN401 -- as in Lightning
+        """Lightning's writer, which holds the rows of the earlier run."""
+        if self._experiment is None:
+            path = Path(self.log_dir) / "metrics.csv"
+            rows: list[dict[str, Any]] = []
+            if path.is_file():
+                with path.open(newline="") as file:
+                    rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Experiment logs directory")
+                CSVLogger.experiment.fget(self)  # type: ignore[attr-defined]
+            self._begin_with(rows)
+        return self._experiment
+
+    def _begin_with(self, rows: list[dict[str, Any]]) -> None:
+        if self._experiment is not None:
+            self._experiment.metrics = rows
+            self._experiment.save()
+
+
+def wandb_logger(
+    *,
+    save_dir: str,
+    project: str = "dfd",
+    name: str | None = None,
+    group: str | None = None,
+    tags: Sequence[str] = (),
+    notes: str | None = None,
+    offline: bool | None = None,
+) -> "WandbLogger":
+    """Lightning's W&B logger; offline unless a key is at hand, so that it never prompts.
+
+    An offline run lies in ``save_dir/wandb`` and goes up later with ``wandb sync``. Whoever builds this logger calls
+    :func:`finish_loggers` when the run ends, however it ends: a sweep's next job would otherwise write into this run.
+
+    Args:
+        save_dir: where ``wandb/`` is made.
+        project: of W&B, as are ``name``, ``group``, ``tags`` and ``notes`` of the run.
+        name: None lets W&B invent one.
+        group: such as the name of a study.
+        tags: to find runs by.
+        notes: a sentence on why.
+        offline: None means offline unless ``WANDB_API_KEY`` is set or the netrc file has a login for the server.
+    """
+    from lightning.pytorch.loggers import WandbLogger
+
+    if offline is None:
+        offline = os.environ.get("WANDB_MODE", "online") != "online" or not has_wandb_login()
+    Path(save_dir).mkdir(parents=True, exist_ok=True)  # wandb would use a temporary folder, and the run be lost
+    return WandbLogger(
+        save_dir=save_dir, project=project, name=name, offline=offline, group=group, tags=list(tags), notes=notes
+    )
+
+
+def has_wandb_login() -> bool:
+    """True if W&B would find a key without asking: ``WANDB_API_KEY``, or a netrc login for ``WANDB_BASE_URL``."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    path = os.environ.get("NETRC") or os.path.expanduser("~/.netrc")
+    try:
+        return netrc.netrc(path).hosts.get(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def finish_loggers(loggers: Iterable[object]) -> None:
+    """End the run of every W&B logger among ``loggers`` that began one; wandb is not imported otherwise."""
+    from lightning.pytorch.loggers import WandbLogger
+
+    if any(isinstance(logger, WandbLogger) for logger in loggers):
+        import wandb
+
+        if wandb.run is not None:
+            wandb.finish()

@@ -1,0 +1,181 @@
+"""Heads over time: the features of a clip's frames, ``(B, T, D)``, to one vector per clip, ``(B, num_features)``.
+
+Each is made by a function of its option name, whose ``in_features`` is D: it comes from the backbone, never from a
+config. All treat the clips of a batch apart, and all but :func:`mean` see the order of the frames.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Reduce = Literal["mean", "last"]
+
+
+class TemporalHead(nn.Module):
+    """``(B, T, D)`` to ``(B, num_features)``."""
+
+    num_features: int
+
+
+class MeanHead(TemporalHead):
+    """The mean over time. Blind to order: the baseline that any other head has to beat."""
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__()
+        self.num_features = in_features
+
+    def forward(self, features_BTD: Tensor) -> Tensor:
+        """Shape ``(B, D)``."""
+        return features_BTD.mean(dim=1)
+
+
+class RecurrentHead(TemporalHead):
+    """An LSTM or GRU, reduced over time to the mean of its outputs or to its final state."""
+
+    def __init__(self, recurrent: nn.LSTM | nn.GRU, *, reduce: Reduce) -> None:
+        super().__init__()
+        if reduce not in ("mean", "last"):
+            raise ValueError(f"reduce must be 'mean' or 'last', got {reduce!r}")
+        self.recurrent = recurrent
+        self.reduce = reduce
+        self.num_features = recurrent.hidden_size * (2 if recurrent.bidirectional else 1)
+
+    def forward(self, features_BTD: Tensor) -> Tensor:
+        """Shape ``(B, num_features)``."""
+        outputs_BTH: Tensor
+        outputs_BTH, final = self.recurrent(features_BTD)
+        if self.reduce == "mean":
+            return outputs_BTH.mean(dim=1)
+        states_LBH: Tensor = final[0] if isinstance(final, tuple) else final
+        # Of the last layer: forwards, and backwards too if bidirectional, whose end is at the clip's beginning.
+        directions = 2 if self.recurrent.bidirectional else 1
+        return states_LBH[-directions:].transpose(0, 1).flatten(1)
+
+
+class TransformerHead(TemporalHead):
+    """A pre-norm transformer encoder with learned positions, reduced by the mean over time."""
+
+    def __init__(
+        self, in_features: int, *, width: int, num_heads: int, num_layers: int, dropout: float, max_len: int
+    ) -> None:
+        super().__init__()
+        self.num_features = width
+        self.max_len = max_len
+        self.project = nn.Linear(in_features, width)
+        self.position_TD = nn.Parameter(torch.empty(max_len, width))
+        nn.init.trunc_normal_(self.position_TD, std=0.02)  # as in ViT (Dosovitskiy et al. 2021) and its descendants
+        layer = nn.TransformerEncoderLayer(
+            d_model=width,
+            nhead=num_heads,
+            dim_feedforward=4 * width,
+            dropout=dropout,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        self.encoder = nn.TransformerEncoder(
+            layer, num_layers=num_layers, norm=nn.LayerNorm(width), enable_nested_tensor=False
+        )
+
+    def forward(self, features_BTD: Tensor) -> Tensor:
+        """Shape ``(B, width)``.
+
+        Raises:
+            ValueError: the clip is longer than ``max_len``.
+        """
+        time = features_BTD.shape[1]
+        if time > self.max_len:
+            raise ValueError(f"a clip of {time} frames is longer than temporal.max_len={self.max_len}; train with more")
+        tokens_BTD = self.project(features_BTD) + self.position_TD[:time]
+        encoded_BTD: Tensor = self.encoder(tokens_BTD)
+        return encoded_BTD.mean(dim=1)
+
+
+def lstm(
+    in_features: int,
+    *,
+    hidden_features: int = 2048,
+    num_layers: int = 1,
+    bidirectional: bool = False,
+    dropout: float = 0.0,
+    reduce: Reduce = "mean",
+) -> TemporalHead:
+    """An LSTM over the frames: one layer of 2048 in the original system, which trained on the mean of its outputs.
+
+    ``dropout`` acts between layers. Every argument of ``nn.LSTM`` is given by its name: the original passed
+    ``bidirectional`` as the fourth positional one, which is ``bias``, and left ``batch_first`` out, so that its LSTM
+    ran over the videos of a batch instead of the frames of a video.
+    """
+    _check_counts(hidden_features=hidden_features, num_layers=num_layers)
+    recurrent = nn.LSTM(
+        input_size=in_features,
+        hidden_size=hidden_features,
+        num_layers=num_layers,
+        bias=True,
+        batch_first=True,
+        dropout=dropout,
+        bidirectional=bidirectional,
+    )
+    return RecurrentHead(recurrent, reduce=reduce)
+
+
+def gru(
+    in_features: int,
+    *,
+    hidden_features: int = 1024,
+    num_layers: int = 1,
+    bidirectional: bool = False,
+    dropout: float = 0.0,
+    reduce: Reduce = "mean",
+) -> TemporalHead:
+    """A GRU over the frames; ``dropout`` acts between layers."""
+    _check_counts(hidden_features=hidden_features, num_layers=num_layers)
+    recurrent = nn.GRU(
+        input_size=in_features,
+        hidden_size=hidden_features,
+        num_layers=num_layers,
+        bias=True,
+        batch_first=True,
+        dropout=dropout,
+        bidirectional=bidirectional,
+    )
+    return RecurrentHead(recurrent, reduce=reduce)
+
+
+def mean(in_features: int) -> TemporalHead:
+    """The mean over the frames: no parameters, blind to order."""
+    return MeanHead(in_features)
+
+
+def transformer(
+    in_features: int,
+    *,
+    width: int = 512,
+    num_heads: int = 8,
+    num_layers: int = 2,
+    dropout: float = 0.1,
+    max_len: int = 256,
+) -> TemporalHead:
+    """A transformer encoder over the frames, for clips of any length up to ``max_len`` frames.
+
+    Raises:
+        ValueError: ``width`` is not a multiple of ``num_heads``, or a count is not positive.
+    """
+    _check_counts(width=width, num_heads=num_heads, num_layers=num_layers, max_len=max_len)
+    if width % num_heads:
+        raise ValueError(f"width must be a multiple of num_heads, got {width} and {num_heads}")
+    return TransformerHead(
+        in_features, width=width, num_heads=num_heads, num_layers=num_layers, dropout=dropout, max_len=max_len
+    )
+
+
+TEMPORALS: dict[str, Callable[..., TemporalHead]] = {"lstm": lstm, "gru": gru, "mean": mean, "transformer": transformer}
+"""By option name; nothing else is ever called for a config or a checkpoint."""
+
+
+def _check_counts(**counts: object) -> None:
+    for name, count in counts.items():
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ValueError(f"{name} must be a positive whole number, got {count!r}")

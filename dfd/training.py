@@ -1,0 +1,322 @@
+"""Training: the LightningModule around the classifier, and the learning rate schedules."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import Parameter
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
+from torchmetrics import MetricCollection
+
+from dfd.checkpoint import CARD_KEY, DetectorCard, load_model, save_safetensors, weights_sha256
+from dfd.errors import CheckpointError, ConfigError
+from dfd.metrics import clip_metrics
+from dfd.models.classifier import ClipClassifier, architecture
+from dfd.types import ClipBatch, Label
+
+Scheduler = Callable[..., LRSchedulerConfigType]
+
+VAL_METRICS = ("val/loss", *map(str, clip_metrics("val/")))
+"""What may choose a checkpoint or steer a sweep."""
+
+
+class DetectorModule(LightningModule):
+    """Trains a :class:`~dfd.models.classifier.ClipClassifier` and writes what it is into every checkpoint.
+
+    Logs per epoch, for each of train, val and test: ``<stage>/loss``, ``accuracy``, ``precision``, ``recall``, ``f1``
+    and ``auc`` over clips (nan where a metric is not defined), and ``train/lr``, the epoch's mean. ``train/loss`` is
+    what is minimised; ``val/loss`` and ``test/loss`` are the plain cross-entropy, so that runs with different
+    smoothing or weights compare. Training metrics are taken while the weights move and dropout acts: they lag behind.
+
+    Args:
+        model: what is trained.
+        optimizer: makes the optimizer from the parameters, such as a partial of ``torch.optim.Adam``.
+        scheduler: makes Lightning's scheduler config from ``(optimizer, total_steps=…)``, such as a partial of
+            :func:`cosine`; None for a constant rate.
+        card: what checkpoints say about the model; its metrics are filled in as they become known.
+        label_smoothing: of the training loss.
+        class_weights: of REAL and FAKE in the training loss, for data that is not balanced.
+        freeze_batchnorm: keep the running statistics of the backbone's batch normalisation as they came with its
+            weights. A batch of 4 clips of 10 frames normalises by 40 frames of only 4 faces; with pretrained
+            weights and small batches, frozen statistics can be the better ones. Not done by the original system.
+    """
+
+    model: ClipClassifier
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        model: ClipClassifier,
+        *,
+        optimizer: Callable[[Iterable[Parameter]], Optimizer],
+        card: DetectorCard,
+        scheduler: Scheduler | None = None,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+        freeze_batchnorm: bool = False,
+    ) -> None:
+        super().__init__()
+        if class_weights is not None and (len(class_weights) != len(Label) or min(class_weights) <= 0):
+            raise ConfigError(f"class_weights must be two positive numbers (real, fake), got {list(class_weights)}")
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"label_smoothing must be in 0..1, got {label_smoothing}")
+        self.model = model
+        self.card = card
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.run_seed = 0
+        self.label_smoothing = label_smoothing
+        self.freeze_batchnorm = freeze_batchnorm
+        weights = None if class_weights is None else torch.tensor(list(class_weights), dtype=torch.float32)
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.train_metrics = clip_metrics("train/")
+        self.val_metrics = clip_metrics("val/")
+        self.test_metrics = clip_metrics("test/")
+
+    def forward(self, frames_BTCHW: Tensor) -> Tensor:
+        """Logits, shape ``(B, 2)``."""
+        logits_BK: Tensor = self.model(frames_BTCHW)
+        return logits_BK
+
+    def train(self, mode: bool = True) -> "DetectorModule":
+        """Switch to training or evaluation; batch normalisation stays in evaluation if frozen."""
+        super().train(mode)
+        if self.freeze_batchnorm:
+            for module in self.model.backbone.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def on_fit_start(self) -> None:
+        """Remember the seed of the run, as ``seed_everything`` set it."""
+        self.run_seed = torch.initial_seed()
+
+    def on_train_batch_start(self, batch: ClipBatch, batch_idx: int) -> None:
+        """Begin an epoch: draw from the run's seed, the epoch and the process, so that resuming changes nothing.
+
+        Not in ``on_train_epoch_start``, which Lightning skips for the first epoch after resuming.
+        """
+        if batch_idx == 0:
+            self.train()  # Lightning keeps the mode it is given, and a new module has not seen freeze_batchnorm
+            torch.manual_seed((self.run_seed + 1_000_003 * (self.current_epoch + 1) + self.global_rank) % 2**63)
+
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        """The loss to minimise."""
+        logits_BK, label_B = self(batch["frames"]), batch["label"]
+        loss = F.cross_entropy(logits_BK, label_B, weight=self.class_weights, label_smoothing=self.label_smoothing)
+        self._record("train", loss, logits_BK, label_B, self.train_metrics)
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.log("train/lr", float(rate), on_step=False, on_epoch=True, batch_size=len(label_B))
+        return loss
+
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
+        """Record a batch of the validation split."""
+        self._evaluate("val", batch, self.val_metrics)
+
+    def test_step(self, batch: ClipBatch, batch_idx: int) -> None:
+        """Record a batch of the test split."""
+        self._evaluate("test", batch, self.test_metrics)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's metrics."""
+        self._log_epoch(self.train_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's metrics; also ends the sanity check, of which nothing is kept."""
+        self._log_epoch(self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the metrics of the test."""
+        self._log_epoch(self.test_metrics)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer over all parameters, and its schedule over the whole run.
+
+        Raises:
+            ConfigError: there is a schedule and the run has no end, or the optimizer does not suit the precision.
+        """
+        optimizer = self.make_optimizer(self.parameters())
+        fused = any(group.get("fused") for group in optimizer.param_groups)
+        if fused and self.trainer.precision == "16-mixed" and self.trainer.gradient_clip_val:
+            raise ConfigError(
+                "trainer.precision=16-mixed cannot clip gradients of a fused optimizer; set optimizer.fused=false, "
+                "or trainer.precision=bf16-mixed"
+            )
+        if self.make_scheduler is None:
+            return optimizer
+        total_steps = self.trainer.estimated_stepping_batches
+        if not math.isfinite(total_steps):
+            raise ConfigError("a learning rate schedule needs the end of the run: set trainer.max_epochs")
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": self.make_scheduler(optimizer, total_steps=int(total_steps)),
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the card, with the validation metrics as they stand."""
+        logged = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        known = {name: value for name, value in logged.items() if name.startswith("val/") and math.isfinite(value)}
+        checkpoint[CARD_KEY] = replace(self.card, metrics=known or self.card.metrics).to_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to resume a run of another model.
+
+        Raises:
+            CheckpointError: the checkpoint is not ours, or its model differs; the message says in what.
+        """
+        theirs = architecture(DetectorCard.from_dict(checkpoint.get(CARD_KEY)).model)
+        ours = architecture(self.card.model)
+        differing = [f"{part}: {theirs[part]}, not {ours[part]}" for part in ours if theirs[part] != ours[part]]
+        if differing:
+            raise CheckpointError(f"ckpt_path is a checkpoint of another model ({'; '.join(differing)})")
+
+    def _evaluate(self, stage: str, batch: ClipBatch, metrics: MetricCollection) -> None:
+        logits_BK, label_B = self(batch["frames"]), batch["label"]
+        self._record(stage, F.cross_entropy(logits_BK, label_B), logits_BK, label_B, metrics)
+
+    def _record(self, stage: str, loss: Tensor, logits_BK: Tensor, label_B: Tensor, metrics: MetricCollection) -> None:
+        # Not in half precision: its probabilities would tie, and AUC counts ties.
+        metrics.update(logits_BK.detach().float().softmax(dim=-1)[:, Label.FAKE], label_B)
+        self.log(
+            f"{stage}/loss",
+            loss.detach(),
+            on_step=False,
+            on_epoch=True,
+            prog_bar=True,
+            sync_dist=True,
+            batch_size=len(label_B),
+        )
+
+    def _log_epoch(self, metrics: MetricCollection) -> None:
+        self.log_dict(metrics.compute(), sync_dist=True)  # equal in all processes: torchmetrics has gathered the clips
+        metrics.reset()
+
+
+def best_checkpoint(trainer: Trainer) -> str | None:
+    """The checkpoint that was best on val; None if none was written (``callbacks=none``, ``debug=fast``)."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
+            return callback.best_model_path
+    return None
+
+
+def write_run_summary(folder: Path, best: str | None, trainer: Trainer, *, metric: str) -> float | None:
+    """Leave in ``folder`` what a run is for, and return what a sweep optimises.
+
+    ``detector.safetensors`` is the best checkpoint without the state of its training; ``summary.json`` has its
+    validation metrics, the metrics of the test if there was one, the parameters' number and the weights' hash;
+    ``learning_curves.png`` is drawn from ``metrics.csv``. Only the first process of several writes.
+
+    Args:
+        folder: of the run.
+        best: from :func:`best_checkpoint`; if None, nothing is written.
+        trainer: after fit and test.
+        metric: one of ``VAL_METRICS``: what is chosen by the test split is no longer tested by it.
+
+    Returns:
+        The metric at the best checkpoint; None if there is none, or the metric was not defined.
+
+    Raises:
+        ConfigError: there is no such metric.
+    """
+    check_optimized_metric(metric)
+    if best is None:
+        return None
+    model, card = load_model(best)
+    if trainer.is_global_zero:
+        from dfd import plots
+
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        tested = {name: value for name, value in logged.items() if name.startswith("test/")}
+        save_safetensors(folder / "detector.safetensors", model, card)
+        summary = {
+            "best_checkpoint": Path(best).name,
+            "num_epochs": trainer.current_epoch,
+            "val": card.metrics,
+            "test": {name: value if math.isfinite(value) else None for name, value in tested.items()},
+            "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "weights_sha256": weights_sha256(model.state_dict()),
+            "versions": card.versions,
+        }
+        (folder / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        if (folder / "metrics.csv").is_file():
+            history = plots.read_history(folder / "metrics.csv")
+            plots.save(plots.learning_curves(history), folder / "learning_curves.png")
+    return card.metrics.get(metric)
+
+
+def check_optimized_metric(metric: str) -> None:
+    """Refuse a metric that :func:`write_run_summary` would not have at the end of the run.
+
+    Raises:
+        ConfigError: there is no such metric.
+    """
+    if metric not in VAL_METRICS:
+        raise ConfigError(f"optimized_metric: {metric!r} is not one of {', '.join(VAL_METRICS)}")
+
+
+def constant(optimizer: Optimizer, *, total_steps: int, warmup_fraction: float = 0.0) -> LRSchedulerConfigType:
+    """The optimizer's rate throughout, as in the original system, after an optional linear warm-up.
+
+    ``warmup_fraction`` is a share of the run's steps.
+    """
+    return _by_step(optimizer, lambda step: _warmup(step, total_steps, warmup_fraction))
+
+
+def cosine(
+    optimizer: Optimizer, *, total_steps: int, warmup_fraction: float = 0.05, final_fraction: float = 0.01
+) -> LRSchedulerConfigType:
+    """A linear warm-up, then half a cosine down to ``final_fraction`` of the rate (Loshchilov & Hutter 2017)."""
+
+    def factor(step: int) -> float:
+        warmup_steps = warmup_fraction * total_steps
+        if step < warmup_steps:
+            return _warmup(step, total_steps, warmup_fraction)
+        progress = min(1.0, (step - warmup_steps) / max(1.0, total_steps - warmup_steps))
+        return final_fraction + (1 - final_fraction) * (1 + math.cos(math.pi * progress)) / 2
+
+    return _by_step(optimizer, factor)
+
+
+def step(
+    optimizer: Optimizer, *, total_steps: int, every_epochs: int = 10, factor: float = 0.1
+) -> LRSchedulerConfigType:
+    """The rate times ``factor`` after every ``every_epochs`` epochs. ``total_steps`` is not used."""
+    return {"scheduler": StepLR(optimizer, step_size=every_epochs, gamma=factor), "interval": "epoch"}
+
+
+def plateau(
+    optimizer: Optimizer,
+    *,
+    total_steps: int,
+    monitor: str = "val/loss",
+    mode: str = "min",
+    factor: float = 0.1,
+    patience: int = 3,
+) -> LRSchedulerConfigType:
+    """The rate times ``factor`` once ``monitor`` has not improved for ``patience`` epochs. ``total_steps`` unused."""
+    if mode not in ("min", "max"):
+        raise ConfigError(f"scheduler.mode must be min or max, got {mode!r}")
+    scheduler = ReduceLROnPlateau(
+        optimizer, mode="min" if mode == "min" else "max", factor=factor, patience=patience, eps=0.0
+    )
+    return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor, "reduce_on_plateau": True}
+
+
+def _by_step(optimizer: Optimizer, factor: Callable[[int], float]) -> LRSchedulerConfigType:
+    return {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
+
+
+def _warmup(step: int, total_steps: int, fraction: float) -> float:
+    return min(1.0, (step + 1) / max(1.0, fraction * total_steps))

@@ -1,0 +1,150 @@
+"""The values that the parts of dfd hand to each other."""
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+FrameArray = NDArray[np.uint8]
+"""RGB frames or crops, shape ``(N, H, W, 3)``."""
+
+FloatArray = NDArray[np.float32]
+
+
+class Label(IntEnum):
+    """The two classes, in the order of the logits. FAKE is the positive class of every metric.
+
+    >>> Label.parse(" Fake ")
+    <Label.FAKE: 1>
+    >>> str(Label.REAL)
+    'real'
+    """
+
+    REAL = 0
+    FAKE = 1
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+    @classmethod
+    def parse(cls, text: str) -> "Label":
+        """The label written as ``real`` or ``fake``, in any case.
+
+        Raises:
+            ValueError: it is neither. A number is refused too: files disagree on which number is fake.
+        """
+        try:
+            return cls[text.strip().upper()]
+        except KeyError:
+            raise ValueError(f"label {text!r} is not 'real' or 'fake'") from None
+
+
+LABEL_NAMES = tuple(str(label) for label in Label)
+
+
+class Status(StrEnum):
+    """What became of a video. Only OK and PARTIAL have a label and a score."""
+
+    OK = "ok"
+    PARTIAL = "partial"
+    NO_FACE = "no_face"
+    UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
+    TIMEOUT = "timeout"
+    ERROR = "error"
+
+    @property
+    def has_faces(self) -> bool:
+        """True if there is something to score or to train on."""
+        return self in (Status.OK, Status.PARTIAL)
+
+
+@dataclass(frozen=True, slots=True)
+class FaceBox:
+    """A detected face: corners in pixels of the frame it was found in, ``score`` in 0..1.
+
+    ``landmarks`` are (x, y) of the five points that the field's detectors share, as seen in the picture: left eye,
+    right eye, nose, left and right corner of the mouth. The box may reach over the frame's edge.
+
+    Raises:
+        ValueError: the box is empty or not finite, or there are not five landmarks.
+    """
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    score: float
+    landmarks: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        if not np.isfinite([self.x1, self.y1, self.x2, self.y2, self.score]).all():
+            raise ValueError(f"a face box must be finite, got {self}")
+        if self.x2 <= self.x1 or self.y2 <= self.y1:
+            raise ValueError(f"a face box must not be empty, got {self}")
+        if len(self.landmarks) != 5:
+            raise ValueError(f"a face has five landmarks, got {len(self.landmarks)}")
+
+    @property
+    def area(self) -> float:
+        """In square pixels."""
+        return (self.x2 - self.x1) * (self.y2 - self.y1)
+
+
+class ClipBatch(TypedDict):
+    """What the data module hands to the model, B clips of T frames."""
+
+    frames: Any
+    """uint8 tensor (B, T, C, H, W), RGB."""
+    label: Any
+    """int64 tensor (B,), values of :class:`Label`."""
+    video_id: list[str]
+    track: list[int]
+    dataset: list[str]
+    method: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowScore:
+    """One clip of one face: ``[start_seconds, end_seconds)`` of the video and the probability that it is fake.
+
+    ``box`` is (x1, y1, x2, y2) of the face in the middle of the window, in pixels of the source.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    prob_fake: float
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackScore:
+    """One face followed through the video. ``prob_fake`` is the mean over its windows."""
+
+    track: int
+    prob_fake: float
+    windows: tuple[WindowScore, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoScore:
+    """A row of ``predictions.csv`` with, below it, each face and window.
+
+    ``prob_fake`` is the maximum over ``tracks``; it, ``label`` and ``confidence`` (the probability of ``label``) are
+    None unless ``status`` is ok or partial: "no face" is not "real". ``seconds`` is the time it took.
+    """
+
+    path: str
+    status: Status
+    label: Label | None = None
+    prob_fake: float | None = None
+    confidence: float | None = None
+    num_faces: int = 0
+    num_frames: int = 0
+    duration_seconds: float | None = None
+    seconds: float = 0.0
+    model: str = ""
+    message: str = ""
+    tracks: tuple[TrackScore, ...] = field(default=(), repr=False)

@@ -1,0 +1,221 @@
+"""Writing the face-only videos of a clip store: H.264 in MP4, good enough to keep what a detector looks for.
+
+The defaults were chosen on 8 face crops of 112 x 112 pixels from real videos (FaceForensics++ c23, DFDC, HDTF and
+others, 150 frames each), decoded by decord and compared with the crops before encoding. RGB PSNR is the mean over
+clips (and the worst clip); "detail kept" is the energy of the Laplacian relative to the crops, where forgeries leave
+their traces:
+
+===================  ============  ===========  ====================  ==================
+pixel format, crf    PSNR dB       detail kept  bytes per 150 frames  key frame every
+===================  ============  ===========  ====================  ==================
+yuv444p 6            45.5 (43.7)         1.016               393 000  15 frames
+yuv444p 8            44.5 (42.6)         1.013               312 000  15
+**yuv444p 10**       43.5 (41.5)         1.009               244 000  15
+yuv444p 12           42.4 (40.4)         1.003               189 000  15
+yuv444p 14           41.4 (39.3)         0.993               147 000  15
+yuv444p 18           39.2 (37.0)         0.968                89 000  15
+yuv420p 6            39.5 (37.5)         1.123               368 000  15
+yuv420p 10           38.9 (37.2)         1.114               239 000  15
+yuv420p 18           37.0 (35.9)         1.069                90 000  15
+yuv444p 10           43.1 (41.5)         1.023               287 000  5
+yuv444p 10           43.6 (41.6)         1.016               236 000  30
+yuv444p 10           43.5 (41.5)         1.017               229 000  250
+===================  ============  ===========  ====================  ==================
+
+Full chroma costs no bytes and gains 4 dB, as every pixel of colour counts at this size. From crf 14 on detail is lost;
+below 10 each decibel costs a quarter more. A key frame every 15 frames costs 3 % over every 30, and halves the frames
+to be decoded before a random start.
+"""
+
+import os
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
+from av.video.stream import VideoStream
+
+from dfd.types import FrameArray
+
+_PIXEL_FORMATS = ("yuv444p", "yuv420p")
+# Every shortcut of the scaler off: the colours that decord gives back are then off by rounding alone.
+_EXACT = (
+    Interpolation.BICUBIC
+    | Interpolation.ACCURATE_RND
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.FULL_CHR_H_INP
+    | Interpolation.BITEXACT
+)
+_BT709 = 1  # matrix coefficients, ITU-T H.273 table 4
+
+
+class VideoWriter:
+    """Writes RGB frames to an H.264 file. A context manager; if its body raises, no file is left.
+
+    The same frames and options give the same bytes, on any number of cores. Colour is BT.709, limited range, and
+    tagged so.
+
+    Args:
+        path: of the file, ``.mp4`` or ``.mkv``; overwritten if it exists.
+        width: of the frames in pixels, as is ``height``.
+        fps: frames per second.
+        crf: x264's quality, 0 (lossless but for the change of colour space) to 51.
+        pixel_format: ``yuv444p``, or ``yuv420p`` for players that know nothing else: it needs an even size, and
+            decord gives it back 1 level darker.
+        keyframe_interval: most frames from one key frame to the next. Each can be decoded from (closed groups).
+        preset: of x264.
+
+    Raises:
+        ValueError: an argument is out of range, or the size is odd where it must be even.
+        OSError: the file cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        width: int,
+        height: int,
+        fps: float,
+        crf: int = 10,
+        pixel_format: str = "yuv444p",
+        keyframe_interval: int = 15,
+        preset: str = "medium",
+    ) -> None:
+        if width < 1 or height < 1:
+            raise ValueError(f"a frame must have pixels, got {width} x {height}")
+        if not (np.isfinite(fps) and fps > 0):
+            raise ValueError(f"fps must be positive, got {fps}")
+        if not 0 <= crf <= 51:
+            raise ValueError(f"crf must be in 0..51, got {crf}")
+        if keyframe_interval < 1:
+            raise ValueError(f"keyframe_interval must be 1 or more, got {keyframe_interval}")
+        if pixel_format not in _PIXEL_FORMATS:
+            raise ValueError(f"pixel_format must be one of {', '.join(_PIXEL_FORMATS)}, got {pixel_format!r}")
+        if pixel_format == "yuv420p" and (width % 2 or height % 2):
+            raise ValueError(f"yuv420p needs an even width and height, got {width} x {height}; use yuv444p")
+        self.path = Path(path)
+        self._shape = (height, width, 3)
+        self._pixel_format = pixel_format
+        self._num_frames = 0
+        self._closed = False
+        # 30000/1001 and its kin come back exactly from their decimals.
+        rate = Fraction(fps).limit_denominator(1001)
+        self._time_base = 1 / rate
+        # bitexact: no version of the library, no date.
+        self._container = av.open(str(self.path.absolute()), "w", container_options={"fflags": "bitexact"})
+        try:
+            self._stream = self._add_stream(rate, crf=crf, keyframe_interval=keyframe_interval, preset=preset)
+        except (FFmpegError, ValueError):
+            self._abandon()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        elif not self._closed:
+            self._abandon()
+
+    def write(self, frames: FrameArray) -> None:
+        """Append frames, uint8 ``(N, H, W, 3)`` RGB; N may be 0.
+
+        Raises:
+            ValueError: they are of another type or size, or the writer is closed.
+        """
+        if self._closed:
+            raise ValueError(f"{self.path}: the writer is closed")
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != self._shape:
+            raise ValueError(f"{self.path}: frames must be uint8 (N, {self._shape}), got {frames.dtype} {frames.shape}")
+        for rgb in frames:
+            frame = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24").reformat(
+                format=self._pixel_format,
+                dst_colorspace=Colorspace.ITU709,
+                dst_color_range=ColorRange.MPEG,
+                interpolation=_EXACT,
+            )
+            frame.pts = self._num_frames
+            frame.time_base = self._time_base
+            self._num_frames += 1
+            self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Finish the file. Closing twice does nothing.
+
+        Raises:
+            ValueError: no frame was written; no file is left.
+        """
+        if self._closed:
+            return
+        if not self._num_frames:
+            self._abandon()
+            raise ValueError(f"{self.path}: a video needs at least one frame")
+        self._container.mux(self._stream.encode(None))
+        self._closed = True
+        self._container.close()
+
+    def _add_stream(self, rate: Fraction, *, crf: int, keyframe_interval: int, preset: str) -> VideoStream:
+        stream = self._container.add_stream("libx264", rate=rate)
+        stream.height, stream.width = self._shape[:2]
+        stream.pix_fmt = self._pixel_format
+        stream.options = {
+            "crf": str(crf),
+            "preset": preset,
+            "g": str(keyframe_interval),
+            "threads": "1",
+            # The macroblock tree reads past the end of narrow rows (7 macroblocks at 112 pixels), and what lies there
+            # shows in the bytes: three encodings of one clip gave three files.
+            "x264-params": "mbtree=0",
+        }
+        context = stream.codec_context
+        context.thread_count = 1  # the division of work among threads would show in the bytes
+        context.colorspace = _BT709
+        context.color_range = ColorRange.MPEG
+        context.color_primaries = ColorPrimaries.BT709
+        context.color_trc = ColorTrc.BT709
+        context.open()  # a preset that x264 does not know is refused here and not at the first frame
+        return stream
+
+    def _abandon(self) -> None:
+        self._closed = True
+        self._container.close()
+        self.path.unlink(missing_ok=True)
+
+
+def write_video(
+    path: str | os.PathLike[str],
+    frames: FrameArray,
+    *,
+    fps: float,
+    crf: int = 10,
+    pixel_format: str = "yuv444p",
+    keyframe_interval: int = 15,
+    preset: str = "medium",
+) -> None:
+    """Write all ``frames``, uint8 ``(N, H, W, 3)`` RGB, to an H.264 file. Options as for :class:`VideoWriter`.
+
+    Raises:
+        ValueError: there is no frame, or an argument is out of range.
+    """
+    if frames.ndim != 4:
+        raise ValueError(f"{path}: frames must be uint8 (N, H, W, 3), got {frames.dtype} {frames.shape}")
+    with VideoWriter(
+        path,
+        width=frames.shape[2],
+        height=frames.shape[1],
+        fps=fps,
+        crf=crf,
+        pixel_format=pixel_format,
+        keyframe_interval=keyframe_interval,
+        preset=preset,
+    ) as writer:
+        writer.write(frames)

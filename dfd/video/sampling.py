@@ -1,0 +1,78 @@
+"""Which frames of a video make a clip, and where clips start. Numbers only; nothing here decodes."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+
+def clip_frame_indices(num_frames: int, *, clip_len: int, stride: int = 1, start: int = 0) -> list[int]:
+    """Indices of one clip's frames, ``stride`` frames apart, beginning at ``start``.
+
+    A video that ends early repeats its last frame, so a clip always has ``clip_len`` entries:
+
+    >>> clip_frame_indices(5, clip_len=4, stride=2)
+    [0, 2, 4, 4]
+
+    Raises:
+        ValueError: an argument is out of range; the message names it and its value.
+    """
+    _check_positive(num_frames=num_frames, clip_len=clip_len, stride=stride)
+    if not 0 <= start < num_frames:
+        raise ValueError(f"start must be in 0..{num_frames - 1} for a video of {num_frames} frames, got {start}")
+    return [min(start + position * stride, num_frames - 1) for position in range(clip_len)]
+
+
+def window_starts(num_frames: int, *, clip_len: int, stride: int = 1, num_windows: int) -> list[int]:
+    """Where ``num_windows`` clips start so that they lie evenly over the whole video.
+
+    The first starts at frame 0 and the last ends at the last frame. Starts are distinct and ascending: a video too
+    short for that many gets fewer, and always at least one. A single window starts at 0.
+
+    >>> window_starts(100, clip_len=10, num_windows=4)
+    [0, 30, 60, 90]
+    >>> window_starts(12, clip_len=10, num_windows=4)
+    [0, 1, 2]
+    >>> window_starts(7, clip_len=10, num_windows=4)
+    [0]
+
+    Raises:
+        ValueError: an argument is out of range; the message names it and its value.
+    """
+    _check_positive(num_windows=num_windows)
+    last = _last_start(num_frames, clip_len=clip_len, stride=stride)
+    return sorted({int(start) for start in np.rint(np.linspace(0, last, num_windows))})
+
+
+def random_start(
+    num_frames: int, *, clip_len: int, stride: int = 1, generator: "torch.Generator | np.random.Generator"
+) -> int:
+    """A start drawn evenly from all at which the whole clip fits, or 0 where it fits at none.
+
+    >>> starts = {random_start(12, clip_len=10, generator=np.random.default_rng(seed)) for seed in range(50)}
+    >>> sorted(starts)
+    [0, 1, 2]
+
+    Raises:
+        ValueError: an argument is out of range; the message names it and its value.
+    """
+    last = _last_start(num_frames, clip_len=clip_len, stride=stride)
+    if isinstance(generator, np.random.Generator):
+        return int(generator.integers(last + 1))
+    import torch
+
+    return int(torch.randint(last + 1, (), generator=generator))
+
+
+def _last_start(num_frames: int, *, clip_len: int, stride: int) -> int:
+    _check_positive(num_frames=num_frames, clip_len=clip_len, stride=stride)
+    span = (clip_len - 1) * stride + 1
+    return max(0, num_frames - span)
+
+
+def _check_positive(**values: int) -> None:
+    for name, value in values.items():
+        if value < 1:
+            raise ValueError(f"{name} must be 1 or more, got {value}")

@@ -1,0 +1,293 @@
+"""The clip store: records come back as written, damage counts as absence, tables depend on the records alone."""
+
+import json
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dfd.data.manifest import slug
+from dfd.data.splits import assign_splits
+from dfd.data.store import (
+    INDEX_COLUMNS,
+    INDEX_NAME,
+    RECORD_NAME,
+    TrackGeometry,
+    TrackRecord,
+    VideoRecord,
+    build_index,
+    clean_video_folder,
+    commit_file,
+    discard_video,
+    index_videos,
+    is_current,
+    known_videos,
+    missing_clips,
+    partial_path,
+    read_geometry,
+    read_index,
+    read_record,
+    read_records,
+    read_splits,
+    row_fields,
+    settings_hash,
+    video_folder,
+    write_geometry,
+    write_record,
+    write_splits,
+)
+from dfd.errors import SplitLeak, StoreError
+from dfd.types import Label, Status
+
+from .conftest import SETTINGS, add_video, make_row
+
+
+def failed(number: int, status: Status, message: str) -> VideoRecord:
+    return VideoRecord(**row_fields(make_row(number)), status=status, settings=SETTINGS, message=message)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    row = make_row(1, dataset="a/b ü", source_ids=("p\n1", "p2"), extra={"age": "31"})
+    record = replace(
+        add_video(tmp_path, row, 1, num_tracks=2), width=640, height=480, fps=29.97, codec="h264", duration_seconds=5.5
+    )
+    path = write_record(tmp_path, record)
+    assert path == video_folder(tmp_path, row) / RECORD_NAME
+    assert path.parent.parent.parent == tmp_path
+    assert read_record(path.parent) == record
+    assert path.read_text() == record.to_json()
+
+
+def test_the_same_videos_make_the_same_store_in_any_order(tmp_path: Path) -> None:
+    for name, order in {"one": [0, 1, 2, 3], "two": [3, 2, 1, 0]}.items():
+        for number in order:
+            add_video(tmp_path / name, make_row(number), number, num_frames=3)
+        write_splits(tmp_path / name, {make_row(number).video_id: "train" for number in order})
+        build_index(tmp_path / name)
+        build_index(tmp_path / name)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_a_status_must_fit_its_tracks() -> None:
+    with pytest.raises(ValueError, match="status ok with 0 tracks"):
+        failed(0, Status.OK, "")
+    track = TrackRecord(0, 10, 0, 25.0, 32, False, 1, 0.9, 50.0)
+    with pytest.raises(ValueError, match="exactly one track is the main one"):
+        VideoRecord(**row_fields(make_row(0)), status=Status.OK, settings={}, tracks=(track,))
+
+
+@pytest.mark.parametrize("damage", ["", "{}", "[]", "{", '{"schema_version": 99}', "null", "\0"])
+def test_a_damaged_record_counts_as_absent_and_is_reported(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = failed(0, Status.NO_FACE, "none")
+    path = write_record(tmp_path, record)
+    path.write_text(damage)
+    assert read_record(path.parent) is None
+    assert str(path) in caplog.text
+    assert read_records(tmp_path) == []
+
+
+def test_a_record_that_was_cut_or_edited_counts_as_absent(tmp_path: Path) -> None:
+    path = write_record(tmp_path, failed(0, Status.NO_FACE, "none"))
+    text = path.read_text()
+    value = json.loads(text)
+    for change in ({"label": "maybe"}, {"status": "fine"}, {"extra_key": 1}, {"settings": {}}, {"tracks": [{}]}):
+        path.write_text(json.dumps(value | change))
+        assert read_record(path.parent) is None, change
+    path.write_text(text[:-20])
+    assert read_record(path.parent) is None
+
+
+def test_settings_have_one_hash_whatever_their_order() -> None:
+    assert settings_hash({"a": {"x": 1, "y": (2, 3)}, "b": 1}) == settings_hash({"b": 1, "a": {"y": [2, 3], "x": 1}})
+    assert settings_hash({"a": 1}) != settings_hash({"a": 2})
+
+
+def test_a_video_is_done_again_when_its_settings_source_or_clips_changed(tmp_path: Path) -> None:
+    source = tmp_path / "v.mp4"
+    source.write_bytes(b"12345")
+    row = replace(make_row(0), path=source)
+    record = replace(add_video(tmp_path / "s", row, 0, num_frames=2), size_bytes=5)
+    digest = record.settings_hash
+    assert is_current(tmp_path / "s", record, row, digest)
+    assert not is_current(tmp_path / "s", record, row, settings_hash({"other": 1}))
+    assert not is_current(tmp_path / "s", record, replace(row, dataset="renamed"), digest)
+    source.write_bytes(b"123456")
+    assert not is_current(tmp_path / "s", record, row, digest)
+    source.write_bytes(b"12345")
+    (video_folder(tmp_path / "s", row) / "0.mp4").unlink()
+    assert not is_current(tmp_path / "s", record, row, digest)
+
+
+def test_a_corrected_label_keeps_the_clips(tmp_path: Path) -> None:
+    row = make_row(0)
+    record = add_video(tmp_path, row, 0, num_frames=2)
+    corrected = record.with_row(replace(row, label=Label.FAKE, method="swap"))
+    write_record(tmp_path, corrected)
+    assert build_index(tmp_path)["label"].tolist() == ["fake"]
+    assert corrected.tracks == record.tracks
+
+
+def test_cleaning_removes_what_an_interrupted_run_left_and_nothing_else(tmp_path: Path) -> None:
+    row = make_row(0)
+    add_video(tmp_path, row, 0, num_frames=2)
+    folder = video_folder(tmp_path, row)
+    kept = contents(folder) | {"note.txt": b"mine"}
+    for name in ("1.mp4", "1.npy", "0.partial.mp4", "record.partial.json", "note.txt"):
+        (folder / name).write_bytes(b"mine")
+    clean_video_folder(folder)
+    assert contents(folder) == kept
+    discard_video(folder)
+    assert list(contents(folder)) == ["note.txt"]
+    clean_video_folder(tmp_path / "not there")
+
+
+def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "0.mp4"
+    partial_path(path).write_bytes(b"whole")
+    assert not path.exists()
+    commit_file(path)
+    assert path.read_bytes() == b"whole"
+    assert os.listdir(tmp_path) == ["0.mp4"]
+
+
+def test_boxes_and_landmarks_come_back_within_a_tenth_of_a_pixel(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    boxes = generator.uniform(-50, 4000, (150, 4)).astype(np.float32)
+    landmarks = generator.uniform(-50, 4000, (150, 5, 2)).astype(np.float32)
+    write_geometry(tmp_path, 3, TrackGeometry(boxes, landmarks))
+    first = (tmp_path / "3.npy").read_bytes()
+    geometry = read_geometry(tmp_path / "3.mp4")
+    assert np.abs(geometry.boxes_xyxy - boxes).max() <= 0.051
+    assert np.abs(geometry.landmarks - landmarks).max() <= 0.051
+    assert len(first) < 9000
+    write_geometry(tmp_path, 3, geometry)
+    assert (tmp_path / "3.npy").read_bytes() == first
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"text"])
+def test_damaged_geometry_is_named(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "0.npy").write_bytes(damage)
+    with pytest.raises(StoreError, match=r"0\.npy"):
+        read_geometry(tmp_path / "0.mp4")
+
+
+def test_the_index_has_a_row_per_face_and_the_video_table_one_per_video(tmp_path: Path) -> None:
+    odd = make_row(1, dataset="NA", method='null, "quoted"\nnew line', source_ids=("1", "None"))
+    add_video(tmp_path, odd, 1, num_frames=4, num_tracks=2)
+    add_video(tmp_path, make_row(0), 0, num_frames=3)
+    write_record(tmp_path, failed(2, Status.NO_FACE, "no face"))
+    write_splits(tmp_path, {odd.video_id: "test"})
+    built = build_index(tmp_path)
+    index = read_index(tmp_path)
+    pd.testing.assert_frame_equal(index, built)
+    assert list(index.columns) == list(INDEX_COLUMNS)
+    assert len(index) == 3
+    of_odd = index[index["video_id"] == odd.video_id]
+    assert of_odd["track"].tolist() == [0, 1]
+    assert of_odd["is_main"].tolist() == [True, False]
+    assert set(of_odd["dataset"]) == {"NA"}
+    assert set(of_odd["method"]) == {odd.method}
+    assert set(of_odd["source_ids"]) == {"1;None"}
+    assert set(of_odd["split"]) == {"test"}
+    assert all((tmp_path / path).is_file() for path in index["path"])
+    videos = pd.read_csv(tmp_path / "videos.csv", dtype=str, keep_default_na=False)
+    assert sorted(zip(videos["status"], videos["num_tracks"], videos["message"], strict=True)) == [
+        ("no_face", "0", "no face"),
+        ("ok", "1", ""),
+        ("ok", "2", ""),
+    ]
+
+
+def test_each_way_of_having_no_clips_is_told_with_its_remedy(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"there is no such clip store; make it with: python -m dfd\.preprocess"):
+        read_index(tmp_path / "none")
+    with pytest.raises(StoreError, match=r"it has no index\.csv; make it with"):
+        read_index(tmp_path)
+    write_record(tmp_path, failed(0, Status.NO_FACE, "none"))
+    with pytest.raises(StoreError, match="has not finished; run the same command again"):
+        read_index(tmp_path)
+    build_index(tmp_path)
+    with pytest.raises(StoreError, match=r"no clip in it \(no_face 1\); videos.csv says why"):
+        read_index(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("is_main", "main"), ("True", "yes"), (",real,", ",1,"), (",30,", ",x,"), (",train,", ",training,")],
+)
+def test_a_damaged_index_is_refused(small_store: Path, tmp_path: Path, old: str, new: str) -> None:
+    text = (small_store / INDEX_NAME).read_text()
+    assert old in text
+    (tmp_path / INDEX_NAME).write_text(text.replace(old, new))
+    with pytest.raises(StoreError, match=r"index\.csv: it (lacks|is damaged)"):
+        read_index(tmp_path)
+
+
+def test_missing_clips_are_found(small_store: Path, tmp_path: Path) -> None:
+    index = read_index(small_store)
+    assert missing_clips(small_store, index) == []
+    assert missing_clips(tmp_path, index) == index["path"].tolist()
+
+
+def test_the_frozen_splits_come_back(tmp_path: Path) -> None:
+    assert read_splits(tmp_path) == {}
+    write_splits(tmp_path, {"b": "test", "a": "train"})
+    assert read_splits(tmp_path) == {"a": "train", "b": "test"}
+    assert (tmp_path / "splits.csv").read_text() == "video_id,split\na,train\nb,test\n"
+
+
+@pytest.mark.parametrize("text", ["", "id,split\n", "video_id,split\na,\n", "video_id,split\na,test\na,test\n"])
+def test_a_damaged_split_file_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "splits.csv").write_text(text)
+    with pytest.raises(StoreError, match=r"splits\.csv"):
+        read_splits(tmp_path)
+
+
+def test_a_store_that_grows_keeps_new_videos_of_known_people_on_their_side(tmp_path: Path) -> None:
+    for number, split in enumerate(["train", "test"]):
+        add_video(tmp_path, make_row(number), number, num_frames=2)
+        write_splits(tmp_path, read_splits(tmp_path) | {make_row(number).video_id: split})
+    new = make_row(3, source_ids=("person1",))
+    splits = assign_splits([*known_videos(tmp_path), new], frozen=read_splits(tmp_path))
+    assert splits[new.video_id] == "test"
+    bridge = make_row(5, source_ids=("person0", "person1"))
+    with pytest.raises(SplitLeak):
+        assign_splits([*known_videos(tmp_path), bridge], frozen=read_splits(tmp_path))
+
+
+def test_tables_left_half_written_by_a_killed_process_are_cleared_away(tmp_path: Path) -> None:
+    write_splits(tmp_path, {"a": "train"})
+    host = slug(socket.gethostname())
+    dead = 4_000_000  # above the largest process id that Linux gives by default on this many cores
+    while (Path("/proc") / str(dead)).exists():
+        dead += 1
+    (tmp_path / f"splits.csv.{host}-{dead}.partial").write_text("half")
+    (tmp_path / f"splits.csv.{host}-{os.getppid()}.partial").write_text("another that still runs")
+    write_splits(tmp_path, {"a": "test"})
+    assert sorted(os.listdir(tmp_path)) == ["splits.csv", f"splits.csv.{host}-{os.getppid()}.partial"]
+
+
+def test_a_video_left_behind_under_another_data_set_is_pointed_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for dataset in ("old", "new"):
+        record = add_video(tmp_path, make_row(0, dataset=dataset), 0, num_frames=2)
+        write_record(tmp_path, replace(record, size_bytes=77))
+    build_index(tmp_path)
+    assert "more than once" in caplog.text
+
+
+def test_the_videos_of_an_index_are_listed_once(small_store: Path) -> None:
+    videos = index_videos(read_index(small_store))
+    assert len(videos) == 12
+    assert videos[0].source_ids[0].startswith("person")

@@ -1,0 +1,200 @@
+"""The commands as a user runs them: what they print, write and return."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+TINY = [
+    *("backbone=timm", "backbone.name=test_resnet", "backbone.pretrained=false", "temporal.hidden_features=16"),
+    *("trainer=cpu", "trainer.max_epochs=2", "trainer.enable_progress_bar=false", "optimizer.lr=1e-3"),
+    *("data=clips", "data.clip_len=4", "data.num_workers=0", "data.batch_size=4"),
+]
+
+
+def run(*arguments: object, check: bool = True, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160"},
+    )
+    if check:
+        assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def train(folder: Path, store: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return run("train.py", *TINY, f"data.store={store}", f"hydra.run.dir={folder}", *overrides)
+
+
+def history(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    train(folder, tiny_store)
+    return folder
+
+
+def test_training_leaves_what_is_needed_to_use_and_to_repeat_it(trained: Path) -> None:
+    for name in ("detector.safetensors", "metrics.csv", "learning_curves.png", "config.yaml", "checkpoints/last.ckpt"):
+        assert (trained / name).stat().st_size > 0
+    names = {key for row in history(trained) for key, value in row.items() if value}
+    for split in ("train", "val", "test"):
+        assert {f"{split}/{m}" for m in ("loss", "accuracy", "precision", "recall", "f1", "auc")} <= names
+
+
+def test_the_same_seed_gives_the_same_numbers(trained: Path, tiny_store: Path, tmp_path: Path) -> None:
+    train(tmp_path / "again", tiny_store)
+    assert history(tmp_path / "again") == history(trained)
+
+
+def test_a_stopped_run_goes_on_to_the_same_curve(trained: Path, tiny_store: Path, tmp_path: Path) -> None:
+    train(tmp_path / "run", tiny_store, "trainer.max_epochs=1")
+    train(tmp_path / "run", tiny_store, "ckpt_path=last")
+    last = [row for row in history(tmp_path / "run") if row["epoch"] == "1" and row["val/loss"]][-1]
+    whole = [row for row in history(trained) if row["epoch"] == "1" and row["val/loss"]][-1]
+    assert float(last["val/loss"]) == pytest.approx(float(whole["val/loss"]), rel=1e-5)
+
+
+def test_resuming_without_a_checkpoint_says_what_is_missing(tiny_store: Path, tmp_path: Path) -> None:
+    done = run(
+        *("train.py", *TINY, f"data.store={tiny_store}", f"hydra.run.dir={tmp_path}", "ckpt_path=last"), check=False
+    )
+    assert done.returncode == 1
+    assert "last.ckpt: no such checkpoint" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_evaluation_writes_predictions_metrics_and_figures(trained: Path, tiny_store: Path, tmp_path: Path) -> None:
+    done = run(
+        *("-m", "dfd.evaluate", f"checkpoint={trained}/detector.safetensors", f"data.store={tiny_store}"),
+        *(f"output={tmp_path}/out", "data.num_workers=0", f"hydra.run.dir={tmp_path}/run"),
+    )
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    overall = metrics["overall"]
+    assert len(rows) == overall["num_real"] + overall["num_fake"] == 4
+    right = sum(row["predicted"] == row["label"] for row in rows)
+    assert overall["accuracy"] == pytest.approx(right / len(rows))
+    assert "majority" in done.stdout
+    assert metrics["methods"].keys() == {"tiny/flicker"}
+    for name in ("confusion_matrix.png", "roc_pr.png", "learning_curves.png"):
+        assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def inbox(tiny_videos: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "inbox"
+    (folder / "deeper").mkdir(parents=True)
+    shutil.copy(tiny_videos.parent / "00.mp4", folder / "a.mp4")
+    shutil.copy(tiny_videos.parent / "01.mp4", folder / "deeper" / "no_suffix")
+    (folder / "text.mp4").write_text("no video")
+    (folder / "notes.txt").write_text("not a video either")
+    (folder / ".hidden.mp4").write_text("hidden")
+    return folder
+
+
+def predict(
+    inbox: Path, checkpoint: Path, output: Path, *more: str, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    return run(
+        *("predict.py", f"input={inbox}", f"checkpoint={checkpoint}", f"output={output}", "face_detector=fixed_box"),
+        *("num_workers=1", f"hydra.run.dir={output}/run", *more),
+        check=check,
+    )
+
+
+def test_a_folder_is_scored_by_content(inbox: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    done = predict(inbox, tiny_checkpoint, tmp_path / "out")
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "a.mp4": "ok",
+        "no_suffix": "ok",
+        "text.mp4": "unreadable",
+    }
+    assert rows["a.mp4"]["label"] in ("real", "fake")
+    assert rows["text.mp4"]["label"] == rows["text.mp4"]["prob_fake"] == ""
+    assert (tmp_path / "out" / "not_videos.txt").read_text() == f"{inbox}/notes.txt\n"
+    assert "2 ok, 1 unreadable" in done.stdout
+
+
+def test_a_second_prediction_scores_only_what_is_new(inbox: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    predict(inbox, tiny_checkpoint, tmp_path / "out")
+    before = (tmp_path / "out" / "predictions.csv").read_text()
+    shutil.copy(inbox / "a.mp4", inbox / "b.mp4")
+    done = predict(inbox, tiny_checkpoint, tmp_path / "out")
+    after = (tmp_path / "out" / "predictions.csv").read_text()
+    assert after.startswith(before)
+    assert len(after.splitlines()) == len(before.splitlines()) + 1
+    assert "3 of 5 are already in" in done.stdout
+
+
+def test_a_list_of_files_is_scored(inbox: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    (inbox / "list.txt").write_text("# mine\na.mp4\n\ngone.mp4\n")
+    predict(inbox / "list.txt", tiny_checkpoint, tmp_path / "out")
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        statuses = {Path(row["path"]).name: row["status"] for row in csv.DictReader(file)}
+    assert statuses == {"a.mp4": "ok", "gone.mp4": "unreadable"}
+
+
+@pytest.mark.parametrize("content", ["nothing", "no video"])
+def test_a_folder_without_any_video_is_an_error(tiny_checkpoint: Path, tmp_path: Path, content: str) -> None:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    if content == "no video":
+        (folder / "notes.md").write_text("words")
+    done = predict(folder, tiny_checkpoint, tmp_path / "out", check=False)
+    assert done.returncode == 1
+    assert str(folder) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "foreign"])
+def test_a_checkpoint_that_is_not_ours_is_an_error(inbox: Path, tmp_path: Path, kind: str) -> None:
+    import torch
+
+    path = tmp_path / f"{kind}.ckpt"
+    if kind == "text":
+        path.write_text("not a checkpoint")
+    if kind == "foreign":
+        torch.save({"state_dict": {"fc.weight": torch.zeros(2, 2)}}, path)
+    done = predict(inbox, path, tmp_path / "out", check=False)
+    assert done.returncode == 1
+    assert path.name in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "predictions.csv").exists()
+
+
+def test_missing_weights_name_the_ways_out(tiny_store: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "train.py", "data=clips", f"data.store={tiny_store}", f"hydra.run.dir={tmp_path}/run"),
+            "data.num_workers=0",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        # No cache and no way out: the same everywhere.
+        env={**os.environ, "TORCH_HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), **BLOCKED},
+    )
+    assert done.returncode == 1
+    for part in ("resnext50", "7cdf4587", "backbone.pretrained=false", "backbone.weights=FILE"):
+        assert part in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+BLOCKED = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}

@@ -1,0 +1,111 @@
+"""Scoring: one score for each path, whatever lies there, and the same one in whatever company."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import drawn_frames
+
+from dfd.faces.detect import build_detector
+from dfd.faces.extract import ExtractionSettings
+from dfd.inference import Detector, WindowSettings, extract_windows
+from dfd.types import Label, Status
+from dfd.video.encode import write_video
+
+FIXED = {"name": "fixed_box"}
+
+
+@pytest.fixture
+def detector(tiny_checkpoint: Path) -> Detector:
+    return Detector.load(tiny_checkpoint, face_detector=FIXED, num_workers=2, device="cpu")
+
+
+def test_a_video_alone_and_in_company_gets_the_same_score(detector: Detector, tiny_videos: Path) -> None:
+    paths = sorted(tiny_videos.parent.glob("*.mp4"))[:5]
+    together = {score.path: score.prob_fake for score in detector.score_many(paths)}
+    detector.batch_size = 1
+    alone = detector.score(paths[3])
+    assert alone.prob_fake == pytest.approx(together[str(paths[3])], abs=1e-5)
+
+
+def test_every_path_gets_one_score_and_bad_ones_no_verdict(
+    detector: Detector, tiny_videos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "empty.mp4").touch()
+    good = tiny_videos.parent / "00.mp4"
+    (tmp_path / "cut.mp4").write_bytes(good.read_bytes()[:500])
+    paths = [good, tmp_path / "text.mp4", tmp_path / "empty.mp4", tmp_path / "cut.mp4", tmp_path / "gone.mp4"]
+    scores = {Path(score.path).name: score for score in detector.score_many(paths)}
+    assert len(scores) == len(paths)
+    assert scores["00.mp4"].status is Status.OK
+    for name in ("text.mp4", "empty.mp4", "cut.mp4", "gone.mp4"):
+        assert scores[name].status is Status.UNREADABLE
+        assert scores[name].label is None
+        assert scores[name].prob_fake is None
+        assert name in scores[name].message
+
+
+def test_the_windows_cover_the_whole_video_and_name_their_times(detector: Detector, tmp_path: Path) -> None:
+    write_video(tmp_path / "long.mp4", drawn_frames(0, num_frames=200), fps=20)
+    score = detector.score(tmp_path / "long.mp4")
+    (track,) = score.tracks
+    assert len(track.windows) == detector.windows.max_windows
+    assert track.windows[0].start_seconds == 0
+    assert track.windows[-1].end_seconds == pytest.approx(10.0)
+    starts = [window.start_seconds for window in track.windows]
+    assert starts == sorted(starts)
+    assert np.diff(starts).max() < 2 * np.diff(starts).min()
+
+
+def test_a_videos_probability_is_the_mean_over_windows(detector: Detector, tiny_videos: Path) -> None:
+    score = detector.score(tiny_videos.parent / "01.mp4")
+    means = [np.mean([window.prob_fake for window in track.windows]) for track in score.tracks]
+    assert score.prob_fake == pytest.approx(max(means))
+    expected = Label.FAKE if score.prob_fake >= detector.card.threshold else Label.REAL
+    assert score.label is expected
+    assert score.confidence == pytest.approx(max(score.prob_fake, 1 - score.prob_fake))
+
+
+@pytest.mark.parametrize("num_frames", [1, 3, 4, 7])
+def test_a_short_video_is_scored(detector: Detector, tmp_path: Path, num_frames: int) -> None:
+    write_video(tmp_path / "short.mp4", drawn_frames(0, num_frames=num_frames), fps=25)
+    score = detector.score(tmp_path / "short.mp4")
+    assert score.status is Status.OK
+    assert score.num_frames == num_frames
+
+
+def test_a_video_without_a_face_is_not_called_real(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    write_video(tmp_path / "plain.mp4", np.full((30, 120, 160, 3), 90, np.uint8), fps=25)
+    score = Detector.load(tiny_checkpoint, num_workers=1).score(tmp_path / "plain.mp4")
+    assert score.status is Status.NO_FACE
+    assert score.label is None
+
+
+def test_prediction_cuts_the_same_crops_as_preprocessing(tiny_videos: Path, tmp_path: Path) -> None:
+    from dfd.data.manifest import read_manifest
+    from dfd.data.preparation import PreparationSettings, prepare_video
+    from dfd.data.store import video_folder
+    from dfd.video.decode import VideoReader
+
+    extraction = ExtractionSettings(crop_size=64)
+    row = read_manifest(tiny_videos)[0]
+    found = extract_windows(
+        row.path, build_detector("fixed_box"), extraction, WindowSettings(clip_len=24, max_windows=1)
+    )
+    record = prepare_video(row, tmp_path, PreparationSettings(FIXED, extraction), build_detector("fixed_box"))
+    with VideoReader(video_folder(tmp_path, row) / record.tracks[0].file) as reader:
+        stored = reader.frames(range(24))
+    difference = stored.astype(int) - found.windows[0].crops.astype(int)
+    assert np.abs(difference).mean() < 4  # the encoder's loss
+
+
+def test_every_file_of_the_broken_set_gets_its_status(tiny_checkpoint: Path, shared_data: Path) -> None:
+    with (shared_data / "broken" / "expected.csv").open() as file:
+        expected = {row["file"]: row["expect"].split("-or-") for row in csv.DictReader(file)}
+    detector = Detector.load(tiny_checkpoint, face_detector={"name": "mtcnn"}, num_workers=2)
+    scores = detector.score_many([shared_data / "broken" / name for name in expected])
+    found = {Path(score.path).name: str(score.status) for score in scores}
+    assert {name: status for name, status in found.items() if status not in expected[name]} == {}
+    assert found.keys() == expected.keys()

@@ -1,0 +1,92 @@
+"""The direction of imports: a module imports lower ranks only (DESIGN, section 2), and `import dfd` stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Longest prefix wins. A module may import modules of its own package and anything of a lower rank.
+RANKS: dict[str, float] = {
+    "dfd": 0,
+    "dfd.types": 0,
+    "dfd.errors": 0.5,
+    "dfd.config": 1,
+    "dfd.progress": 1,
+    "dfd.weights": 1,
+    "dfd.workers": 1,
+    "dfd.video": 1,
+    "dfd.faces": 2,
+    "dfd.metrics": 1,
+    "dfd.tensor_files": 1,
+    "dfd.loggers": 2,
+    "dfd.predictions": 2,
+    "dfd.plots": 2,
+    "dfd.models": 2,
+    "dfd.checkpoint": 3,
+    "dfd.data": 3,
+    "dfd.training": 4,
+    "dfd.inference": 4,
+    "dfd.preprocess": 5,
+    "dfd.evaluate": 5,
+    "train": 5,
+    "predict": 5,
+}
+MAY_USE_HYDRA = {"dfd.config", "dfd.preprocess", "dfd.evaluate", "train", "predict"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def rank(module: str) -> float:
+    known = [name for name in RANKS if module == name or module.startswith(name + ".")]
+    longest = max(known, key=len)
+    assert module == "dfd" or longest != "dfd", f"give {module} a rank in tests/test_layers.py"
+    return RANKS[longest]
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {node.module} if node.module else set()
+    return found
+
+
+MODULES = {module_name(p): p for p in [*sorted((ROOT / "dfd").rglob("*.py")), ROOT / "train.py", ROOT / "predict.py"]}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_imports_lower_ranks_only(module: str) -> None:
+    package = ".".join(module.split(".")[:2])
+    for name in imports(MODULES[module]):
+        if name.split(".")[0] == "dfd" and not (name == package or name.startswith(package + ".")):
+            assert rank(name) < rank(module), f"{module} (rank {rank(module)}) imports {name} (rank {rank(name)})"
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - MAY_USE_HYDRA))
+def test_only_config_and_the_entry_points_know_hydra(module: str) -> None:
+    roots = {name.split(".")[0] for name in imports(MODULES[module])}
+    assert not roots & {"hydra", "omegaconf"}
+
+
+def test_importing_dfd_imports_nothing_heavy() -> None:
+    heavy = ["torch", "decord", "django", "wandb", "cv2", "facenet_pytorch", "retinaface", "timm", "lightning"]
+    code = f"import sys, dfd, dfd.errors; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("script", ["train", "predict"])
+def test_help_does_not_wait_for_torch(script: str) -> None:
+    code = f"import sys, {script}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "False"

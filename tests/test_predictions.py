@@ -1,0 +1,72 @@
+"""Scores on disk survive interruptions, odd names and missing values."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dfd.predictions import PredictionsError, PredictionWriter, read_predictions
+from dfd.types import Label, Status, TrackScore, VideoScore, WindowScore
+
+
+def score(path: str, prob: float | None = 0.25, model: str = "m@1") -> VideoScore:
+    if prob is None:
+        return VideoScore(path, Status.NO_FACE, model=model, message="no face")
+    tracks = (TrackScore(0, prob, (WindowScore(0.0, 0.4, prob, (1.0, 2.0, 3.0, 4.0)),)),)
+    label = Label.FAKE if prob >= 0.5 else Label.REAL
+    confidence = max(prob, 1 - prob)
+    return VideoScore(path, Status.OK, label, prob, confidence, 1, 10, 0.4, 0.1, model, "", tracks)
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    with PredictionWriter(tmp_path, model="m@1") as writer:
+        writer.write(score("a.mp4", 0.75))
+        writer.write(score("b.mp4", None))
+    table = read_predictions(tmp_path / "predictions.csv")
+    assert list(table["status"]) == ["ok", "no_face"]
+    assert list(table["label"]) == ["fake", ""]
+    assert table["prob_fake"][0] == pytest.approx(0.75)
+    assert table["prob_fake"].isna().tolist() == [False, True]
+    first = json.loads((tmp_path / "predictions.jsonl").read_text().splitlines()[0])
+    assert first["tracks"][0]["windows"][0]["box"] == [1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    "name", ["-rf.mp4", "new\nline.mp4", 'quo"te,comma.mp4', "<b>ü.mp4", "=1+1.mp4", "b\udcff.mp4"]
+)
+def test_a_hostile_file_name_comes_back_as_it_was(tmp_path: Path, name: str) -> None:
+    with PredictionWriter(tmp_path, model="m@1") as writer:
+        writer.write(score(name))
+    with PredictionWriter(tmp_path, model="m@1") as writer:
+        assert writer.done == {name}
+
+
+@pytest.mark.parametrize("cut", [1, 30, 200])
+def test_a_run_cut_in_the_middle_of_a_row_goes_on_without_losing_or_repeating_one(tmp_path: Path, cut: int) -> None:
+    scores = [score(f"{i}.mp4", i / 10) for i in range(5)]
+    whole = tmp_path / "whole"
+    with PredictionWriter(whole, model="m@1") as writer:
+        for item in scores:
+            writer.write(item)
+    broken = tmp_path / "broken"
+    with PredictionWriter(broken, model="m@1") as writer:
+        for item in scores[:3]:
+            writer.write(item)
+    for name in ("predictions.csv", "predictions.jsonl"):
+        data = (broken / name).read_bytes()
+        (broken / name).write_bytes(data[:-cut])
+    with PredictionWriter(broken, model="m@1") as writer:
+        for item in scores:
+            if item.path not in writer.done:
+                writer.write(item)
+    assert (broken / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+    assert (broken / "predictions.jsonl").read_bytes() == (whole / "predictions.jsonl").read_bytes()
+
+
+def test_scores_of_two_models_are_never_mixed(tmp_path: Path) -> None:
+    with PredictionWriter(tmp_path, model="m@1") as writer:
+        writer.write(score("a.mp4"))
+    with pytest.raises(PredictionsError, match="another model"):
+        PredictionWriter(tmp_path, model="m@2")
+    with PredictionWriter(tmp_path, model="m@2", overwrite=True) as writer:
+        assert writer.done == set()

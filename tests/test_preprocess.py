@@ -1,0 +1,184 @@
+"""Preprocessing: every video ends as a record, and stopping it anywhere costs nothing but time."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dfd.data.manifest import read_manifest
+from dfd.data.preparation import PreparationSettings, prepare_store, prepare_video
+from dfd.data.store import read_geometry, read_index, read_records, video_folder
+from dfd.errors import NoFaceFound, UnreadableVideo
+from dfd.faces.detect import build_detector
+from dfd.types import Label, Status
+from dfd.video.decode import VideoReader
+from dfd.video.encode import write_video
+
+ROOT = Path(__file__).resolve().parents[1]
+FIXED = {"name": "fixed_box"}  # a detector that needs no face: these tests are about the chain
+SETTINGS = PreparationSettings(face_detector=FIXED, num_frames=12)
+
+
+def drawn(seed: int, num_frames: int = 20, side: int = 96) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    small = generator.integers(0, 255, (num_frames, 6, 6, 3), dtype=np.uint8)
+    return small.repeat(side // 6, axis=1).repeat(side // 6, axis=2)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Eight good videos of eight people and two bad files."""
+    lines = ["path,label,source_ids"]
+    for index in range(8):
+        write_video(tmp_path / f"{index}.mp4", drawn(index), fps=25)
+        lines.append(f"{index}.mp4,{'fake' if index % 2 else 'real'},person{index}")
+    (tmp_path / "text.mp4").write_text("this is no video")
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    lines += ["text.mp4,real,person8", "empty.mp4,fake,person9"]
+    path = tmp_path / "manifest.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(store)): p.read_bytes() for p in sorted(store.rglob("*")) if p.is_file()}
+
+
+def test_every_row_ends_as_a_record_and_every_good_one_as_clips(manifest: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    counts = prepare_store(read_manifest(manifest), store, SETTINGS, num_workers=2)
+    assert counts == {"ok": 8, "unreadable": 2}
+    records = read_records(store)
+    assert len(records) == 10
+    assert all(record.message for record in records if record.status is not Status.OK)
+    index = read_index(store)
+    assert set(index["num_frames"]) == {12}
+    with VideoReader(store / index["path"][0]) as reader:
+        assert (reader.width, reader.height, reader.num_frames) == (112, 112, 12)
+
+
+def test_the_clip_shows_what_the_box_holds(manifest: Path, tmp_path: Path) -> None:
+    row = read_manifest(manifest)[0]
+    record = prepare_video(row, tmp_path / "store", SETTINGS, build_detector("fixed_box"))
+    folder = video_folder(tmp_path / "store", row)
+    geometry = read_geometry(folder / record.tracks[0].file)
+    assert geometry.boxes_xyxy.shape == (12, 4)
+    with VideoReader(folder / record.tracks[0].file) as clip, VideoReader(row.path) as source:
+        crops, frames = clip.frames(range(12)), source.frames(range(12))
+    # The same patches in the same places: the colour of a crop's middle is that of the box's middle.
+    for frame, crop, (x1, y1, x2, y2) in zip(frames, crops, geometry.boxes_xyxy, strict=True):
+        x, y = int((x1 + x2) / 2) + 3, int((y1 + y2) / 2) + 3
+        scale = 112 / max(x2 - x1, y2 - y1) / (1 + 2 * SETTINGS.faces.margin_fraction)
+        shown = crop[int(56 + 3 * scale), int(56 + 3 * scale)]
+        assert np.abs(shown.astype(int) - frame[y, x]).max() < 40
+
+
+def test_a_second_run_does_nothing_again(manifest: Path, tmp_path: Path) -> None:
+    store, rows = tmp_path / "store", read_manifest(manifest)
+    prepare_store(rows, store, SETTINGS, num_workers=2)
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*.mp4")}
+    assert prepare_store(rows, store, SETTINGS, num_workers=2) == {"ok": 8, "unreadable": 2}
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*.mp4")} == before
+
+
+def test_other_settings_are_done_again(manifest: Path, tmp_path: Path) -> None:
+    store, rows = tmp_path / "store", read_manifest(manifest)[:2]
+    prepare_store(rows, store, SETTINGS, num_workers=1)
+    prepare_store(rows, store, PreparationSettings(face_detector=FIXED, num_frames=5), num_workers=1)
+    assert set(read_index(store)["num_frames"]) == {5}
+
+
+def test_a_corrected_label_reaches_the_index_without_decoding_again(manifest: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    prepare_store(read_manifest(manifest), store, SETTINGS, num_workers=2)
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*.mp4")}
+    manifest.write_text(manifest.read_text().replace("0.mp4,real", "0.mp4,fake"))
+    prepare_store(read_manifest(manifest), store, SETTINGS, num_workers=2)
+    labels = {record.name: record.label for record in read_records(store)}
+    assert labels["0.mp4"] is Label.FAKE
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*.mp4")} == before
+
+
+def test_shards_together_make_the_store_of_one_run(manifest: Path, tmp_path: Path) -> None:
+    rows = read_manifest(manifest)
+    prepare_store(rows, tmp_path / "one", SETTINGS, num_workers=2)
+    for index in range(3):
+        prepare_store(rows, tmp_path / "three", SETTINGS, num_workers=1, shard=(index, 3))
+    assert contents(tmp_path / "three") == contents(tmp_path / "one")
+
+
+@pytest.mark.parametrize("seconds_after_first_record", [0.0, 0.15])
+def test_a_run_killed_at_any_moment_is_completed_to_the_same_store(
+    manifest: Path, tmp_path: Path, seconds_after_first_record: float
+) -> None:
+    rows = read_manifest(manifest)
+    prepare_store(rows, tmp_path / "whole", SETTINGS, num_workers=1)
+    store = tmp_path / "killed"
+    command = [
+        *(sys.executable, "-m", "dfd.preprocess", f"manifest={manifest}", f"store={store}", "num_frames=12"),
+        *("face_detector=fixed_box", "num_workers=1", f"hydra.run.dir={tmp_path}/run"),
+    ]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    while process.poll() is None and not list(store.glob("*/*/record.json")):
+        time.sleep(0.005)
+    time.sleep(seconds_after_first_record)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    found, whole = contents(store), contents(tmp_path / "whole")
+    assert sorted(found) == sorted(whole)
+    assert [name for name in whole if name.endswith((".mp4", ".npy", ".csv")) and found[name] != whole[name]] == []
+
+
+def test_a_worker_that_dies_costs_its_video_for_now_and_no_other(manifest: Path, tmp_path: Path) -> None:
+    store, rows = tmp_path / "store", read_manifest(manifest)[:3]
+    settings = PreparationSettings(face_detector=FIXED, num_frames=12)
+    prepare_store(rows[:2], store, settings, num_workers=1)
+    # What the parent writes when a child is killed is tried again by the next run.
+    from dfd.workers import Failure
+
+    from dfd.data import preparation
+
+    failed = preparation._failed(rows[2], store, settings, Failure(Status.ERROR, "the worker was killed (signal 9)"))
+    preparation.write_record(store, failed)
+    assert prepare_store(rows, store, settings, num_workers=1) == {"ok": 3}
+
+
+def test_nothing_is_left_behind_by_a_video_without_a_face(tmp_path: Path) -> None:
+    write_video(tmp_path / "plain.mp4", np.full((20, 120, 160, 3), 90, np.uint8), fps=25)
+    (tmp_path / "manifest.csv").write_text("path,label\nplain.mp4,real\n")
+    row = read_manifest(tmp_path / "manifest.csv")[0]
+    with pytest.raises(NoFaceFound, match=r"plain.mp4: no face in its first 20 frames \(detector mtcnn\)"):
+        prepare_video(row, tmp_path / "store", PreparationSettings(), build_detector("mtcnn"))
+    assert [p for p in (tmp_path / "store").rglob("*") if p.is_file()] == []
+
+
+def test_a_file_that_is_no_video_is_unreadable(manifest: Path, tmp_path: Path) -> None:
+    row = next(row for row in read_manifest(manifest) if row.name == "text.mp4")
+    with pytest.raises(UnreadableVideo, match=r"text\.mp4"):
+        prepare_video(row, tmp_path / "store", SETTINGS, build_detector("fixed_box"))
+
+
+def test_bad_rows_are_all_named_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    (tmp_path / "bad.csv").write_text("path,label\na.mp4,maybe\ngone.mp4,real\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "dfd.preprocess", f"manifest={tmp_path}/bad.csv", f"store={tmp_path}/store"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HYDRA_FULL_ERROR": "0"},
+    )
+    assert done.returncode == 1
+    assert "line 2" in done.stderr
+    assert "line 3" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "store").exists()

@@ -1,0 +1,371 @@
+import csv
+import json
+import math
+from functools import partial
+from types import SimpleNamespace
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from dfd.checkpoint import DetectorCard, load_checkpoint, load_model
+from dfd.errors import CheckpointError, ConfigError
+from dfd.loggers import RunCSVLogger
+from dfd.metrics import video_metrics
+from dfd.models.classifier import build_model
+from dfd.training import (
+    VAL_METRICS,
+    DetectorModule,
+    best_checkpoint,
+    check_optimized_metric,
+    constant,
+    cosine,
+    plateau,
+    step,
+    write_run_summary,
+)
+
+CONFIG = {
+    "backbone": {"_target_": "dfd.models.backbones.timm", "name": "test_resnet", "pretrained": False},
+    "temporal": {"_target_": "dfd.models.temporal.lstm", "hidden_features": 8},
+}
+
+
+class Clips(Dataset):
+    """Noise, brighter if fake."""
+
+    def __init__(self, labels):
+        generator = torch.Generator().manual_seed(0)
+        self.labels = labels
+        self.frames = torch.randint(0, 180, (len(labels), 2, 3, 32, 32), dtype=torch.uint8, generator=generator)
+        self.frames += 60 * torch.tensor(labels, dtype=torch.uint8)[:, None, None, None, None]
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return {"frames": self.frames[index], "label": self.labels[index]}
+
+
+def loader(labels=(0, 1, 0, 1, 1, 0), batch_size=2):
+    return DataLoader(Clips(list(labels)), batch_size=batch_size)
+
+
+def make_module(*, seed=0, config=None, **options):
+    lightning.seed_everything(seed, verbose=False)
+    model = build_model(config or CONFIG)
+    card = DetectorCard(model=model.config, image_size=32, clip_len=2)
+    options.setdefault("optimizer", partial(torch.optim.Adam, lr=1e-3))
+    return DetectorModule(model, card=card, **options)
+
+
+def make_trainer(folder, *callbacks, max_epochs=2, **options):
+    options.setdefault("logger", RunCSVLogger(save_dir=str(folder)))
+    return lightning.Trainer(
+        default_root_dir=folder,
+        max_epochs=max_epochs,
+        callbacks=list(callbacks),
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+        **{"log_every_n_steps": 1, "num_sanity_val_steps": 1, **options},
+    )
+
+
+def checkpointing(folder):
+    """As conf/callbacks/default.yaml has it."""
+    options = {"dirpath": folder / "checkpoints", "enable_version_counter": False}
+    return ModelCheckpoint(filename="best", monitor="val/loss", **options), ModelCheckpoint(filename="last", **options)
+
+
+def rows_of(folder):
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def curve(folder, name):
+    return {int(row["epoch"]): float(row[name]) for row in rows_of(folder) if row.get(name)}
+
+
+class StopAfter(Callback):
+    """As if the process were stopped at the end of an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        trainer.should_stop = trainer.should_stop or trainer.current_epoch == self.epoch
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of two epochs and a test, and its folder."""
+    folder = tmp_path_factory.mktemp("run")
+    module = make_module(scheduler=partial(cosine, warmup_fraction=0.2))
+    trainer = make_trainer(folder, *checkpointing(folder))
+    trainer.fit(module, loader(), loader())
+    trainer.test(module, loader(), ckpt_path=best_checkpoint(trainer), weights_only=True, verbose=False)
+    return folder, trainer, module
+
+
+def test_every_metric_of_every_split_is_logged_once_per_epoch(finished):
+    folder, _, _ = finished
+    for name in ("loss", "accuracy", "precision", "recall", "f1", "auc"):
+        assert set(curve(folder, f"train/{name}")) == set(curve(folder, f"val/{name}")) == {0, 1}
+        assert any(row.get(f"test/{name}") for row in rows_of(folder))
+
+
+def test_logged_metrics_are_those_of_the_whole_split_and_not_a_mean_over_batches(finished):
+    _, trainer, module = finished
+    labels = (0, 1, 1, 1, 0)  # the last batch is shorter
+    trainer.test(module, loader(labels, batch_size=2), verbose=False)
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    with torch.inference_mode():
+        logits = module.model.eval()(Clips(list(labels)).frames)
+    expected = video_metrics(logits.softmax(-1)[:, 1].double().clamp(0, 1), labels)
+    for name in ("accuracy", "precision", "recall", "f1", "auc"):
+        value = math.nan if expected[name] is None else expected[name]
+        assert logged[f"test/{name}"] == pytest.approx(value, nan_ok=True)
+    loss = nn.functional.cross_entropy(logits, torch.tensor(labels)).item()
+    assert logged["test/loss"] == pytest.approx(loss, rel=1e-4)
+
+
+def test_the_sanity_check_leaves_no_trace(tmp_path):
+    values = []
+    for sanity_steps in (0, -1):
+        folder = tmp_path / str(sanity_steps)
+        trainer = make_trainer(folder, max_epochs=1, num_sanity_val_steps=sanity_steps)
+        trainer.fit(make_module(), loader(), loader())
+        values.append({name: curve(folder, name) for name in ("val/loss", "val/auc", "train/loss", "val/accuracy")})
+    assert values[0] == values[1]
+
+
+def test_a_checkpoint_loads_with_weights_only_and_scores_as_the_model(finished):
+    folder, _, _ = finished
+    for name in ("best.ckpt", "last.ckpt"):
+        torch.load(folder / "checkpoints" / name, weights_only=True)
+    model, _ = load_model(folder / "checkpoints" / "last.ckpt")
+    content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(tensor, content["state_dict"][f"model.{key}"])
+
+
+def test_the_card_in_a_checkpoint_has_the_validation_metrics_of_its_epoch(finished):
+    folder, trainer, _ = finished
+    best_epoch = torch.load(best_checkpoint(trainer), weights_only=True)["epoch"]
+    card, _ = load_checkpoint(best_checkpoint(trainer))
+    assert card.metrics["val/loss"] == pytest.approx(curve(folder, "val/loss")[best_epoch])
+    assert card.metrics["val/loss"] == pytest.approx(min(curve(folder, "val/loss").values()))
+    assert all(name.startswith("val/") for name in card.metrics)
+    assert card.model["temporal"]["reduce"] == "mean"
+
+
+def test_a_run_that_was_stopped_and_resumed_has_the_curve_of_one_that_was_not(tmp_path):
+    def run(folder, *callbacks, ckpt_path=None):
+        module = make_module(
+            optimizer=partial(torch.optim.Adam, lr=1e-3, fused=True),
+            scheduler=partial(cosine, warmup_fraction=0.3),
+        )
+        stopping = EarlyStopping("val/loss", patience=30)
+        trainer = make_trainer(
+            folder, *checkpointing(folder), stopping, *callbacks, max_epochs=4, gradient_clip_val=1.0
+        )
+        trainer.fit(module, loader(), loader(), ckpt_path=ckpt_path, weights_only=True)
+        return module, trainer, stopping
+
+    whole, whole_trainer, whole_stopping = run(tmp_path / "whole")
+    run(tmp_path / "parts", StopAfter(epoch=1))
+    assert set(curve(tmp_path / "parts", "val/loss")) == {0, 1}
+    last = tmp_path / "parts" / "checkpoints" / "last.ckpt"
+    resumed, trainer, stopping = run(tmp_path / "parts", ckpt_path=last)
+
+    for name in ("train/loss", "val/loss", "train/lr", "val/auc"):
+        assert curve(tmp_path / "parts", name) == pytest.approx(curve(tmp_path / "whole", name), rel=1e-5)
+    assert trainer.global_step == whole_trainer.global_step == 12
+    assert (stopping.wait_count, float(stopping.best_score)) == pytest.approx(
+        (whole_stopping.wait_count, float(whole_stopping.best_score))
+    )
+    assert float(trainer.checkpoint_callback.best_model_score) == pytest.approx(
+        float(whole_trainer.checkpoint_callback.best_model_score)
+    )
+    for tensor, expected in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(tensor, expected)
+
+
+def test_the_state_of_early_stopping_survives_resuming(tmp_path):
+    def run(max_epochs, ckpt_path=None):
+        stopping = EarlyStopping("val/loss", patience=3, min_delta=1e9)  # nothing is ever an improvement
+        trainer = make_trainer(tmp_path, *checkpointing(tmp_path), stopping, max_epochs=max_epochs)
+        trainer.fit(make_module(), loader(), loader(), ckpt_path=ckpt_path, weights_only=True)
+        return trainer
+
+    run(2)
+    assert run(20, tmp_path / "checkpoints" / "last.ckpt").current_epoch == 4  # one first, then three without
+
+
+def test_resuming_another_model_is_refused_with_what_differs(tmp_path, finished):
+    folder, _, _ = finished
+    other = {**CONFIG, "temporal": {"_target_": "dfd.models.temporal.mean"}}
+    with pytest.raises(CheckpointError, match=r"another model \(temporal: .*lstm.*not .*mean"):
+        make_trainer(tmp_path).fit(
+            make_module(config=other), loader(), loader(), ckpt_path=folder / "checkpoints" / "last.ckpt"
+        )
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (partial(constant), [1.0, 1.0, 1.0]),
+        (partial(constant, warmup_fraction=1.0), [2 / 9, 5 / 9, 8 / 9]),
+        (partial(step, every_epochs=1, factor=0.1), [1.0, 0.1, 0.01]),
+        (partial(plateau, patience=0, factor=0.5, mode="max"), [1.0, 1.0, 0.5]),
+    ],
+)
+def test_the_logged_learning_rate_follows_the_schedule(tmp_path, schedule, expected):
+    # At this rate, and with frozen statistics, nothing moves: the plateau sees one and the same loss.
+    module = make_module(optimizer=partial(torch.optim.SGD, lr=1e-12), scheduler=schedule, freeze_batchnorm=True)
+    make_trainer(tmp_path, max_epochs=3).fit(module, loader(), loader())
+    factors = [rate / 1e-12 for rate in curve(tmp_path, "train/lr").values()]
+    assert factors == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_cosine_warms_up_and_falls_to_its_end(tmp_path):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = cosine(optimizer, total_steps=100, warmup_fraction=0.1, final_fraction=0.01)["scheduler"]
+    rates = []
+    for _ in range(101):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[10] == pytest.approx(1.0)
+    assert rates[:11] == sorted(rates[:11])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[100] == pytest.approx(0.01)
+
+
+def test_a_schedule_of_a_run_without_an_end_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"set trainer\.max_epochs"):
+        make_trainer(tmp_path, max_epochs=-1).fit(make_module(scheduler=constant), loader(), loader())
+
+
+def test_a_validation_split_of_one_class_logs_nan_and_nothing_stops(tmp_path):
+    trainer = make_trainer(tmp_path, *checkpointing(tmp_path), EarlyStopping("val/loss", patience=1))
+    trainer.fit(make_module(), loader(), loader([0, 0, 0, 0]))
+    assert trainer.current_epoch == 2
+    assert all(math.isnan(value) for value in curve(tmp_path, "val/auc").values())
+    card, _ = load_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    assert "val/auc" not in card.metrics
+    assert "val/loss" in card.metrics
+
+
+def test_smoothing_and_class_weights_act_on_the_training_loss_only():
+    batch = {"frames": Clips([0, 1, 1]).frames, "label": torch.tensor([0, 1, 1])}
+    plain, weighted = make_module(), make_module(label_smoothing=0.1, class_weights=[2.0, 1.0])
+    losses = {}
+    for name, module in {"plain": plain, "weighted": weighted}.items():
+        module.log = lambda key, value, name=name, **_: losses.__setitem__((name, key), float(value))
+        module.trainer = lightning.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+        module.trainer.strategy.optimizers = [module.make_optimizer(module.parameters())]
+        module.eval()  # without dropout, for comparison
+        module.training_step(batch, 0)
+        module.validation_step(batch, 0)
+    logits = plain.model(batch["frames"])
+    expected = nn.functional.cross_entropy(
+        logits, batch["label"], weight=torch.tensor([2.0, 1.0]), label_smoothing=0.1
+    ).item()
+    assert losses["weighted", "train/loss"] == pytest.approx(expected)
+    assert losses["weighted", "val/loss"] == pytest.approx(losses["plain", "val/loss"])
+    assert losses["plain", "train/loss"] == pytest.approx(losses["plain", "val/loss"])
+
+
+@pytest.mark.parametrize("options", [{"class_weights": [1.0]}, {"class_weights": [1.0, 0.0]}, {"label_smoothing": 1.0}])
+def test_an_option_out_of_range_is_refused(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        make_module(**options)
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_frozen_batch_normalisation_keeps_its_statistics(tmp_path, freeze):
+    module = make_module(freeze_batchnorm=freeze)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items() if "running_mean" in name}
+    make_trainer(tmp_path, max_epochs=2).fit(module, loader(), loader())
+    assert before
+    assert all(torch.equal(module.state_dict()[name], tensor) for name, tensor in before.items()) == freeze
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path):
+    for name, seed in {"a": 1, "b": 1, "c": 2}.items():
+        make_trainer(tmp_path / name, max_epochs=1).fit(make_module(seed=seed), loader(), loader())
+    assert curve(tmp_path / "a", "val/loss") == curve(tmp_path / "b", "val/loss")
+    assert curve(tmp_path / "a", "val/loss") != curve(tmp_path / "c", "val/loss")
+
+
+def test_a_detector_learns_what_can_be_learned(tmp_path):
+    module = make_module(optimizer=partial(torch.optim.Adam, lr=3e-3))
+    make_trainer(tmp_path, max_epochs=8).fit(module, loader([0, 1] * 8, batch_size=4), loader([0, 1] * 4))
+    assert curve(tmp_path, "val/auc")[7] == 1.0
+
+
+def test_bfloat16_training_runs_and_its_metrics_are_of_full_precision(tmp_path):
+    make_trainer(tmp_path, max_epochs=1, precision="bf16-mixed").fit(make_module(), loader(), loader())
+    assert math.isfinite(curve(tmp_path, "val/loss")[0])
+
+
+def test_a_run_leaves_a_detector_a_summary_and_its_curves(finished):
+    folder, trainer, _ = finished
+    best = best_checkpoint(trainer)
+    value = write_run_summary(folder, best, trainer, metric="val/loss")
+    model, card = load_model(folder / "detector.safetensors")
+    assert value == card.metrics["val/loss"]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["val"] == card.metrics
+    assert "test/auc" in summary["test"]
+    assert summary["num_parameters"] == sum(p.numel() for p in model.parameters())
+    assert (folder / "learning_curves.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("metric", ["val/acc", "test/auc"])
+def test_a_metric_that_no_sweep_may_optimise_is_refused_with_those_it_may(metric):
+    with pytest.raises(ConfigError, match=rf"optimized_metric: '{metric}' is not one of val/loss, .*val/auc"):
+        check_optimized_metric(metric)
+
+
+def test_a_run_without_checkpoints_has_no_summary(tmp_path):
+    trainer = make_trainer(tmp_path, max_epochs=1)
+    trainer.fit(make_module(), loader(), loader())
+    assert best_checkpoint(trainer) is None
+    assert write_run_summary(tmp_path, None, trainer, metric="val/loss") is None
+    assert not (tmp_path / "summary.json").exists()
+
+
+def test_what_is_called_a_validation_metric_is_logged(finished):
+    folder, _, _ = finished
+    assert all(curve(folder, name) for name in VAL_METRICS)
+
+
+def test_a_fused_optimizer_with_clipping_in_half_precision_is_refused_with_the_option_to_change():
+    module = make_module(optimizer=partial(torch.optim.Adam, fused=True))
+    module.trainer = SimpleNamespace(precision="16-mixed", gradient_clip_val=1.0)
+    with pytest.raises(ConfigError, match=r"optimizer\.fused=false"):
+        module.configure_optimizers()
+
+
+@pytest.mark.slow
+def test_two_processes_log_the_metrics_of_the_whole_split(tmp_path):
+    labels = (0, 1, 0, 1, 1, 0, 0, 1)
+    module = make_module(optimizer=partial(torch.optim.SGD, lr=1e-12), freeze_batchnorm=True)
+    trainer = make_trainer(tmp_path, *checkpointing(tmp_path), max_epochs=1, strategy="ddp_spawn", devices=2)
+    trainer.fit(module, loader(labels), loader(labels))
+    model, card = load_model(tmp_path / "checkpoints" / "last.ckpt")
+    with torch.inference_mode():
+        logits = model(Clips(list(labels)).frames)
+    expected = video_metrics(logits.softmax(-1)[:, 1], labels)
+    assert card.metrics["val/auc"] == pytest.approx(expected["auc"])
+    assert card.metrics["val/accuracy"] == pytest.approx(expected["accuracy"])
+    loss = nn.functional.cross_entropy(logits, torch.tensor(labels)).item()
+    assert card.metrics["val/loss"] == pytest.approx(loss, rel=1e-5)

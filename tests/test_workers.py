@@ -1,0 +1,231 @@
+"""What may befall a worker process costs one task. The functions here run in spawned processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from itertools import count
+from pathlib import Path
+
+import psutil
+import pytest
+
+from dfd.errors import DfdError, ManifestError, UnreadableVideo, WeightsMissing
+from dfd.types import Status
+from dfd.workers import Failure, WorkerPool, _portable
+
+
+class Stubborn:
+    def __reduce__(self):
+        raise RuntimeError("I do not travel")
+
+
+def act(task):
+    kind, value = task
+    match kind:
+        case "double":
+            return value * 2
+        case "hang":
+            time.sleep(600)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "abort":
+            os.abort()
+        case "exit":
+            os._exit(value)
+        case "unreadable":
+            raise UnreadableVideo(f"{value}: no video stream in it")
+        case "manifest":
+            raise ManifestError(value, ["line 3: wrong"])
+        case "error":
+            raise KeyError(value)
+        case "unpicklable":
+            return Stubborn()
+        case "initialised":
+            return os.environ.get("DFD_TEST_INITIALISED")
+    return None
+
+
+def note(value):
+    os.environ["DFD_TEST_INITIALISED"] = value
+
+
+def miss_weights(name):
+    raise WeightsMissing(f"{name} is not there; set face_detector.weights=FILE")
+
+
+def die_at_once():
+    os._exit(7)
+
+
+def remember_pid(task):
+    folder, name = task
+    (Path(folder) / f"{name}.tmp").write_text(str(os.getpid()))
+    (Path(folder) / f"{name}.tmp").rename(Path(folder) / f"{name}.pid")
+    time.sleep(600)
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """One pool for the tests that need no particular one: starting processes is what takes their time."""
+    with WorkerPool(num_workers=2, deadline_seconds=1.5) as pool:
+        yield pool
+
+
+def run(tasks, **options):
+    with WorkerPool(**{"num_workers": 2, "deadline_seconds": 30.0, **options}) as pool:
+        return dict(pool.map(act, tasks))
+
+
+def test_a_crash_a_kill_and_an_error_cost_their_own_task_alone(pool):
+    sound = [("double", value) for value in range(12)]
+    tasks = [
+        *sound[:3],
+        ("kill", 0),
+        ("abort", 0),
+        ("exit", 3),
+        *sound[3:6],
+        ("unreadable", "a.mp4"),
+        ("manifest", "m.csv"),
+        ("error", "fps"),
+        ("unpicklable", 0),
+        *sound[6:],
+    ]
+    results = dict(pool.map(act, tasks))
+    assert len(results) == len(tasks)
+    assert all(results[task] == task[1] * 2 for task in sound)
+    killed, aborted, left = results["kill", 0], results["abort", 0], results["exit", 3]
+    assert killed.status == aborted.status == left.status == Status.ERROR
+    assert "-9, SIGKILL" in killed.message
+    assert "SIGABRT" in aborted.message
+    assert "exit code 3" in left.message
+    assert results["unreadable", "a.mp4"] == Failure(Status.UNREADABLE, "a.mp4: no video stream in it")
+    assert results["manifest", "m.csv"] == Failure(Status.ERROR, "m.csv: 1 problem\n  line 3: wrong")
+    assert results["error", "fps"].message.startswith("KeyError: 'fps' (in act, test_workers.py:")
+    assert "I do not travel" in results["unpicklable", 0].message
+
+
+def test_a_task_that_hangs_is_stopped_at_its_deadline_and_the_rest_goes_on(pool):
+    begin = time.monotonic()
+    results = dict(pool.map(act, [("hang", 0), *(("double", value) for value in range(6))]))
+    assert results["hang", 0] == Failure(Status.TIMEOUT, "took longer than the deadline of 1.5 seconds and was stopped")
+    assert [results["double", value] for value in range(6)] == [0, 2, 4, 6, 8, 10]
+    assert time.monotonic() - begin < 30
+
+
+def test_the_deadline_counts_from_the_start_of_a_task_and_not_from_its_place_in_the_queue(pool):
+    tasks = [("double", value) for value in range(4)]
+    begin = time.monotonic()
+    results = dict(pool.map(slow_double, tasks))
+    assert time.monotonic() - begin > 1.5
+    assert [results[task] for task in tasks] == [0, 2, 4, 6]
+
+
+def slow_double(task):
+    time.sleep(1.0)
+    return task[1] * 2
+
+
+def test_each_worker_is_initialised_and_one_that_replaces_a_dead_one_too():
+    results = run(
+        [("kill", 0), *(("initialised", value) for value in range(4))],
+        num_workers=1,
+        initializer=note,
+        initargs=("yes",),
+    )
+    assert [results["initialised", value] for value in range(4)] == ["yes"] * 4
+
+
+def test_an_error_while_workers_start_is_raised_in_the_parent():
+    with pytest.raises(WeightsMissing, match=r"yunet.onnx is not there; set face_detector.weights=FILE"):
+        run([("double", 1)], initializer=miss_weights, initargs=("yunet.onnx",))
+
+
+def test_an_error_that_cannot_be_pickled_keeps_its_words():
+    error = _portable(ManifestError("m.csv", ["line 3: wrong"]))
+    assert type(error) is DfdError
+    assert str(error) == "m.csv: 1 problem\n  line 3: wrong"
+
+
+def test_workers_that_die_while_they_start_are_an_error_and_not_a_hang():
+    with pytest.raises(DfdError, match="die before they take a task"):
+        run([("double", 1)], num_workers=1, initializer=die_at_once)
+
+
+def test_a_worker_killed_between_tasks_loses_no_task():
+    with WorkerPool(num_workers=1, deadline_seconds=30.0) as pool:
+        results = pool.map(act, (("double", value) for value in range(9)))
+        first = [next(results), next(results)]
+        for child in psutil.Process().children(recursive=True):
+            if "spawn_main" in " ".join(child.cmdline()):
+                child.kill()
+        rest = list(results)
+    values = [result for _, result in first + rest]
+    # The killed worker may have begun a task; that one is then reported, and no other is touched.
+    assert len(values) == 9
+    assert sum(isinstance(value, Failure) for value in values) <= 1
+
+
+def test_tasks_are_drawn_as_workers_become_free(pool):
+    drawn = count()
+    results = pool.map(act, (("double", next(drawn)) for _ in count()))
+    for _ in range(5):
+        next(results)
+    results.close()
+    assert next(drawn) <= 5 + 2 * 2
+
+
+def test_a_closed_pool_says_so():
+    with WorkerPool(num_workers=1, deadline_seconds=1.0) as pool:
+        assert list(pool.map(act, [])) == []
+    with pytest.raises(ValueError, match="closed"):
+        next(pool.map(act, [("double", 3)]))
+
+
+@pytest.mark.parametrize("options", [{"num_workers": 0}, {"deadline_seconds": 0.0}])
+def test_a_pool_without_workers_or_time_is_refused(options):
+    with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
+        WorkerPool(**{"num_workers": 1, "deadline_seconds": 1.0, **options})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize(("sent", "within_seconds"), [(signal.SIGKILL, 10), (signal.SIGINT, 10)])
+def test_workers_end_when_their_parent_is_killed_or_interrupted(tmp_path, sent, within_seconds):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from test_workers import remember_pid
+        from dfd.workers import WorkerPool
+        if __name__ == "__main__":
+            with WorkerPool(num_workers=2, deadline_seconds=600.0) as pool:
+                list(pool.map(remember_pid, [({str(tmp_path)!r}, "a"), ({str(tmp_path)!r}, "b")]))
+        """)
+    )
+    root = Path(__file__).resolve().parents[1]
+    parent = subprocess.Popen([sys.executable, script], cwd=root, stderr=subprocess.DEVNULL)
+    try:
+        pids = [int(wait_for(tmp_path / f"{name}.pid").read_text()) for name in "ab"]
+        parent.send_signal(sent)
+        parent.wait(timeout=within_seconds)
+        end = time.monotonic() + within_seconds
+        while any(alive(pid) for pid in pids):
+            assert time.monotonic() < end, "a worker outlived its parent"
+            time.sleep(0.05)
+    finally:
+        parent.kill()
+
+
+def alive(pid):
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def wait_for(path, seconds=30):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path.name} never came"
+        time.sleep(0.05)
+    return path
