@@ -19,7 +19,7 @@ help: ## what this Makefile can do
 	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 setup: $(filter .uv/bin/uv,$(UV)) ## install everything into .venv, as uv.lock says
-	$(UV) sync --frozen
+	$(UV) sync --frozen --compile-bytecode
 
 demo: setup ## the whole chain on drawn videos: preprocess, train, evaluate, predict (about 4 minutes on 2 cores)
 	$(RUN) python -m dfd.data.demo $(DEMO_DIR)

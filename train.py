@@ -22,11 +22,12 @@ def main(cfg: DictConfig) -> float | None:
 
     import lightning
 
-    from dfd.loggers import finish_loggers
+    from dfd.loggers import finish_loggers, quiet_lightning
     from dfd.models.classifier import build_model
     from dfd.training import DetectorModule, best_checkpoint, check_optimized_metric, write_run_summary
 
     check_optimized_metric(config.optimized_metric)
+    quiet_lightning()
     if config.seed is not None:
         lightning.seed_everything(config.seed, workers=True)
     folder = output_dir()

@@ -28,7 +28,7 @@ class RunCSVLogger(CSVLogger):
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> Any:  # noqa: ANN401 -- as in Lightning
+    def experiment(self) -> Any:
         """Lightning's writer, which holds the rows of the earlier run."""
         if self._experiment is None:
             path = Path(self.log_dir) / "metrics.csv"
@@ -92,6 +92,24 @@ def has_wandb_login() -> bool:
         return netrc.netrc(path).hosts.get(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False
+
+
+def quiet_lightning() -> None:
+    """Say things once and leave out what a user can do nothing about.
+
+    Lightning adds handlers of its own beside the application's, recommends other products, and trips over a
+    deprecation of torch's at every loop.
+    """
+    import logging
+
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric"):
+        logging.getLogger(name).handlers.clear()
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "Tip:" not in record.getMessage()
+    )
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
 def finish_loggers(loggers: Iterable[object]) -> None:

@@ -1,38 +1,56 @@
 """The commands as a user runs them: what they print, write and return."""
 
+import contextlib
 import csv
+import importlib
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+
+from tests.conftest import ROOT
 
 TINY = [
     *("backbone=timm", "backbone.name=test_resnet", "backbone.pretrained=false", "temporal.hidden_features=16"),
-    *("trainer=cpu", "trainer.max_epochs=2", "trainer.enable_progress_bar=false", "optimizer.lr=1e-3"),
+    *("trainer=cpu", "trainer.max_epochs=2", "optimizer.lr=1e-3"),
     *("data=clips", "data.clip_len=4", "data.num_workers=0", "data.batch_size=4"),
 ]
 
 
-def run(*arguments: object, check: bool = True, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160"},
-    )
-    if check:
-        assert done.returncode == 0, done.stderr[-3000:]
+@dataclass
+class Done:
+    """As of a subprocess. The commands run in this process, which has imported already what they need."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(command: str, *arguments: object, check: bool = True) -> Done:
+    main = importlib.import_module(command).main
+    out, err, argv = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = [command, *map(str, arguments)]
+    code = 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(ROOT):
+            main()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    finally:
+        sys.argv = argv
+    done = Done(code, out.getvalue(), err.getvalue())
+    assert not check or code == 0, done.stderr[-3000:]
     return done
 
 
-def train(folder: Path, store: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return run("train.py", *TINY, f"data.store={store}", f"hydra.run.dir={folder}", *overrides)
+def train(folder: Path, store: Path, *overrides: str) -> Done:
+    return run("train", *TINY, f"data.store={store}", f"hydra.run.dir={folder}", *overrides)
 
 
 def history(folder: Path) -> list[dict[str, str]]:
@@ -70,7 +88,7 @@ def test_a_stopped_run_goes_on_to_the_same_curve(trained: Path, tiny_store: Path
 
 def test_resuming_without_a_checkpoint_says_what_is_missing(tiny_store: Path, tmp_path: Path) -> None:
     done = run(
-        *("train.py", *TINY, f"data.store={tiny_store}", f"hydra.run.dir={tmp_path}", "ckpt_path=last"), check=False
+        *("train", *TINY, f"data.store={tiny_store}", f"hydra.run.dir={tmp_path}", "ckpt_path=last"), check=False
     )
     assert done.returncode == 1
     assert "last.ckpt: no such checkpoint" in done.stderr
@@ -79,7 +97,7 @@ def test_resuming_without_a_checkpoint_says_what_is_missing(tiny_store: Path, tm
 
 def test_evaluation_writes_predictions_metrics_and_figures(trained: Path, tiny_store: Path, tmp_path: Path) -> None:
     done = run(
-        *("-m", "dfd.evaluate", f"checkpoint={trained}/detector.safetensors", f"data.store={tiny_store}"),
+        *("dfd.evaluate", f"checkpoint={trained}/detector.safetensors", f"data.store={tiny_store}"),
         *(f"output={tmp_path}/out", "data.num_workers=0", f"hydra.run.dir={tmp_path}/run"),
     )
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -107,11 +125,9 @@ def inbox(tiny_videos: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def predict(
-    inbox: Path, checkpoint: Path, output: Path, *more: str, check: bool = True
-) -> subprocess.CompletedProcess[str]:
+def predict(inbox: Path, checkpoint: Path, output: Path, *more: str, check: bool = True) -> Done:
     return run(
-        *("predict.py", f"input={inbox}", f"checkpoint={checkpoint}", f"output={output}", "face_detector=fixed_box"),
+        *("predict", f"input={inbox}", f"checkpoint={checkpoint}", f"output={output}", "face_detector=fixed_box"),
         *("num_workers=1", f"hydra.run.dir={output}/run", *more),
         check=check,
     )

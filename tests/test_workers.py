@@ -197,8 +197,8 @@ def test_workers_end_when_their_parent_is_killed_or_interrupted(tmp_path, sent, 
     script.write_text(
         textwrap.dedent(f"""
         import sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from test_workers import remember_pid
+        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        from tests.test_workers import remember_pid
         from dfd.workers import WorkerPool
         if __name__ == "__main__":
             with WorkerPool(num_workers=2, deadline_seconds=600.0) as pool:

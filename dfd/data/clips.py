@@ -15,6 +15,7 @@ from dfd.data.store import INDEX_NAME
 from dfd.errors import StoreError, UnreadableVideo
 from dfd.types import ClipBatch, FrameArray, Label
 from dfd.video.decode import VideoReader
+from dfd.video.decord_library import load_decord
 from dfd.video.sampling import clip_frame_indices, random_start, window_starts
 
 TRACK_CHOICES = ("main", "all")
@@ -260,9 +261,7 @@ def _read_with_decord(clip: Path, indices: Sequence[int]) -> FrameArray | None:
     The reader for the world's videos first goes over all packets, to find out whether decord numbers the frames
     rightly. For these clips, which dfd's own encoder wrote, it does; going over them would be 40 % of the time.
     """
-    import decord
-
-    decord.logging.set_level(decord.logging.QUIET)
+    decord = load_decord()
     try:
         # fault_tol: no frame may be replaced by an earlier one in silence (0 would allow any number).
         reader = decord.VideoReader(str(clip), num_threads=1, fault_tol=1e-9)

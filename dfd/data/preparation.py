@@ -172,9 +172,7 @@ _worker: dict[str, Any] = {}
 
 
 def _start_worker(store: Path, settings: PreparationSettings) -> None:
-    import torch
-
-    torch.set_num_threads(1)  # the workers themselves are the parallelism
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported: the workers themselves are the parallelism
     _worker["arguments"] = (store, settings, build_detector(**settings.face_detector))
 
 

@@ -23,8 +23,9 @@ def contact_sheet(store: Path, index: pd.DataFrame, *, num_frames: int = 8) -> F
     columns = 2 if len(index) > 12 else 1
     rows = -(-len(index) // columns)
     width = num_frames * size / 100
-    figure = Figure(figsize=(columns * (width + 1.9), rows * (size / 100 + 0.06) + 0.1), dpi=100)
-    grid = figure.add_gridspec(rows, columns, left=1.7 / (columns * (width + 1.9)), right=0.995, top=0.995, bottom=0.005)
+    total_width = columns * (width + 1.9)  # inches, 1.9 of them for the text beside each strip
+    figure = Figure(figsize=(total_width, rows * (size / 100 + 0.06) + 0.1), dpi=100)
+    grid = figure.add_gridspec(rows, columns, left=1.7 / total_width, right=0.995, top=0.995, bottom=0.005)
     grid.update(wspace=1.9 / width, hspace=0.04)
     for place, (_, track) in enumerate(index.iterrows()):
         wanted = np.linspace(0, track["num_frames"] - 1, num_frames).round().astype(int)

@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 
 from dfd.errors import UnreadableVideo, VideoTooLarge
 from dfd.types import FrameArray
+from dfd.video.decord_library import load_decord
 
 ALLOWED_CODECS = frozenset(
     {"h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg", "gif", "prores", "png"}
@@ -291,8 +292,7 @@ class VideoReader:
 
     def _read_with_decord(self, indices: Sequence[int]) -> FrameArray | None:
         """The frames, or None where decord cannot give all of them exactly: it is then done with."""
-        from decord import DECORDError, DECORDLimitReachedError
-
+        decord = load_decord()
         consecutive = indices[0] == self._decord_next and indices[-1] - indices[0] == len(indices) - 1
         if not (consecutive or self._index.decord_seeks):
             self._forgo_decord()
@@ -307,16 +307,14 @@ class VideoReader:
                     return frames
         # Besides its own errors decord raises RuntimeError (cannot open), AssertionError (no frames) and, for a file
         # name that is not UTF-8, UnicodeEncodeError. Whatever it is, PyAV then finds out what can be read.
-        except (DECORDError, DECORDLimitReachedError, RuntimeError, AssertionError, UnicodeEncodeError):
+        except (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError, AssertionError, UnicodeEncodeError):
             # What decord has handed out was numbered by counting from the start: go on in the same way.
             self._index = self._index.counted()
         self._forgo_decord()
         return None
 
     def _open_decord(self) -> Any:
-        import decord
-
-        decord.logging.set_level(decord.logging.QUIET)
+        decord = load_decord()
         # Equal sizes are passed as "unchanged": a scale filter less.
         scaled = (self.width, self.height) != (self.info.width, self.info.height)
         return decord.VideoReader(

@@ -14,8 +14,7 @@ from dfd.data.clips import ClipDataset, ClipSampler, balanced_weights, collate, 
 from dfd.data.store import build_index, read_index
 from dfd.data.transforms import clip_augmentation
 from dfd.errors import StoreError
-
-from .conftest import SIZE, add_video, frame_numbers, make_row
+from tests.data.conftest import SIZE, add_video, frame_numbers, make_row
 
 
 @pytest.fixture

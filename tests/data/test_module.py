@@ -16,8 +16,7 @@ from dfd.data.module import ClipDataModule
 from dfd.data.store import INDEX_NAME, build_index, read_index, read_records, write_record, write_splits
 from dfd.data.transforms import clip_augmentation
 from dfd.errors import DfdError, SplitLeak, StoreError
-
-from .conftest import SETTINGS, SIZE, add_video, make_row
+from tests.data.conftest import SETTINGS, SIZE, add_video, make_row
 
 
 def module(store: Path, **arguments: Any) -> ClipDataModule:

@@ -42,8 +42,7 @@ from dfd.data.store import (
 )
 from dfd.errors import SplitLeak, StoreError
 from dfd.types import Label, Status
-
-from .conftest import SETTINGS, add_video, make_row
+from tests.data.conftest import SETTINGS, add_video, make_row
 
 
 def failed(number: int, status: Status, message: str) -> VideoRecord:

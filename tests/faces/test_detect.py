@@ -192,11 +192,12 @@ def package_model():
     frames = np.random.default_rng(1).integers(0, 256, (1, 96, 128, 3), np.uint8)
     with torch.no_grad():
         outputs = model.model(torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 128 - 1)
-    for heads, output in zip(
-        (model.model.BboxHead, model.model.ClassHead, model.model.LandmarkHead), outputs, strict=True
-    ):
-        for head in heads:
-            head.conv1x1.weight.data /= output.std()
+    # Sizes are exponentials of what the box head says: kept small, they stay within a few frames' width, where float32
+    # has the digits that 0.01 px needs.
+    heads = ((model.model.BboxHead, 4), (model.model.ClassHead, 1), (model.model.LandmarkHead, 1))
+    for (parts, divisor), output in zip(heads, outputs, strict=True):
+        for part in parts:
+            part.conv1x1.weight.data /= divisor * output.std()
     return model
 
 

@@ -1,6 +1,7 @@
 """Videos drawn from a formula: each frame shows its own number, and is known pixel by pixel."""
 
 from fractions import Fraction
+from functools import lru_cache
 
 import av
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 NUM_BITS = 12
 
 
+@lru_cache(maxsize=512)
 def pattern(number, width=160, height=96):
     """Smooth colours that move, with ``number`` in black and white blocks along the top."""
     y, x = np.mgrid[:height, :width]
@@ -16,6 +18,7 @@ def pattern(number, width=160, height=96):
     block = width // NUM_BITS
     for bit in range(NUM_BITS):
         frame[: height // 4, bit * block : (bit + 1) * block] = 255 * (number >> bit & 1)
+    frame.flags.writeable = False  # it is handed out again
     return frame
 
 

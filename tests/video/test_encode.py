@@ -22,11 +22,12 @@ def read(path):
 
 
 def test_the_same_frames_give_the_same_bytes(tmp_path):
+    clips = [crops(seed=0), crops(seed=1)]
     digests = set()
-    for attempt in range(4):
-        for seed in (0, 1):  # other work in between changes what lies in unused memory
+    for attempt in range(3):
+        for seed, frames in enumerate(clips):  # other work in between changes what lies in unused memory
             path = tmp_path / f"{seed}.mp4"
-            write_video(path, crops(seed=seed), fps=25)
+            write_video(path, frames, fps=25)
             read(path)
         digests.add(hashlib.sha256((tmp_path / "0.mp4").read_bytes()).hexdigest())
         assert len(digests) == 1, f"differs at attempt {attempt}"
@@ -92,12 +93,13 @@ def test_frames_of_another_size_or_type_are_refused(tmp_path):
 
 
 def test_a_failed_or_empty_writer_leaves_no_file(tmp_path):
-    with (
-        pytest.raises(RuntimeError, match="the caller"),
-        VideoWriter(tmp_path / "a.mp4", width=112, height=112, fps=25) as writer,
-    ):
-        writer.write(crops(2))
-        raise RuntimeError("the caller's")
+    def write_and_fail():
+        with VideoWriter(tmp_path / "a.mp4", width=112, height=112, fps=25) as writer:
+            writer.write(crops(2))
+            raise RuntimeError("the caller's")
+
+    with pytest.raises(RuntimeError, match="the caller"):
+        write_and_fail()
     with pytest.raises(ValueError, match="at least one frame"):
         write_video(tmp_path / "b.mp4", crops(0), fps=25)
     assert list(tmp_path.iterdir()) == []
