@@ -26,7 +26,7 @@ demo: setup ## the whole chain on drawn videos: preprocess, train, evaluate, pre
 	$(RUN) python -m dfd.preprocess manifest=$(DEMO_DIR)/videos/manifest.csv store=$(DEMO_DIR)/store
 	$(RUN) python train.py experiment=demo data.store=$(DEMO_DIR)/store hydra.run.dir=$(DEMO_DIR)/train
 	$(RUN) python -m dfd.evaluate checkpoint=$(DEMO_DIR)/train/detector.safetensors data.store=$(DEMO_DIR)/store output=$(DEMO_DIR)/evaluation
-	$(RUN) python predict.py checkpoint=$(DEMO_DIR)/train/detector.safetensors input=$(DEMO_DIR)/inbox output=$(DEMO_DIR)/predictions
+	$(RUN) python predict.py checkpoint=$(DEMO_DIR)/train/detector.safetensors input=$(DEMO_DIR)/inbox output=$(DEMO_DIR)/predictions overwrite=true
 	@echo
 	@echo "The demonstration is done. It was drawn by dfd itself and says nothing about real deepfakes."
 	@echo "  predictions: $(DEMO_DIR)/predictions/predictions.csv"
@@ -44,5 +44,5 @@ check: setup ## lint, format and types
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 
-clean: ## remove what the targets above made, the environment excepted
-	rm -rf outputs multirun .pytest_cache .mypy_cache .ruff_cache
+clean: ## remove the demonstration and the caches; your own runs and the environment stay
+	rm -rf $(DEMO_DIR) .pytest_cache .mypy_cache .ruff_cache

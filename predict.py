@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from omegaconf import DictConfig
 
-from dfd.config import PredictConfig, check, entry_point, options, output_dir, parse_shard, target_name
+from dfd.config import PredictConfig, check, entry_point, options, output_dir, parse_shard, refusing, target_name
 from dfd.errors import DfdError
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ VIDEO_SUFFIXES = frozenset(
     )
 )
 
+MAX_SHOWN = 40
+"""So many rows are printed; the CSV has all."""
+
 
 class NothingToScore(DfdError):
     """The input holds no video."""
@@ -36,11 +40,11 @@ def find_inputs(given: str) -> list[Path]:
     """
     path = Path(given).expanduser()
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
+        found = sorted(_files(path))
         remedy = "give a folder with videos"
     elif path.is_file() and path.suffix.lower() == ".txt":
-        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-        found = [path.parent / line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        lines = [line.strip() for line in path.read_text("utf-8-sig", errors="surrogateescape").splitlines()]
+        found = [path.parent / Path(line).expanduser() for line in dict.fromkeys(lines) if line]
         remedy = "write one path per line; relative paths start at the list's folder"
     elif path.is_file():
         return [path]
@@ -51,15 +55,32 @@ def find_inputs(given: str) -> list[Path]:
     return found
 
 
-def _hidden(relative: Path) -> bool:
-    return any(part.startswith(".") for part in relative.parts)
+def _files(root: Path) -> Iterator[Path]:
+    """Every file below ``root`` that is not hidden, through linked folders too.
+
+    Raises:
+        NothingToScore: a folder cannot be read.
+    """
+    entered = set()
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=_unreadable_folder):
+        entered.add(os.path.realpath(folder))
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(os.path.join(folder, name)) not in entered
+        ]
+        yield from (Path(folder) / name for name in names if not name.startswith("."))
+
+
+def _unreadable_folder(error: OSError) -> NoReturn:
+    raise NothingToScore(f"{error.filename}: the folder cannot be read ({error.strerror}); make it readable") from error
 
 
 def is_no_video(score: VideoScore, asked: str) -> bool:
     """True for a file that merely lay in the folder: unreadable, not named like a video, and not asked for by name."""
     from dfd.types import Status
 
-    named = Path(score.path).suffix.lower() in VIDEO_SUFFIXES or not Path(asked).is_dir()
+    named = Path(score.path).suffix.lower() in VIDEO_SUFFIXES or not Path(asked).expanduser().is_dir()
     return score.status is Status.UNREADABLE and not named
 
 
@@ -74,24 +95,26 @@ def main(cfg: DictConfig) -> None:
     from dfd.predictions import PredictionWriter
     from dfd.video.decode import VideoLimits
 
-    detector = Detector.load(
-        config.checkpoint,
-        face_detector={"name": target_name(config.face_detector), **options(config.face_detector)},
-        limits=VideoLimits(**config.limits),
-        **{
-            name: getattr(config, name)
-            for name in (
-                "device", "max_windows", "max_faces", "max_decode_side", "batch_size", "num_workers", "deadline_seconds"
-            )
-        },
-    )  # fmt: skip
-    folder = Path(config.output) if config.output else output_dir()
-    with PredictionWriter(folder, model=detector.name, overwrite=config.overwrite) as writer:
+    chosen = config.face_detector
+    taken = ["device", "max_windows", "max_faces", "max_decode_side", "batch_size", "num_workers", "deadline_seconds"]
+    with refusing("predict"):
+        detector = Detector.load(
+            Path(config.checkpoint).expanduser(),
+            face_detector={"name": target_name(chosen), **options(chosen)} if chosen else None,
+            limits=VideoLimits(**config.limits),
+            **{name: getattr(config, name) for name in taken},
+        )
+    folder = Path(config.output).expanduser() if config.output else output_dir()
+    settings = {
+        "face_detector": {k: v for k, v in detector.face_detector.items() if k not in ("device", "weights")},
+        **{name: getattr(config, name) for name in ("max_windows", "max_faces", "max_decode_side")},
+    }
+    with PredictionWriter(folder, model=detector.name, settings=settings, overwrite=config.overwrite) as writer:
         waiting = [path for path in paths if str(path) not in writer.done]
         if len(waiting) < len(paths):
             print(f"{len(paths) - len(waiting)} of {len(paths)} are already in {writer.csv_path}")
         others = list(write_scores(detector.score_many(waiting), writer, asked=config.input, total=len(waiting)))
-        if not writer.done:
+        if not writer.done and num_shards == 1:
             raise NothingToScore(f"{config.input}: none of its {len(paths)} files is a video")
     if others:
         (folder / "not_videos.txt").write_text("".join(f"{path}\n" for path in others), errors="surrogateescape")
@@ -118,25 +141,37 @@ def write_scores(scores: Iterator[VideoScore], writer: PredictionWriter, *, aske
 
 def summarize(writer: PredictionWriter) -> None:
     """A table in the terminal: what became of the videos, and the verdicts, most suspicious first."""
+    from rich.box import SIMPLE
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from dfd.predictions import read_predictions
 
     table = read_predictions(writer.csv_path).sort_values("prob_fake", ascending=False, na_position="last")
-    shown = Table(title=", ".join(f"{n} {status}" for status, n in writer.counts.most_common()))
-    for name in ("video", "status", "verdict", "prob. fake", "confidence", "faces", "message"):
-        shown.add_column(name, overflow="fold", justify="right" if name in ("prob. fake", "confidence") else "left")
-    for row in table.head(40).to_dict("records"):
+    shown = Table(title=", ".join(f"{n} {status}" for status, n in writer.counts.most_common()), box=SIMPLE)
+    for name in ("video", "status", "verdict"):
+        shown.add_column(name, overflow="fold")
+    for name in ("prob. fake", "confidence", "faces"):
+        shown.add_column(name, justify="right")
+    console = Console()
+    for row in table.head(MAX_SHOWN).to_dict("records"):
         known = row["prob_fake"] == row["prob_fake"]
         probs = [f"{row['prob_fake']:.3f}", f"{row['confidence']:.3f}"] if known else ["", ""]
         verdict = {"fake": "[bold red]fake[/]", "real": "[green]real[/]"}.get(row["label"], "")
-        name, message = escape(repr(Path(row["path"]).name)[1:-1]), escape(row["message"].partition("\n")[0])
-        shown.add_row(name, row["status"], verdict, *probs, str(row["num_faces"]), message)
-    Console().print(shown)
-    if len(table) > 40:
-        print(f"… and {len(table) - 40} more in {writer.csv_path}")
+        shown.add_row(_printable(Path(row["path"]).name), row["status"], verdict, *probs, str(row["num_faces"]))
+    console.print(shown)
+    for message in table.head(MAX_SHOWN)["message"]:
+        if message:
+            console.print(f"[yellow]{_printable(message)}[/]", highlight=False, soft_wrap=True)
+    if len(table) > MAX_SHOWN:
+        print(f"… and {len(table) - MAX_SHOWN} more in {writer.csv_path}")
+
+
+def _printable(text: str) -> str:
+    """``text`` without line ends, markup or what no terminal can show: a file name may hold all of them."""
+    from rich.markup import escape
+
+    return escape(repr(text)[1:-1])
 
 
 if __name__ == "__main__":

@@ -31,10 +31,13 @@ def main(cfg: DictConfig) -> float | None:
     if config.seed is not None:
         lightning.seed_everything(config.seed, workers=True)
     folder = output_dir()
-    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    resumed = resume_path(config.ckpt_path, folder)
     data = build(config.data)
     data.prepare_data()
     data.setup("fit")
+    if resumed:
+        check_same_data(resumed, data)
+    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     model = build_model({"backbone": config.backbone, "temporal": config.temporal, "dropout": config.dropout})
     module = DetectorModule(
         model,
@@ -48,7 +51,7 @@ def main(cfg: DictConfig) -> float | None:
     loggers = build_all(config.logger)
     trainer = build({**config.trainer, "callbacks": build_all(config.callbacks), "logger": loggers})
     try:
-        trainer.fit(module, data, ckpt_path=resume_path(config.ckpt_path, folder), weights_only=True)
+        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
         best = best_checkpoint(trainer)
         if config.test and best:
             trainer.test(module, data, ckpt_path=best, weights_only=True)
@@ -74,6 +77,23 @@ def card_of(model: ClipClassifier, data: ClipDataModule) -> DetectorCard:
         crop=summary["crop"],
         data=summary,
     )
+
+
+def check_same_data(path: str, data: ClipDataModule) -> None:
+    """Refuse to go on with a run on other clips than it began with.
+
+    Raises:
+        CheckpointError: the store's index is not the one that the checkpoint was trained on.
+    """
+    from dfd.checkpoint import load_checkpoint
+    from dfd.errors import CheckpointError
+
+    card, _ = load_checkpoint(path)
+    if card.data.get("index_sha256") != data.summary()["index_sha256"]:
+        raise CheckpointError(
+            f"{path}: was trained on the store {card.data.get('store')!r} as it was then, not on {data.store} as it is "
+            "now; repeat all options of the stopped run (its config.yaml has them), or start anew"
+        )
 
 
 def resume_path(ckpt_path: str | None, folder: Path) -> str | None:

@@ -10,6 +10,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -226,8 +227,11 @@ def build(node: Mapping[str, Any]) -> Any:
     try:
         return hydra.utils.instantiate(dict(node), _convert_="all")
     except hydra.errors.InstantiationException as error:
-        if isinstance(error.__cause__, DfdError):
-            raise error.__cause__ from None
+        cause = error.__cause__
+        if isinstance(cause, DfdError):
+            raise cause from None
+        if isinstance(cause, ValueError | TypeError):
+            raise ConfigError(f"{target_name(node)}: {cause}") from error
         raise
 
 
@@ -248,6 +252,19 @@ def target_name(node: Mapping[str, Any]) -> str:
 def options(node: Mapping[str, Any]) -> dict[str, Any]:
     """A node's arguments, without Hydra's own keys."""
     return {str(key): value for key, value in node.items() if not str(key).startswith("_")}
+
+
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Turn a value that a class of ours refuses into an error that says where it comes from.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(f"{what}: {error}") from error
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -294,7 +311,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
                 print(f"error: {error}", file=sys.stderr)
                 raise SystemExit(1) from error
             except KeyboardInterrupt:
-                print("interrupted; run the same command again to go on", file=sys.stderr)
+                print("interrupted; what was finished is kept, and --help says how to go on", file=sys.stderr)
                 raise SystemExit(130) from None
 
         task.__doc__, task.__module__, task.__name__ = function.__doc__, function.__module__, function.__name__

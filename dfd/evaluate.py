@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from dfd.config import EvaluateConfig, build, check, entry_point, output_dir
+from dfd.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +53,20 @@ def score_split(detector: Detector, data: ClipDataModule, split: str) -> pd.Data
     return table.reset_index().sort_values("video_id", ignore_index=True)
 
 
+def unscored_rows(store: Path, split: str) -> pd.DataFrame:
+    """The videos of a split that have no clip (no face, unreadable, ...), in the columns of :func:`score_split`."""
+    import pandas as pd
+
+    from dfd.types import Label
+
+    videos = pd.read_csv(store / "videos.csv", dtype=str, keep_default_na=False)
+    lost = videos[(videos["split"] == split) & (videos["num_tracks"] == "0")]
+    rows = lost[["video_id", "dataset", "method"]].assign(
+        label=[int(Label.parse(name)) for name in lost["label"]], prob_fake=float("nan"), num_windows=0, num_faces=0
+    )
+    return rows
+
+
 def write_results(
     table: pd.DataFrame, folder: Path, *, threshold: float, facts: dict[str, Any], title: str
 ) -> dict[str, Any]:
@@ -65,36 +80,62 @@ def write_results(
 
     metrics = metrics_by_group(table, threshold=threshold)
     folder.mkdir(parents=True, exist_ok=True)
-    shown = table.assign(predicted=[str(Label(int(p >= threshold))) for p in table["prob_fake"]])
+    scored = table.dropna(subset="prob_fake")
+    known = table["prob_fake"].notna()
+    predicted = [str(Label(int(p >= threshold))) if k else "" for p, k in zip(table["prob_fake"], known, strict=True)]
+    shown = table.assign(predicted=predicted)
     shown["label"] = [str(Label(value)) for value in shown["label"]]
-    rows = [{str(name): value for name, value in row.items()} for row in shown.to_dict("records")]
+    # An unknown probability is an empty cell; it is the only value that does not equal itself.
+    rows = [{str(k): "" if value != value else value for k, value in row.items()} for row in shown.to_dict("records")]
     write_table(folder / "predictions.csv", rows, PREDICTION_COLUMNS)
     text = json.dumps({**facts, "threshold": threshold, **metrics}, indent=2, allow_nan=False)
     (folder / "metrics.json").write_text(text + "\n")
     overall = metrics["overall"]
     plots.save(plots.confusion_matrix(overall, title=title), folder / "confusion_matrix.png")
     if overall["num_real"] and overall["num_fake"]:
-        plots.save(plots.roc_and_pr(table["prob_fake"], table["label"], title=title), folder / "roc_pr.png")
+        plots.save(plots.roc_and_pr(scored["prob_fake"], scored["label"], title=title), folder / "roc_pr.png")
     return metrics
 
 
 def print_metrics(metrics: Mapping[str, Any]) -> None:
     """The numbers as a table in the terminal: overall first, then each data set and method."""
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
-    names = ["accuracy", "balanced_accuracy", "majority_baseline", "precision", "recall", "f1", "auc", "ap", "eer"]
-    table = Table(title="video level; fake is the positive class")
-    table.add_column("", overflow="fold")
-    for name in ["real", "fake", *names]:
-        table.add_column(name.replace("_", " "), justify="right")
-    groups = {"overall": metrics["overall"]}
-    groups |= {f"data set {name}": values for name, values in metrics["datasets"].items()}
-    groups |= {f"method {name}": values for name, values in metrics["methods"].items()}
+    # Short heads: eleven columns have to fit a terminal of 80.
+    heads = {
+        **{"accuracy": "acc", "balanced_accuracy": "bal", "majority_baseline": "base", "precision": "prec"},
+        **{"recall": "rec", "f1": "F1", "auc": "AUC", "ap": "AP", "eer": "EER"},
+    }
+    table = Table(
+        title="video level, fake is the positive class",
+        caption="bal: balanced accuracy; base: the accuracy of always naming the more frequent label",
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("", overflow="ellipsis", no_wrap=True)
+    for head in ["real", "fake", *heads.values()]:
+        table.add_column(head, justify="right", min_width=4, no_wrap=True)
+    groups = {"overall": metrics["overall"], **metrics["datasets"], **metrics["methods"]}
     for group, values in groups.items():
-        cells = ["–" if values[name] is None else f"{values[name]:.3f}" for name in names]
+        cells = ["–" if values[name] is None else f"{values[name]:.3f}" for name in heads]
         table.add_row(group, str(values["num_real"]), str(values["num_fake"]), *cells)
     Console().print(table)
+
+
+def warn_about_crops(trained: Mapping[str, Any], evaluated: Mapping[str, Any]) -> None:
+    """Say so if the store's crops were made in another way than those the detector was trained on."""
+    import logging
+
+    differing = [key for key in ("extraction", "face_detector") if trained.get(key) != evaluated.get(key)]
+    for key in differing:
+        logging.getLogger(__name__).warning(
+            "this store was made with %s=%s and the detector was trained on %s; its scores may be worse for it",
+            key,
+            evaluated.get(key),
+            trained.get(key),
+        )
 
 
 @entry_point("evaluate")
@@ -104,9 +145,14 @@ def main(cfg: DictConfig) -> None:
 
     from pathlib import Path
 
+    import pandas as pd
+
     from dfd import plots
+    from dfd.data.splits import SPLITS
     from dfd.inference import Detector
 
+    if config.split not in SPLITS:
+        raise ConfigError(f"split={config.split} is not one of {', '.join(SPLITS)}")
     detector = Detector.load(config.checkpoint, device=config.device)
     clip = {"clip_len": detector.card.clip_len, "clip_stride": detector.card.clip_stride}
     data: ClipDataModule = build({**config.data, **clip})
@@ -114,6 +160,11 @@ def main(cfg: DictConfig) -> None:
     threshold = detector.card.threshold if config.threshold is None else config.threshold
     folder = Path(config.output) if config.output else output_dir()
     table = score_split(detector, data, config.split)
+    unscored = unscored_rows(data.store, config.split)
+    if len(unscored):
+        table = pd.concat([table, unscored], ignore_index=True).sort_values("video_id", ignore_index=True)
+        print(f"{len(unscored)} videos of {config.split} have no face clip, so no score: see the store's videos.csv")
+    warn_about_crops(detector.card.crop, data.summary()["crop"])
     facts = {
         "checkpoint": config.checkpoint,
         "model": detector.name,
@@ -123,8 +174,9 @@ def main(cfg: DictConfig) -> None:
     }
     title = f"{Path(config.checkpoint).stem} on {config.split} ({len(table)} videos)"
     metrics = write_results(table, folder, threshold=threshold, facts=facts, title=title)
-    history = Path(config.checkpoint).parent / "metrics.csv"
-    if history.exists():
+    # Beside detector.safetensors; one folder up from checkpoints/best.ckpt.
+    histories = [folder / "metrics.csv" for folder in list(Path(config.checkpoint).absolute().parents)[:2]]
+    for history in [path for path in histories if path.exists()][:1]:
         plots.save(plots.learning_curves(plots.read_history(history)), folder / "learning_curves.png")
     print_metrics(metrics)
     print(f"predictions.csv, metrics.json and figures are in {folder}")

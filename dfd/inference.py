@@ -4,7 +4,6 @@ Decoding, face detection and cropping run in worker processes with a deadline, b
 training clips; the network runs here, on windows of all faces of a video at once.
 """
 
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,12 +14,13 @@ import torch
 from torch import Tensor
 
 from dfd.checkpoint import DetectorCard, load_model, weights_sha256
+from dfd.errors import CheckpointError, ConfigError
 from dfd.faces.extract import ExtractionSettings
 from dfd.faces.windows import FaceWindows, WindowSettings, start_worker, windows_task
 from dfd.models.classifier import ClipClassifier
 from dfd.types import FrameArray, Label, Status, TrackScore, VideoScore, WindowScore
 from dfd.video.decode import VideoLimits
-from dfd.workers import Failure, WorkerPool
+from dfd.workers import Failure, WorkerPool, num_cores
 
 
 class Detector:
@@ -31,7 +31,8 @@ class Detector:
         card: what the checkpoint says about it.
         name: what the rows of its scores call it.
         device: ``auto`` takes a GPU if there is one.
-        face_detector: name and options, as :func:`dfd.faces.detect.build_detector` takes them.
+        face_detector: name and options, as :func:`dfd.faces.detect.build_detector` takes them; None: the one that the
+            detector was trained with.
         max_windows, max_faces, limits, max_decode_side: see :class:`WindowSettings`.
         batch_size: clips through the network at once.
         num_workers: processes that decode and find faces; None: one per core.
@@ -54,15 +55,27 @@ class Detector:
         num_workers: int | None = None,
         deadline_seconds: float = 600.0,
     ) -> None:
+        for option, value in {
+            "batch_size": batch_size,
+            "num_workers": num_workers,
+            "deadline": deadline_seconds,
+        }.items():
+            if value is not None and not value > 0:
+                raise ValueError(f"{option} must be above 0, got {value}")
         self.device = pick_device(device)
         self.model = model.to(self.device).eval()
         self.card = card
         self.name = name
-        self.face_detector = dict(face_detector or {"name": "mtcnn"})
+        self.face_detector = dict(face_detector or card.crop.get("face_detector") or {"name": "mtcnn"})
         self.batch_size = batch_size
-        self.num_workers = num_workers or os.cpu_count() or 1
+        self.num_workers = num_workers or num_cores()
         self.deadline_seconds = deadline_seconds
-        self.extraction = ExtractionSettings(**card.crop.get("extraction", {}))
+        try:
+            self.extraction = ExtractionSettings(**card.crop.get("extraction", {}))
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{name}: its card says how faces were cropped in a way unknown here: {error}"
+            ) from error
         self.windows = WindowSettings(
             clip_len=card.clip_len,
             clip_stride=card.clip_stride,
@@ -85,17 +98,21 @@ class Detector:
 
     def score(self, path: str | Path) -> VideoScore:
         """Score one video. A video that cannot be scored gets a status and a message, not an exception."""
-        return next(iter(self.score_many([path])))
+        (score,) = self.score_many([path])
+        return score
 
     def score_many(self, paths: Iterable[str | Path]) -> Iterator[VideoScore]:
         """Score videos as they come out of the workers, in no particular order; one score for each path."""
+        files = [Path(path) for path in paths]
+        if not files:
+            return
         with WorkerPool(
-            num_workers=self.num_workers,
+            num_workers=min(self.num_workers, len(files)),
             deadline_seconds=self.deadline_seconds,
             initializer=start_worker,
             initargs=(self.face_detector, self.extraction, self.windows),
         ) as pool:
-            for path, result in pool.map(windows_task, map(Path, paths)):
+            for path, result in pool.map(windows_task, files):
                 if isinstance(result, Failure):
                     yield VideoScore(str(path), result.status, model=self.name, message=result.message)
                 else:
@@ -104,6 +121,9 @@ class Detector:
     def _score(self, path: Path, found: FaceWindows, seconds: float) -> VideoScore:
         began = time.perf_counter()
         probs = self.prob_fake([window.crops for window in found.windows])
+        if not np.isfinite(probs).all():
+            message = "the detector gave no number: its weights are not finite; train again with a lower learning rate"
+            return VideoScore(str(path), Status.ERROR, model=self.name, message=message)
         tracks = []
         for track in sorted({window.track for window in found.windows}):
             scored = tuple(
@@ -146,7 +166,17 @@ class Detector:
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` is a CUDA device if there is one, else the CPU."""
+    """``auto`` is a CUDA device if there is one, else the CPU.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device={name}: not a device that torch knows; try auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device={name}: torch sees no GPU here; use device=cpu")
+    return device

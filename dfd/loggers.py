@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 
 class RunCSVLogger(CSVLogger):
-    """Writes ``save_dir/metrics.csv``, and goes on with the file if a stopped run left one.
+    """Writes ``save_dir/metrics.csv``; a run that is resumed (``resumed_from`` a checkpoint) goes on with the file.
 
     Lightning's own deletes what it finds. Epochs that ran after the checkpoint that is resumed are in the file twice;
     the later rows are the ones that count.
     """
 
-    def __init__(self, *, save_dir: str) -> None:
+    def __init__(self, *, save_dir: str, resumed_from: str | None = None) -> None:
         super().__init__(save_dir, name="", version="")
+        self._resumed = resumed_from is not None
 
     @property
     @rank_zero_experiment
@@ -33,7 +34,7 @@ class RunCSVLogger(CSVLogger):
         if self._experiment is None:
             path = Path(self.log_dir) / "metrics.csv"
             rows: list[dict[str, Any]] = []
-            if path.is_file():
+            if self._resumed and path.is_file():
                 with path.open(newline="") as file:
                     rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
             with warnings.catch_warnings():

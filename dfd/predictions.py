@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import pandas as pd
 
 from dfd.errors import DfdError
-from dfd.types import VideoScore
+from dfd.types import Status, VideoScore
 
 COLUMNS = (
     "path",
@@ -31,6 +31,9 @@ COLUMNS = (
     "message",
 )
 SCHEMA_VERSION = 1
+
+# A worker that was killed, a machine too busy for the deadline: another run may fare better.
+TRANSIENT = (Status.ERROR, Status.TIMEOUT)
 
 
 class PredictionsError(DfdError):
@@ -63,22 +66,27 @@ class PredictionWriter:
     """Appends scores to ``predictions.csv`` and ``predictions.jsonl`` in ``folder``.
 
     A folder that already holds scores of the same model is continued: ``done`` has the paths of its rows. A line that
-    an interruption cut short is dropped, and its video is scored again.
+    an interruption cut short is dropped and its video scored again; so is one that failed for a reason of the moment.
 
     Raises:
-        PredictionsError: the folder holds scores of another model.
+        PredictionsError: the folder holds scores of another model or with other settings, or is being written to.
     """
 
-    def __init__(self, folder: Path, *, model: str, overwrite: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, model: str, settings: Mapping[str, Any] | None = None, overwrite: bool = False
+    ) -> None:
         self.csv_path, self.jsonl_path = folder / "predictions.csv", folder / "predictions.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(folder)
         kept = {} if overwrite else self._read_whole_lines()
-        others = {str(value["model"]) for value in kept.values()} - {model}
-        if others:
-            raise PredictionsError(
-                f"{self.jsonl_path}: holds scores of another model ({', '.join(sorted(others))}, not {model}); "
-                "choose another output=DIR or add overwrite=true"
-            )
+        self.settings = dict(settings or {})
+        for value in kept.values():
+            if value["model"] != model or value["settings"] != self.settings:
+                raise PredictionsError(
+                    f"{self.jsonl_path}: holds scores of another model or settings ({value['model']} "
+                    f"{value['settings']}, not {model} {self.settings}); choose another output=DIR or overwrite=true"
+                )
+        kept = {path: value for path, value in kept.items() if value["status"] not in TRANSIENT}
         self.done = set(kept)
         self.counts = Counter(str(value["status"]) for value in kept.values())
         partial = self.jsonl_path.with_name(self.jsonl_path.name + ".partial")
@@ -103,7 +111,7 @@ class PredictionWriter:
 
     def write(self, score: VideoScore) -> None:
         """Append one score to both files and hand it to the operating system."""
-        value = json_of(score)
+        value = json_of(score) | {"settings": self.settings}
         self._jsonl_file.write(json.dumps(value) + "\n")
         self._jsonl_file.flush()
         self._writer.writerow(row_of(value))
@@ -112,9 +120,10 @@ class PredictionWriter:
         self.counts[str(score.status)] += 1
 
     def close(self) -> None:
-        """Close both files."""
+        """Close both files and let others write to the folder."""
         self._csv_file.close()
         self._jsonl_file.close()
+        self._lock.close()
 
     def __enter__(self) -> Self:
         return self
@@ -125,9 +134,31 @@ class PredictionWriter:
         self.close()
 
 
+def _locked(folder: Path) -> IO[str]:
+    """A lock on the folder, until the file is closed or the process ends, however it ends.
+
+    Raises:
+        PredictionsError: another process holds it.
+    """
+    file = (folder / ".lock").open("w")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        pass  # not on Windows
+    except OSError as error:
+        file.close()
+        raise PredictionsError(
+            f"{folder}: another run is writing to it; give each shard an output=DIR of its own"
+        ) from error
+    return file
+
+
 def read_predictions(path: Path) -> pd.DataFrame:
     """``predictions.csv`` as a table; probabilities are floats, with NaN where a video has none."""
-    table = pd.read_csv(path, dtype={"path": str, "label": str, "message": str, "model": str}, keep_default_na=False)
+    text = {"path": str, "label": str, "message": str, "model": str}
+    table = pd.read_csv(path, dtype=text, keep_default_na=False, encoding_errors="surrogateescape")
     for column in ("prob_fake", "confidence", "duration_seconds"):
         table[column] = pd.to_numeric(table[column], errors="coerce")
     return table

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from dfd.config import PreprocessConfig, check, entry_point, options, parse_shard, target_name
-from dfd.errors import ConfigError
+from dfd.config import PreprocessConfig, check, entry_point, options, parse_shard, refusing, target_name
+from dfd.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,14 +27,19 @@ def main(cfg: DictConfig) -> None:
 
     from pathlib import Path
 
+    from dfd.data.splits import check_fractions
+
     rows = read_rows(config)
     store = Path(config.store).expanduser()
-    settings = settings_of(config)
+    with refusing("preprocessing"):
+        settings = settings_of(config)
+        check_fractions(config.split.fractions)
     statuses = prepare_with_progress(rows, store, settings, config, shard)
     summarize(store)
     print(f"{sum(statuses.values())} videos done; the clip store is {store} (videos.csv: a row per video)")
-    if statuses["ok"] or statuses["partial"]:
-        print(f"next: python train.py data=clips data.store={store}")
+    if not (statuses["ok"] or statuses["partial"]):
+        raise StoreError(f"{store}: no video has a usable face; {store}/videos.csv says why for each")
+    print(f"next: python train.py data=clips data.store={store}")
 
 
 def read_rows(config: PreprocessConfig) -> list[VideoRow]:
@@ -95,7 +100,9 @@ def prepare_with_progress(
         def on_record(record: VideoRecord) -> None:
             statuses[str(record.status)] += 1
             if not record.status.has_faces:
-                bar.console.print(f"[yellow]{record.status}[/] {escape(record.message)}", highlight=False)
+                bar.console.print(
+                    f"[yellow]{record.status}[/] {escape(record.message)}", highlight=False, soft_wrap=True
+                )
             note = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
             bar.update(task, advance=1, note=note)
 

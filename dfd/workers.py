@@ -263,3 +263,16 @@ def _describe_exit(code: int | None) -> str:
     except ValueError:
         name = f"signal {-code}"
     return f"exit code {code}, {name}" + (": was memory short?" if name == "SIGKILL" else "")
+
+
+def num_cores() -> int:
+    """Cores that this process may use: on a shared machine, fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def hold_to_one_core() -> None:
+    """For an initializer, before it imports anything else: the workers themselves are the parallelism."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
+    import cv2
+
+    cv2.setNumThreads(1)

@@ -15,7 +15,7 @@ def bare_environment(tmp_path, monkeypatch):
 
 
 def test_a_new_run_writes_its_metrics(tmp_path):
-    logger = RunCSVLogger(save_dir=str(tmp_path))
+    logger = RunCSVLogger(save_dir=str(tmp_path), resumed_from="last.ckpt")
     logger.log_metrics({"val/auc": 0.5}, step=1)
     logger.save()
     assert (tmp_path / "metrics.csv").read_text().splitlines() == ["step,val/auc", "1,0.5"]
@@ -23,7 +23,7 @@ def test_a_new_run_writes_its_metrics(tmp_path):
 
 def test_a_resumed_run_goes_on_with_the_file_and_may_add_columns(tmp_path, recwarn):
     for step, metrics in enumerate(({"val/auc": 0.5}, {"val/auc": 0.75, "val/f1": 0.25}, {"val/f1": 0.5})):
-        logger = RunCSVLogger(save_dir=str(tmp_path))
+        logger = RunCSVLogger(save_dir=str(tmp_path), resumed_from="last.ckpt")
         logger.log_metrics(metrics, step=step)
         logger.save()
     assert (tmp_path / "metrics.csv").read_text().splitlines() == [
@@ -70,7 +70,7 @@ def test_a_netrc_file_that_cannot_be_read_counts_for_nothing(bare_environment):
 
 def test_finishing_other_loggers_does_not_import_wandb(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)  # an import would raise
-    finish_loggers([RunCSVLogger(save_dir=str(tmp_path))])
+    finish_loggers([RunCSVLogger(save_dir=str(tmp_path), resumed_from="last.ckpt")])
 
 
 @pytest.mark.slow

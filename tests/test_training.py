@@ -63,7 +63,7 @@ def make_module(*, seed=0, config=None, **options):
 
 
 def make_trainer(folder, *callbacks, max_epochs=2, **options):
-    options.setdefault("logger", RunCSVLogger(save_dir=str(folder)))
+    options.setdefault("logger", RunCSVLogger(save_dir=str(folder), resumed_from="last.ckpt"))
     return lightning.Trainer(
         default_root_dir=folder,
         max_epochs=max_epochs,

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from dfd.data.splits import SPLITS, assign_splits, audit
 from dfd.data.store import INDEX_NAME, SPLITS_NAME, index_videos, missing_clips, read_index, read_record
 from dfd.errors import StoreError
 from dfd.types import LABEL_NAMES, Label
+from dfd.workers import num_cores
 
 MAX_NAMED = 10
 
@@ -79,7 +79,7 @@ class ClipDataModule(LightningDataModule):
         self.augmentation = augmentation
         self.balanced_sampling = balanced_sampling
         self.seed = seed
-        self.num_workers = min(4, _num_cores()) if num_workers is None else num_workers
+        self.num_workers = min(4, num_cores()) if num_workers is None else num_workers
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.multiprocessing_context = multiprocessing_context
         self._index: pd.DataFrame | None = None
@@ -229,11 +229,6 @@ class ClipDataModule(LightningDataModule):
             persistent_workers=self.num_workers > 0,
             multiprocessing_context=self.multiprocessing_context if self.num_workers else None,
         )
-
-
-def _num_cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_alike(store: Path, index: pd.DataFrame) -> None:

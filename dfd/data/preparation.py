@@ -1,6 +1,5 @@
 """Videos to a clip store: one video in a worker process (:func:`prepare_video`), many of them resumably."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ import numpy as np
 from dfd.data.manifest import VideoRow
 from dfd.data.splits import assign_splits
 from dfd.data.store import (
+    INDEX_NAME,
     TrackGeometry,
     TrackRecord,
     VideoRecord,
@@ -34,12 +34,12 @@ from dfd.data.store import (
     write_splits,
 )
 from dfd.errors import NoFaceFound
-from dfd.faces.detect import FaceDetector, build_detector
+from dfd.faces.detect import FaceDetector, build_detector, detector_options
 from dfd.faces.extract import ExtractionSettings, FaceExtractor, TrackSummary, confirmed, main_track
 from dfd.types import Status
 from dfd.video.decode import VideoLimits, VideoReader
 from dfd.video.encode import VideoWriter
-from dfd.workers import Failure, WorkerPool
+from dfd.workers import Failure, WorkerPool, hold_to_one_core, num_cores
 
 PIPELINE_VERSION = 1
 """Part of the settings' hash: raise it when the same settings begin to give other clips."""
@@ -66,10 +66,21 @@ class PreparationSettings:
     encode: Mapping[str, Any] = field(default_factory=dict)
     limits: VideoLimits = field(default_factory=VideoLimits)
 
+    def __post_init__(self) -> None:
+        for name in ("num_frames", "fps", "min_track_frames", "max_decode_side"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be above 0, got {value}")
+
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for the record and its hash. What cannot change a clip, such as a device, is left out."""
+        """Plain values with every default written out, for the record and its hash.
+
+        What cannot change a clip, or names a place on one machine, is left out: the device, the weights' path.
+        """
         value = asdict(self) | {"pipeline_version": PIPELINE_VERSION}
-        value["face_detector"] = {k: v for k, v in self.face_detector.items() if k != "device"}
+        detector = detector_options(**self.face_detector)
+        value["face_detector"] = {k: v for k, v in detector.items() if k not in ("device", "weights", "batch_size")}
+        value["encode"] = {**(VideoWriter.__init__.__kwdefaults__ or {}), **self.encode}
         return value
 
 
@@ -109,6 +120,9 @@ def prepare_video(row: VideoRow, store: Path, settings: PreparationSettings, det
                     clip.writer.write(chunk.crops)
                     clip.boxes.append(chunk.boxes_xyxy * reader.source_scale)
                     clip.landmarks.append(chunk.landmarks * reader.source_scale)
+                    written = sum(map(len, clip.boxes))
+                    if any(t.track == chunk.track and t.num_frames == written for t in extractor.tracks):
+                        clip.writer.close()  # a long film has more tracks than a process may have files open
         kept = [
             track
             for track in confirmed(extractor.tracks)
@@ -172,7 +186,7 @@ _worker: dict[str, Any] = {}
 
 
 def _start_worker(store: Path, settings: PreparationSettings) -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported: the workers themselves are the parallelism
+    hold_to_one_core()
     _worker["arguments"] = (store, settings, build_detector(**settings.face_detector))
 
 
@@ -231,6 +245,8 @@ def prepare_store(
             write_record(store, current)
         clean_video_folder(video_folder(store, row))
         commit(current)
+    if waiting:
+        (store / INDEX_NAME).unlink(missing_ok=True)  # until the end it would mix what was with what will be
     try:
         for record in _prepared(waiting, store, settings, num_workers, deadline_seconds):
             write_record(store, record)
@@ -249,7 +265,7 @@ def _prepared(
 ) -> Iterator[VideoRecord]:
     if not rows:
         return
-    workers = min(num_workers or os.cpu_count() or 1, len(rows))
+    workers = min(num_workers or num_cores(), len(rows))
     with WorkerPool(
         num_workers=workers,
         deadline_seconds=deadline_seconds,

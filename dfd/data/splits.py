@@ -21,6 +21,18 @@ MAX_NAMED = 10
 logger = logging.getLogger(__name__)
 
 
+def check_fractions(fractions: Sequence[float]) -> None:
+    """Refuse what is no division into train, val and test.
+
+    Raises:
+        ValueError: ``fractions`` are not three numbers from 0 to 1 that add up to 1.
+    """
+    if len(fractions) != len(SPLITS) or not all(math.isfinite(f) and 0 <= f <= 1 for f in fractions):
+        raise ValueError(f"fractions must be three numbers from 0 to 1 (train, val, test), got {list(fractions)}")
+    if abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(f"fractions must add up to 1, got {list(fractions)}, together {sum(fractions):g}")
+
+
 class HasSplit(Protocol):
     """What an audit looks at; a manifest's row and a store's are such."""
 
@@ -100,10 +112,7 @@ def assign_splits(
         ValueError: ``fractions`` are not three numbers from 0 to 1 that add up to 1.
         SplitLeak: given or frozen splits divide a component.
     """
-    if len(fractions) != len(SPLITS) or not all(math.isfinite(f) and 0 <= f <= 1 for f in fractions):
-        raise ValueError(f"fractions must be three numbers from 0 to 1 (train, val, test), got {list(fractions)}")
-    if abs(sum(fractions) - 1) > 1e-6:
-        raise ValueError(f"fractions must add up to 1, got {list(fractions)}, together {sum(fractions):g}")
+    check_fractions(fractions)
     groups = components(rows)
     fixed = _fixed_splits(groups, rows, frozen or {})
     strata: dict[str, tuple[tuple[str, str], ...]] = {}

@@ -168,6 +168,15 @@ DETECTORS: dict[str, Callable[..., FaceDetector]] = {
 }
 
 
+def detector_options(name: str, **options: object) -> dict[str, object]:
+    """The name and all options of a detector, those not given at their defaults.
+
+    >>> detector_options("fixed_box", x1=0.25)
+    {'name': 'fixed_box', 'x1': 0.25, 'y1': 0.0, 'x2': 1.0, 'y2': 1.0}
+    """
+    return {"name": name, **(DETECTORS[name].__kwdefaults__ or {}), **options}
+
+
 def build_detector(name: str, **options: object) -> FaceDetector:
     """The detector of this name.
 

@@ -3,9 +3,8 @@
 Nothing here needs the network, so a worker starts without loading the libraries that it is made with.
 """
 
-import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from dfd.faces.extract import ExtractionSettings, FaceExtractor, confirmed
 from dfd.types import FloatArray, FrameArray
 from dfd.video.decode import VideoLimits, VideoReader
 from dfd.video.sampling import clip_frame_indices, window_starts
+from dfd.workers import hold_to_one_core
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class WindowSettings:
     """Which clips of a video are scored.
 
     ``max_windows`` clips of ``clip_len`` frames, ``clip_stride`` frames apart, evenly spaced over the whole video and
-    never overlapping; of at most ``max_faces`` tracks, the largest first.
+    never overlapping; in each, at most ``max_faces`` faces, the largest.
     """
 
     clip_len: int
@@ -34,6 +34,11 @@ class WindowSettings:
     max_faces: int = 8
     max_decode_side: int | None = 1920
     limits: VideoLimits = field(default_factory=VideoLimits)
+
+    def __post_init__(self) -> None:
+        for name in ("clip_len", "clip_stride", "max_windows", "max_faces"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     @property
     def span(self) -> int:
@@ -46,6 +51,7 @@ class FaceWindow:
     """One clip of one face track, ``crops`` (T, S, S, 3); ``box`` in source pixels, of the middle of the window."""
 
     track: int
+    start_frame: int
     start_seconds: float
     end_seconds: float
     crops: FrameArray
@@ -93,27 +99,29 @@ def extract_windows(
                     window[wanted[1]] = (chunk.crops[index].copy(), chunk.boxes_xyxy[index])
         if extractor.num_frames == 0:
             raise NoFaceFound(f"{path}: no frame could be decoded from the windows looked at")
-        tracks = sorted(confirmed(extractor.tracks), key=lambda track: -track.total_area)
-        kept = [track.track for track in tracks[: settings.max_faces]]
+        tracks = {track.track for track in confirmed(extractor.tracks)}
         enough = min(settings.clip_len, extractor.num_frames) / 2
-        windows = tuple(
+        found = [
             _window(reader, track, start, crops, settings)
             for (track, start), crops in sorted(seen.items())
-            if track in kept and len(crops) >= enough
-        )
+            if track in tracks and len(crops) >= enough
+        ]
+        windows = tuple(largest_of_each(found, settings.max_faces))
         if not windows:
             raise NoFaceFound(
                 f"{path}: no face in any of {extractor.num_frames} frames looked at (detector {detector.name}); "
                 "lower face_detector.threshold or try another face_detector"
             )
-        dropped = len(tracks) - len(kept)
+        dropped = len(found) - len(windows)
         return FaceWindows(
             windows=windows,
             num_faces=len(tracks),
             num_frames=extractor.num_frames,
             duration_seconds=reader.info.duration_seconds or reader.num_frames / reader.fps,
             partial=reader.partial,
-            message=f"{dropped} smaller faces were not scored (max_faces={settings.max_faces})" if dropped else "",
+            message=f"{dropped} clips of smaller faces were not scored (max_faces={settings.max_faces})"
+            if dropped
+            else "",
         )
 
 
@@ -130,7 +138,22 @@ def _window(
     x1, y1, x2, y2 = (float(v) * reader.source_scale for v in seen[present[len(present) // 2]][1])
     first, last = (start + present[i] * settings.clip_stride for i in (0, -1))
     begin, end = reader.timestamps([first, last])
-    return FaceWindow(track, begin, end + 1 / reader.fps, crops, (x1, y1, x2, y2))
+    return FaceWindow(track, start, begin, end + 1 / reader.fps, crops, (x1, y1, x2, y2))
+
+
+def largest_of_each(windows: Sequence[FaceWindow], max_faces: int) -> Iterator[FaceWindow]:
+    """Of the windows that begin at the same frame, those of the ``max_faces`` largest faces; the order is kept."""
+
+    def area(window: FaceWindow) -> float:
+        x1, y1, x2, y2 = window.box
+        return (x2 - x1) * (y2 - y1)
+
+    by_start: dict[int, list[FaceWindow]] = {}
+    for window in windows:
+        by_start.setdefault(window.start_frame, []).append(window)
+    for window in windows:
+        if sum(area(other) > area(window) for other in by_start[window.start_frame]) < max_faces:
+            yield window
 
 
 def merge_ranges(ranges: Iterable[range], *, max_gap: int) -> list[range]:
@@ -154,7 +177,7 @@ _worker: dict[str, Any] = {}
 
 def start_worker(detector: Mapping[str, Any], extraction: ExtractionSettings, settings: WindowSettings) -> None:
     """For :class:`dfd.workers.WorkerPool`: build what :func:`windows_task` needs."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported: the workers themselves are the parallelism
+    hold_to_one_core()
     _worker["arguments"] = (build_detector(**detector), extraction, settings)
 
 
