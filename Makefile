@@ -2,6 +2,8 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+# Where this is set, every command would compile torch's sources anew: half a minute each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 # uv from the PATH, else a private copy in .uv/ (a virtual environment of its own, never the system's packages).
@@ -19,7 +21,7 @@ help: ## what this Makefile can do
 	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 setup: $(filter .uv/bin/uv,$(UV)) ## install everything into .venv, as uv.lock says
-	$(UV) sync --frozen --compile-bytecode
+	$(UV) sync --frozen
 
 demo: setup ## the whole chain on drawn videos: preprocess, train, evaluate, predict (about 4 minutes on 2 cores)
 	$(RUN) python -m dfd.data.demo $(DEMO_DIR)
@@ -34,7 +36,7 @@ demo: setup ## the whole chain on drawn videos: preprocess, train, evaluate, pre
 	@echo "  your turn:   README.md, 'Your own videos'"
 
 test: setup ## every test that needs no GPU, no download and no browser
-	$(RUN) pytest
+	$(RUN) pytest -n auto
 
 test-slow: setup ## the slow tests too
 	$(RUN) pytest -m 'not gpu and not weights and not browser'

@@ -86,6 +86,64 @@ def test_a_stopped_run_goes_on_to_the_same_curve(trained: Path, tiny_store: Path
     assert float(last["val/loss"]) == pytest.approx(float(whole["val/loss"]), rel=1e-5)
 
 
+def test_a_run_is_not_resumed_on_other_clips(trained: Path, tiny_store: Path, tmp_path: Path) -> None:
+    other = tmp_path / "store"
+    shutil.copytree(tiny_store, other)
+    lines = (other / "index.csv").read_text().splitlines(keepends=True)
+    (other / "index.csv").write_text("".join(lines[:-1]))
+    before = {path: path.read_bytes() for path in trained.rglob("*.ckpt")}
+    done = run(
+        *("train", *TINY, f"data.store={other}", f"hydra.run.dir={trained}", "ckpt_path=last", "trainer.max_epochs=3"),
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "repeat all options of the stopped run" in done.stderr
+    assert {path: path.read_bytes() for path in trained.rglob("*.ckpt")} == before
+
+
+def test_the_demonstration_never_writes_into_somebodys_store(tiny_store: Path, tmp_path: Path) -> None:
+    store = tmp_path / "mine"
+    shutil.copytree(tiny_store, store)
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    done = run("train", *TINY, "data=demo", f"data.store={store}", f"hydra.run.dir={tmp_path}/run", check=False)
+    assert done.returncode == 1
+    assert "data=clips data.store=" in done.stderr
+    assert sorted(path.name for path in store.rglob("*")) == sorted(path.name for path in tiny_store.rglob("*"))
+    assert set(before) <= {path.name for path in tmp_path.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong"),
+    [
+        ("predict", "max_faces=0"),
+        ("predict", "batch_size=0"),
+        ("predict", "device=cuda:99"),
+        ("dfd.evaluate", "split=validation"),
+        ("dfd.preprocess", "faces.crop_size=4"),
+        ("dfd.preprocess", "split.fractions=[0.5,0.5,0.5]"),
+        ("dfd.preprocess", "num_frames=0"),
+        ("train", "data.batch_size=0"),
+    ],
+)
+def test_a_value_out_of_range_is_a_sentence_and_no_traceback(
+    command: str, wrong: str, inbox: Path, tiny_checkpoint: Path, tiny_store: Path, tiny_videos: Path, tmp_path: Path
+) -> None:
+    needed = {
+        "predict": [f"input={inbox}", f"checkpoint={tiny_checkpoint}"],
+        "dfd.evaluate": [f"checkpoint={tiny_checkpoint}", f"data.store={tiny_store}"],
+        "dfd.preprocess": [f"manifest={tiny_videos}", f"store={tmp_path}/new"],
+        "train": [*TINY, f"data.store={tiny_store}"],
+    }[command]
+    done = run(command, *needed, wrong, f"hydra.run.dir={tmp_path}/run", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") or "\nerror: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_shard_without_files_is_no_error(inbox: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    assert predict(inbox, tiny_checkpoint, tmp_path / "out", "shard=7/8").returncode == 0
+
+
 def test_resuming_without_a_checkpoint_says_what_is_missing(tiny_store: Path, tmp_path: Path) -> None:
     done = run(
         *("train", *TINY, f"data.store={tiny_store}", f"hydra.run.dir={tmp_path}", "ckpt_path=last"), check=False

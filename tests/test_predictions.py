@@ -63,6 +63,35 @@ def test_a_run_cut_in_the_middle_of_a_row_goes_on_without_losing_or_repeating_on
     assert (broken / "predictions.jsonl").read_bytes() == (whole / "predictions.jsonl").read_bytes()
 
 
+def test_scores_with_other_settings_are_never_mixed(tmp_path: Path) -> None:
+    with PredictionWriter(tmp_path, model="m@1", settings={"max_windows": 4}) as writer:
+        writer.write(score("a.mp4"))
+    with pytest.raises(PredictionsError, match="max_windows"):
+        PredictionWriter(tmp_path, model="m@1", settings={"max_windows": 16})
+
+
+def test_two_runs_never_write_to_one_folder_at_once(tmp_path: Path) -> None:
+    with (
+        PredictionWriter(tmp_path, model="m@1"),
+        pytest.raises(PredictionsError, match="another run is writing to it"),
+    ):
+        PredictionWriter(tmp_path, model="m@1")
+
+
+def test_what_failed_for_a_reason_of_the_moment_is_tried_again(tmp_path: Path) -> None:
+    with PredictionWriter(tmp_path, model="m@1") as writer:
+        writer.write(score("a.mp4"))
+        writer.write(VideoScore("b.mp4", Status.ERROR, model="m@1", message="the worker was killed"))
+    with PredictionWriter(tmp_path, model="m@1") as writer:
+        assert writer.done == {"a.mp4"}
+
+
+def test_a_table_with_a_name_that_is_not_utf8_can_be_read(tmp_path: Path) -> None:
+    with PredictionWriter(tmp_path, model="m@1") as writer:
+        writer.write(score("b\udcff.mp4"))
+    assert list(read_predictions(tmp_path / "predictions.csv")["path"]) == ["b\udcff.mp4"]
+
+
 def test_scores_of_two_models_are_never_mixed(tmp_path: Path) -> None:
     with PredictionWriter(tmp_path, model="m@1") as writer:
         writer.write(score("a.mp4"))

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from dfd.data.manifest import read_manifest
@@ -139,6 +140,42 @@ def test_a_worker_that_dies_costs_its_video_for_now_and_no_other(manifest: Path,
     failed = preparation._failed(rows[2], store, settings, Failure(Status.ERROR, "the worker was killed (signal 9)"))
     preparation.write_record(store, failed)
     assert prepare_store(rows, store, settings, num_workers=1) == {"ok": 3}
+
+
+def test_the_commands_defaults_are_the_settings_defaults() -> None:
+    """Else `train.py` on the demonstration set would prepare again what `dfd.preprocess` has prepared."""
+    from hydra import compose, initialize_config_dir
+
+    from dfd.config import CONFIG_DIR, PreprocessConfig, check
+    from dfd.preprocess import settings_of
+
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        config = check(compose("preprocess", ["store=s"]), PreprocessConfig)
+    assert settings_of(config).as_dict() == PreparationSettings().as_dict()
+
+
+def test_a_video_of_many_tracks_keeps_few_files_open(tmp_path: Path) -> None:
+    """Shot after shot, each a track of its own."""
+    shots = [drawn_frames(seed, num_frames=4) for seed in range(30)]
+    write_video(tmp_path / "cuts.mp4", np.concatenate(shots), fps=25)
+    (tmp_path / "manifest.csv").write_text("path,label\ncuts.mp4,real\n")
+    row = read_manifest(tmp_path / "manifest.csv")[0]
+    open_files = []
+
+    class Watching:
+        name, batch_size = "fixed_box", 1
+
+        def __init__(self) -> None:
+            self.inner = build_detector("fixed_box")
+
+        def __call__(self, frames: np.ndarray) -> list:
+            open_files.append(sum(".partial.mp4" in item.path for item in psutil.Process().open_files()))
+            return self.inner(frames)
+
+    settings = PreparationSettings(FIXED, num_frames=None, min_track_frames=1)
+    record = prepare_video(row, tmp_path / "store", settings, Watching())
+    assert len(record.tracks) >= 20
+    assert max(open_files) <= 3
 
 
 def test_nothing_is_left_behind_by_a_video_without_a_face(tmp_path: Path) -> None:
