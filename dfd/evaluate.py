@@ -119,7 +119,7 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
         table.add_column(head, justify="right", min_width=4, no_wrap=True)
     groups = {"overall": metrics["overall"], **metrics["datasets"], **metrics["methods"]}
     for group, values in groups.items():
-        cells = ["–" if values[name] is None else f"{values[name]:.3f}" for name in heads]
+        cells = ["–" if values[name] is None else f"{values[name]:.2f}" for name in heads]
         table.add_row(group, str(values["num_real"]), str(values["num_fake"]), *cells)
     Console().print(table)
 
