@@ -218,11 +218,11 @@ def test_a_second_prediction_scores_only_what_is_new(inbox: Path, tiny_checkpoin
 
 
 def test_a_list_of_files_is_scored(inbox: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    (inbox / "list.txt").write_text("# mine\na.mp4\n\ngone.mp4\n")
+    (inbox / "list.txt").write_text("a.mp4\n\ngone.mp4\na.mp4\n#1.mp4\n")
     predict(inbox / "list.txt", tiny_checkpoint, tmp_path / "out")
     with (tmp_path / "out" / "predictions.csv").open() as file:
         statuses = {Path(row["path"]).name: row["status"] for row in csv.DictReader(file)}
-    assert statuses == {"a.mp4": "ok", "gone.mp4": "unreadable"}
+    assert statuses == {"a.mp4": "ok", "gone.mp4": "unreadable", "#1.mp4": "unreadable"}
 
 
 @pytest.mark.parametrize("content", ["nothing", "no video"])

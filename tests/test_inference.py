@@ -70,6 +70,11 @@ def test_a_videos_probability_is_the_mean_over_windows(detector: Detector, tiny_
     assert score.confidence == pytest.approx(max(score.prob_fake, 1 - score.prob_fake))
 
 
+def test_faces_are_looked_for_as_in_training_unless_told_otherwise(tiny_checkpoint: Path) -> None:
+    assert Detector.load(tiny_checkpoint).face_detector["name"] == "fixed_box"
+    assert Detector.load(tiny_checkpoint, face_detector={"name": "mtcnn"}).face_detector["name"] == "mtcnn"
+
+
 @pytest.mark.parametrize("num_frames", [1, 3, 4, 7])
 def test_a_short_video_is_scored(detector: Detector, tmp_path: Path, num_frames: int) -> None:
     write_video(tmp_path / "short.mp4", drawn_frames(0, num_frames=num_frames), fps=25)
@@ -80,7 +85,8 @@ def test_a_short_video_is_scored(detector: Detector, tmp_path: Path, num_frames:
 
 def test_a_video_without_a_face_is_not_called_real(tiny_checkpoint: Path, tmp_path: Path) -> None:
     write_video(tmp_path / "plain.mp4", np.full((30, 120, 160, 3), 90, np.uint8), fps=25)
-    score = Detector.load(tiny_checkpoint, num_workers=1).score(tmp_path / "plain.mp4")
+    detector = Detector.load(tiny_checkpoint, face_detector={"name": "mtcnn"}, num_workers=1)
+    score = detector.score(tmp_path / "plain.mp4")
     assert score.status is Status.NO_FACE
     assert score.label is None
 
