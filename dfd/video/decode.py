@@ -1,6 +1,7 @@
 """Reading video: what a file claims to be (:func:`probe`) and its frames (:class:`VideoReader`).
 
-Two decoders stand behind one reader. decord reads whatever it is known to read exactly, which is nearly everything.
+Two decoders stand behind one reader. decord reads the clips of a store and other small videos, where it is known to be
+exact.
 PyAV, which shares FFmpeg with it, does the rest, through the same chain of filters, so that both give the same pixels:
 
 - what is left of a damaged file: decord raises, or repeats an earlier frame in silence (forbidden here by its fault
