@@ -3,14 +3,20 @@
 Two forms: :func:`clip_metrics` accumulates clips during training (torchmetrics), :func:`video_metrics` and
 :func:`metrics_by_group` evaluate finished tables of videos. A number that is not defined (AUC of one class, precision
 when nothing was called fake) is nan in the first and None in the second, never 0.
+
+How far such a number can be trusted: :func:`bootstrap_intervals` for one detector, :func:`mcnemar` for two on the same
+videos, :func:`holm` for several comparisons at once.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest
 from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryF1Score, BinaryPrecision, BinaryRecall
@@ -19,7 +25,12 @@ from torchmetrics.utilities.data import dim_zero_cat
 from dfd.types import Label
 
 Metrics = dict[str, float | int | None]
+COUNTS = ("tp", "fp", "fn", "tn", "num_real", "num_fake")
+"""Those of :func:`video_metrics` that count videos."""
+
 _Array = NDArray[Any]
+RESAMPLED_AT_ONCE = 2**20
+"""Videos times resamples that are worked on at once: some tens of megabytes."""
 
 
 class _Precision(BinaryPrecision):
@@ -78,29 +89,8 @@ def video_metrics(prob_fake: ArrayLike, label: ArrayLike, *, threshold: float = 
         ValueError: lengths differ, a probability is outside 0..1 or not a number, or a label is neither 0 nor 1.
     """
     prob, fake = _checked(prob_fake, label)
-    called_fake = prob >= threshold
-    tp, fp = int((called_fake & fake).sum()), int((called_fake & ~fake).sum())
-    fn, tn = int((~called_fake & fake).sum()), int((~called_fake & ~fake).sum())
-    num_fake, num_real = tp + fn, tn + fp
-    recall, recall_real = _ratio(tp, num_fake), _ratio(tn, num_real)
-    return {
-        "accuracy": _ratio(tp + tn, fake.size),
-        "balanced_accuracy": None if recall is None or recall_real is None else (recall + recall_real) / 2,
-        "precision": _ratio(tp, tp + fp),
-        "recall": recall,
-        "recall_real": recall_real,
-        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
-        "auc": _auc(prob, fake),
-        "ap": _average_precision(prob, fake),
-        "eer": _equal_error_rate(prob, fake),
-        "majority_baseline": _ratio(max(num_real, num_fake), fake.size),
-        "tp": tp,
-        "fp": fp,
-        "fn": fn,
-        "tn": tn,
-        "num_real": num_real,
-        "num_fake": num_fake,
-    }
+    values = {name: column[0] for name, column in _resampled(prob, fake, _once(prob), threshold).items()}
+    return {name: int(values[name]) if name in COUNTS else _or_none(values[name]) for name in values}
 
 
 def metrics_by_group(table: pd.DataFrame, *, threshold: float = 0.5) -> dict[str, Any]:
@@ -134,6 +124,44 @@ def metrics_by_group(table: pd.DataFrame, *, threshold: float = 0.5) -> dict[str
     return {"overall": of(table), "datasets": datasets, "methods": methods}
 
 
+def bootstrap_intervals(
+    prob_fake: ArrayLike,
+    label: ArrayLike,
+    metrics: Sequence[str],
+    *,
+    threshold: float = 0.5,
+    confidence: float = 0.95,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, tuple[float, float] | None]:
+    """The percentile bootstrap intervals of some of :func:`video_metrics`, all over the same resamples.
+
+    Videos are drawn anew within each class (Efron & Tibshirani 1993, stratified), so an interval is about the videos,
+    not about the share of fakes. Videos of one person are not independent: the true interval is wider.
+
+    >>> bootstrap_intervals([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], ["auc"])
+    {'auc': (1.0, 1.0)}
+
+    Returns:
+        Low and high end by metric; None if the metric is not defined.
+    """
+    prob, fake = _checked(prob_fake, label)
+    generator = np.random.default_rng(seed)
+    drawn: dict[str, list[_Array]] = {name: [] for name in metrics}
+    done = 0
+    while done < num_resamples:
+        size = min(num_resamples - done, max(1, RESAMPLED_AT_ONCE // max(1, prob.size)))
+        values = _resampled(prob, fake, _resample(fake, size, generator), threshold)
+        for name in metrics:
+            drawn[name].append(values[name])
+        done += size
+    whole = video_metrics(prob, fake, threshold=threshold)
+    return {
+        name: None if whole[name] is None else _percentile_interval(np.concatenate(drawn[name]), confidence)
+        for name in metrics
+    }
+
+
 def bootstrap_interval(
     prob_fake: ArrayLike,
     label: ArrayLike,
@@ -144,28 +172,69 @@ def bootstrap_interval(
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """The percentile bootstrap interval of one of :func:`video_metrics`; None if the metric is not defined.
-
-    Videos are drawn anew within each class (Efron & Tibshirani 1993, stratified), so the interval is about the
-    videos, not about the share of fakes. Videos of one person are not independent: the true interval is wider.
+    """As :func:`bootstrap_intervals`, of one metric.
 
     >>> bootstrap_interval([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], "auc")
     (1.0, 1.0)
     """
-    prob, fake = _checked(prob_fake, label)
-    generator = np.random.default_rng(seed)
-    groups = [indices for indices in (np.flatnonzero(fake), np.flatnonzero(~fake)) if indices.size]
-    values = []
-    for _ in range(num_resamples if groups else 0):
-        drawn = np.concatenate([generator.choice(indices, indices.size) for indices in groups])
-        value = video_metrics(prob[drawn], fake[drawn], threshold=threshold)[metric]
-        if value is None:  # only a resample's precision can be undefined while the metric itself is not
-            continue
-        values.append(value)
-    if not values or video_metrics(prob, fake, threshold=threshold)[metric] is None:
-        return None
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    return bootstrap_intervals(
+        prob_fake,
+        label,
+        [metric],
+        threshold=threshold,
+        confidence=confidence,
+        num_resamples=num_resamples,
+        seed=seed,
+    )[metric]
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """What :func:`mcnemar` found: ``b`` videos that only the first got right, ``c`` that only the second did."""
+
+    b: int
+    c: int
+    p_value: float
+
+
+def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
+    """McNemar's exact test of whether two detectors are right on the same videos equally often.
+
+    Only videos on which one is right and the other wrong say anything; if the two were equally good, each of these
+    would be a fair coin (McNemar 1947; the binomial form, two-sided, which holds for few videos too).
+
+    >>> mcnemar([1, 1, 1, 0], [0, 0, 1, 0])
+    McNemar(b=2, c=0, p_value=0.5)
+
+    Args:
+        correct_a: (N,) booleans, or 0 and 1: whether the first detector was right.
+        correct_b: the same of the second, in the same order of videos.
+
+    Raises:
+        ValueError: the lists differ in length.
+    """
+    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
+    if a.ndim != 1 or a.shape != b.shape:
+        raise ValueError(f"correct_a and correct_b must be lists of one length, got {a.shape} and {b.shape}")
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    discordant = only_a + only_b
+    p_value = float(binomtest(only_a, discordant).pvalue) if discordant else 1.0
+    return McNemar(only_a, only_b, p_value)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P values of one family of tests, adjusted by Holm's method (1979), in the order given.
+
+    Below 0.05 afterwards is what would be below it if there had been one test only.
+
+    >>> holm([0.04, 0.01, 0.5])
+    [0.08, 0.03, 0.5]
+    """
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
 
 
 def roc_curve(prob_fake: ArrayLike, label: ArrayLike) -> tuple[_Array, _Array, _Array]:
@@ -180,8 +249,8 @@ def roc_curve(prob_fake: ArrayLike, label: ArrayLike) -> tuple[_Array, _Array, _
     prob, fake = _checked(prob_fake, label)
     if fake.all() or not fake.any():
         raise ValueError("a ROC curve needs videos of both classes")
-    tp, fp, thresholds = _cumulated(prob, fake)
-    return np.append(0.0, fp / fp[-1]), np.append(0.0, tp / tp[-1]), np.append(np.inf, thresholds)
+    tp, fp, thresholds = _cumulated(prob, fake, _once(prob))
+    return fp[0] / fp[0, -1], tp[0] / tp[0, -1], np.append(np.inf, thresholds)
 
 
 def _checked(prob_fake: ArrayLike, label: ArrayLike) -> tuple[_Array, _Array]:
@@ -195,43 +264,105 @@ def _checked(prob_fake: ArrayLike, label: ArrayLike) -> tuple[_Array, _Array]:
     return prob, labels == Label.FAKE
 
 
-def _cumulated(prob: _Array, fake: _Array) -> tuple[_Array, _Array, _Array]:
-    """True and false positives down to each distinct score, highest first, and these scores."""
+# The numbers of R resamples of N videos at once: arrays (R, ...), nan where a number is not defined. A resample is how
+# often each video was drawn, counts_RN; the videos themselves are the one that drew each of them once.
+
+
+def _once(prob: _Array) -> _Array:
+    return np.ones((1, prob.size), dtype=np.int64)
+
+
+def _resample(fake: _Array, num_resamples: int, generator: np.random.Generator) -> _Array:
+    """Draw as many videos of each class as there are, with replacement."""
+    counts_RN = np.zeros((num_resamples, fake.size), dtype=np.int64)
+    for videos in (np.flatnonzero(fake), np.flatnonzero(~fake)):
+        if videos.size:
+            drawn_RM = generator.integers(videos.size, size=(num_resamples, videos.size))
+            flat = (drawn_RM + videos.size * np.arange(num_resamples)[:, None]).ravel()
+            counts_RN[:, videos] = np.bincount(flat, minlength=drawn_RM.size).reshape(drawn_RM.shape)
+    return counts_RN
+
+
+def _resampled(prob: _Array, fake: _Array, counts_RN: _Array, threshold: float) -> dict[str, _Array]:
+    called_fake = prob >= threshold
+    tp, fp = counts_RN[:, called_fake & fake].sum(axis=1), counts_RN[:, called_fake & ~fake].sum(axis=1)
+    fn, tn = counts_RN[:, ~called_fake & fake].sum(axis=1), counts_RN[:, ~called_fake & ~fake].sum(axis=1)
+    num_fake, num_real = tp + fn, tn + fp
+    recall, recall_real = _ratio(tp, num_fake), _ratio(tn, num_real)
+    if fake.any() and not fake.all():
+        cumulated_tp, cumulated_fp, _ = _cumulated(prob, fake, counts_RN)
+    else:  # no ranking of one class
+        cumulated_tp = cumulated_fp = np.full((len(counts_RN), 2), np.nan)
+    return {
+        "accuracy": _ratio(tp + tn, num_real + num_fake),
+        "balanced_accuracy": (recall + recall_real) / 2,
+        "precision": _ratio(tp, tp + fp),
+        "recall": recall,
+        "recall_real": recall_real,
+        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        "auc": _auc(cumulated_tp, cumulated_fp),
+        "ap": _average_precision(cumulated_tp, cumulated_fp),
+        "eer": _equal_error_rate(cumulated_tp, cumulated_fp),
+        "majority_baseline": _ratio(np.maximum(num_real, num_fake), num_real + num_fake),
+        "tp": tp,
+        "fp": fp,
+        "fn": fn,
+        "tn": tn,
+        "num_real": num_real,
+        "num_fake": num_fake,
+    }
+
+
+def _cumulated(prob: _Array, fake: _Array, counts_RN: _Array) -> tuple[_Array, _Array, _Array]:
+    """True and false positives from none to all, (R, M + 1) for M distinct scores, highest first, and these (M,)."""
     order = np.argsort(-prob, kind="stable")
     last_of_tie = np.flatnonzero(np.append(np.diff(prob[order]) != 0, True))
-    tp = np.cumsum(fake[order])[last_of_tie]
-    return tp, last_of_tie + 1 - tp, prob[order][last_of_tie]
+    ordered_RN = counts_RN[:, order]
+    tp, fp = (np.cumsum(ordered_RN * of, axis=1)[:, last_of_tie] for of in (fake[order], ~fake[order]))
+    none_R1 = np.zeros((len(counts_RN), 1), dtype=np.int64)
+    return np.hstack([none_R1, tp]), np.hstack([none_R1, fp]), prob[order][last_of_tie]
 
 
-def _auc(prob: _Array, fake: _Array) -> float | None:
-    if fake.all() or not fake.any():
-        return None
-    fpr, tpr, _ = roc_curve(prob, fake)
-    return float(np.trapezoid(tpr, fpr))
+def _auc(tp: _Array, fp: _Array) -> _Array:
+    area: _Array = np.trapezoid(tp, fp, axis=1) / (tp[:, -1] * fp[:, -1])
+    return area
 
 
-def _average_precision(prob: _Array, fake: _Array) -> float | None:
+def _average_precision(tp: _Array, fp: _Array) -> _Array:
     """Precision averaged over the fakes in order of score: a step function, as in scikit-learn, not interpolated."""
-    if fake.all() or not fake.any():
-        return None
-    tp, fp, _ = _cumulated(prob, fake)
-    return float(np.sum(np.diff(np.append(0, tp)) / tp[-1] * tp / (tp + fp)))
+    precision = tp[:, 1:] / np.maximum(tp + fp, 1)[:, 1:]
+    average: _Array = (np.diff(tp, axis=1) * precision).sum(axis=1) / tp[:, -1]
+    return average
 
 
-def _equal_error_rate(prob: _Array, fake: _Array) -> float | None:
+def _equal_error_rate(tp: _Array, fp: _Array) -> _Array:
     """Where the straight segments of the ROC cross false positive rate = false negative rate."""
-    if fake.all() or not fake.any():
+    fpr = fp / fp[:, -1:]
+    excess = fpr - (1 - tp / tp[:, -1:])  # rises from -1 to 1
+    right = np.argmax(excess >= 0, axis=1)
+    rows, left = np.arange(len(tp)), right - 1
+    share = -excess[rows, left] / (excess[rows, right] - excess[rows, left])
+    rate: _Array = fpr[rows, left] + share * (fpr[rows, right] - fpr[rows, left])
+    return rate
+
+
+def _ratio(part: _Array, whole: _Array) -> _Array:
+    ratio: _Array = np.full(part.shape, np.nan)
+    np.divide(part, whole, out=ratio, where=whole > 0)
+    return ratio
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _percentile_interval(values: _Array, confidence: float) -> tuple[float, float] | None:
+    # Only a resample's precision can be undefined while the metric itself is not.
+    defined = values[~np.isnan(values)]
+    if not defined.size:
         return None
-    fpr, tpr, _ = roc_curve(prob, fake)
-    excess = fpr - (1 - tpr)  # rises from -1 to 1
-    right = int(np.argmax(excess >= 0))
-    left = right - 1
-    share = -excess[left] / (excess[right] - excess[left])
-    return float(fpr[left] + share * (fpr[right] - fpr[left]))
-
-
-def _ratio(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
 
 
 def _nan_unless(value: Tensor, *counts: Tensor | list[Tensor]) -> Tensor:

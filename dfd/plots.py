@@ -1,10 +1,13 @@
-"""Figures: learning curves, confusion matrix, ROC and precision-recall. Each function returns a matplotlib figure.
+"""Figures of one detector and of several beside each other. Each function returns a matplotlib figure.
 
-Figures are made without pyplot, so nothing global is touched and no window is opened.
+Figures are made without pyplot, so nothing global is touched and no window is opened. Names of detectors may be of any
+length and hold any character.
 """
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,16 +16,29 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from dfd.metrics import roc_curve
 from dfd.types import LABEL_NAMES, Label
+
+Interval = tuple[float, float]
+Estimate = tuple[float | None, Interval | None]
+"""A number and its interval; None where it is not known."""
 
 # Okabe and Ito's palette, told apart by readers with any colour vision (jfly.uni-koeln.de/color).
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6b6b6b"
 COLORS = {"train": BLUE, "val": ORANGE}
+# Yellow left out: it cannot be seen on white. Beyond six detectors the strokes tell them apart.
+SERIES_COLORS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+STROKES = ("-", "--", ":", "-.")
 
 
-def _figure(columns: int = 1, *, height: float = 3.6, width: float = 4.8) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width * columns, height), layout="constrained", dpi=130)
-    axes = [figure.add_subplot(1, columns, index + 1) for index in range(columns)]
+def _figure(
+    columns: int = 1, *, rows: int = 1, height: float = 3.6, width: float = 4.8, share_y: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """``height`` and ``width`` are of one panel, in inches."""
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained", dpi=130)
+    axes: list[Axes] = []
+    for index in range(rows * columns):
+        axes.append(figure.add_subplot(rows, columns, index + 1, sharey=axes[0] if share_y and axes else None))
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25, linewidth=0.6)
@@ -44,14 +60,23 @@ def read_history(metrics_csv: Path) -> pd.DataFrame:
     return table.groupby("epoch")[columns].last().reset_index()
 
 
-def learning_curves(history: pd.DataFrame, *, title: str = "") -> Figure:
+def _plain(name: str, width: int = 60) -> str:
+    """A name as text of lines of at most ``width`` characters; dollar signs are no formula."""
+    return "\n".join(textwrap.wrap(name, width, break_long_words=True)).replace("$", r"\$")
+
+
+def learning_curves(
+    history: pd.DataFrame, *, title: str = "", chosen_epoch: int | None = None, max_loss: float | None = None
+) -> Figure:
     """Loss and accuracy per epoch, training against validation.
 
     Args:
         history: columns ``epoch``, ``train/loss``, ``val/loss``, ``train/accuracy``, ``val/accuracy``; others ignored.
         title: over both panels.
+        chosen_epoch: the one that was kept, counted from 0 as in ``history``; it is marked.
+        max_loss: where the axis of the loss ends, so that figures of several runs compare; None: where the data do.
     """
-    figure, axes = _figure(2)
+    figure, axes = _figure(2, height=3.2, width=3.9)
     for ax, metric in zip(axes, ("loss", "accuracy"), strict=True):
         for split, color in COLORS.items():
             column = f"{split}/{metric}"
@@ -61,11 +86,14 @@ def learning_curves(history: pd.DataFrame, *, title: str = "") -> Figure:
         ax.set_xlabel("epoch")
         ax.set_ylabel(metric)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.legend(frameon=False)
-    axes[0].set_ylim(bottom=0)
+        if chosen_epoch is not None:
+            label = f"chosen: epoch {chosen_epoch + 1}"
+            ax.axvline(chosen_epoch + 1, color=GREY, linestyle="--", linewidth=1, label=label)
+        ax.legend(framealpha=0.85, edgecolor="none")
+    axes[0].set_ylim(0, max_loss)
     axes[1].set_ylim(0, 1.02)
     if title:
-        figure.suptitle(title)
+        figure.suptitle(_plain(title, 90))
     return figure
 
 
@@ -76,8 +104,30 @@ def confusion_matrix(metrics: Mapping[str, float | int | None], *, title: str = 
         metrics: has ``tp, fp, fn, tn`` with FAKE positive, as :func:`dfd.metrics.video_metrics` gives them.
         title: over the matrix.
     """
-    counts = np.array([[metrics["tn"], metrics["fp"]], [metrics["fn"], metrics["tp"]]], dtype=int)
     figure, (ax,) = _figure(height=3.8, width=4.4)
+    _draw_confusion(ax, metrics)
+    if title:
+        ax.set_title(_plain(title))
+    return figure
+
+
+def confusion_matrices(metrics: Mapping[str, Mapping[str, float | int | None]]) -> Figure:
+    """:func:`confusion_matrix` of several detectors, by name, three or four beside each other."""
+    columns = min(3 if len(metrics) <= 6 else 4, len(metrics))
+    rows = -(-len(metrics) // columns)
+    longest = max(_plain(name, 34).count("\n") for name in metrics)
+    figure, axes = _figure(columns, rows=rows, height=3.5 + 0.2 * longest, width=3.7)
+    figure.set_layout_engine("constrained", h_pad=0.12)
+    for ax, (name, counts) in zip(axes, metrics.items(), strict=False):
+        _draw_confusion(ax, counts)
+        ax.set_title(_plain(name, 34), fontsize="medium")
+    for ax in axes[len(metrics) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def _draw_confusion(ax: Axes, metrics: Mapping[str, float | int | None]) -> None:
+    counts = np.array([[metrics["tn"], metrics["fp"]], [metrics["fn"], metrics["tp"]]], dtype=int)
     ax.grid(visible=False)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -95,9 +145,106 @@ def confusion_matrix(metrics: Mapping[str, float | int | None], *, title: str = 
     ax.set_xticks(list(Label), [f"called {name}" for name in LABEL_NAMES])
     ax.set_yticks(list(Label), [f"is {name}" for name in LABEL_NAMES], rotation=90, va="center")
     ax.spines[:].set_visible(False)
-    if title:
-        ax.set_title(title)
+
+
+def bar_comparison(
+    names: Sequence[str],
+    panels: Mapping[str, Sequence[Estimate]],
+    *,
+    reference: Mapping[str, tuple[str, float]] | None = None,
+) -> Figure:
+    """Horizontal bars that compare detectors: a panel per quantity, a row per detector, the intervals as whiskers.
+
+    Args:
+        names: of the detectors, from the top.
+        panels: by quantity, one estimate per detector. Where it is None there is no bar, but a dash.
+        reference: by quantity, a value to compare with and what it is: a dotted line.
+    """
+    lines = [_plain(name, 28) for name in names]
+    height = 1.1 + sum(0.34 + 0.17 * line.count("\n") for line in lines)
+    figure, axes = _figure(len(panels), height=max(2.2, height), width=3.6, share_y=True)
+    places = list(range(len(names)))
+    for panel, (ax, (quantity, estimates)) in enumerate(zip(axes, panels.items(), strict=True)):
+        ends = [interval[1] if interval else value for value, interval in estimates if value is not None]
+        right = max([*ends, 1e-9])
+        for place, (value, interval) in zip(places, estimates, strict=True):
+            if value is None:
+                ax.text(0, place, " –", va="center")
+                continue
+            ax.barh(place, value, height=0.62, color=SERIES_COLORS[panel % len(SERIES_COLORS)], alpha=0.85)
+            if interval:
+                around = [[max(0.0, value - interval[0])], [max(0.0, interval[1] - value)]]
+                ax.errorbar(value, place, xerr=around, color="black", linewidth=1.1, capsize=3)
+            ax.text((interval[1] if interval else value) + 0.02 * right, place, f"{value:.3f}", va="center", fontsize=8)
+        if reference and quantity in reference:
+            what, level = reference[quantity]
+            ax.axvline(level, color=GREY, linestyle=":", label=f"{what} {level:.3f}")
+            ax.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        ax.set_xlim(0, right * 1.2)
+        ax.set_xlabel(quantity)
+        ax.grid(visible=False, axis="y")
+        ax.tick_params(axis="y", length=0, labelleft=panel == 0)
+    axes[0].set_yticks(places, lines)
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
     return figure
+
+
+def roc_overlay(scores: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Figure:
+    """ROC curves of several detectors, with FAKE positive, and what guessing gives.
+
+    Args:
+        scores: by name, (N,) probabilities and (N,) labels; both classes must be there.
+    """
+    lines = 1 + sum(1 + _plain(name, 34).count("\n") for name in scores)
+    figure, (ax,) = _figure(height=max(4.4, 0.6 + 0.19 * lines), width=7.6)
+    for index, (name, (prob_fake, label)) in enumerate(scores.items()):
+        false_rate, true_rate, _ = roc_curve(prob_fake, label)
+        area = float(np.trapezoid(true_rate, false_rate))
+        ax.plot(false_rate, true_rate, **_stroke(index), label=_plain(f"{name} (AUC {area:.3f})", 34))
+    ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (1, 3)), label="guessing (AUC 0.5)")
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_xlabel("real videos called fake")
+    ax.set_ylabel("fake videos found")
+    figure.legend(frameon=False, fontsize=8, loc="outside right center")
+    return figure
+
+
+def metric_against(setting: str, panels: Mapping[str, Mapping[str, Mapping[float, Estimate]]]) -> Figure:
+    """How metrics change with a numeric setting: a panel per metric, a line per series, whiskers for the intervals.
+
+    Args:
+        setting: what the horizontal axis is.
+        panels: by metric, then by series, the estimate at each value of the setting. None is left out.
+    """
+    num_series = max(len(series) for series in panels.values())
+    figure, axes = _figure(len(panels), height=3.6 + (0.25 * num_series if num_series > 1 else 0))
+    values = sorted({value for series in panels.values() for estimates in series.values() for value in estimates})
+    spread = 0.012 * (values[-1] - values[0])
+    for ax, (metric, series) in zip(axes, panels.items(), strict=True):
+        for index, (name, estimates) in enumerate(series.items()):
+            known = [(x, *estimates[x]) for x in sorted(estimates) if estimates[x][0] is not None]
+            x = np.array([value for value, _, _ in known])
+            y = np.array([estimate or 0.0 for _, estimate, _ in known])
+            ends = np.array([interval or (value, value) for (_, _, interval), value in zip(known, y, strict=True)])
+            around = np.maximum(0, np.abs(ends.reshape(-1, 2).T - y))
+            # Series stand a little apart, so that their whiskers do not cover each other.
+            shifted = x + spread * (index - (len(series) - 1) / 2)
+            ax.errorbar(
+                shifted, y, yerr=around, **_stroke(index), marker="o", markersize=4, capsize=3, label=_plain(name)
+            )
+        ax.set_xticks(values, [f"{value:g}" for value in values])
+        ax.set_xlabel(_plain(setting))
+        ax.set_ylabel(metric)
+    if num_series > 1:
+        figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", fontsize=8)
+    return figure
+
+
+def _stroke(index: int) -> dict[str, Any]:
+    """The colour and line style of one of several series."""
+    round_, color = divmod(index, len(SERIES_COLORS))
+    return {"color": SERIES_COLORS[color], "linestyle": STROKES[round_ % len(STROKES)], "linewidth": 1.5}
 
 
 def roc_and_pr(prob_fake: ArrayLike, label: ArrayLike, *, title: str = "") -> Figure:
@@ -127,5 +274,5 @@ def roc_and_pr(prob_fake: ArrayLike, label: ArrayLike, *, title: str = "") -> Fi
         ax.set_ylim(-0.02, 1.02)
         ax.legend(frameon=False, loc="lower right" if ax is left else "lower left")
     if title:
-        figure.suptitle(title)
+        figure.suptitle(_plain(title, 90))
     return figure

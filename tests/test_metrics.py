@@ -5,9 +5,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import binom
 from sklearn import metrics as reference
 
-from dfd.metrics import bootstrap_interval, clip_metrics, metrics_by_group, roc_curve, video_metrics
+from dfd.metrics import (
+    _resample,
+    _resampled,
+    bootstrap_interval,
+    bootstrap_intervals,
+    clip_metrics,
+    holm,
+    mcnemar,
+    metrics_by_group,
+    roc_curve,
+    video_metrics,
+)
 
 
 def random_table(seed, *, num=200, decimals=None):
@@ -190,6 +202,84 @@ def test_the_bootstrap_interval_contains_the_value_and_repeats_for_a_seed():
 def test_a_metric_that_is_not_defined_has_no_interval():
     assert bootstrap_interval([0.5, 0.6], [1, 1], "auc", num_resamples=10) is None
     assert bootstrap_interval([], [], "accuracy", num_resamples=10) is None
+
+
+@pytest.mark.parametrize("decimals", [None, 1])
+def test_resamples_at_once_have_the_numbers_of_each_alone(decimals):
+    prob, label = random_table(3, num=30, decimals=decimals)
+    counts_RN = _resample(label == 1, 40, np.random.default_rng(0))
+    at_once = _resampled(prob, label == 1, counts_RN, 0.4)
+    for row, counts in enumerate(counts_RN):
+        drawn = np.repeat(np.arange(30), counts)
+        alone = video_metrics(prob[drawn], label[drawn], threshold=0.4)
+        assert {name: at_once[name][row] for name in alone} == pytest.approx(alone)
+
+
+def test_the_bootstrap_interval_of_an_accuracy_is_that_of_coins():
+    # 400 videos of one label, 300 right: about 0.75 +- 1.96 * sqrt(0.75 * 0.25 / 400).
+    interval = bootstrap_interval([0.9] * 300 + [0.1] * 100, [1] * 400, "accuracy", num_resamples=4000)
+    assert interval == pytest.approx((0.75 - 0.0424, 0.75 + 0.0424), abs=0.006)
+
+
+def test_the_bootstrap_intervals_of_one_metric_do_not_depend_on_the_others():
+    prob, label = random_table(4, num=70)
+    together = bootstrap_intervals(prob, label, ["auc", "precision", "eer"], num_resamples=200)
+    for name, interval in together.items():
+        assert bootstrap_interval(prob, label, name, num_resamples=200) == interval
+
+
+def test_the_bootstrap_keeps_the_share_of_fakes():
+    prob, label = random_table(1, num=50)
+    found = bootstrap_intervals(prob, label, ["num_fake", "majority_baseline"], num_resamples=50)
+    assert found["num_fake"] == (label.sum(), label.sum())
+    assert found["majority_baseline"] == pytest.approx([max(label.mean(), 1 - label.mean())] * 2)
+
+
+def test_a_resample_in_which_nothing_is_called_fake_does_not_spoil_the_interval_of_the_precision():
+    # One video of 10 is called fake, so a resample without it has no precision.
+    interval = bootstrap_interval([0.9] + [0.1] * 9, [1] * 5 + [0] * 5, "precision", num_resamples=200)
+    assert interval == (1.0, 1.0)
+
+
+def test_mcnemar_equals_the_table_counted_by_hand():
+    # Both right 5, only a right 4, only b right 1, both wrong 2.
+    correct_a = [1] * 5 + [1] * 4 + [0] * 1 + [0] * 2
+    correct_b = [1] * 5 + [0] * 4 + [1] * 1 + [0] * 2
+    found = mcnemar(correct_a, correct_b)
+    assert (found.b, found.c) == (4, 1)
+    # Of 5 coins, at most 1 shows heads: (1 + 5) / 32; both sides: 12 / 32.
+    assert found.p_value == pytest.approx(12 / 32)
+
+
+def test_mcnemar_equals_the_binomial_tail_and_the_published_example():
+    # Agresti, Categorical Data Analysis, approval of a prime minister: 150 and 86 changed their mind.
+    found = mcnemar([1] * 150 + [0] * 86, [0] * 150 + [1] * 86)
+    assert found.p_value == pytest.approx(2 * binom.cdf(86, 236, 0.5))
+    assert found.p_value == pytest.approx(3.7e-5, rel=0.02)
+
+
+def test_mcnemar_does_not_depend_on_videos_that_both_get_right_or_wrong_nor_on_who_is_first():
+    a, b = [1, 1, 1, 0, 0, 1], [0, 0, 0, 1, 0, 0]
+    found = mcnemar(a, b)
+    more = mcnemar(a + [1] * 50 + [0] * 7, b + [1] * 50 + [0] * 7)
+    assert more == found
+    swapped = mcnemar(b, a)
+    assert (swapped.b, swapped.c, swapped.p_value) == (found.c, found.b, pytest.approx(found.p_value))
+
+
+def test_two_detectors_that_never_differ_are_not_told_apart():
+    assert mcnemar([1, 0, 1], [1, 0, 1]).p_value == 1
+    assert mcnemar([], []).p_value == 1
+    with pytest.raises(ValueError, match="one length"):
+        mcnemar([1, 0], [1])
+
+
+def test_holm_equals_the_steps_counted_by_hand():
+    # Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1, each at least the one before: 0.04, 0.06, 0.06, 0.06.
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([0.03]) == [0.03]
+    assert holm([]) == []
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,0 +1,201 @@
+"""What a report says in words: what came out, and what to be careful about. It claims no more than the videos show."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from dfd.report.formatting import interval_words, listed, number, p_words
+from dfd.report.results import Pair, Result, leaks, overlap, videos_tested
+
+FEW_VIDEOS = 100
+SIGNIFICANT = 0.05
+
+
+def summary(results: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
+    """What came out, in plain words, claiming no more than the test videos show."""
+    tested = [result for result in results if result.is_tested]
+    if not tested:
+        return ["None of the runs has scored test videos yet, so there is nothing to conclude from."]
+    if len(tested) == 1:
+        return [_one_result(tested[0]), *_against_guessing(tested)]
+    ranked = [result for result in tested if result.is_fair] or tested
+    if len(ranked) == 1:
+        lines = [f"Of the runs here only one can be judged by its test. {_one_result(ranked[0])}"]
+    else:
+        lines = [*_best_by(ranked, "auc", "AUC"), *_best_by(ranked, "accuracy", "accuracy"), *_best_two(ranked, pairs)]
+        if len(ranked) > 2:
+            lines.append(
+                f"The best of {len(ranked)} runs was found by looking at the test, which flatters it a little: a fresh "
+                "test set would be needed to state its accuracy without bias."
+            )
+    if len(ranked) < len(tested):
+        unranked = [result.name for result in tested if result not in ranked]
+        lines.append(f"Not ranked, for the reasons given below: {listed(unranked)}.")
+    return lines + _against_guessing(ranked) + _leak_lines(results)
+
+
+def _one_result(result: Result) -> str:
+    parts = []
+    for metric, shown in (("accuracy", "an accuracy"), ("auc", "an AUC")):
+        value, interval = result.estimate(metric)
+        if value is not None:
+            parts.append(f"{shown} of {value:.3f} ({interval_words(interval)})")
+    baseline = result.overall.get("majority_baseline")
+    return (
+        f"{result.name} reaches {' and '.join(parts)} on {_count_words(result)}; "
+        f"always giving the more frequent answer would be right for {number(baseline)}."
+    )
+
+
+def _best_by(ranked: Sequence[Result], metric: str, shown: str) -> list[str]:
+    values = {index: value for index, r in enumerate(ranked) if (value := r.estimate(metric)[0]) is not None}
+    if not values:
+        return []
+    highest = max(values.values())
+    best = [ranked[index] for index, value in values.items() if value == highest]
+    if len(best) > 1:
+        return [f"The highest test {shown}, {highest:.3f}, is shared by {listed([result.name for result in best])}."]
+    interval = best[0].intervals.get(metric)
+    return [
+        f"{best[0].name} has the highest test {shown}: {highest:.3f} ({interval_words(interval)}), "
+        f"on {_count_words(best[0])}."
+    ]
+
+
+def _best_two(ranked: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
+    """What McNemar's test says about the two that were right most often."""
+    first, second = sorted(ranked, key=lambda result: -(result.estimate("accuracy")[0] or 0))[:2]
+    pair = next(pair for pair in pairs if {pair.a, pair.b} == {first, second})
+    if pair.test is None or pair.adjusted is None or pair.accuracy_a is None or pair.accuracy_b is None:
+        return [f"{first.name} and {second.name}, the two best by accuracy, share no test video: no test of chance."]
+    ahead, behind = (pair.a, pair.b) if pair.accuracy_a >= pair.accuracy_b else (pair.b, pair.a)
+    accuracies = sorted([pair.accuracy_a, pair.accuracy_b], reverse=True)
+    p_value = f"McNemar's test, p {p_words(pair.adjusted)}{' after Holm' if len(pairs) > 1 else ''}"
+    start = f"On the {pair.num_common} test videos of both, {ahead.name} is right"
+    if accuracies[0] == accuracies[1]:
+        return [f"{start} as often as {behind.name}: {number(accuracies[0])} ({p_value})."]
+    start += f" on {100 * accuracies[0]:.1f} % and {behind.name} on {100 * accuracies[1]:.1f} %"
+    if pair.adjusted < SIGNIFICANT:
+        return [f"{start}: more than chance would explain ({p_value})."]
+    return [f"{start}, which may be chance ({p_value}): these videos do not tell which of the two is better."]
+
+
+def _against_guessing(results: Iterable[Result]) -> list[str]:
+    unproven = []
+    for result in results:
+        interval = result.intervals.get("auc")
+        if interval and interval[0] <= 0.5:
+            unproven.append(result.name)
+    if not unproven:
+        return []
+    verb = "is" if len(unproven) == 1 else "are"
+    return [f"{listed(unproven)} {verb} not shown to be better than guessing: the AUC's interval reaches down to 0.5."]
+
+
+def _leak_lines(results: Sequence[Result]) -> list[str]:
+    lines = []
+    for leak in leaks(results):
+        gain, apart, dealt = leak.gain("auc"), leak.apart.intervals.get("auc"), leak.dealt.intervals.get("auc")
+        if gain is None or apart is None or dealt is None:
+            continue
+        high, low = leak.dealt.estimate("auc")[0], leak.apart.estimate("auc")[0]
+        start = (
+            f"{leak.apart.run.model}: AUC {number(high)} when videos are dealt out one by one, {number(low)} when "
+            f"people are kept apart; the difference of {gain:+.3f} (one training run each)"
+        )
+        if dealt[0] > apart[1]:
+            lines.append(f"{start} is what the split flatters: the intervals do not overlap.")
+        else:
+            lines.append(f"{start} may be chance: the intervals overlap.")
+    return lines
+
+
+def warnings(results: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
+    """What a reader would otherwise have to find out."""
+    lines = []
+
+    def who(found: Sequence[str]) -> str:
+        return "All runs" if len(found) == len(results) > 1 else listed(found)
+
+    def about(which: Callable[[Result], Any], one: str, many: str) -> None:
+        found = [result.name for result in results if which(result)]
+        if found:
+            lines.append(f"{who(found)} {one if len(found) == 1 else many}")
+
+    about(
+        lambda r: r.run.data("is_demo"),
+        "was trained and tested on the drawn demonstration set, which says nothing about real deepfakes.",
+        "were trained and tested on the drawn demonstration set, which says nothing about real deepfakes.",
+    )
+    lines += [line for result in results for line in _overlap_lines(result)]
+    about(
+        lambda r: r.run.summary.get("comparison_only"),
+        "is a model for comparison only: its score of a video depends on the other videos of the batch.",
+        "are models for comparison only: their score of a video depends on the other videos of the batch.",
+    )
+    about(
+        lambda r: r.is_tested and r.num_scored < FEW_VIDEOS,
+        f"was tested on fewer than {FEW_VIDEOS} videos: the intervals are wide and small differences mean nothing.",
+        f"were tested on fewer than {FEW_VIDEOS} videos: the intervals are wide and small differences mean nothing.",
+    )
+    about(
+        lambda r: r.is_tested and r.overall.get("auc") is None,
+        "was tested on videos of one label only: AUC and balanced accuracy are not defined.",
+        "were tested on videos of one label only: AUC and balanced accuracy are not defined.",
+    )
+    tested = [result for result in results if result.is_tested]
+    sets = [videos_tested(result) for result in tested]
+    if len(set(sets)) > 1:
+        common = len(frozenset.intersection(*sets))
+        counts = listed([f"{len(videos)} ({result.name})" for result, videos in zip(tested, sets, strict=True)])
+        lines.append(
+            f"The runs were not tested on the same videos: {counts}; {common} are common to all. Their numbers do not "
+            "compare directly; McNemar's test uses the common videos of each pair."
+        )
+    unscored: dict[tuple[int, int], list[str]] = {}
+    for result in tested:
+        if number_lost := int(result.overall.get("num_unscored") or 0):
+            unscored.setdefault((number_lost, len(videos_tested(result))), []).append(result.name)
+    lines += [
+        f"{who(found)}: {lost} of {total} test videos have no score (no face was found, or they could not be read) "
+        "and count neither as right nor as wrong."
+        for (lost, total), found in unscored.items()
+    ]
+    contradicting = [pair for pair in pairs if pair.num_contradicting]
+    lines += [
+        f"{pair.num_contradicting} videos are real to {pair.a.name} and fake to {pair.b.name}, or the other way round; "
+        "they are left out of the comparison. The runs' stores contradict each other."
+        for pair in contradicting
+    ]
+    about(
+        lambda r: r.run.summary and not r.is_tested,
+        "has no scores of test videos: shown with dashes.",
+        "have no scores of test videos: shown with dashes.",
+    )
+    about(
+        lambda r: not r.run.summary,
+        "has no summary.json: it is still running, or was stopped. What it has is shown, the rest is dashes.",
+        "have no summary.json: they are still running, or were stopped. What they have is shown, the rest is dashes.",
+    )
+    return lines
+
+
+def _overlap_lines(result: Result) -> list[str]:
+    consequences = {
+        "train-test": "so its test flatters it",
+        "val-test": "so people who are tested helped to choose the epoch",
+        "train-val": "so its validation, which chose the epoch, flatters it",
+    }
+    lines = []
+    for pair, counts in overlap(result.run).items():
+        first, _, second = pair.partition("-")
+        total = result.run.data("splits", second, "num_videos")
+        share = f"{counts.get('num_videos', 'some')} of {'the' if total is None else total} videos of {second}"
+        lines.append(
+            f"{result.name}: {share} show people or sources that are in {first} too (split: {result.run.split_mode}), "
+            f"{consequences.get(pair, 'so the two are not apart')}."
+        )
+    return lines
+
+
+def _count_words(result: Result) -> str:
+    return f"{result.num_scored} test videos ({result.overall['num_real']} real, {result.overall['num_fake']} fake)"

@@ -1,0 +1,147 @@
+"""What is needed to make runs again, and every number of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dfd.report.document import Cell, Section, Table, Text
+from dfd.report.formatting import DASH, HASH_LENGTH, short_hash, text_of, whole
+from dfd.report.results import FIT_METRICS, Result, overlap
+
+
+def reproduction_section(results: Sequence[Result]) -> Section:
+    """What is needed to make the runs again, and to know whether one has the same data and weights."""
+
+    def counts(result: Result, split: str) -> Cell | str:
+        labels = result.run.data("splits", split, "labels")
+        videos = result.run.data("splits", split, "num_videos")
+        if videos is None:
+            return DASH
+        detail = (
+            f"{labels.get('real', DASH)} real, {labels.get('fake', DASH)} fake" if isinstance(labels, Mapping) else ""
+        )
+        return Cell(str(videos), detail)
+
+    data = Table(
+        "table_data",
+        "Data: videos per split, how they were divided, and the source ids that splits share",
+        ["model", "train", "val", "test", "split by", "ids in train and val", "ids in train and test"],
+        [
+            [
+                result.name,
+                *(counts(result, split) for split in ("train", "val", "test")),
+                str(result.run.data("split", "mode") or DASH),
+                *(_overlap_cell(result, pair) for pair in ("train-val", "train-test")),
+            ]
+            for result in results
+        ],
+    )
+    model = Table(
+        "table_models",
+        "Models and runs",
+        ["model", "run", "seed", "parameters", "pretrained"],
+        [
+            [
+                result.name,
+                result.run.place,
+                text_of(result.run.summary.get("seed")),
+                f"{int(n):,}".replace(",", "\u202f") if (n := result.run.summary.get("num_parameters")) else DASH,
+                text_of(_initial(result, "pretrained")),
+            ]
+            for result in results
+        ],
+        ["config.yaml in each run's folder has all its settings, and videos.csv the videos that it used."],
+    )
+    hashes = Table(
+        "table_hashes",
+        "Hashes: what is equal here was equal",
+        ["model", "manifest", "clip index", "initial weights", "trained weights"],
+        [
+            [
+                result.name,
+                short_hash(result.run.data("manifest_sha256")),
+                short_hash(result.run.data("index_sha256")),
+                short_hash(_initial(result, "sha256")),
+                short_hash(result.run.summary.get("weights_sha256")),
+            ]
+            for result in results
+        ],
+        [
+            "Manifest: the videos with their labels and sources. Clip index: the face clips that were made of them. "
+            f"The first {HASH_LENGTH} digits of SHA-256; runs.csv has all of them."
+        ],
+    )
+    blocks: list[Table | Text] = [data]
+    frames = _frames_table(results)
+    blocks += [frames] if frames else []
+    return Section("To reproduce", [*blocks, model, hashes, _versions(results)])
+
+
+def _frames_table(results: Sequence[Result]) -> Table | None:
+    heads = {
+        "prepared": "frames prepared at most",
+        "in_clips_mean": "in clips, mean",
+        "in_clips_min": "in clips, least",
+        "per_training_sample": "in a training sample",
+        "scored_in_test_at_most": "scored in the test at most",
+    }
+    frames = [result.run.summary.get("frames_per_video") or {} for result in results]
+    if not any(frames):
+        return None
+    rows = [
+        [result.name, *(text_of(found.get(key)) for key in heads)]
+        for result, found in zip(results, frames, strict=True)
+    ]
+    return Table("table_frames", "Frames per video", ["model", *heads.values()], rows)
+
+
+def _versions(results: Sequence[Result]) -> Text | Table:
+    versions = [result.run.summary.get("versions") or {} for result in results]
+    packages = list(dict.fromkeys(package for found in versions for package in found))
+    if not packages:
+        return Text("The versions of the libraries were not written down.")
+    if all(found == versions[0] for found in versions):
+        return Text(f"All with {', '.join(f'{package} {versions[0][package]}' for package in packages)}.")
+    rows = [
+        [result.name, *(text_of(found.get(p)) for p in packages)]
+        for result, found in zip(results, versions, strict=True)
+    ]
+    return Table("table_versions", "Versions", ["model", *packages], rows)
+
+
+def all_numbers(result: Result) -> dict[str, Any]:
+    """Every number of a run in one row, unrounded: the columns of runs.csv."""
+    summary, row = result.run.summary, dict[str, Any]()
+    row |= {"name": result.name, "model": result.run.model, "run": result.run.place}
+    row |= {"split_mode": result.run.data("split", "mode"), "chosen_epoch": whole(result.chosen_epoch, 1)}
+    row |= {"num_epochs": result.num_epochs, "seed": summary.get("seed"), "threshold": result.run.threshold}
+    row |= {key: summary.get(key) for key in ("num_parameters", "weights_sha256", "comparison_only")}
+    row |= {key: result.run.data(key) for key in ("manifest_sha256", "index_sha256")}
+    row |= {"initial_weights_sha256": _initial(result, "sha256")}
+    row |= {f"frames_{key}": value for key, value in (summary.get("frames_per_video") or {}).items()}
+    for pair, counts in overlap(result.run).items():
+        row |= {f"overlap_{pair}_{key}": value for key, value in counts.items()}
+    for part in ("train", "val", "test"):
+        row |= {f"{name}_over_clips": value for name, value in (summary.get(part) or {}).items()}
+    row |= {f"{metric}_over_clips": result.fit(metric) for metric in FIT_METRICS}
+    for metric, value in result.overall.items():
+        row[f"test_{metric}"] = value
+        if interval := result.intervals.get(metric):
+            row |= {f"test_{metric}_low": interval[0], f"test_{metric}_high": interval[1]}
+    for group, (metrics, interval) in result.groups.items():
+        row |= {f"{group} {key}": metrics[key] for key in ("num_real", "num_fake", "auc", "accuracy")}
+        if interval:
+            row |= {f"{group} auc_low": interval[0], f"{group} auc_high": interval[1]}
+    return {key: None if value == DASH else value for key, value in row.items()}
+
+
+def _initial(result: Result, key: str) -> Any:
+    return (result.run.summary.get("initial_weights") or {}).get(key)
+
+
+def _overlap_cell(result: Result, pair: str) -> Cell | str:
+    if result.run.data("split", "overlap") is None:
+        return DASH
+    counts = overlap(result.run).get(pair, {})
+    if not counts:
+        return "0"
+    return Cell(str(counts["num_source_ids"]), f"in {counts['num_videos']} videos" if "num_videos" in counts else "")

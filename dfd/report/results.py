@@ -1,0 +1,254 @@
+"""What runs are worth on their test videos, one by one and against each other."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import pandas as pd
+
+from dfd.metrics import McNemar, Metrics, bootstrap_intervals, holm, mcnemar, metrics_by_group
+from dfd.plots import Estimate, Interval
+from dfd.report.runs import Run, differing, names, show_setting
+from dfd.types import Label
+
+DEFAULT_THRESHOLD = 0.5
+ESTIMATED = ("accuracy", "balanced_accuracy", "precision", "recall", "recall_real", "f1", "auc", "ap", "eer")
+"""What has an interval."""
+NUM_RESAMPLES = 1000
+FIT_METRICS = {
+    "train/accuracy": "training accuracy",
+    "train/loss": "training loss",
+    "val/accuracy": "validation accuracy",
+    "val/loss": "validation loss",
+}
+"""What the original study compared models by, and how it is called."""
+SEEDS = ("seed", "data.seed", "data.split_seed")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """A run with its name and, if it was tested, the numbers over its test videos."""
+
+    run: Run
+    name: str
+    overall: Metrics = field(default_factory=dict)
+    intervals: Mapping[str, Interval | None] = field(default_factory=dict)
+    groups: Mapping[str, tuple[Metrics, Interval | None]] = field(default_factory=dict)
+    """By data set and by "data set/method": the numbers, and the interval of the AUC."""
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether any video of its test split has a score."""
+        return bool(self.num_scored)
+
+    @property
+    def num_scored(self) -> int:
+        """Videos with a score."""
+        return int(self.overall.get("num_real") or 0) + int(self.overall.get("num_fake") or 0)
+
+    @property
+    def threshold(self) -> float:
+        """From which probability on a video is called fake."""
+        return DEFAULT_THRESHOLD if self.run.threshold is None else float(self.run.threshold)
+
+    @property
+    def is_fair(self) -> bool:
+        """Its test says something about new people, and its model may be used."""
+        leaks_into_test = any("test" in pair for pair in overlap(self.run))
+        return not self.run.summary.get("comparison_only") and not leaks_into_test
+
+    def estimate(self, metric: str) -> Estimate:
+        """A number of the test and its interval."""
+        return known(self.overall.get(metric)), self.intervals.get(metric)
+
+    def fit(self, metric: str) -> float | None:
+        """A number of the training at the chosen epoch, such as ``train/loss`` or ``val/accuracy``."""
+        part = self.run.summary.get(metric.partition("/")[0])
+        if isinstance(part, Mapping) and metric in part:
+            return known(part[metric])
+        epoch, history = self.chosen_epoch, self.run.history
+        if epoch is None or history is None or metric not in history:
+            return None
+        row = history.loc[history["epoch"] == epoch, metric]
+        return known(row.iloc[-1]) if len(row) else None
+
+    @property
+    def chosen_epoch(self) -> int | None:
+        """Counted from 0; None if the run has not ended, or an older version did not write it down."""
+        epoch = self.run.summary.get("best_epoch")
+        return None if epoch is None else int(epoch)
+
+    @property
+    def num_epochs(self) -> int | None:
+        """How many it trained, as far as is known."""
+        written = self.run.summary.get("num_epochs")
+        if written is not None:
+            return int(written)
+        history = self.run.history
+        return None if history is None or history.empty else int(history["epoch"].max()) + 1
+
+
+def known(value: Any) -> float | None:
+    """A number; None for what is missing or not a number.
+
+    >>> known("0.5"), known(None), known(float("nan"))
+    (0.5, None, None)
+    """
+    if value is None or value == "":
+        return None
+    return None if math.isnan(float(value)) else float(value)
+
+
+def overlap(run: Run) -> dict[str, Mapping[str, int]]:
+    """The pairs of splits, such as ``train-test``, that share source ids, with the counts of the split's overlap.
+
+    ``num_source_ids`` are in both, and ``num_videos`` of the second have one of them.
+    """
+    found = run.data("split", "overlap")
+    pairs = found.items() if isinstance(found, Mapping) else ()
+    return {pair: counts for pair, counts in pairs if isinstance(counts, Mapping) and counts.get("num_source_ids")}
+
+
+def evaluate(runs: Sequence[Run]) -> list[Result]:
+    """The numbers of every run over the videos that it scored, with 95 % bootstrap intervals."""
+    return [_evaluate(run, name) for run, name in zip(runs, names(runs), strict=True)]
+
+
+def _evaluate(run: Run, name: str) -> Result:
+    result = Result(run, name)
+    if run.test is None:
+        return result
+    found = metrics_by_group(run.test, threshold=result.threshold)
+    table = run.test[run.test["prob_fake"].notna()]
+    groups: dict[str, tuple[Metrics, Interval | None]] = {}
+    for dataset, metrics in found["datasets"].items():
+        rows = table[table["dataset"] == dataset]
+        groups[dataset] = (metrics, _intervals(rows, ["auc"], result.threshold)["auc"])
+        for method in sorted(rows.loc[rows["label"] == Label.FAKE, "method"].unique()):
+            chosen = rows[(rows["label"] == Label.REAL) | (rows["method"] == method)]
+            key = f"{dataset}/{method}"
+            groups[key] = (found["methods"][key], _intervals(chosen, ["auc"], result.threshold)["auc"])
+    return Result(run, name, found["overall"], _intervals(table, ESTIMATED, result.threshold), groups)
+
+
+def _intervals(table: pd.DataFrame, metrics: Sequence[str], threshold: float) -> dict[str, Interval | None]:
+    return bootstrap_intervals(
+        table["prob_fake"], table["label"], metrics, threshold=threshold, num_resamples=NUM_RESAMPLES
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two runs on the videos that both have scored. ``adjusted`` is the p value after Holm, over all pairs."""
+
+    a: Result
+    b: Result
+    num_common: int
+    num_contradicting: int
+    """Videos that both have scored and that are real to one and fake to the other: left out."""
+    accuracy_a: float | None = None
+    accuracy_b: float | None = None
+    test: McNemar | None = None
+    adjusted: float | None = None
+
+
+def compare(results: Sequence[Result]) -> list[Pair]:
+    """McNemar's test between every two of the tested runs."""
+    pairs = [_compare(a, b) for a, b in combinations([result for result in results if result.is_tested], 2)]
+    adjusted = iter(holm([pair.test.p_value for pair in pairs if pair.test]))
+    return [
+        Pair(p.a, p.b, p.num_common, p.num_contradicting, p.accuracy_a, p.accuracy_b, p.test, next(adjusted))
+        if p.test
+        else p
+        for p in pairs
+    ]
+
+
+def _compare(a: Result, b: Result) -> Pair:
+    both = _verdicts(a).join(_verdicts(b), how="inner", lsuffix="_a", rsuffix="_b")
+    agreed = both[both["label_a"] == both["label_b"]]
+    num_contradicting = len(both) - len(agreed)
+    if agreed.empty:
+        return Pair(a, b, 0, num_contradicting)
+    right_a, right_b = agreed["right_a"].to_numpy(bool), agreed["right_b"].to_numpy(bool)
+    accuracies = float(right_a.mean()), float(right_b.mean())
+    return Pair(a, b, len(agreed), num_contradicting, *accuracies, mcnemar(right_a, right_b))
+
+
+def _verdicts(result: Result) -> pd.DataFrame:
+    """Per scored video: its label, and whether it was told."""
+    assert result.run.test is not None
+    table = result.run.test[result.run.test["prob_fake"].notna()].set_index("video_id")
+    called_fake = table["prob_fake"] >= result.threshold
+    return pd.DataFrame({"label": table["label"], "right": called_fake == (table["label"] == Label.FAKE)})
+
+
+def videos_tested(result: Result) -> frozenset[str]:
+    """What it was tested on, with or without a score."""
+    return frozenset() if result.run.test is None else frozenset(result.run.test["video_id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """The same model on a split that keeps people apart and on one that deals out single videos."""
+
+    apart: Result
+    dealt: Result
+
+    @property
+    def label(self) -> str:
+        """The model, and what else tells it from the others."""
+        return self.apart.name
+
+    def gain(self, metric: str) -> float | None:
+        """How much higher the number is on the split per video."""
+        (high, _), (low, _) = self.dealt.estimate(metric), self.apart.estimate(metric)
+        return None if high is None or low is None else high - low
+
+
+def leaks(results: Sequence[Result]) -> list[Leak]:
+    """Every two tested runs that are alike but for their split, one by source and one by video."""
+
+    def alike(result: Result) -> tuple[Any, ...]:
+        return (result.run.model, *_shown(result.run, ignoring=("data.split",)))
+
+    tested = [result for result in results if result.is_tested]
+    return [
+        Leak(apart, dealt)
+        for apart in tested
+        for dealt in tested
+        if apart.run.split_mode == "source" and dealt.run.split_mode == "random_video" and alike(apart) == alike(dealt)
+    ]
+
+
+def _shown(run: Run, *, ignoring: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Settings that can be compared and hashed."""
+    return tuple(sorted((key, show_setting(value)) for key, value in run.settings.items() if key not in ignoring))
+
+
+def varied_setting(runs: Sequence[Run]) -> str | None:
+    """The one number that the runs were made to vary, at three values or more; None if there is not exactly one."""
+    settings = [run.settings for run in runs]
+    found = []
+    for key in differing(settings):
+        values = [one.get(key) for one in settings]
+        numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+        if key not in SEEDS and len(numbers) == len(runs) and len(set(numbers)) >= 3:
+            found.append(key)
+    return found[0] if len(found) == 1 else None
+
+
+def series(results: Sequence[Result], setting: str) -> dict[str, list[Result]]:
+    """Runs that differ in ``setting`` only, by a name for what they share."""
+    groups: dict[tuple[Any, ...], list[Result]] = {}
+    seen: Counter[tuple[Any, ...]] = Counter()
+    for result in results:
+        shared = (result.run.model, *_shown(result.run, ignoring=(setting,)))
+        place = (*shared, show_setting(result.run.settings[setting]))
+        groups.setdefault((seen[place], *shared), []).append(result)  # a repeated run begins a series of its own
+        seen[place] += 1
+    labels = names([group[0].run for group in groups.values()], ignoring=[setting])
+    return dict(zip(labels, groups.values(), strict=True))

@@ -1,0 +1,266 @@
+"""Runs of training as they lie in their folders, what sets them apart, and names that say it."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from dfd.errors import DfdError
+from dfd.types import Label
+
+RUN_FILES = ("summary.json", "config.yaml", "metrics.csv")
+"""A folder with one of these is a run's."""
+
+# Where a run writes, and how fast: no difference between two experiments.
+IGNORED_GROUPS = ("hydra", "logger", "tags", "debug", "ckpt_path", "test", "optimized_metric")
+IGNORED_KEYS = (
+    *("dirpath", "save_dir", "default_root_dir", "output"),
+    *("num_workers", "pin_memory", "multiprocessing_context", "refresh_rate", "enable_progress_bar"),
+)
+PATH_KEYS = ("store", "weights")
+MAX_NAMED_SETTINGS = 3
+
+Setting = str | int | float | bool | None
+
+
+class ReportError(DfdError):
+    """There is nothing to report on, or a file of a run is damaged."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # tables do not compare
+class Run:
+    """What a run left behind. All but the folder may be missing: it has not come so far, or is of an older version."""
+
+    folder: Path
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    """Of its config, by dotted key, without where it writes to."""
+    history: pd.DataFrame | None = None
+    """Per epoch, as :func:`dfd.plots.read_history` gives it."""
+    test: pd.DataFrame | None = None
+    """Per video: ``video_id, dataset, method, label`` (0 or 1), ``prob_fake`` (nan: no score)."""
+    threshold: float | None = None
+    """From which probability on the test called a video fake."""
+
+    @property
+    def model(self) -> str:
+        """Backbone and head, such as ``resnext50 + lstm``."""
+        named = self.summary.get("name")
+        if named:
+            return str(named)
+        parts = [self.settings.get(part) for part in ("backbone", "temporal")]
+        return " + ".join(str(part) for part in parts if part) or self.folder.name
+
+    @property
+    def place(self) -> str:
+        """The end of the folder's path: enough to find it, nothing about the machine."""
+        return "/".join(self.folder.resolve().parts[-2:])
+
+    def data(self, *keys: str) -> Any:
+        """What the summary says of the data, such as ``data("split", "mode")``; None where it does not."""
+        value: Any = self.summary.get("data")
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+
+    @property
+    def split_mode(self) -> str:
+        """How the videos were divided; ``source`` is all that there was before this was written down."""
+        return str(self.data("split", "mode") or "source")
+
+
+def find_runs(folders: Iterable[str | Path]) -> list[Path]:
+    """The folders of runs: those given, and for a multirun's folder those of all its runs, in their order.
+
+    A job of a multirun that ended before it wrote anything is among them, so that it is not forgotten.
+
+    Raises:
+        ReportError: a folder is neither a run's nor has any.
+    """
+    found: dict[Path, Path] = {}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise ReportError(f"{folder}: no such folder; give the folder of a run, as train.py prints it at its end")
+        runs = [folder] if _is_run(folder) else _runs_within(folder)
+        if not runs:
+            raise ReportError(
+                f"{folder}: not the folder of a run (it has no {', '.join(RUN_FILES)}), and no folder in it is; "
+                "give the folder that train.py prints at its end, or a multirun's"
+            )
+        found.update({run.resolve(): run for run in runs if run.resolve() not in found})
+    return list(found.values())
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in RUN_FILES)
+
+
+def _runs_within(folder: Path) -> list[Path]:
+    inside = sorted((path for path in folder.iterdir() if path.is_dir()), key=_natural)
+    if not any(_is_run(path) for path in inside):
+        return []
+    return [path for path in inside if _is_run(path) or (path / ".hydra").is_dir()]
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """2 comes before 10."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def read_run(folder: Path) -> Run:
+    """Read what there is of a run.
+
+    Raises:
+        ReportError: a file is there and cannot be read; the message names it.
+    """
+    summary = _read_json(folder / "summary.json")
+    history = folder / "metrics.csv"
+    predictions = folder / "test" / "predictions.csv"
+    return Run(
+        folder,
+        summary=summary,
+        settings=_settings(_read_yaml(folder / "config.yaml"), summary),
+        history=_readable(history, _read_curves) if history.is_file() else None,
+        test=_readable(predictions, _read_predictions) if predictions.is_file() else None,
+        threshold=_read_json(folder / "test" / "metrics.json").get("threshold"),
+    )
+
+
+def _read_curves(path: Path) -> pd.DataFrame | None:
+    """None if no epoch has ended yet."""
+    from dfd.plots import read_history  # not above: --help does not wait for torch
+
+    return read_history(path) if path.stat().st_size else None
+
+
+def _read_predictions(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
+    columns = ["video_id", "dataset", "method", "label", "prob_fake"]
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise ValueError(f"it has no column {', '.join(missing)}")
+    if table["video_id"].duplicated().any():
+        raise ValueError(f"video {table.loc[table['video_id'].duplicated(), 'video_id'].iloc[0]} is in it twice")
+    prob = pd.Series([float(text or "nan") for text in table["prob_fake"]], table.index, dtype=float)
+    outside = table.loc[prob.notna() & ~prob.between(0, 1), "video_id"]
+    if len(outside):
+        raise ValueError(f"the prob_fake of video {outside.iloc[0]} is not in 0..1")
+    return table[columns].assign(label=[int(Label.parse(name)) for name in table["label"]], prob_fake=prob)
+
+
+def _readable(path: Path, read: Callable[[Path], Any]) -> Any:
+    """What ``read`` gives.
+
+    Raises:
+        ReportError: it cannot read the file.
+    """
+    try:
+        return read(path)
+    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ReportError(
+            f"{path}: cannot be read ({reason}); restore it, or leave its run out of the report"
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    def read(path: Path) -> dict[str, Any]:
+        return _mapping(json.loads(path.read_text(encoding="utf-8")))
+
+    return dict(_readable(path, read)) if path.is_file() else {}
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    def read(path: Path) -> dict[str, Any]:
+        return _mapping(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+
+    return dict(_readable(path, read)) if path.is_file() else {}
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"expected names and values, got {type(value).__name__}")
+    return value
+
+
+def _settings(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Setting]:
+    settings = dict(
+        _shortened(key, value)
+        for key, value in flatten(config).items()
+        if key.partition(".")[0] not in IGNORED_GROUPS and key.rpartition(".")[2] not in IGNORED_KEYS
+    )
+    if settings.get("data.seed") == settings.get("seed"):
+        settings.pop("data.seed", None)  # it follows the run's
+    mode = Run(Path(), summary=summary).data("split", "mode")
+    if settings and mode:  # says more than data.split=null, which is the store's own
+        settings["data.split"] = str(mode)
+    return settings
+
+
+def _shortened(key: str, value: Setting) -> tuple[str, Setting]:
+    """A setting as it is shown: ``backbone: resnext50`` for the target of ``backbone``, a path without its folders."""
+    if isinstance(value, str) and key.endswith("._target_"):
+        return key.removesuffix("._target_"), value.rpartition(".")[2]
+    if isinstance(value, str) and key.rpartition(".")[2] in PATH_KEYS:
+        return key, Path(value).name
+    return key, value
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Setting]:
+    """A nested config by dotted keys; a list is its text.
+
+    >>> flatten({"data": {"clip_len": 10, "jpeg": [40, 95]}, "seed": 0})
+    {'data.clip_len': 10, 'data.jpeg': '[40, 95]', 'seed': 0}
+    """
+    flat: dict[str, Setting] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, str | int | float | None) else str(value)
+    return flat
+
+
+def show_setting(value: Setting) -> str:
+    """As it is written in a config.
+
+    >>> show_setting(None), show_setting(True), show_setting(1e-05), show_setting("mean")
+    ('null', 'true', '1e-05', 'mean')
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def differing(settings: Sequence[Mapping[str, Setting]]) -> list[str]:
+    """The keys that are not the same in all of several configs; one that has no config says nothing.
+
+    >>> differing([{"seed": 0, "lr": 1.0}, {"seed": 1, "lr": 1.0}, {}])
+    ['seed']
+    """
+    known = [one for one in settings if one]
+    keys = dict.fromkeys(key for one in known for key in one)
+    return [key for key in keys if len({show_setting(one[key]) if key in one else "" for one in known}) > 1]
+
+
+def names(runs: Sequence[Run], *, ignoring: Iterable[str] = ()) -> list[str]:
+    """A name for each run, no two alike: its model; where that repeats, the settings that differ; at last the folder.
+
+    ``ignoring``: settings that are not to be named.
+    """
+    models = [run.model for run in runs]
+    ignored = set(ignoring)
+    found = []
+    for run, model in zip(runs, models, strict=True):
+        alike = [other for other, name in zip(runs, models, strict=True) if name == model]
+        keys = [key for key in differing([other.settings for other in alike]) if key not in ignored]
+        shown = [f"{key}={show_setting(run.settings[key])}" for key in keys[:MAX_NAMED_SETTINGS] if key in run.settings]
+        shown += ["…"] if len(keys) > MAX_NAMED_SETTINGS else []
+        found.append(f"{model} ({', '.join(shown)})" if shown else model)
+    found = [f"{name} [{run.place}]" if found.count(name) > 1 else name for run, name in zip(runs, found, strict=True)]
+    return [f"{name} #{index + 1}" if found.count(name) > 1 else name for index, name in enumerate(found)]

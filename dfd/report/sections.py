@@ -1,0 +1,333 @@
+"""The sections of a report: tables, figures and the sentences around them."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import dfd
+from dfd import plots
+from dfd.report.conclusions import SIGNIFICANT, summary, warnings
+from dfd.report.document import Cell, Document, Gallery, Picture, Section, Table, Text
+from dfd.report.formatting import DASH, estimate, listed, number, p_value, whole
+from dfd.report.reproduction import reproduction_section
+from dfd.report.results import FIT_METRICS, Pair, Result, compare, known, leaks, series, varied_setting, videos_tested
+from dfd.report.runs import differing, show_setting
+
+MAX_PAIRS = 15
+"""Shown on the page, those with the smallest p first."""
+
+
+def document(results: Sequence[Result], folder: Path, *, title: str) -> Document:
+    """The whole report; its figures are written to ``folder``."""
+    pairs = compare(results)
+    tested = [result for result in results if result.is_tested]
+    num_videos = len(frozenset().union(*map(videos_tested, tested)))
+    parts = [f"{len(results)} run{'s' if len(results) != 1 else ''}: {', '.join(models(results))}"]
+    parts += [f"{num_videos} test videos"] if tested else []
+    parts += [f"written {datetime.now():%Y-%m-%d %H:%M}", f"dfd {dfd.__version__}"]
+    sections = [
+        training_section(results, folder),
+        test_section(tested, folder),
+        group_section(tested),
+        mcnemar_section(pairs),
+        settings_section(results, folder),
+        leak_section(results),
+        reproduction_section(results),
+    ]
+    return Document(
+        title,
+        " · ".join(parts),
+        summary(results, pairs),
+        warnings(results, pairs),
+        [section for section in sections if section],
+    )
+
+
+def models(results: Iterable[Result]) -> list[str]:
+    """Every model once, with how many runs it has if several."""
+    counts = Counter(result.run.model for result in results)
+    return [model if count == 1 else f"{model} (x{count})" for model, count in counts.items()]
+
+
+def training_section(results: Sequence[Result], folder: Path) -> Section:
+    """The original study's Table 4.1, and the curves."""
+    rows = [
+        [
+            result.name,
+            *(number(result.fit(metric)) for metric in FIT_METRICS),
+            f"{whole(result.chosen_epoch, 1)} of {whole(result.num_epochs)}",
+        ]
+        for result in results
+    ]
+    monitors = {str(m) for r in results if (m := r.run.settings.get("callbacks.checkpoint.monitor"))}
+    chosen_by = f" by {monitors.pop()}" if len(monitors) == 1 else ""
+    table = Table(
+        "table_training",
+        "Training and validation, over clips, at the chosen epoch",
+        ["model", *FIT_METRICS.values(), "epoch chosen"],
+        rows,
+        [
+            "Training numbers are running means over the epoch, taken while the weights change, with dropout and "
+            "augmentation on and of the loss that is minimised: they are not those of the finished epoch. Validation "
+            "numbers are of the finished epoch, without dropout, and of the plain cross-entropy.",
+            f"The epoch is chosen on the validation split{chosen_by}, never on the test split.",
+        ],
+    )
+    drawn = [(index, r) for index, r in enumerate(results) if r.run.history is not None and len(r.run.history)]
+    histories = [result.run.history for _, result in drawn if result.run.history is not None]
+    losses = [known(table[name].max()) for table in histories for name in ("train/loss", "val/loss") if name in table]
+    max_loss = 1.05 * max((loss for loss in losses if loss is not None), default=1.0)
+    pictures = []
+    for index, result in drawn:
+        assert result.run.history is not None
+        figure = plots.learning_curves(
+            result.run.history, title=result.name, chosen_epoch=result.chosen_epoch, max_loss=max_loss
+        )
+        path = plots.save(figure, folder / f"learning_curves_{index + 1}.png")
+        alt = f"Loss and accuracy per epoch of {result.name}, of training and validation."
+        pictures.append(Picture(path, _curve_words(result), f"{alt} {_curve_words(result)}"))
+    blocks: list[Table | Picture | Gallery | Text] = [table]
+    if pictures:
+        blocks.append(Gallery(pictures) if len(pictures) > 1 else pictures[0])
+    return Section("Training and validation", blocks)
+
+
+def _curve_words(result: Result) -> str:
+    if result.chosen_epoch is None:
+        return f"{result.name}: no epoch is chosen yet."
+    loss, accuracy = number(result.fit("val/loss")), number(result.fit("val/accuracy"))
+    return f"{result.name}: epoch {result.chosen_epoch + 1} was chosen; validation loss {loss}, accuracy {accuracy}."
+
+
+def test_section(tested: Sequence[Result], folder: Path) -> Section | None:
+    """The test at video level, and the figures that compare."""
+    if not tested:
+        return None
+    rows: list[list[Cell | str]] = [
+        [
+            result.name,
+            Cell(str(result.num_scored), f"{result.overall['num_real']} real, {result.overall['num_fake']} fake"),
+            *(estimate(*result.estimate(metric)) for metric in ("accuracy", "balanced_accuracy")),
+            number(result.overall.get("majority_baseline")),
+            *(estimate(*result.estimate(metric)) for metric in ("precision", "recall", "f1", "auc")),
+        ]
+        for result in tested
+    ]
+    thresholds = {result.threshold for result in tested}
+    if len(thresholds) == 1:
+        threshold = f"A video is called fake from a probability of {thresholds.pop():g} on."
+    else:
+        shown = listed([f"{result.threshold:g} ({result.name})" for result in tested])
+        threshold = f"A video is called fake from a probability on that is each run's own: {shown}."
+    table = Table(
+        "table_test",
+        "Test, per video, with 95 % intervals; fake is the positive class",
+        ["model", "videos", "accuracy", "balanced accuracy", "majority baseline", "precision", "recall", "F1", "AUC"],
+        rows,
+        [
+            f"{threshold} AUC does not depend on it. Majority baseline: the accuracy of always giving the more "
+            "frequent answer.",
+            "Intervals are percentile bootstraps of 1000 resamples of the test videos within each label. Videos of one "
+            "person or source are not independent, so the true intervals are somewhat wider. They are about the test "
+            "videos, not about training again with another seed.",
+        ],
+    )
+    return Section("Test", [table, _bars(tested, folder), *_curves_and_counts(tested, folder)])
+
+
+def _bars(tested: Sequence[Result], folder: Path) -> Picture:
+    baselines = {result.overall.get("majority_baseline") for result in tested}
+    baseline = known(baselines.pop()) if len(baselines) == 1 else None
+    figure = plots.bar_comparison(
+        [result.name for result in tested],
+        {
+            "test accuracy, per video": [result.estimate("accuracy") for result in tested],
+            "training loss": [(result.fit("train/loss"), None) for result in tested],
+            "training accuracy": [(result.fit("train/accuracy"), None) for result in tested],
+        },
+        reference=None if baseline is None else {"test accuracy, per video": ("majority baseline", baseline)},
+    )
+    words = "; ".join(
+        f"{r.name}: test accuracy {number(r.estimate('accuracy')[0])}, training loss {number(r.fit('train/loss'))}, "
+        f"training accuracy {number(r.fit('train/accuracy'))}"
+        for r in tested
+    )
+    caption = "The models compared. Whiskers: 95 % intervals. Training numbers are of the chosen epoch, as in Table 1."
+    return Picture(plots.save(figure, folder / "comparison.png"), caption, f"Bar charts. {words}.")
+
+
+def _curves_and_counts(tested: Sequence[Result], folder: Path) -> list[Picture]:
+    figure = plots.confusion_matrices({result.name: result.overall for result in tested})
+    words = "; ".join(
+        f"{r.name}: {r.overall['tp']} fakes called fake, {r.overall['fn']} fakes called real, {r.overall['fp']} reals "
+        f"called fake, {r.overall['tn']} reals called real"
+        for r in tested
+    )
+    caption = "Confusion matrices of the test videos. Rows: what a video is. Columns: what it was called."
+    path = plots.save(figure, folder / "confusion_matrices.png")
+    pictures = [Picture(path, caption, f"Confusion matrices. {words}.", narrow=len(tested) == 1)]
+    scores = {}
+    for result in tested:
+        if result.overall.get("auc") is not None and result.run.test is not None:
+            scored = result.run.test.dropna(subset="prob_fake")
+            scores[result.name] = (scored["prob_fake"].to_numpy(float), scored["label"].to_numpy(int))
+    if scores:
+        path = plots.save(plots.roc_overlay(scores), folder / "roc.png")
+        caption = "ROC curves of the test videos: fakes found against real videos called fake, over all thresholds."
+        words = "; ".join(f"{r.name}: AUC {number(r.overall.get('auc'))}" for r in tested)
+        pictures.append(Picture(path, caption, f"ROC curves. {words}.", narrow=True))
+    return pictures
+
+
+def group_section(tested: Sequence[Result]) -> Section | None:
+    """AUC per data set and per forging method, where there is more than one."""
+    groups = _groups(tested)
+    if len(groups) < 2:
+        return None
+
+    def cell(result: Result, group: str) -> Cell:
+        metrics, interval = result.groups.get(group, ({}, None))
+        return estimate(known(metrics.get("auc")), interval)
+
+    def videos(group: str) -> str:
+        counts = {
+            f"{m['num_real']} / {m['num_fake']}" for r in tested if group in r.groups for m in [r.groups[group][0]]
+        }
+        return counts.pop() if len(counts) == 1 else "differ"
+
+    shown = {group: group.replace("/", " / ") for group in groups}
+    head: list[str]
+    rows: list[list[Cell | str]]
+    if len(tested) > len(groups):  # the narrower of the two
+        head = ["model", *shown.values()]
+        rows = [["real / fake", *map(videos, groups)]]
+        rows += [[result.name, *(cell(result, group) for group in groups)] for result in tested]
+    else:
+        head = ["data set / method", "real / fake", *(result.name for result in tested)]
+        rows = [[shown[group], videos(group), *(cell(result, group) for result in tested)] for group in groups]
+    note = "A method's fakes are set against all real videos of their data set. Few videos make wide intervals."
+    if any(videos(group) == "differ" for group in groups):
+        note += " The counts that differ between the runs are in runs.csv."
+    caption = "AUC per data set and per forging method, with 95 % intervals, and the number of videos"
+    return Section("Data sets and methods", [Table("table_groups", caption, head, rows, [note])])
+
+
+def _groups(tested: Sequence[Result]) -> list[str]:
+    """Data sets, each followed by its methods; a data set's only method would say the same again."""
+    found = sorted({group for result in tested for group in result.groups})
+    num_methods = Counter(group.partition("/")[0] for group in found if "/" in group)
+    return [group for group in found if "/" not in group or num_methods[group.partition("/")[0]] > 1]
+
+
+def mcnemar_section(pairs: Sequence[Pair]) -> Section | None:
+    """Between every two runs: is one right more often than chance explains."""
+    if not pairs:
+        return None
+    rows = []
+    for pair in sorted(pairs, key=lambda pair: pair.test.p_value if pair.test else 1.0):
+        both = [pair.a.name, pair.b.name]
+        if pair.test is None or pair.adjusted is None:
+            rows.append([*both, "0", *[DASH] * 6])
+            continue
+        counts = [str(pair.test.b), str(pair.test.c)]
+        verdict = "yes" if pair.adjusted < SIGNIFICANT else "no"
+        right = f"{number(pair.accuracy_a)} / {number(pair.accuracy_b)}"
+        p_values = [p_value(pair.test.p_value), p_value(pair.adjusted)]
+        rows.append([*both, str(pair.num_common), right, *counts, *p_values, verdict])
+    head = ["first", "second", "common videos", "accuracy on these", "b: only first right", "c: only second right"]
+    several = f"Holm's method accounts for making {len(pairs)} comparisons at once. " if len(pairs) > 1 else ""
+    table = Table(
+        "table_mcnemar",
+        "McNemar's exact test between two runs on the same videos",
+        [*head, "p", "p after Holm", f"p < {SIGNIFICANT:g}"],
+        rows,
+        [
+            "Videos that both get right, or both wrong, do not tell two models apart; the test asks whether b and c "
+            f'differ more than tosses of a coin would. {several}"No" does not mean that the models are equally good, '
+            "but that these videos cannot tell.",
+        ],
+        max_shown=MAX_PAIRS,
+        num_labels=2,
+    )
+    return Section("Is the difference chance?", [table])
+
+
+def settings_section(results: Sequence[Result], folder: Path) -> Section | None:
+    """What was set differently, and what a varied number did."""
+    if len(results) < 2:
+        return None
+    settings = [result.run.settings for result in results]
+    keys = differing(settings)
+    if not keys:
+        blocks: list[Table | Picture | Gallery | Text] = [
+            Text("The runs' configs do not differ, as far as they are known.")
+        ]
+        return Section("What differs between the runs", blocks)
+
+    def shown(result: Result, key: str) -> str:
+        return show_setting(result.run.settings[key]) if key in result.run.settings else DASH
+
+    if len(keys) <= len(results):
+        head = ["model", *keys]
+        rows = [[result.name, *(shown(result, key) for key in keys)] for result in results]
+    else:
+        head = ["setting", *(result.name for result in results)]
+        rows = [[key, *(shown(result, key) for result in results)] for key in keys]
+    note = "All other settings are the same, but for where a run writes and how many processes read for it."
+    table = Table("table_settings", "Settings that differ", head, rows, [note])
+    picture = _against_setting(results, folder)
+    return Section("What differs between the runs", [table, *([picture] if picture else [])])
+
+
+def _against_setting(results: Sequence[Result], folder: Path) -> Picture | None:
+    tested = [result for result in results if result.is_tested]
+    setting = varied_setting([result.run for result in tested])
+    if setting is None:
+        return None
+    grouped = series(tested, setting)
+    panels = {
+        f"test {shown}, per video": {
+            name: {float(result.run.settings[setting] or 0): result.estimate(metric) for result in group}
+            for name, group in grouped.items()
+        }
+        for metric, shown in (("accuracy", "accuracy"), ("auc", "AUC"))
+    }
+    path = plots.save(plots.metric_against(setting, panels), folder / "against_setting.png")
+    words = "; ".join(
+        f"{name} at {show_setting(r.run.settings[setting])}: accuracy {number(r.estimate('accuracy')[0])}, "
+        f"AUC {number(r.estimate('auc')[0])}"
+        for name, group in grouped.items()
+        for r in group
+    )
+    caption = f"Test accuracy and AUC against {setting}. Whiskers: 95 % intervals. One training run per point."
+    return Picture(path, caption, f"Line charts. {words}.")
+
+
+def leak_section(results: Sequence[Result]) -> Section | None:
+    """The same model on two splits of the same videos."""
+    found = leaks(results)
+    if not found:
+        return None
+    rows = []
+    for leak in found:
+        row: list[Cell | str] = [leak.apart.run.model if len(found) == 1 else leak.label]
+        for metric in ("accuracy", "auc"):
+            gain = leak.gain(metric)
+            row += [estimate(*leak.apart.estimate(metric)), estimate(*leak.dealt.estimate(metric))]
+            row.append(DASH if gain is None else f"{gain:+.3f}")
+        rows.append(row)
+    head = ["model"]
+    for shown in ("accuracy", "AUC"):
+        head += [f"{shown}, split by source", f"{shown}, split by video", "difference"]
+    table = Table(
+        "table_leak",
+        "The same model and settings, with people kept apart and with videos dealt out one by one",
+        head,
+        rows,
+        [
+            "Split by video, a person whom the detector knows from training is in its test too: it can be right by "
+            "recognising who it is. What is gained so, a study that divides its videos this way reports too much."
+        ],
+    )
+    return Section("What the split flatters", [table])

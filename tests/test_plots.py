@@ -1,0 +1,125 @@
+"""Figures show the numbers they are given, whatever the names and however many."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import image
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from dfd import plots
+
+HOSTILE = (
+    "$\\frac{ a_very_long_name_without_any_space_in_it_at_all_that_goes_on_and_on + transformer (data.clip_len=100)"
+)
+COUNTS = {"tp": 116, "fn": 8, "fp": 17, "tn": 93}
+
+
+def scores(seed=0, num=60):
+    generator = np.random.default_rng(seed)
+    label = np.arange(num) % 2
+    return np.clip(generator.normal(0.4 + 0.2 * label, 0.25), 0, 1), label
+
+
+def texts(figure):
+    """Everything written on the figure that can be seen."""
+    figure.canvas.draw()
+    found = [text for text in figure.findobj(lambda artist: hasattr(artist, "get_text")) if text.get_visible()]
+    return [text.get_text() for text in found if text.get_text()]
+
+
+@pytest.fixture
+def history():
+    epochs = np.arange(5)
+    return pd.DataFrame(
+        {
+            "epoch": epochs,
+            "train/loss": 0.7 - 0.1 * epochs,
+            "val/loss": 0.7 - 0.05 * epochs,
+            "train/accuracy": 0.5 + 0.1 * epochs,
+            "val/accuracy": 0.5 + 0.05 * epochs,
+        }
+    )
+
+
+def test_the_chosen_epoch_is_marked_as_people_count(history):
+    figure = plots.learning_curves(history, chosen_epoch=3, max_loss=2.0)
+    assert "chosen: epoch 4" in texts(figure)
+    assert figure.axes[0].get_ylim() == (0, 2.0)
+    marks = [line for ax in figure.axes for line in ax.lines if list(line.get_xdata()) == [4, 4]]
+    assert len(marks) == 2
+    assert not any("chosen" in text for text in texts(plots.learning_curves(history)))
+
+
+def test_every_confusion_matrix_has_its_counts_and_class_names():
+    figure = plots.confusion_matrices({f"model {index}": {**COUNTS, "tp": 200 + index} for index in range(7)})
+    written = texts(figure)
+    assert written.count("called fake") == written.count("is real") == 7
+    assert all(any(text.startswith(f"{200 + index}\n") for text in written) for index in range(7))
+    assert [ax.axison for ax in figure.axes].count(True) == 7
+
+
+def test_bars_show_each_number_and_a_dash_where_there_is_none():
+    panels = {"accuracy": [(0.9, (0.85, 0.95)), (None, None)], "loss": [(0.2, None), (1.4, None)]}
+    figure = plots.bar_comparison(["a", "b"], panels, reference={"accuracy": ("majority", 0.5)})
+    written = texts(figure)
+    assert {"0.900", " –", "0.200", "1.400", "majority 0.500"} <= set(written)
+    widths = [[round(bar.get_width(), 3) for bar in ax.patches] for ax in figure.axes]
+    assert widths == [[0.9], [0.2, 1.4]]
+
+
+def test_bars_of_nothing_known_are_drawn():
+    plots.bar_comparison(["a"], {"accuracy": [(None, None)]}).canvas.draw()
+
+
+def test_a_roc_curve_is_labelled_with_its_area():
+    figure = plots.roc_overlay({"good": ([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1]), "bad": ([0.9, 0.8, 0.2], [0, 0, 1])})
+    assert {"good (AUC 1.000)", "bad (AUC 0.000)"} <= set(texts(figure))
+
+
+def test_a_metric_is_drawn_at_each_value_of_the_setting_and_unknown_ones_are_left_out():
+    lines = {"lstm": {10: (0.8, (0.7, 0.9)), 20: (None, None), 100: (0.9, None)}}
+    figure = plots.metric_against("data.clip_len", {"accuracy": lines})
+    (ax,) = figure.axes
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["10", "20", "100"]
+    drawn = ax.lines[0]
+    assert list(drawn.get_xdata()) == [10, 100]
+    assert list(drawn.get_ydata()) == [0.8, 0.9]
+
+
+def test_whiskers_of_several_series_do_not_cover_each_other():
+    lines = {name: {10: (0.8, (0.7, 0.9)), 20: (0.8, (0.7, 0.9))} for name in ("lstm", "mean")}
+    (ax,) = plots.metric_against("clip_len", {"accuracy": lines}).axes
+    first, second = (
+        line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 2 and line.get_marker() == "o"
+    )
+    assert first < 10 < second
+
+
+@pytest.mark.parametrize("num", [1, 2, 12])
+@pytest.mark.parametrize("name", ["resnext50 + lstm (data.clip_len=100)", HOSTILE], ids=["usual", "hostile"])
+def test_detectors_of_any_name_and_number_fit_into_their_figures(tmp_path, history, num, name):
+    """Nothing is read as a formula, and every text lies within the picture."""
+    names = [f"{index}{name}" for index in range(num)]
+    estimates = [(0.5 + 0.03 * index, (0.4, 0.9)) for index in range(num)]
+    lines = {name: {10: (0.8, None), 20: (0.9, (0.8, 0.95)), 40: (math.nan, None)} for name in names}
+    figures = {
+        "matrices": plots.confusion_matrices(dict.fromkeys(names, COUNTS)),
+        "bars": plots.bar_comparison(names, {"accuracy": estimates, "loss": estimates}),
+        "roc": plots.roc_overlay({name: scores(index) for index, name in enumerate(names)}),
+        "against": plots.metric_against("data.clip_len", {"accuracy": lines}),
+        "curves": plots.learning_curves(history, title=names[0]),
+    }
+    for kind, figure in figures.items():
+        height, width = image.imread(plots.save(figure, tmp_path / f"{kind}.png")).shape[:2]
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        for artist in [*figure.axes, *figure.legends]:
+            box = artist.get_tightbbox(renderer)
+            if box is not None:
+                assert box.x0 >= -1, kind
+                assert box.y0 >= -1, kind
+                assert box.x1 <= width + 1, kind
+                assert box.y1 <= height + 1, kind
+        for ax in figure.axes:
+            assert ax.get_window_extent(renderer).width > 100, f"{kind}: no room is left for the panel"
