@@ -25,15 +25,16 @@ from omegaconf.errors import OmegaConfBaseException
 from dfd.errors import ConfigError, DfdError
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "conf"
+SWEEPS_DIR = CONFIG_DIR.parent / "sweeps"
 ALLOWED_PACKAGES = ("dfd.", "torch.", "lightning.", "torchvision.", "torchmetrics.", "timm.")
 
 
 @dataclass
-class SplitConfig:
-    """How videos are divided when the manifest does not say."""
+class AudioOnlyConfig:
+    """How fakes whose picture was left as it was are told."""
 
-    fractions: list[float] = field(default_factory=lambda: [0.7, 0.15, 0.15])
-    seed: int = 0
+    check: bool | None = None
+    threshold: float | None = None
 
 
 @dataclass
@@ -42,8 +43,10 @@ class PreprocessConfig:
 
     store: str = MISSING
     manifest: str | None = None
-    source: str | None = None
+    source: Any = None
     root: str | None = None
+    per_label: Any = None
+    audio_only: AudioOnlyConfig = field(default_factory=AudioOnlyConfig)
     face_detector: dict[str, Any] = field(default_factory=dict)
     faces: dict[str, Any] = field(default_factory=dict)
     num_frames: int | None = 150
@@ -52,7 +55,9 @@ class PreprocessConfig:
     max_decode_side: int | None = 1920
     encode: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
-    split: SplitConfig = field(default_factory=SplitConfig)
+    split: str = "source"
+    split_fractions: list[float] = field(default_factory=lambda: [0.7, 0.15, 0.15])
+    split_seed: int = 0
     num_workers: int | None = None
     deadline_seconds: float = 600.0
     retry_failed: bool = False
@@ -78,6 +83,7 @@ class TrainConfig:
     seed: int | None = 0
     ckpt_path: str | None = None
     test: bool = True
+    test_windows: int = 4
     optimized_metric: str = "val/auc"
     tags: list[str] = field(default_factory=list)
 
@@ -113,6 +119,9 @@ class PredictConfig:
     overwrite: bool = False
     shard: str = "0/1"
 
+
+# The named studies lie outside of conf/; a search path may not depend on where the command is run.
+OmegaConf.register_new_resolver("dfd.sweeps", lambda: str(SWEEPS_DIR), replace=True)
 
 Schema = TypeVar("Schema")
 

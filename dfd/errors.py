@@ -54,6 +54,10 @@ class SplitLeak(DfdError):
     """A person or source video would be on two sides of the split."""
 
 
+class SplitError(DfdError):
+    """The videos cannot be divided, or drawn, in the way that is asked for."""
+
+
 class StoreError(DfdError):
     """A clip store is missing, empty or damaged."""
 

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
+from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from dfd.config import PreprocessConfig, check, entry_point, options, parse_shard, refusing, target_name
+from dfd.config import (
+    PreprocessConfig,
+    build,
+    check,
+    did_you_mean,
+    entry_point,
+    options,
+    parse_shard,
+    refusing,
+    target_name,
+)
 from dfd.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from dfd.data.audio_only import PairVerdict
     from dfd.data.manifest import VideoRow
     from dfd.data.preparation import PreparationSettings
+    from dfd.data.sources import Listing
     from dfd.data.store import VideoRecord
+
+logger = logging.getLogger(__name__)
 
 
 @entry_point("preprocess")
@@ -27,39 +43,99 @@ def main(cfg: DictConfig) -> None:
 
     from pathlib import Path
 
-    from dfd.data.splits import check_fractions
+    from dfd.data.preparation import plan_splits
+    from dfd.data.splits import SPLIT_MODES, check_fractions
 
-    rows = read_rows(config)
-    store = Path(config.store).expanduser()
+    if config.split not in SPLIT_MODES:
+        raise ConfigError(f"split={config.split}: no such mode{did_you_mean(config.split, list(SPLIT_MODES))}")
     with refusing("preprocessing"):
         settings = settings_of(config)
-        check_fractions(config.split.fractions)
-    statuses = prepare_with_progress(rows, store, settings, config, shard)
+        check_fractions(config.split_fractions)
+    listing = list_videos(config)
+    store = Path(config.store).expanduser()
+    splits = plan_splits(
+        store, listing.rows, mode=config.split, fractions=config.split_fractions, seed=config.split_seed
+    )
+    rows = choose_with_progress(listing, splits, store, config, shard)
+    statuses = prepare_with_progress(rows, store, settings, config)
     summarize(store)
     print(f"{sum(statuses.values())} videos done; the clip store is {store} (videos.csv: a row per video)")
-    if not (statuses["ok"] or statuses["partial"]):
+    if rows and not (statuses["ok"] or statuses["partial"]):
         raise StoreError(f"{store}: no video has a usable face; {store}/videos.csv says why for each")
     print(f"next: python train.py data=clips data.store={store}")
 
 
-def read_rows(config: PreprocessConfig) -> list[VideoRow]:
-    """The rows of the manifest or of the source's folder.
+def list_videos(config: PreprocessConfig) -> Listing:
+    """The videos of the manifest or of the data set below ``root``.
 
     Raises:
-        ConfigError: neither or both are given, or the source is not known.
-        ManifestError: every wrong row, named with its line.
+        ConfigError: neither or both are given.
+        ManifestError: every wrong row, named with its line; or what is wrong with the data set.
     """
-    from dfd.config import did_you_mean
     from dfd.data.manifest import read_manifest
-    from dfd.data.sources import SOURCES
+    from dfd.data.sources import Listing
 
     if config.manifest and not config.source and not config.root:
-        return read_manifest(config.manifest)
+        return Listing(read_manifest(config.manifest), [])
     if config.source and config.root and not config.manifest:
-        if config.source not in SOURCES:
-            raise ConfigError(f"source={config.source}: no such source{did_you_mean(config.source, list(SOURCES))}")
-        return SOURCES[config.source](config.root)
-    raise ConfigError("say what to prepare: manifest=FILE.csv, or source=folder root=DIR (real/ and fake/ in it)")
+        listing: Listing = build(config.source)(config.root)
+        return listing
+    raise ConfigError("say what to prepare: manifest=FILE.csv, or source=folder|ffpp|dfdc|celebdf root=DIR")
+
+
+def choose_with_progress(
+    listing: Listing, splits: Mapping[str, str], store: Path, config: PreprocessConfig, shard: tuple[int, int]
+) -> list[VideoRow]:
+    """The videos to prepare; the others are counted by reason, and named in the store's ``left_out.csv``."""
+    from dfd.data.audio_only import DEFAULT_THRESHOLD
+    from dfd.data.intake import compare_in_store, take_in
+    from dfd.data.store import LEFT_OUT_NAME, write_left_out
+    from dfd.progress import progress_bar
+
+    threshold = DEFAULT_THRESHOLD if config.audio_only.threshold is None else config.audio_only.threshold
+    check_audio = config.audio_only.check
+    if check_audio is None:
+        check_audio = bool(config.source) and target_name(config.source) == "dfdc"
+    with progress_bar() as bar, refusing("per_label"):
+        task = bar.add_task("comparing fakes with originals", total=None, note="", visible=False)
+
+        def on_pair(verdict: PairVerdict) -> None:
+            bar.update(task, advance=1)
+
+        measure = compare_in_store(store, num_workers=config.num_workers, on_pair=on_pair)
+
+        def compare(fakes: Sequence[VideoRow], originals: Mapping[str, Path]) -> list[PairVerdict]:
+            bar.update(task, total=(bar.tasks[0].total or 0) + len(fakes), visible=True)
+            return measure(fakes, originals)
+
+        intake = take_in(
+            listing.rows,
+            splits,
+            per_label=config.per_label,
+            fractions=config.split_fractions,
+            seed=config.split_seed,
+            shard=shard,
+            audio_only_threshold=threshold if check_audio else None,
+            compare=compare,
+        )
+    left_out = [*listing.left_out, *intake.left_out]
+    # Two data sets in one store may both have a notes.txt.
+    origin = f"{target_name(config.source)}/" if config.source else ""
+    write_left_out(
+        store,
+        [(origin + item.name, item.reason, item.detail) for item in left_out],
+        taken=[origin + row.name for row in intake.rows],
+    )
+    for verdict in intake.not_compared:
+        logger.warning(
+            "%s is kept, though it could not be compared with %s: %s", *astuple(verdict)[:2], verdict.message
+        )
+    for reason, number in Counter(item.reason for item in left_out).most_common():
+        example = next(item for item in left_out if item.reason == reason)
+        print(f"left out: {number} ({reason}), such as {example.name}: {example.detail}")
+    if left_out:
+        print(f"all of them are named in {store / LEFT_OUT_NAME}")
+    return intake.rows
 
 
 def settings_of(config: PreprocessConfig) -> PreparationSettings:
@@ -81,11 +157,7 @@ def settings_of(config: PreprocessConfig) -> PreparationSettings:
 
 
 def prepare_with_progress(
-    rows: Sequence[VideoRow],
-    store: Path,
-    settings: PreparationSettings,
-    config: PreprocessConfig,
-    shard: tuple[int, int],
+    rows: Sequence[VideoRow], store: Path, settings: PreparationSettings, config: PreprocessConfig
 ) -> Counter[str]:
     """:func:`dfd.data.preparation.prepare_store` under a progress bar; failures are printed as they come."""
     from rich.markup import escape
@@ -95,7 +167,7 @@ def prepare_with_progress(
 
     statuses: Counter[str] = Counter()
     with progress_bar() as bar:
-        task = bar.add_task("preparing", total=len(rows[shard[0] :: shard[1]]), note="")
+        task = bar.add_task("preparing", total=len(rows), note="")
 
         def on_record(record: VideoRecord) -> None:
             statuses[str(record.status)] += 1
@@ -110,12 +182,12 @@ def prepare_with_progress(
             rows,
             store,
             settings,
-            fractions=config.split.fractions,
-            seed=config.split.seed,
+            mode=config.split,
+            fractions=config.split_fractions,
+            seed=config.split_seed,
             num_workers=config.num_workers,
             deadline_seconds=config.deadline_seconds,
             retry_failed=config.retry_failed,
-            shard=shard,
             on_record=on_record,
         )
 
@@ -126,13 +198,16 @@ def summarize(store: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from dfd.data.splits import SPLITS, UNUSED
+
     videos = pd.read_csv(store / "videos.csv", dtype=str, keep_default_na=False)
     table = Table(title=f"{store}: {len(videos)} videos")
-    for name in ("status", "real", "fake", "train", "val", "test", "face tracks"):
+    splits = [split for split in (*SPLITS, UNUSED) if split in SPLITS or (videos["split"] == split).any()]
+    for name in ("status", "real", "fake", *splits, "face tracks"):
         table.add_column(name, justify="left" if name == "status" else "right")
     for status, group in videos.groupby("status"):
         counts = [str((group["label"] == name).sum()) for name in ("real", "fake")]
-        counts += [str((group["split"] == name).sum()) for name in ("train", "val", "test")]
+        counts += [str((group["split"] == name).sum()) for name in splits]
         table.add_row(str(status), *counts, str(group["num_tracks"].astype(int).sum()))
     Console().print(table)
 

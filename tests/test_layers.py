@@ -32,10 +32,12 @@ RANKS: dict[str, float] = {
     "dfd.inference": 4,
     "dfd.preprocess": 5,
     "dfd.evaluate": 5,
-    "train": 5,
-    "predict": 5,
+    "dfd.report": 5,
+    "dfd.studies": 6,
+    "train": 6,
+    "predict": 6,
 }
-MAY_USE_HYDRA = {"dfd.config", "dfd.preprocess", "dfd.evaluate", "train", "predict"}
+MAY_USE_HYDRA = {"dfd.config", "dfd.preprocess", "dfd.evaluate", "dfd.studies", "train", "predict"}
 
 
 def module_name(path: Path) -> str:

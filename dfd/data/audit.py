@@ -3,47 +3,84 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
-from dfd.data.splits import SPLITS, audit
-from dfd.data.store import index_videos, read_index
-from dfd.errors import DfdError
+from dfd.data.splits import SPLITS, UNUSED, audit, overlap, shared_sources
+from dfd.data.store import IndexVideo, SplitPlan, index_videos, read_index, read_split_plan
+from dfd.errors import DfdError, SplitLeak
 from dfd.types import Label
+
+NUM_EXAMPLES = 5
 
 
 def report(store: str | Path) -> str:
-    """A table of the splits, after checking them.
+    """How the store was divided, a table of its splits, and what each two of them share.
 
     Raises:
         StoreError: there is no usable store.
-        SplitLeak: a source id or a video is in two splits.
     """
     videos = index_videos(read_index(store))
-    audit(videos)
-    lines = [f"{'split':<8}{'videos':>8}{'real':>8}{'fake':>8}{'sources':>9}  data sets"]
-    for split in (*SPLITS, ""):
+    plan = read_split_plan(store)
+    made = f"fractions {list(plan.fractions)}, seed {plan.seed}" if plan else "of a store that does not say how"
+    lines = [f"split={_mode(plan)} ({made})", ""]
+    lines += [f"{'split':<8}{'videos':>8}{'real':>8}{'fake':>8}{'sources':>9}  data sets"]
+    for split in (*SPLITS, UNUSED, ""):
         here = [video for video in videos if video.split == split]
-        if not here and not split:
+        if not here and split not in SPLITS:
             continue
         num_real = sum(video.label is Label.REAL for video in here)
         num_sources = len({source_id for video in here for source_id in video.source_ids})
         datasets = ", ".join(sorted({video.dataset for video in here}))
         counts = f"{len(here):>8}{num_real:>8}{len(here) - num_real:>8}{num_sources:>9}"
         lines.append(f"{split or '(none)':<8}{counts}  {datasets}")
-    lines.append("no source id and no video is in two splits")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_overlaps(videos)])
+
+
+def _overlaps(videos: Sequence[IndexVideo]) -> list[str]:
+    """A line for each pair of splits."""
+    found = overlap(videos)
+    lines = []
+    for first, second in combinations(SPLITS, 2):
+        numbers = found[f"{first}-{second}"]
+        shared = sorted(shared_sources(videos, first, second))
+        if not shared:
+            lines.append(f"{first} and {second}: no source id in common")
+            continue
+        total = len({video.video_id for video in videos if video.split == second})
+        examples = ", ".join(shared[:NUM_EXAMPLES]) + (", ..." if len(shared) > NUM_EXAMPLES else "")
+        lines.append(
+            f"{first} and {second}: {len(shared)} source ids in common ({examples}); {numbers['num_videos']} of the "
+            f"{total} videos of {second} ({numbers['num_videos'] / total:.0%}) have a source that is in {first}"
+        )
+    return lines
+
+
+def _mode(plan: SplitPlan | None) -> str:
+    return (plan or SplitPlan()).mode
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 if the splits are sound, 1 if not or if there is no store."""
+    """0 if no source id and no video is in two splits, 1 if any is, wanted or not, or if there is no store."""
     parser = argparse.ArgumentParser(prog="python -m dfd.data.audit", description=__doc__)
     parser.add_argument("store", help="folder of a clip store; store=DIR, as the other commands write it, works too")
     store = parser.parse_args(arguments).store.removeprefix("store=")
     try:
         print(report(store))
+        audit(index_videos(read_index(store)))
+    except SplitLeak as error:
+        mode = _mode(read_split_plan(store))
+        print(f"error: {error}", file=sys.stderr)
+        if mode != "source":
+            print(
+                f"This overlap is what split={mode} brings: scores on this store are better than on new people.",
+                file=sys.stderr,
+            )
+        return 1
     except DfdError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    print("no source id and no video is in two splits")
     return 0
 
 

@@ -79,7 +79,7 @@ def make_demo_videos(
     video = Format(seconds=seconds, fps=fps, width=width, height=height)
 
     def build(folder: Path) -> None:
-        portraits = [_portrait(seed, _TRAINING, person) for person in range(num_people)]
+        portraits = [portrait_of(seed, _TRAINING, person) for person in range(num_people)]
         rows: list[VideoRow] = []
         for target, donor in enumerate(_donors(num_people)):
             for take in range(videos_per_person):
@@ -88,7 +88,7 @@ def make_demo_videos(
                 swap = Swap.between(portraits[target], portraits[donor], video, generator)
                 real = f"real/person{target:02d}_{take}.mp4"
                 fake = f"fake/person{target:02d}_{take}_as_person{donor:02d}.mp4"
-                _film(scene, {folder / real: {}, folder / fake: {0: swap}})
+                film(scene, {folder / real: {}, folder / fake: {0: swap}})
                 people = (f"{DATASET}_person{target:02d}", f"{DATASET}_person{donor:02d}")
                 rows += [
                     VideoRow(folder / real, real, Label.REAL, DATASET, "", people[:1]),
@@ -97,10 +97,10 @@ def make_demo_videos(
                 if on_progress:
                     on_progress(len(rows), 2 * num_people * videos_per_person)
         write_manifest(folder / "manifest.csv", rows)
-        _write_readme(folder, ["manifest.csv lists the videos; dfd.preprocess and train.py read it."])
+        write_readme(folder, ["manifest.csv lists the videos; dfd.preprocess and train.py read it."])
 
     recipe = {"set": "videos", "num_people": num_people, "videos_per_person": videos_per_person}
-    return _make_once(Path(root), {**recipe, **_recipe(video, seed)}, build) / "manifest.csv"
+    return make_once(Path(root), {**recipe, **recipe_of(video, seed)}, build) / "manifest.csv"
 
 
 def make_demo_inbox(
@@ -132,7 +132,7 @@ def make_demo_inbox(
     ]
 
     def build(folder: Path) -> None:
-        portraits = [_portrait(seed, _INBOX, person) for person in range(6)]
+        portraits = [portrait_of(seed, _INBOX, person) for person in range(6)]
         for number, (name, _, cast, donors) in enumerate(films):
             generator = np.random.default_rng([seed, _INBOX, *cast])
             form = Format(seconds=seconds, fps=fps, width=160 + 160 * len(cast)) if len(cast) > 1 else video
@@ -141,7 +141,7 @@ def make_demo_inbox(
                 place: Swap.between(portraits[cast[place]], portraits[donor], form, generator)
                 for place, donor in donors.items()
             }
-            _film(scene, {folder / name: swaps})
+            film(scene, {folder / name: swaps})
             if on_progress:
                 on_progress(number + 1, len(films) + 1)
         make_faceless_video(folder / "no_face.mp4", seconds=seconds, fps=fps, seed=seed)
@@ -149,11 +149,11 @@ def make_demo_inbox(
         (folder / "cut_short.mkv").write_bytes(_first_part((folder / "cut_short.mkv").read_bytes()))
         (folder / "text.mp4").write_text("This is a text.\n", encoding="utf-8")
         (folder / "empty.mp4").touch()
-        _write_readme(folder, [f"{name:16}{what}" for name, what in [*(film[:2] for film in films), *others]])
+        write_readme(folder, [f"{name:16}{what}" for name, what in [*(film[:2] for film in films), *others]])
         if on_progress:
             on_progress(len(films) + 1, len(films) + 1)
 
-    return _make_once(Path(root), {"set": "inbox", **_recipe(video, seed)}, build)
+    return make_once(Path(root), {"set": "inbox", **recipe_of(video, seed)}, build)
 
 
 def make_faceless_video(
@@ -188,11 +188,12 @@ def _donors(num_people: int) -> list[int]:
     return donors
 
 
-def _portrait(seed: int, cast: int, person: int) -> Portrait:
+def portrait_of(seed: int, cast: int, person: int) -> Portrait:
+    """The face of a person, who is another for another ``seed``, ``cast`` or number."""
     return Portrait(Person.invent(np.random.default_rng([seed, cast, person])))
 
 
-def _recipe(video: Format, seed: int) -> dict[str, object]:
+def recipe_of(video: Format, seed: int) -> dict[str, object]:
     """What decides the content, the code that draws included: a new version of it makes new videos."""
     code = hashlib.sha256()
     for module in (__file__, demo_faces.__file__, demo_scenes.__file__, encode.__file__):
@@ -201,7 +202,7 @@ def _recipe(video: Format, seed: int) -> dict[str, object]:
     return {**form, "seed": seed, "code": code.hexdigest()[:16]}
 
 
-def _film(scene: Scene, videos: Mapping[Path, Mapping[int, Swap]]) -> None:
+def film(scene: Scene, videos: Mapping[Path, Mapping[int, Swap]]) -> None:
     """Film a scene once and write it to each path, with these swaps done to the actors of these numbers."""
     with ExitStack() as stack:
         writers = {path: stack.enter_context(_writer(path, scene.video)) for path in videos}
@@ -238,11 +239,12 @@ def _first_part(data: bytes) -> bytes:
     return data[: len(data) * 6 // 10]
 
 
-def _write_readme(folder: Path, lines: Sequence[str]) -> None:
+def write_readme(folder: Path, lines: Sequence[str]) -> None:
+    """Leave a text beside drawn videos that says what they are."""
     (folder / "README.txt").write_text("\n".join([NOTICE, "", *lines, ""]), encoding="utf-8")
 
 
-def _make_once(root: Path, recipe: Mapping[str, object], build: Callable[[Path], None]) -> Path:
+def make_once(root: Path, recipe: Mapping[str, object], build: Callable[[Path], None]) -> Path:
     """Have ``build`` fill ``root``, unless that is done already; all of it appears there at once.
 
     Raises:

@@ -2,8 +2,8 @@
 
 import hashlib
 import logging
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,28 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dfd.data.clips import ClipDataset, ClipSampler, balanced_weights, collate, eval_stride, stride_range
-from dfd.data.splits import SPLITS, assign_splits, audit
-from dfd.data.store import INDEX_NAME, SPLITS_NAME, index_videos, missing_clips, read_index, read_record
+from dfd.data.placing import shuffle_key
+from dfd.data.selection import draw_balanced
+from dfd.data.splits import SPLITS, assign_splits, audit, check_fractions, describe_overlap, overlap
+from dfd.data.store import (
+    INDEX_NAME,
+    PLAN_NAME,
+    SPLITS_NAME,
+    IndexVideo,
+    SplitPlan,
+    index_videos,
+    manifest_sha256,
+    missing_clips,
+    read_index,
+    read_record,
+    read_split_plan,
+)
 from dfd.errors import StoreError
 from dfd.types import LABEL_NAMES, Label
 from dfd.workers import num_cores
 
 MAX_NAMED = 10
+RANDOM_VIDEO = "random_video"
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +45,7 @@ class ClipDataModule(LightningDataModule):
     """Clips of a store, decoded as they are needed.
 
     The split is the one that was frozen when the store was made. ``setup`` refuses a store in which a person or source
-    video is on two sides of it, clips are missing, or clips were made in different ways.
+    video is on two sides of it (unless that was asked for), clips are missing, or clips were made in different ways.
 
     Args:
         store: folder that ``python -m dfd.preprocess`` made.
@@ -47,6 +62,13 @@ class ClipDataModule(LightningDataModule):
         num_workers: processes that decode; None: one per core, at most 4.
         pin_memory: None: if there is a GPU.
         multiprocessing_context: ``fork`` or ``spawn``; None: the system's.
+        split: None: the store's. ``random_video``: the same videos, in the same numbers of each data set and label per
+            split, dealt out anew without regard to who they show. It exists to show how much that flatters a score.
+        per_label: use so many real and as many fake videos, of each data set or by its name; None: all. See
+            :func:`dfd.data.selection.draw_balanced`.
+        fractions: of train, val and test in what ``per_label`` draws.
+        split_seed: of that draw, and of ``random_video``.
+        allow_fewer: let ``per_label`` take what there is.
     """
 
     def __init__(
@@ -64,10 +86,22 @@ class ClipDataModule(LightningDataModule):
         num_workers: int | None = None,
         pin_memory: bool | None = None,
         multiprocessing_context: str | None = None,
+        split: str | None = None,
+        per_label: int | Mapping[str, int] | None = None,
+        fractions: Sequence[float] = (0.6, 0.1, 0.3),
+        split_seed: int = 0,
+        allow_fewer: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if split not in (None, RANDOM_VIDEO):
+            raise ValueError(
+                f"split must be {RANDOM_VIDEO}, or null for the split that the store was made with, got {split!r}; to "
+                f"divide a store anew, delete its {SPLITS_NAME} and {PLAN_NAME} and run python -m dfd.preprocess again "
+                "with split=source or split=official (the clips stay)"
+            )
+        check_fractions(fractions)
         self.store = Path(store).expanduser()
         self.clip_len = clip_len
         self.clip_stride = eval_stride(clip_stride)
@@ -82,7 +116,13 @@ class ClipDataModule(LightningDataModule):
         self.num_workers = min(4, num_cores()) if num_workers is None else num_workers
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.multiprocessing_context = multiprocessing_context
+        self.split = split
+        self.per_label = per_label
+        self.fractions = fractions
+        self.split_seed = split_seed
+        self.allow_fewer = allow_fewer
         self._index: pd.DataFrame | None = None
+        self._overlap: dict[str, dict[str, int]] = {}
 
     def setup(self, stage: str | None = None) -> None:
         """Read and check the index. ``stage`` is Lightning's (fit, validate, test) or the name of one split.
@@ -90,7 +130,8 @@ class ClipDataModule(LightningDataModule):
         Raises:
             StoreError: the store is missing, damaged or mixed, a split that ``stage`` needs is empty, or the training
                 split has one label only.
-            SplitLeak: the splits overlap.
+            SplitLeak: the splits overlap, and are not meant to.
+            SplitError: there are fewer videos than ``per_label`` asks for.
         """
         index = self.index
         counts = index.groupby("split")["video_id"].nunique()
@@ -100,7 +141,7 @@ class ClipDataModule(LightningDataModule):
             if not counts.get(split, 0):
                 raise StoreError(
                     f"{self.store}: no video with a face in split {split!r} (videos: {sizes}); "
-                    "make the store with more videos or other split.fractions"
+                    "make the store with more videos or other split_fractions"
                 )
         labels = set(index.loc[index["split"] == "train", "label"])
         if stage == "fit" and len(labels) < len(LABEL_NAMES):
@@ -110,10 +151,10 @@ class ClipDataModule(LightningDataModule):
 
     @property
     def index(self) -> pd.DataFrame:
-        """The store's index, checked, with a split for every row.
+        """The rows of the store's index that are used, checked, each with its split.
 
         Raises:
-            StoreError, SplitLeak: as for ``setup``.
+            StoreError, SplitLeak, SplitError: as for ``setup``.
         """
         if self._index is None:
             index = read_index(self.store)
@@ -125,8 +166,49 @@ class ClipDataModule(LightningDataModule):
                     f"{self.store}: {len(missing)} of {len(index)} clips in {INDEX_NAME} are missing: "
                     f"{', '.join(missing[:MAX_NAMED])}{more}; run the preprocessing again"
                 )
-            self._index = _with_splits(self.store, index)
+            self._index = self._chosen(_with_splits(self.store, index, self._store_mode))
         return self._index
+
+    @property
+    def split_mode(self) -> str:
+        """How the videos are divided: one of ``SPLIT_MODES``."""
+        return self.split or self._store_mode
+
+    @property
+    def _store_mode(self) -> str:
+        return (read_split_plan(self.store) or SplitPlan()).mode
+
+    def _chosen(self, index: pd.DataFrame) -> pd.DataFrame:
+        """The rows of the videos that are drawn and in a split, dealt out anew if that is asked for.
+
+        Raises:
+            SplitError: there are fewer videos than ``per_label`` asks for.
+        """
+        videos = [video for video in index_videos(index) if video.split in SPLITS]
+        if self.per_label is not None:
+            drawn = draw_balanced(
+                videos,
+                {video.video_id: video.split for video in videos},
+                per_label=self.per_label,
+                fractions=self.fractions,
+                seed=self.split_seed,
+                allow_fewer=self.allow_fewer,
+            )
+            videos = [video for video in videos if video.video_id in drawn]
+        if self.split == RANDOM_VIDEO:
+            videos = _dealt_out(videos, self.split_seed)
+        self._overlap = overlap(videos)
+        if words := describe_overlap(self._overlap):
+            logger.warning(
+                "%s: split=%s, so train, val and test are NOT apart: %s. The scores will be better than on new people; "
+                "use them only to show by how much",
+                self.store,
+                self.split_mode,
+                words,
+            )
+        splits = {video.video_id: video.split for video in videos}
+        chosen = index[index["video_id"].isin(list(splits))]
+        return chosen.assign(split=chosen["video_id"].map(splits)).reset_index(drop=True)
 
     @property
     def image_size(self) -> int:
@@ -196,6 +278,14 @@ class ClipDataModule(LightningDataModule):
         total = counts.total()
         return [total / (len(Label) * counts[label]) for label in Label]
 
+    def used_videos(self) -> pd.DataFrame:
+        """The videos that are used, sorted: ``video_id``, ``dataset``, ``method``, ``label``, ``source_ids`` (separated
+        by ;), ``split`` and ``num_frames`` (of the main face's clip).
+        """
+        columns = ["video_id", "dataset", "method", "label", "source_ids", "split", "num_frames"]
+        main = self.index[self.index["is_main"]]
+        return main[columns].sort_values(["dataset", "video_id"], ignore_index=True)
+
     def summary(self) -> dict[str, Any]:
         """What a checkpoint and a log should say about the data, as plain values."""
         index = self.index
@@ -205,6 +295,7 @@ class ClipDataModule(LightningDataModule):
         return {
             "store": self.store.resolve().name,
             "index_sha256": hashlib.sha256((self.store / INDEX_NAME).read_bytes()).hexdigest(),
+            "manifest_sha256": manifest_sha256(self.store),
             "clip_len": self.clip_len,
             "clip_stride": list(self.train_strides),
             "tracks": self.tracks,
@@ -212,6 +303,15 @@ class ClipDataModule(LightningDataModule):
             # Names as in a detector's card: what prediction must do alike.
             "crop": {"extraction": settings.get("faces", {}), "face_detector": settings.get("face_detector", {})},
             "preprocessing": settings,
+            "split": {"mode": self.split_mode, "overlap": self._overlap},
+            # What chose these videos and their splits; given again with the same index, it chooses the same.
+            "selection": {
+                "split": self.split,
+                "per_label": dict(self.per_label) if isinstance(self.per_label, Mapping) else self.per_label,
+                "fractions": [float(fraction) for fraction in self.fractions],
+                "split_seed": self.split_seed,
+                "allow_fewer": self.allow_fewer,
+            },
             "splits": {split: _counts(used[used["split"] == split]) for split in SPLITS},
         }
 
@@ -247,27 +347,40 @@ def _check_alike(store: Path, index: pd.DataFrame) -> None:
             )
 
 
-def _with_splits(store: Path, index: pd.DataFrame) -> pd.DataFrame:
-    """Complete and audit the splits.
+def _with_splits(store: Path, index: pd.DataFrame, mode: str) -> pd.DataFrame:
+    """Complete the splits, and audit them if they are by source.
 
     Raises:
         SplitLeak: they overlap.
+        StoreError: they are not by source, and videos have none.
     """
     videos = index_videos(index)
-    audit(videos)
+    if mode == "source":
+        audit(videos)
     lacking = {video.video_id for video in videos if not video.split}
     if not lacking:
         return index
-    logger.warning(
-        "%s: %d of %d videos have no split in %s; they are divided now, for this run",
-        store,
-        len(lacking),
-        len(videos),
-        SPLITS_NAME,
-    )
+    lack = f"{store}: {len(lacking)} of {len(videos)} videos have no split in {SPLITS_NAME}"
+    if mode != "source":
+        raise StoreError(f"{lack}; run the preprocessing again, with split={mode} as before")
+    logger.warning("%s; they are divided now, for this run", lack)
     splits = assign_splits(videos)
     audit([replace(video, split=splits[video.video_id]) for video in videos])
     return index.assign(split=index["video_id"].map(splits))
+
+
+def _dealt_out(videos: Sequence[IndexVideo], seed: int) -> list[IndexVideo]:
+    """The videos with the splits of each (data set, label) permuted among them: every number stays."""
+    strata: dict[tuple[str, Label], list[IndexVideo]] = defaultdict(list)
+    for video in videos:
+        strata[video.dataset, video.label].append(video)
+    dealt = []
+    for members in strata.values():
+        # Another order than the draw's: by that, the first drawn of each split would always be the first dealt.
+        shuffled = sorted(members, key=lambda video: shuffle_key(seed, f"{RANDOM_VIDEO}:{video.video_id}"))
+        splits = sorted(video.split for video in members)
+        dealt += [replace(video, split=split) for video, split in zip(shuffled, splits, strict=True)]
+    return dealt
 
 
 def _counts(rows: pd.DataFrame) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Videos to a clip store: one video in a worker process (:func:`prepare_video`), many of them resumably."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,6 +14,9 @@ from dfd.data.manifest import VideoRow
 from dfd.data.splits import assign_splits
 from dfd.data.store import (
     INDEX_NAME,
+    PLAN_NAME,
+    SPLITS_NAME,
+    SplitPlan,
     TrackGeometry,
     TrackRecord,
     VideoRecord,
@@ -25,15 +29,17 @@ from dfd.data.store import (
     known_videos,
     partial_path,
     read_record,
+    read_split_plan,
     read_splits,
     row_fields,
     settings_hash,
     video_folder,
     write_geometry,
     write_record,
+    write_split_plan,
     write_splits,
 )
-from dfd.errors import NoFaceFound
+from dfd.errors import NoFaceFound, SplitError
 from dfd.faces.detect import FaceDetector, build_detector, detector_options
 from dfd.faces.extract import ExtractionSettings, FaceExtractor, TrackSummary, confirmed, main_track
 from dfd.types import Status
@@ -46,6 +52,8 @@ PIPELINE_VERSION = 1
 
 # Failures of the moment: a worker that was killed, a machine too busy for the deadline. They are tried again.
 TRANSIENT = (Status.ERROR, Status.TIMEOUT)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +202,68 @@ def _prepare_task(row: VideoRow) -> VideoRecord:
     return prepare_video(row, *_worker["arguments"])
 
 
+def plan_splits(
+    store: str | Path,
+    rows: Sequence[VideoRow],
+    *,
+    mode: str = "source",
+    fractions: Sequence[float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+) -> dict[str, str]:
+    """Freeze the split of every row in the store; returns it by ``video_id``, with those of the store's other videos.
+
+    The rows may be more than will be prepared: which of them are prepared later then does not change any split. What
+    was frozen stays, and ties new rows to a side. The arguments are those of :func:`dfd.data.splits.assign_splits`;
+    ``extra["official_split"]`` of a row is what the data set's owners say.
+
+    Raises:
+        SplitLeak: the rows and what the store holds already would put one person on two sides.
+        SplitError: the store was divided in another mode, or a data set has no official split.
+    """
+    store = Path(store)
+    plan, earlier_plan = SplitPlan(mode, tuple(fractions), seed), read_split_plan(store)
+    frozen = read_splits(store)
+    earlier_mode = earlier_plan.mode if earlier_plan else SplitPlan().mode if frozen else mode
+    if mode != earlier_mode:
+        raise SplitError(
+            f"{store}: its videos were divided with split={earlier_mode}, and this run asks for split={mode}; to "
+            f"divide them anew, delete {SPLITS_NAME} and {PLAN_NAME} there (the clips stay) and run this again"
+        )
+    # Videos of earlier manifests tie their people to a side; a row of this manifest stands for itself.
+    ids = {row.video_id for row in rows}
+    earlier = [video for video in known_videos(store) if video.video_id not in ids]
+    official = {video.video_id: video.official_split for video in earlier if video.official_split}
+    official |= {row.video_id: row.extra["official_split"] for row in rows if row.extra.get("official_split")}
+    splits = assign_splits(
+        [*earlier, *rows], fractions=fractions, seed=seed, frozen=frozen, mode=mode, official=official
+    )
+    num_new = len(splits.keys() - frozen.keys())
+    if num_new and plan != earlier_plan:
+        if earlier_plan:
+            logger.warning(
+                "%s: %d videos were divided by fractions %s with seed %d and stay; only %d new ones are placed by %s "
+                "with seed %d",
+                store,
+                len(frozen),
+                list(earlier_plan.fractions),
+                earlier_plan.seed,
+                num_new,
+                list(plan.fractions),
+                seed,
+            )
+        # Before the assignment: one without a plan would pass for one by source.
+        write_split_plan(store, plan)
+    if num_new:
+        write_splits(store, frozen | splits)
+    return splits
+
+
 def prepare_store(
     rows: Sequence[VideoRow],
     store: str | Path,
     settings: PreparationSettings,
     *,
+    mode: str = "source",
     fractions: Sequence[float] = (0.7, 0.15, 0.15),
     seed: int = 0,
     num_workers: int | None = None,
@@ -211,20 +276,13 @@ def prepare_store(
 
     Work that an earlier run committed with the same settings is kept. What failed for a reason of the moment is tried
     again; what was unreadable or had no face only with ``retry_failed``. ``on_record`` is called with each record as it
-    is committed, those kept from before first.
+    is committed, those kept from before first. All of ``rows`` are prepared, also those that are in no split.
 
     Raises:
-        SplitLeak: the rows and what the store holds already would put one person on two sides.
+        SplitLeak, SplitError: as :func:`plan_splits` does.
     """
     store = Path(store)
-    store.mkdir(parents=True, exist_ok=True)
-    frozen = read_splits(store)
-    # Videos of earlier manifests tie their people to a side; a row of this manifest stands for itself.
-    ids = {row.video_id for row in rows}
-    earlier = [video for video in known_videos(store) if video.video_id not in ids]
-    splits = assign_splits([*earlier, *rows], fractions=fractions, seed=seed, frozen=frozen)
-    if splits.items() - frozen.items():
-        write_splits(store, frozen | splits)
+    plan_splits(store, rows, mode=mode, fractions=fractions, seed=seed)
     waiting: list[VideoRow] = []
     counts: Counter[str] = Counter()
 

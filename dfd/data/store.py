@@ -3,7 +3,9 @@
     <store>/<dataset>/<video_id>/<track>.mp4     the crops of one face, square
                                  <track>.npy     where they were cut: boxes and landmarks per frame
                                  record.json     what was read and found, or why not; written last: the commit mark
-    <store>/splits.csv                           the frozen assignment, video_id -> split
+    <store>/splits.csv                           the frozen assignment, video_id -> split or "unused"
+    <store>/split.json                           how it was made: mode, fractions, seed
+    <store>/left_out.csv                         what a data set has and the store has not, and why
     <store>/index.csv, videos.csv                made from the records at any time: a row per face track, per video
 
 Nothing in a store depends on the time or on the order of the work, so a store whose making was interrupted ends equal,
@@ -28,12 +30,14 @@ import numpy as np
 import pandas as pd
 
 from dfd.data.manifest import VideoRow, slug
-from dfd.data.splits import SPLITS
+from dfd.data.splits import SPLIT_MODES, SPLITS, UNUSED, check_fractions
 from dfd.errors import StoreError
 from dfd.types import FloatArray, Label, Status
 
 SCHEMA_VERSION = 1
 RECORD_NAME, SPLITS_NAME, INDEX_NAME, VIDEOS_NAME = "record.json", "splits.csv", "index.csv", "videos.csv"
+PLAN_NAME, LEFT_OUT_NAME = "split.json", "left_out.csv"
+LEFT_OUT_COLUMNS = ("name", "reason", "detail")
 
 INDEX_COLUMNS: dict[str, str] = {
     "video_id": "str",
@@ -209,13 +213,34 @@ class TrackGeometry:
 
 @dataclass(frozen=True, slots=True)
 class IndexVideo:
-    """What a store says of a video, in the shape that :mod:`dfd.data.splits` works on."""
+    """What a store says of a video, in the shape that :mod:`dfd.data.splits` and :mod:`dfd.data.selection` work on."""
 
     video_id: str
     source_ids: tuple[str, ...]
     split: str
     label: Label
     dataset: str
+    method: str = ""
+    official_split: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPlan:
+    """How a store's videos were divided; see :func:`dfd.data.splits.assign_splits`.
+
+    Raises:
+        ValueError: there is no such mode, or the fractions are none.
+    """
+
+    mode: str = "source"
+    fractions: tuple[float, ...] = (0.7, 0.15, 0.15)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mode not in SPLIT_MODES:
+            raise ValueError(f"mode must be one of {', '.join(SPLIT_MODES)}, got {self.mode!r}")
+        object.__setattr__(self, "fractions", tuple(float(fraction) for fraction in self.fractions))
+        check_fractions(self.fractions)
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:
@@ -361,7 +386,7 @@ def read_splits(store: str | Path) -> dict[str, str]:
                 raise StoreError(f"{path}: its columns are {reader.fieldnames}, not video_id and split")
             splits: dict[str, str] = {}
             for row in reader:
-                if row["split"] not in SPLITS or row["video_id"] in splits:
+                if row["split"] not in (*SPLITS, UNUSED) or row["video_id"] in splits:
                     problem = "is there twice" if row["video_id"] in splits else f"has split {row['split']!r}"
                     raise StoreError(f"{path}: line {reader.line_num}: {row['video_id']!r} {problem}")
                 splits[row["video_id"]] = row["split"]
@@ -379,9 +404,66 @@ def known_videos(store: str | Path) -> list[IndexVideo]:
     """
     splits = read_splits(store)
     return [
-        IndexVideo(record.video_id, record.source_ids, splits.get(record.video_id, ""), record.label, record.dataset)
+        IndexVideo(
+            record.video_id,
+            record.source_ids,
+            splits.get(record.video_id, ""),
+            record.label,
+            record.dataset,
+            record.method,
+            record.extra.get("official_split", ""),
+        )
         for record in read_records(store)
     ]
+
+
+def read_split_plan(store: str | Path) -> SplitPlan | None:
+    """How the store's videos were divided; None if they were not, or before stores said how: then by source.
+
+    Raises:
+        StoreError: the file is not what :func:`write_split_plan` writes.
+    """
+    path = Path(store) / PLAN_NAME
+    try:
+        return SplitPlan(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"{path}: {error}; it is damaged; write again what was asked for, or delete it") from error
+
+
+def write_split_plan(store: str | Path, plan: SplitPlan) -> None:
+    """Say how the store's videos are divided."""
+    _replace_text(Path(store) / PLAN_NAME, json.dumps(asdict(plan), indent=1, sort_keys=True) + "\n")
+
+
+def write_left_out(store: str | Path, left_out: Iterable[tuple[str, str, str]], *, taken: Iterable[str] = ()) -> None:
+    """Record in ``left_out.csv`` which videos are not taken: (name, reason, detail), sorted.
+
+    What was written of other names stays, for several sources fill one store; of these names it is replaced, and of
+    names that are ``taken`` now it is removed.
+
+    Raises:
+        StoreError: the file that is there is not such a table.
+    """
+    left_out = list(left_out)
+    gone = {name for name, _, _ in left_out}.union(taken)
+    path = Path(store) / LEFT_OUT_NAME
+    kept = [row for row in _read_left_out(path) if row[0] not in gone]
+    _write_table(path, LEFT_OUT_COLUMNS, sorted({*kept, *left_out}))
+
+
+def _read_left_out(path: Path) -> list[tuple[str, str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file, strict=True)
+            if tuple(header) != LEFT_OUT_COLUMNS or any(len(row) != len(header) for row in rows):
+                raise ValueError(f"its columns are not {', '.join(LEFT_OUT_COLUMNS)}")
+    except FileNotFoundError:
+        return []
+    except (ValueError, csv.Error) as error:
+        raise StoreError(f"{path}: {error}; delete it, and run the preprocessing again") from error
+    return [(name, reason, detail) for name, reason, detail in rows]
 
 
 def write_splits(store: str | Path, splits: Mapping[str, str]) -> None:
@@ -452,7 +534,7 @@ def read_index(store: str | Path) -> pd.DataFrame:
             raise ValueError("is_main is not True or False")
         index["is_main"] = index["is_main"] == "True"
         index = index[list(INDEX_COLUMNS)].astype(INDEX_COLUMNS)
-        bad = set(index["label"]) - {str(label) for label in Label} | set(index["split"]) - {"", *SPLITS}
+        bad = set(index["label"]) - {str(label) for label in Label} | set(index["split"]) - {"", UNUSED, *SPLITS}
         if bad:
             raise ValueError(f"unknown labels or splits {sorted(bad)}")
     except (ValueError, pd.errors.ParserError) as error:
@@ -466,13 +548,30 @@ def read_index(store: str | Path) -> pd.DataFrame:
 
 def index_videos(index: pd.DataFrame) -> list[IndexVideo]:
     """Each row's video, once for every way in which the rows describe it."""
-    columns = ["video_id", "source_ids", "split", "label", "dataset"]
+    columns = ["video_id", "source_ids", "split", "label", "dataset", "method"]
     return [
-        IndexVideo(video_id, tuple(source_ids.split(";")), split, Label.parse(label), dataset)
-        for video_id, source_ids, split, label, dataset in dict.fromkeys(
+        IndexVideo(video_id, tuple(source_ids.split(";")), split, Label.parse(label), dataset, method)
+        for video_id, source_ids, split, label, dataset, method in dict.fromkeys(
             zip(*(index[column].tolist() for column in columns), strict=True)
         )
     ]
+
+
+def manifest_sha256(store: str | Path) -> str:
+    """A hash of which videos the store was made from, and of what they are; not of how they were prepared.
+
+    Raises:
+        StoreError: ``videos.csv`` is missing or damaged.
+    """
+    path = Path(store) / VIDEOS_NAME
+    columns = ["name", "label", "dataset", "method", "source_ids"]
+    try:
+        table = pd.read_csv(path, dtype="str", keep_default_na=False, encoding="utf-8")[columns]
+    except (OSError, KeyError, ValueError, pd.errors.ParserError) as error:
+        raise StoreError(f"{path}: cannot be read ({error}); run the preprocessing again, which writes it") from error
+    rows = sorted([*row[:-1], row[-1].split(";")] for row in table.to_numpy().tolist())
+    text = json.dumps(rows, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def missing_clips(store: str | Path, index: pd.DataFrame) -> list[str]:
@@ -523,19 +622,23 @@ def _warn_about_doubles(store: Path, records: Iterable[VideoRecord]) -> None:
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Replace a CSV of the store at once. Several shards may do so at the same time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
+    _replace_text(path, buffer.getvalue())
+
+
+def _replace_text(path: Path, text: str) -> None:
+    """Replace a file of the store at once. Several shards may do so at the same time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     host = slug(socket.gethostname())
     for left_over, pid in _partial_tables(path, host):
         if pid != os.getpid() and not _is_running(pid):
             left_over.unlink(missing_ok=True)
     partial = path.with_name(f"{path.name}.{host}-{os.getpid()}.partial")
     with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        file.write(buffer.getvalue())
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)

@@ -83,6 +83,10 @@ def add_video(
     return record
 
 
+def failed_record(row: VideoRow, status: Status, message: str = "") -> VideoRecord:
+    return VideoRecord(**row_fields(row), status=status, settings=SETTINGS, message=message)
+
+
 @pytest.fixture(scope="session")
 def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve videos of 30 frames with two faces each, 8 in train, 2 in val and 2 in test. Not to be changed."""

@@ -232,8 +232,8 @@ def test_the_inbox_explains_each_of_its_videos(inbox: Path) -> None:
 
 
 def test_the_inbox_shows_nobody_from_the_training_set() -> None:
-    trained = {demo._portrait(0, demo._TRAINING, i).person for i in range(12)}
-    assert not trained & {demo._portrait(0, demo._INBOX, i).person for i in range(6)}
+    trained = {demo.portrait_of(0, demo._TRAINING, i).person for i in range(12)}
+    assert not trained & {demo.portrait_of(0, demo._INBOX, i).person for i in range(6)}
 
 
 def test_the_inbox_has_faces_where_it_says_so(detect, inbox: Path) -> None:

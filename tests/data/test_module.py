@@ -13,9 +13,19 @@ from torch import Tensor, nn
 
 from dfd.data import audit
 from dfd.data.module import ClipDataModule
-from dfd.data.store import INDEX_NAME, build_index, read_index, read_records, write_record, write_splits
+from dfd.data.store import (
+    INDEX_NAME,
+    SplitPlan,
+    build_index,
+    manifest_sha256,
+    read_index,
+    read_records,
+    write_record,
+    write_split_plan,
+    write_splits,
+)
 from dfd.data.transforms import clip_augmentation
-from dfd.errors import DfdError, SplitLeak, StoreError
+from dfd.errors import DfdError, SplitError, SplitLeak, StoreError
 from tests.data.conftest import SETTINGS, SIZE, add_video, make_row
 
 
@@ -28,6 +38,26 @@ def store(small_store: Path, tmp_path: Path) -> Path:
     """A copy that may be changed."""
     shutil.copytree(small_store, tmp_path / "store")
     return tmp_path / "store"
+
+
+@pytest.fixture(scope="module")
+def two_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two data sets of 20 people with a real and a fake video each: 12, 4 and 4 people in train, val and test."""
+    store = tmp_path_factory.mktemp("stores") / "two_sets"
+    splits = {}
+    for number in range(80):
+        person, dataset = number // 2 % 20, "ab"[number // 40]
+        row = make_row(number, dataset=dataset, source_ids=(f"{dataset}{person}",))
+        splits[row.video_id] = "train" if person < 12 else "val" if person < 16 else "test"
+        add_video(store, row, 1, num_frames=2)
+    write_splits(store, splits)
+    build_index(store)
+    return store
+
+
+def used(data: ClipDataModule) -> dict[str, str]:
+    table = data.used_videos()
+    return dict(zip(table["video_id"], table["split"], strict=True))
 
 
 def epoch(loader: Any) -> tuple[list[str], Tensor]:
@@ -263,3 +293,123 @@ def test_the_index_file_decides_the_hash_of_the_summary(store: Path) -> None:
     text = (store / INDEX_NAME).read_text()
     (store / INDEX_NAME).write_text(text.replace("person0", "person99"))
     assert module(store).summary()["index_sha256"] != before
+
+
+# Which videos are used, and in which split
+
+
+def test_the_used_videos_are_listed_with_their_splits(small_store: Path) -> None:
+    table = module(small_store, tracks="all").used_videos()
+    assert table.columns.tolist() == [
+        "video_id",
+        "dataset",
+        "method",
+        "label",
+        "source_ids",
+        "split",
+        "num_frames",
+    ]
+    assert len(table) == 12
+    assert table["video_id"].is_monotonic_increasing
+    assert set(table["num_frames"]) == {30}
+    assert table["split"].value_counts().to_dict() == {"train": 8, "val": 2, "test": 2}
+
+
+def test_videos_in_no_split_are_in_no_loader(store: Path) -> None:
+    splits = {r.video_id: "unused" if r.source_ids[0] == "person0" else "train" for r in read_records(store)}
+    write_splits(store, splits)
+    build_index(store)
+    data = module(store)
+    unused = next(video_id for video_id, split in splits.items() if split == "unused")
+    assert unused not in set(data.index["video_id"])
+    assert len(data.dataset("train")) == 11
+    assert unused not in used(data)
+
+
+def test_a_draw_takes_its_share_of_each_data_set_label_and_split(two_sets: Path) -> None:
+    data = module(two_sets, per_label=10)
+    table = data.used_videos()
+    counts = table.groupby(["dataset", "label", "split"]).size()
+    for dataset in "ab":
+        for label in ("real", "fake"):
+            assert [counts[dataset, label, split] for split in ("train", "val", "test")] == [6, 1, 3]
+    frozen = used(module(two_sets))
+    assert used(data).items() <= frozen.items()
+    assert used(module(two_sets, per_label={"b": 10})).keys() == set(table.loc[table["dataset"] == "b", "video_id"])
+    assert used(module(two_sets, per_label=10, split_seed=1)) != used(data)
+    assert len(data.dataset("train")) == 24
+
+
+def test_a_draw_of_more_than_there_is_is_refused_unless_allowed(two_sets: Path) -> None:
+    with pytest.raises(SplitError, match="a, test: 4 real videos of 6"):
+        module(two_sets, per_label=20).setup("fit")
+    data = module(two_sets, per_label=20, allow_fewer=True)
+    data.setup("fit")
+    assert data.summary()["splits"]["test"]["labels"] == {"real": 8, "fake": 8}
+
+
+def test_videos_dealt_out_anew_are_the_same_in_the_same_numbers_and_leak(
+    two_sets: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for draw in ({}, {"per_label": 10}):
+        apart, dealt = module(two_sets, **draw), module(two_sets, **draw, split="random_video")
+        columns = ["dataset", "label", "split"]
+        assert used(apart).keys() == used(dealt).keys()
+        assert used(apart) != used(dealt)
+        numbers = [data.used_videos().groupby(columns).size().to_dict() for data in (apart, dealt)]
+        assert numbers[0] == numbers[1]
+        assert apart.summary()["split"] == {
+            "mode": "source",
+            "overlap": {
+                pair: {"num_source_ids": 0, "num_videos": 0} for pair in ("train-val", "train-test", "val-test")
+            },
+        }
+        split = dealt.summary()["split"]
+        assert split["mode"] == "random_video"
+        assert split["overlap"]["train-test"]["num_source_ids"] > 0
+    assert "train, val and test are NOT apart: train and val share" in caplog.text
+    assert used(module(two_sets, split="random_video")) == used(module(two_sets, split="random_video"))
+    assert used(module(two_sets, split="random_video")) != used(module(two_sets, split="random_video", split_seed=1))
+
+
+@pytest.mark.parametrize("mode", ["official", "random_video"])
+def test_a_store_whose_overlap_was_asked_for_trains_with_a_warning(
+    store: Path, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = next(r for r in read_records(store) if r.source_ids[0] == "person0")
+    write_record(store, replace(record, source_ids=("person0", "person11")))
+    write_split_plan(store, SplitPlan(mode))
+    build_index(store)
+    data = module(store)
+    data.setup("fit")
+    assert f"split={mode}, so train, val and test are NOT apart: train and test share 1 source ids" in caplog.text
+    assert data.summary()["split"]["mode"] == mode
+    assert data.summary()["split"]["overlap"]["train-test"] == {"num_source_ids": 1, "num_videos": 1}
+
+
+def test_a_video_without_a_split_is_not_guessed_a_side_where_people_overlap(store: Path) -> None:
+    write_split_plan(store, SplitPlan("official"))
+    write_splits(store, {r.video_id: "train" for r in read_records(store) if r.source_ids[0] != "person3"})
+    build_index(store)
+    with pytest.raises(StoreError, match=r"1 of 12 videos have no split in splits\.csv; run the preprocessing again"):
+        module(store).setup("fit")
+
+
+def test_the_selection_of_the_summary_selects_the_same_again(two_sets: Path) -> None:
+    data = module(two_sets, split="random_video", per_label={"a": 10}, fractions=(0.5, 0.2, 0.3), split_seed=4)
+    selection = json.loads(json.dumps(data.summary()["selection"]))
+    assert selection == {
+        "split": "random_video",
+        "per_label": {"a": 10},
+        "fractions": [0.5, 0.2, 0.3],
+        "split_seed": 4,
+        "allow_fewer": False,
+    }
+    assert used(module(two_sets, **selection)) == used(data)
+    assert data.summary()["manifest_sha256"] == manifest_sha256(two_sets)
+
+
+@pytest.mark.parametrize("split", ["official", "source", "random"])
+def test_a_store_is_not_divided_anew_in_memory(two_sets: Path, split: str) -> None:
+    with pytest.raises(ValueError, match=r"delete its splits\.csv and split\.json and run python -m dfd\.preprocess"):
+        module(two_sets, split=split)

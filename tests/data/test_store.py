@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfd.data.manifest import slug
+from dfd.data.manifest import VideoRow, slug
 from dfd.data.splits import assign_splits
 from dfd.data.store import (
     INDEX_COLUMNS,
     INDEX_NAME,
+    LEFT_OUT_NAME,
     RECORD_NAME,
     TrackGeometry,
     TrackRecord,
@@ -26,6 +27,7 @@ from dfd.data.store import (
     index_videos,
     is_current,
     known_videos,
+    manifest_sha256,
     missing_clips,
     partial_path,
     read_geometry,
@@ -37,16 +39,17 @@ from dfd.data.store import (
     settings_hash,
     video_folder,
     write_geometry,
+    write_left_out,
     write_record,
     write_splits,
 )
 from dfd.errors import SplitLeak, StoreError
 from dfd.types import Label, Status
-from tests.data.conftest import SETTINGS, add_video, make_row
+from tests.data.conftest import SETTINGS, add_video, failed_record, make_row
 
 
 def failed(number: int, status: Status, message: str) -> VideoRecord:
-    return VideoRecord(**row_fields(make_row(number)), status=status, settings=SETTINGS, message=message)
+    return failed_record(make_row(number), status, message)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -290,3 +293,59 @@ def test_the_videos_of_an_index_are_listed_once(small_store: Path) -> None:
     videos = index_videos(read_index(small_store))
     assert len(videos) == 12
     assert videos[0].source_ids[0].startswith("person")
+
+
+def test_a_video_in_no_split_is_in_the_tables_as_such(tmp_path: Path) -> None:
+    row = make_row(0)
+    add_video(tmp_path, row, 0, num_frames=2)
+    write_splits(tmp_path, {row.video_id: "unused"})
+    assert read_splits(tmp_path) == {row.video_id: "unused"}
+    build_index(tmp_path)
+    assert read_index(tmp_path)["split"].tolist() == ["unused"]
+    assert [video.split for video in known_videos(tmp_path)] == ["unused"]
+
+
+def test_what_is_left_out_is_named_sorted_and_replaced_by_name(tmp_path: Path) -> None:
+    write_left_out(tmp_path, [("b.mp4", "not_drawn", "x"), ("a,\n.mp4", "unknown_file", "")])
+    write_left_out(tmp_path, [("c.mp4", "audio_only", "0.1"), ("b.mp4", "unused", "y")])
+    table = pd.read_csv(tmp_path / LEFT_OUT_NAME, keep_default_na=False)
+    assert table.to_numpy().tolist() == [
+        ["a,\n.mp4", "unknown_file", ""],
+        ["b.mp4", "unused", "y"],
+        ["c.mp4", "audio_only", "0.1"],
+    ]
+
+
+def test_what_is_taken_now_is_no_longer_left_out(tmp_path: Path) -> None:
+    write_left_out(tmp_path, [("a.mp4", "not_drawn", ""), ("b.mp4", "not_drawn", "")])
+    write_left_out(tmp_path, [], taken=["a.mp4"])
+    assert (tmp_path / LEFT_OUT_NAME).read_text() == "name,reason,detail\nb.mp4,not_drawn,\n"
+
+
+@pytest.mark.parametrize("damage", ["", "name,why\na,b\n", "name,reason,detail\na,b\n"])
+def test_a_damaged_list_of_what_is_left_out_is_named(tmp_path: Path, damage: str) -> None:
+    (tmp_path / LEFT_OUT_NAME).write_text(damage)
+    with pytest.raises(StoreError, match=r"left_out\.csv"):
+        write_left_out(tmp_path, [])
+
+
+def test_the_manifests_hash_tells_videos_and_what_they_are_and_not_how_they_were_prepared(tmp_path: Path) -> None:
+    def digest(name: str, *rows: VideoRow, **settings: object) -> str:
+        for row in rows:
+            record = VideoRecord(**row_fields(row), status=Status.NO_FACE, settings=SETTINGS | settings, message=name)
+            write_record(tmp_path / name, record)
+        build_index(tmp_path / name)
+        return manifest_sha256(tmp_path / name)
+
+    one, two = make_row(0, source_ids=("a", "b")), make_row(1)
+    first = digest("first", one, two)
+    assert len(first) == 64
+    assert digest("again", two, one, fps=30) == first
+    others = [
+        digest("fewer", one),
+        digest("relabelled", one, replace(two, label=Label.REAL, method="")),
+        digest("other people", replace(one, source_ids=("a", "c")), two),
+    ]
+    assert len({first, *others}) == 4
+    with pytest.raises(StoreError, match=r"videos\.csv"):
+        manifest_sha256(tmp_path / "nothing")

@@ -1,0 +1,249 @@
+"""Fakes in which only the sound was altered: their picture is the original's, encoded again.
+
+DFDC has such videos. For a detector that looks at faces their label is wrong, so they are found, by comparing decoded
+frames with the original's, and left out (:mod:`dfd.data.intake`).
+
+Re-encoding changes fine detail everywhere and brightness over a patch of 16 pixels hardly at all; what was put onto a
+face changes such patches, in one place. So for each frame: the colours of one are fitted to the other's (files that
+name different colour matrices may show the same picture), the difference is averaged over patches, and the most changed
+500th part of them is related to what patches of this frame commonly differ by. The frame where that is largest counts,
+for a forged mouth may show in a few frames only.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dfd.data.manifest import VideoRow
+from dfd.errors import DfdError
+from dfd.types import FloatArray, FrameArray
+from dfd.video.decode import VideoReader
+from dfd.video.sampling import window_starts
+from dfd.workers import Failure, WorkerPool, hold_to_one_core, num_cores
+
+NUM_FRAMES = 16
+"""Frames of each video that are compared."""
+
+# Measured by benchmarks/audio_only.py on 36 videos (FaceForensics++, DFDC, HDTF and others, 256 to 1920 pixels wide),
+# 48 frames of each encoded again by x264, and on 6 fakes with their originals. The constants below were chosen on the
+# same videos; x265 (crf 32), VP9 (crf 40) and MPEG-4, tried afterwards on 10 of them, gave at most 2.02, 1.33 and 3.57.
+#
+#   encoded again         median  largest      fake                  difference
+#   medium, crf 18          0.61     0.92      NeuralTextures              5.76  (4.35 to 8.99 over choices of frames)
+#   medium, crf 28          1.19     1.70      GHOST            7.73 12.37 13.64
+#   medium, crf 23 then 28  1.31     1.64      Deepfakes                  19.78
+#   medium, crf 34          1.66     2.73      FaceSwap                   22.17
+#   veryfast, crf 34        2.04     2.61
+#   medium, crf 40          2.37     3.73
+#   veryfast, crf 40        3.01     4.26  (3 of 36 above 4: a picture in ruins, and its fake is kept)
+#
+# Up to crf 34 the smallest fake is 2.1 times the largest copy, and 4 is the geometric middle. That fake, of a mouth
+# alone, has an original that was itself compressed hard.
+DEFAULT_THRESHOLD = 4.0
+"""A smaller :func:`picture_difference` is what encoding again can do."""
+
+VERSION = 1
+"""Part of a result's key in the cache: raise it when the same videos begin to give other differences."""
+
+_MAX_SIDE = 1920
+_MAX_ASPECT_CHANGE = 0.02  # an encoder rounds sizes to even numbers
+
+# Patches are 4 x 4 cells of 4 x 4 pixels: the size of a macroblock, over which an encoder keeps the mean best.
+_CELL_PIXELS, _PATCH_CELLS = 4, 4
+_STRONGEST = 0.002
+# What patches commonly differ by: the 70th percentile, plus 2 levels, lest a flawless copy's one flaw stand out, and
+# no more than 6 levels, for a swapped face may fill the picture.
+_COMMON_QUANTILE, _COMMON_OFFSET, _MAX_COMMON = 0.7, 2.0, 6.0
+_COLOUR_FIT_SIDE, _COLOUR_FIT_SHARE = 96, 0.8
+# Y, Cb and Cr of RGB, ITU-R BT.601.
+_YCBCR = np.array([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]], np.float32)
+
+_COLUMNS = ("version", "num_frames", "name", "original", "size_bytes", "original_size_bytes", "difference")
+
+
+@dataclass(frozen=True, slots=True)
+class PairVerdict:
+    """How much a fake's picture differs from its original's: both by name, and :func:`picture_difference`.
+
+    ``difference`` is None if they could not be compared; ``message`` then says why.
+    """
+
+    name: str
+    original: str
+    difference: float | None
+    message: str = ""
+
+
+def picture_difference(path: Path, original: Path, *, num_frames: int = NUM_FRAMES) -> float:
+    """How much more the pictures of two videos differ somewhere than encoding explains; see :func:`frames_difference`.
+
+    Frames of the same index are compared, spread over the video; of videos that differ in length, over the shorter.
+    Pictures of another aspect differ infinitely, those of another size are scaled to the smaller. Which of the two
+    comes first does not matter.
+
+    Raises:
+        UnreadableVideo, VideoTooLarge: one of them cannot be decoded.
+        ValueError: ``num_frames`` is not positive.
+    """
+    with VideoReader(path, max_side=_MAX_SIDE) as one, VideoReader(original, max_side=_MAX_SIDE) as other:
+        if abs(one.width * other.height / (one.height * other.width) - 1) > _MAX_ASPECT_CHANGE:
+            return float("inf")
+        indices = window_starts(min(one.num_frames, other.num_frames), clip_len=1, num_windows=num_frames)
+        # One by one: sixteen large frames of each would take 200 MB.
+        return max(frames_difference(one.frames([index]), other.frames([index])) for index in indices)
+
+
+def frames_difference(frames: FrameArray, originals: FrameArray) -> float:
+    """The largest difference between two frames of the same time; ``(N, H, W, 3)`` each, sizes may differ.
+
+    It has no unit: 0 for equal frames, around 1 for good encodings, above :data:`DEFAULT_THRESHOLD` for swapped faces.
+    """
+    return max(_frame_difference(one, other) for one, other in zip(frames, originals, strict=True))
+
+
+def _frame_difference(frame: FrameArray, original: FrameArray) -> float:
+    import cv2
+
+    one, other = (np.asarray(picture, np.float32) for picture in (frame, original))
+    if one.shape != other.shape:
+        height, width = min(one.shape[:2], other.shape[:2])
+        one, other = (
+            np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+            for picture in (one, other)
+        )
+    return (_strongest_change(one, other) + _strongest_change(other, one)) / 2
+
+
+def _strongest_change(frame: FloatArray, reference: FloatArray) -> float:
+    """The strongest change of patches of ``frame``, its colours fitted, over what patches commonly change by."""
+    import cv2
+
+    change = cv2.transform(frame, _colour_fit(frame, reference)) - cv2.transform(reference, _YCBCR)
+    cells = cv2.resize(change, _scaled(frame, 1 / _CELL_PIXELS), interpolation=cv2.INTER_AREA)
+    patches = cv2.blur(cells, (_PATCH_CELLS, _PATCH_CELLS))
+    levels = np.sort(np.linalg.norm(patches, axis=-1), axis=None)[::-1]
+    strongest = levels[: max(1, round(_STRONGEST * levels.size))].mean()
+    common = levels[int((1 - _COMMON_QUANTILE) * levels.size)]
+    return float(strongest / min(common + _COMMON_OFFSET, _MAX_COMMON))
+
+
+def _colour_fit(frame: FloatArray, reference: FloatArray) -> FloatArray:
+    """The affine map (3, 4) from RGB of ``frame`` to YCbCr of ``reference`` that fits best where they fit well."""
+    import cv2
+
+    size = _scaled(frame, min(1.0, _COLOUR_FIT_SIDE / max(frame.shape[:2])))
+    rgb, wanted = (
+        np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32).reshape(-1, 3)
+        for picture in (frame, reference)
+    )
+    wanted = wanted @ _YCBCR.T
+    inputs = np.column_stack([rgb, np.ones(len(rgb), np.float32)])
+    fitted = np.linalg.lstsq(inputs, wanted, rcond=None)[0]
+    # A swapped face must not bend the colours: the second fit is to what the first explains well.
+    errors = np.abs(inputs @ fitted - wanted).sum(axis=1)
+    good = errors <= np.quantile(errors, _COLOUR_FIT_SHARE)
+    return np.asarray(np.linalg.lstsq(inputs[good], wanted[good], rcond=None)[0].T, np.float32)
+
+
+def _scaled(picture: FloatArray, scale: float) -> tuple[int, int]:
+    """Width and height of ``picture`` times ``scale``."""
+    return max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
+
+
+def compare_with_originals(
+    rows: Sequence[VideoRow],
+    originals: Mapping[str, Path],
+    cache: Path,
+    *,
+    num_workers: int | None = None,
+    deadline_seconds: float = 120.0,
+    on_pair: Callable[[PairVerdict], None] | None = None,
+) -> list[PairVerdict]:
+    """Compare each fake with the video it was made from, in worker processes. Returns a verdict for each, in order.
+
+    Args:
+        rows: fakes; ``extra["original"]`` names a key of ``originals``.
+        originals: where the originals are, by name.
+        cache: a CSV file to which each result is added as it comes. What it holds is not measured again unless a file's
+            size has changed; what could not be compared is not in it, and is tried again.
+        num_workers: processes; None for one per core.
+        deadline_seconds: the most that one pair may take.
+        on_pair: called with each verdict as it is known, those from the cache first.
+
+    Raises:
+        DfdError: ``cache`` is there and is not such a file.
+    """
+    known = _read_cache(cache)
+    verdicts: dict[str, PairVerdict] = {}
+
+    def note(row: VideoRow, difference: float | None, message: str = "") -> None:
+        verdicts[row.video_id] = PairVerdict(row.name, row.extra["original"], difference, message)
+        if on_pair:
+            on_pair(verdicts[row.video_id])
+
+    waiting: dict[str, tuple[VideoRow, tuple[str, ...]]] = {}
+    for row in rows:
+        key = _key(row, originals[row.extra["original"]])
+        if key in known:
+            note(row, known[key])
+        else:
+            waiting[row.video_id] = row, key
+    if waiting:
+        tasks = [(video_id, row.path, originals[row.extra["original"]]) for video_id, (row, _) in waiting.items()]
+        workers = min(num_workers or num_cores(), len(tasks))
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            cache.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file,
+            WorkerPool(num_workers=workers, deadline_seconds=deadline_seconds, initializer=hold_to_one_core) as pool,
+        ):
+            for (video_id, _, _), result in pool.map(_compare, tasks):
+                row, key = waiting[video_id]
+                if isinstance(result, Failure):
+                    note(row, None, result.message)
+                    continue
+                file.write(_line([*key, repr(result)]))
+                file.flush()
+                note(row, result)
+    return [verdicts[row.video_id] for row in rows]
+
+
+def _compare(task: tuple[str, Path, Path]) -> float:
+    _, path, original = task
+    return picture_difference(path, original)
+
+
+def _key(row: VideoRow, original: Path) -> tuple[str, ...]:
+    """All columns of the cache but the result."""
+    sizes = [str(path.stat().st_size) if path.is_file() else "" for path in (row.path, original)]
+    return (str(VERSION), str(NUM_FRAMES), row.name, row.extra["original"], *sizes)
+
+
+def _read_cache(path: Path) -> dict[tuple[str, ...], float]:
+    """The differences by :func:`_key`. A line that was cut off by the end of its writer is removed from the file."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        data = b""
+    whole = data[: data.rfind(b"\n") + 1]
+    if not whole:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_line(_COLUMNS), encoding="utf-8")
+        return {}
+    if len(whole) < len(data):
+        os.truncate(path, len(whole))
+    lines = csv.reader(io.StringIO(whole.decode("utf-8", "surrogateescape"), newline=""))
+    if next(lines, None) != list(_COLUMNS):
+        raise DfdError(f"{path}: is not a list of compared videos ({','.join(_COLUMNS)}); move it away")
+    return {tuple(cells[:-1]): float(cells[-1]) for cells in lines if len(cells) == len(_COLUMNS)}
+
+
+def _line(cells: Sequence[Any]) -> str:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    return buffer.getvalue()

@@ -1,0 +1,121 @@
+"""``source=celebdf``: Celeb-DF v1 and v2 (Li et al., CVPR 2020), https://github.com/yuezunli/celeb-deepfakeforensics."""
+
+import os
+import re
+from pathlib import Path
+
+from dfd.data.manifest import VideoRow
+from dfd.data.sources.layout import CELEBDF_FOLDERS
+from dfd.data.sources.listing import Draft, Listing, contents, read_text
+from dfd.errors import ManifestError
+from dfd.types import Label
+
+DATASET = "celebdf"
+TEST_LIST = "List_of_testing_videos.txt"
+REAL, SYNTHESIS, YOUTUBE = CELEBDF_FOLDERS
+LABELS = {REAL: Label.REAL, SYNTHESIS: Label.FAKE, YOUTUBE: Label.REAL}
+LIST_LABELS = {"1": Label.REAL, "0": Label.FAKE}
+"""What the numbers of the owners' list mean: 1 is real there."""
+
+PATTERNS = {
+    REAL: re.compile(r"(?P<target>id[0-9]+)_(?P<number>[0-9]+)\.mp4", re.IGNORECASE | re.ASCII),
+    # The owners: in aa_bb_cc.mp4, aa is the person of the original video and bb the one whose face is put in.
+    SYNTHESIS: re.compile(
+        r"(?P<target>id[0-9]+)_(?P<donor>id[0-9]+)_(?P<number>[0-9]+)\.mp4", re.IGNORECASE | re.ASCII
+    ),
+    YOUTUBE: re.compile(r"(?P<number>[0-9]+)\.mp4", re.IGNORECASE | re.ASCII),
+}
+EXAMPLES = {REAL: "id0_0000.mp4", SYNTHESIS: "id0_id1_0000.mp4", YOUTUBE: "00000.mp4"}
+
+
+def celebdf(root: str | Path) -> Listing:
+    """The videos of Celeb-DF in ``root``: ``Celeb-real``, ``Celeb-synthesis`` and ``YouTube-real``.
+
+    A fake is made of the two people its name tells; a video of ``YouTube-real`` is its own source, for its people are
+    not named. ``extra["original"]`` is the name of the video a fake was made from, if that is there.
+    ``extra["official_split"]`` is ``test`` for what ``List_of_testing_videos.txt`` lists and ``train`` for the rest;
+    without the list there is none. The list shares people between its two sides.
+
+    Raises:
+        ManifestError: ``root`` is not Celeb-DF, the list is damaged or contradicts a folder, or a file is there twice.
+    """
+    draft = Draft(root, "celebdf")
+    folders, files = contents(draft.root)
+    present = [folder for folder in folders if folder.name in LABELS]
+    if not present:
+        raise draft.not_this("it is not Celeb-DF")
+    draft.leave_out_folders((folder for folder in folders if folder.name not in LABELS), "not a part of Celeb-DF")
+    draft.leave_out_files((path for path in files if path.name != TEST_LIST), "not a file of Celeb-DF")
+    draft.warn_of(
+        "parts that are not there", (f"{name}/" for name in set(LABELS) - {folder.name for folder in present})
+    )
+    listed = _read_test_list(draft)
+    originals: dict[str, str] = {}
+    taken, orphans = set(), []
+    for folder in sorted(present, key=lambda each: CELEBDF_FOLDERS.index(each.name)):
+        label = LABELS[folder.name]
+        for path, match in draft.videos(folder, PATTERNS[folder.name], EXAMPLES[folder.name]):
+            name, groups = draft.name(path), match.groupdict()
+            extra = {}
+            key = _key(name)
+            if listed is not None:
+                extra["official_split"] = "test" if key in listed else "train"
+            if label is Label.FAKE:
+                original = originals.get(_key(f"{REAL}/{groups['target']}_{groups['number']}.mp4"))
+                if original is None:
+                    orphans.append(name)
+                else:
+                    extra["original"] = original
+            people = [groups[role].lower() for role in ("target", "donor") if role in groups]
+            sources = [f"{DATASET}:{person}" for person in people] or [f"{DATASET}:youtube:{groups['number']}"]
+            # Nobody is swapped with themselves, but the name would allow it, and an id counts once.
+            sources = list(dict.fromkeys(sources))
+            method = SYNTHESIS if label is Label.FAKE else ""
+            if draft.add(VideoRow(path.absolute(), name, label, DATASET, method, tuple(sources), extra=extra)):
+                taken.add(key)
+                if folder.name == REAL:
+                    originals[key] = name
+    draft.warn_of("fakes made from videos that are not here", orphans)
+    reported = {_key(item.name) for item in draft.left_out}
+    for key in sorted(set(listed or {}) - taken - reported):
+        draft.leave_out((listed or {})[key], "missing_file", f"{TEST_LIST} lists it, and it is not there")
+    return draft.finish()
+
+
+def _key(name: str) -> str:
+    """One video under any spelling: the case of a name depends on the disk it came from."""
+    return name.lower()
+
+
+def _read_test_list(draft: Draft) -> dict[str, str] | None:
+    """The names that the owners' list gives to test, by their key; None without a list.
+
+    Raises:
+        ManifestError: lines that are not of its form, or whose label is not that of the folder.
+    """
+    path = draft.root / TEST_LIST
+    if not os.path.lexists(path):
+        draft.warn(f"{TEST_LIST} is not there, so its official split is not known; it comes with the data set")
+        return None
+    listed: dict[str, str] = {}
+    problems = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        sign, _, name = line.strip().partition(" ")
+        name = name.strip().replace("\\", "/")
+        part = name.partition("/")[0]
+        if sign not in LIST_LABELS or part not in LABELS or not PATTERNS[part].fullmatch(name.partition("/")[2]):
+            problems.append(
+                f"line {number}: {line.strip()!r} is not of the form '1 {YOUTUBE}/00170.mp4' (1 real, 0 fake)"
+            )
+        elif LIST_LABELS[sign] is not LABELS[part]:
+            problems.append(
+                f"line {number}: {name} is {LIST_LABELS[sign]} ({sign}), and {part}/ holds {LABELS[part]} videos"
+            )
+        listed[_key(name)] = name
+    if not listed:
+        problems.append("it lists no video")
+    if problems:
+        raise ManifestError(path, problems)
+    return listed

@@ -1,0 +1,196 @@
+"""``source=dfdc``: the Deepfake Detection Challenge's data (Dolhansky et al., 2020), https://ai.meta.com/datasets/dfdc."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from dfd.data.manifest import UNKNOWN, VideoRow, slug
+from dfd.data.sources.layout import METADATA_NAME
+from dfd.data.sources.listing import NUM_EXAMPLES, Draft, Listing, contents, read_json
+from dfd.errors import ManifestError
+from dfd.types import Label
+
+DATASET = "dfdc"
+MAX_DEPTH = 2
+"""How far below the root a part may lie: Kaggle's archives unpack to dfdc_train_part_00/dfdc_train_part_0/."""
+
+NAME = re.compile(r"[\w.-]+\.mp4", re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the ``metadata.json`` of ``part`` says of the video ``name``; ``original`` is empty if it names none."""
+
+    part: Path
+    name: str
+    label: Label
+    original: str
+
+
+def dfdc(root: str | Path, *, parts_apart: bool = False) -> Listing:
+    """The videos of DFDC in ``root``: a part, or folders that are parts. A part holds videos and ``metadata.json``.
+
+    A fake shares its source id with its original, in whichever part that lies: ``extra["original"]`` is its name, if
+    it is there. Who lent the face is not published, nor the method, nor who is to be seen, and there is no official
+    split. People recur within a part.
+
+    Args:
+        root: the data set's folder.
+        parts_apart: give the videos of a part a source id in common, so that a split keeps each part on one side.
+
+    Raises:
+        ManifestError: ``root`` is not DFDC, a ``metadata.json`` is damaged, labels conflict (all are named), or a file
+            is there twice.
+    """
+    draft = Draft(root, "dfdc")
+    parts = list(_find_parts(draft.root))
+    if not parts:
+        raise draft.not_this(f"there is no {METADATA_NAME}, which tells the labels")
+    _leave_out_rest(draft, draft.root, parts)
+    metadata = {part: _read_metadata(part) for part in parts}
+    entries = _check(draft, [entry for part in parts for entry in metadata[part]])
+    files = {part: _files(draft, part, metadata[part]) for part in parts}
+    originals: dict[str, str] = {}
+    orphans = []
+    # Real videos first: a fake names its original only if that is taken.
+    for entry, path in sorted(_choose(draft, entries, files), key=lambda chosen: chosen[0].label):
+        name, extra = draft.name(path), {}
+        if entry.label is Label.FAKE:
+            if _key(entry.original) in originals:
+                extra["original"] = originals[_key(entry.original)]
+            else:
+                orphans.append(name)
+        sources = [f"{DATASET}:{PurePosixPath(_key(entry.original or entry.name)).stem}"]
+        if parts_apart:
+            sources.append(f"{DATASET}:part:{slug(os.path.basename(os.path.abspath(entry.part)))}")
+        method = UNKNOWN if entry.label is Label.FAKE else ""
+        row = VideoRow(path.absolute(), name, entry.label, DATASET, method, tuple(sources), extra=extra)
+        if draft.add(row) and entry.label is Label.REAL:
+            originals[_key(entry.name)] = name
+    draft.warn_of("fakes made from videos that are not here", orphans)
+    listing = draft.finish()
+    if not parts_apart:
+        draft.warn(
+            "people recur within a part of DFDC, and nothing published names them, so a person may be on both sides of "
+            "the split, and the scores are then too good; source.parts_apart=true keeps each part on one side"
+        )
+    return listing
+
+
+def _find_parts(folder: Path, depth: int = 0) -> Iterator[Path]:
+    folders, files = contents(folder)
+    if any(path.name == METADATA_NAME for path in files):
+        yield folder
+    if depth < MAX_DEPTH:
+        for each in folders:
+            yield from _find_parts(each, depth + 1)
+
+
+def _leave_out_rest(draft: Draft, folder: Path, parts: Sequence[Path]) -> None:
+    """Leave out what is in no part: files beside them, and folders that have no part in them."""
+    folders, files = contents(folder)
+    if folder not in parts:
+        draft.leave_out_files(files, f"in no folder with a {METADATA_NAME}")
+    for each in folders:
+        if any(each == part or each in part.parents for part in parts):
+            _leave_out_rest(draft, each, parts)
+        else:
+            num_videos = sum(path.suffix.lower() == ".mp4" for path in contents(each)[1])
+            draft.leave_out_folders([each], f"no {METADATA_NAME} tells the labels of its {num_videos} videos")
+
+
+def _key(name: str) -> str:
+    """One video under any spelling: the case of a name depends on the disk it came from."""
+    return name.lower()
+
+
+def _read_metadata(part: Path) -> list[Entry]:
+    """What a part says of its videos.
+
+    Raises:
+        ManifestError: it is damaged, or of another form.
+    """
+    path = part / METADATA_NAME
+    value = read_json(path)
+    form = '{"name.mp4": {"label": "FAKE" or "REAL", "original": "other.mp4" or null}, ...}'
+    if not isinstance(value, dict) or not value:
+        raise ManifestError(path, [f"it is not of the form {form}"])
+    wrong = [f"{name!r}: {fields!r}" for name, fields in value.items() if not _is_entry(name, fields)]
+    if wrong:
+        more = [f"and {len(wrong) - NUM_EXAMPLES} more"] if len(wrong) > NUM_EXAMPLES else []
+        raise ManifestError(path, [f"these entries are not of the form {form}:", *wrong[:NUM_EXAMPLES], *more])
+    return [
+        Entry(part, name, Label.parse(fields["label"]), fields.get("original") or "") for name, fields in value.items()
+    ]
+
+
+def _is_entry(name: str, fields: Any) -> bool:
+    if not isinstance(fields, dict) or fields.get("label") not in ("FAKE", "REAL"):
+        return False
+    original = fields.get("original") or ""
+    return isinstance(original, str) and all(NAME.fullmatch(each) for each in (name, original or name))
+
+
+def _check(draft: Draft, entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """The entries of each video, which agree.
+
+    Raises:
+        ManifestError: naming every video whose label is in doubt.
+    """
+    by_key: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        by_key[_key(entry.name)].append(entry)
+    for entry in entries:
+        name = draft.name(entry.part / entry.name)
+        first = by_key[_key(entry.name)][0]
+        if entry.label is Label.REAL and entry.original:
+            draft.problems.append(f"{name} is REAL and has an original, {entry.original}")
+        if entry.label is Label.FAKE and not entry.original:
+            draft.problems.append(f"{name} is FAKE and has no original")
+        if (entry.label, _key(entry.original)) != (first.label, _key(first.original)):
+            draft.problems.append(f"{name} is {_said(entry)}, and {draft.name(first.part / first.name)} {_said(first)}")
+        if any(other.label is Label.FAKE for other in by_key.get(_key(entry.original), [])):
+            draft.problems.append(f"{name} has an original that is FAKE itself, {entry.original}")
+    if draft.problems:
+        raise ManifestError(draft.root, [f"{METADATA_NAME}: {problem}" for problem in draft.problems])
+    return by_key
+
+
+def _said(entry: Entry) -> str:
+    return f"{entry.label.name} (original: {entry.original or 'none'})"
+
+
+def _files(draft: Draft, part: Path, entries: Sequence[Entry]) -> dict[str, Path]:
+    """The files of a part that are in its list; the others are left out."""
+    listed = {_key(entry.name) for entry in entries}
+    found: dict[str, Path] = {}
+    for path in contents(part)[1]:
+        key = _key(path.name)
+        if key in found:
+            draft.leave_out(draft.name(path), "duplicate", f"{found[key].name} is there, too")
+        elif key in listed:
+            found[key] = path
+        elif path.name != METADATA_NAME:
+            draft.leave_out_files([path], f"{draft.name(part / METADATA_NAME)} does not list it")
+    return found
+
+
+def _choose(
+    draft: Draft, entries: Mapping[str, Sequence[Entry]], files: Mapping[Path, Mapping[str, Path]]
+) -> Iterator[tuple[Entry, Path]]:
+    """Each video once, from the first part that has its file; repetitions and what is not there are left out."""
+    for key, same in entries.items():
+        there = next((entry for entry in same if key in files[entry.part]), None)
+        for entry in same:
+            name = draft.name(entry.part / entry.name)
+            if there is None:
+                listed_in = draft.name(entry.part / METADATA_NAME)
+                draft.leave_out(name, "missing_file", f"{listed_in} lists it, and it is not there")
+            elif entry is not there:
+                draft.leave_out(name, "duplicate", f"the same video as {draft.name(files[there.part][key])}")
+        if there is not None:
+            yield there, files[there.part][key]

@@ -1,0 +1,271 @@
+"""``source=ffpp``: FaceForensics++ (Rössler et al., ICCV 2019) and Google's DeepFakeDetection, which comes with it.
+
+https://github.com/ondyari/FaceForensics, whose download script makes the folders, and whose ``dataset/splits`` are the
+official lists.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dfd.data.manifest import VideoRow
+from dfd.data.sources.layout import FFPP_FOLDERS
+from dfd.data.sources.listing import Draft, Listing, contents, read_json
+from dfd.data.splits import SPLITS
+from dfd.errors import ConfigError, ManifestError
+from dfd.types import Label
+
+FFPP, DFD = "ffpp", "dfd"
+ORIGINALS, MANIPULATED = FFPP_FOLDERS
+COMPRESSIONS = {"raw": ("raw", "c0"), "c23": ("c23",), "c40": ("c40",)}
+"""The folders of each; ``c0`` is the old name of ``raw``."""
+
+LIST_PLACES = (".", "splits", "dataset/splits")
+LIST_NAMES = tuple(f"{split}.json" for split in SPLITS)
+OTHER_FOLDERS = {*FFPP_FOLDERS, "downloaded_videos", "downloaded_videos_info", "splits", "dataset"}
+"""What the owners' script and repository put into the root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The videos of one folder: ``method`` is empty for originals, ``pattern`` and ``example`` are of their names."""
+
+    folder: str
+    dataset: str
+    method: str
+    pattern: re.Pattern[str]
+    example: str
+
+
+def _part(folder: str, dataset: str, pattern: str, example: str) -> Part:
+    method = folder.partition("/")[2] if folder.startswith(MANIPULATED) else ""
+    return Part(folder, dataset, method, re.compile(rf"{pattern}\.mp4", re.IGNORECASE | re.ASCII), example)
+
+
+# The owners name a fake after the video that is altered, the target, and then the one whose face or motion is used.
+PARTS = (
+    _part(f"{ORIGINALS}/youtube", FFPP, "(?P<target>[0-9]{3})", "000.mp4"),
+    _part(f"{ORIGINALS}/actors", DFD, r"(?P<target>[0-9]{2})__(?P<scene>\w+)", "01__exit_phone_room.mp4"),
+    *(
+        _part(f"{MANIPULATED}/{method}", FFPP, "(?P<target>[0-9]{3})_(?P<donor>[0-9]{3})", "000_003.mp4")
+        for method in ("Deepfakes", "Face2Face", "FaceSwap", "FaceShifter", "NeuralTextures")
+    ),
+    _part(
+        f"{MANIPULATED}/DeepFakeDetection",
+        DFD,
+        r"(?P<target>[0-9]{2})_(?P<donor>[0-9]{2})__(?P<scene>\w+)__(?P<code>[A-Z0-9]+)",
+        "01_02__exit_phone_room__YVGY8LOK.mp4",
+    ),
+)
+METHODS = tuple(part.method for part in PARTS if part.method)
+
+
+def ffpp(root: str | Path, *, compression: str = "c23", methods: Sequence[str] | None = None) -> Listing:
+    """The videos of FaceForensics++ in ``root``, which holds ``original_sequences`` and ``manipulated_sequences``.
+
+    Only ``videos`` folders are read, not masks, models or extracted images. A fake is made of the two videos (of the
+    two actors, in DeepFakeDetection) that its name tells. DeepFakeDetection and its actors are the data set ``dfd``,
+    the rest is ``ffpp``. ``extra["original"]`` is the name of the video a fake was made from, if that is there.
+    ``extra["official_split"]`` is what ``train.json``, ``val.json`` and ``test.json`` say, in the root, in ``splits``
+    or in ``dataset/splits``; they say nothing of ``dfd``.
+
+    Args:
+        root: the data set's folder.
+        compression: ``raw``, ``c23`` or ``c40``.
+        methods: take these fakes, and the originals of their data set; None takes all that is there.
+
+    Raises:
+        ConfigError: no such compression or method.
+        ManifestError: ``root`` is not FaceForensics++ or has no videos of this compression, a method that is asked for
+            is not there, the lists are damaged or contradictory, or a file is there twice.
+    """
+    draft = Draft(root, "ffpp")
+    wanted = _wanted(compression, methods)
+    _look_around(draft)
+    found = _find(draft, wanted, compression, asked=methods is not None)
+    official = _read_official(draft)
+    originals: dict[tuple[str, str], str] = {}
+    orphans, unlisted = [], []
+    taken: set[tuple[str, ...]] = set()
+    for part, folder in found:
+        for path, match in draft.videos(folder, part.pattern, part.example):
+            groups = {role: text.lower() for role, text in match.groupdict().items()}
+            name, extra = draft.name(path), {}
+            people = [groups[role] for role in ("target", "donor") if role in groups]
+            key = (part.dataset, "__".join(groups[role] for role in ("target", "scene") if role in groups))
+            if part.method:
+                if key in originals:
+                    extra["original"] = originals[key]
+                else:
+                    orphans.append(name)
+            if official is not None and part.dataset == FFPP:
+                split = official.get(frozenset(people))
+                if split is None:
+                    unlisted.append(name)
+                else:
+                    extra["official_split"] = split
+            sources = tuple(dict.fromkeys(f"{part.dataset}:{person}" for person in people))
+            label = Label.FAKE if part.method else Label.REAL
+            row = VideoRow(path.absolute(), name, label, part.dataset, part.method, sources, extra=extra)
+            if draft.add(row):
+                taken.add((part.folder, *people))
+                if not part.method:
+                    originals[key] = name
+    draft.warn_of("fakes made from videos that are not here", orphans)
+    listed = {key for part, _ in found if part.dataset == FFPP for key in _expected(part, official or {})}
+    missing = (f"{folder.rpartition('/')[2]}/{'_'.join(ids)}.mp4" for folder, *ids in listed - taken)
+    draft.warn_of("videos of the official lists that are not here", missing)
+    draft.warn_of("videos outside the official lists, so without an official split", unlisted)
+    return draft.finish()
+
+
+def _wanted(compression: str, methods: Sequence[str] | None) -> list[Part]:
+    """The parts to look for.
+
+    Raises:
+        ConfigError: no such compression or method.
+    """
+    if compression not in COMPRESSIONS:
+        raise ConfigError(
+            f"source.compression={compression}: no such compression; it is one of {', '.join(COMPRESSIONS)}"
+        )
+    if methods is None:
+        return list(PARTS)
+    methods = [methods] if isinstance(methods, str) else list(methods)
+    problems = [f"{method!r}{_did_you_mean(method)}" for method in methods if method not in METHODS]
+    if problems or not methods:
+        what = f"no such method: {'; '.join(problems)}" if problems else "it is empty; null takes all methods"
+        raise ConfigError(f"source.methods: {what} (FaceForensics++ has {', '.join(METHODS)})")
+    datasets = {part.dataset for part in PARTS if part.method in methods}
+    return [part for part in PARTS if part.method in methods or (not part.method and part.dataset in datasets)]
+
+
+def _did_you_mean(word: str) -> str:
+    close = {method.lower(): method for method in METHODS}
+    matches = difflib.get_close_matches(word.lower(), close, n=1)
+    return f", did you mean {close[matches[0]]}?" if matches else ""
+
+
+def _look_around(draft: Draft) -> None:
+    """Leave out what lies beside the known folders.
+
+    Raises:
+        ManifestError: neither of the two main folders is there.
+    """
+    folders, files = contents(draft.root)
+    if not {folder.name for folder in folders} & set(FFPP_FOLDERS):
+        raise draft.not_this("it is not FaceForensics++")
+    draft.leave_out_folders((each for each in folders if each.name not in OTHER_FOLDERS), "not of FaceForensics++")
+    draft.leave_out_files((path for path in files if path.name not in LIST_NAMES), "not a file of FaceForensics++")
+    known = {part.folder for part in PARTS}
+    for main in (folder for folder in folders if folder.name in FFPP_FOLDERS):
+        inner, files = contents(main)
+        draft.leave_out_files(files, f"{main.name}/ holds folders")
+        for folder in inner:
+            if draft.name(folder) not in known:
+                hint = _did_you_mean(folder.name) if main.name == MANIPULATED else ""
+                draft.leave_out_folders([folder], f"not a part of FaceForensics++{hint}")
+
+
+def _find(draft: Draft, wanted: Sequence[Part], compression: str, *, asked: bool) -> list[tuple[Part, Path]]:
+    """The ``videos`` folder of each wanted part that is there. What is not is warned of, all at once.
+
+    Raises:
+        ManifestError: a method that was asked for by name is not there, or nothing is there in this compression.
+    """
+    found: list[tuple[Part, Path]] = []
+    absent: list[Part] = []
+    lacking: dict[str, str] = {}
+    for part in wanted:
+        base = draft.root / part.folder
+        if not base.is_dir():
+            absent.append(part)
+            continue
+        folders, files = contents(base)
+        draft.leave_out_files(files, f"{part.folder}/ holds folders")
+        videos = _videos_folder(base, compression)
+        if videos is not None:
+            draft.leave_out_files(contents(videos.parent)[1], f"videos lie in {draft.name(videos)}/")
+            found.append((part, videos))
+            continue
+        others = [each for each in COMPRESSIONS if _videos_folder(base, each)]
+        if others:
+            instead = f"only {', '.join(others)}; source.compression={others[0]} takes that"
+        else:
+            instead = f"it holds {', '.join(f'{folder.name}/' for folder in folders) or 'nothing'}"
+        lacking[part.folder] = f"{part.folder} has no {compression}/videos/: {instead}"
+    asked_for = [part.folder for part in wanted if part.method] if asked else []
+    problems = [f"{part.folder} is asked for and not there" for part in absent if part.folder in asked_for]
+    problems += [text for folder, text in lacking.items() if folder in asked_for or not found]
+    if problems:
+        raise ManifestError(draft.root, problems)
+    # Who holds nothing of DeepFakeDetection has not lost a part: it is a data set of its own.
+    has_dfd = asked or any(part.dataset == DFD and part not in absent for part in wanted)
+    draft.warn_of("parts that are not there", (f"{part.folder}/" for part in absent if part.dataset == FFPP or has_dfd))
+    draft.warn_of("parts left out", lacking.values())
+    return found
+
+
+def _videos_folder(base: Path, compression: str) -> Path | None:
+    folders = (base / name / "videos" for name in COMPRESSIONS[compression])
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
+def _expected(part: Part, official: Mapping[frozenset[str], str]) -> Iterator[tuple[str, ...]]:
+    """What the official lists say that ``part`` holds: its folder and the ids of each video, the target's first."""
+    for ids in map(tuple, official):
+        if part.method and len(ids) == 2:
+            yield from ((part.folder, *ids), (part.folder, *ids[::-1]))
+        elif not part.method and len(ids) == 1:
+            yield (part.folder, *ids)
+
+
+def _read_official(draft: Draft) -> dict[frozenset[str], str] | None:
+    """The split of each video ({"071"}) and of each pair ({"071", "054"}); None if no list is there.
+
+    Raises:
+        ManifestError: naming each entry that is no pair of ids, or that another list gives to another split.
+    """
+    lists = [path for place in LIST_PLACES for name in LIST_NAMES if (path := draft.root / place / name).is_file()]
+    if not lists:
+        draft.warn(
+            f"{', '.join(LIST_NAMES)} are not there, so the official split is not known; they are in dataset/splits of "
+            "github.com/ondyari/FaceForensics"
+        )
+        return None
+    draft.warn_of("official lists that are not there", set(LIST_NAMES) - {path.name for path in lists})
+    splits: dict[frozenset[str], str] = {}
+    origin: dict[frozenset[str], str] = {}
+    for path in lists:
+        name, split = draft.name(path), path.stem
+        for number, pair in enumerate(_entries(path), start=1):
+            if not _is_pair(pair):
+                draft.problems.append(f'{name}: entry {number} is {pair!r}, not a pair of ids such as ["071", "054"]')
+                continue
+            for key in (frozenset(pair), *(frozenset([each]) for each in pair)):
+                if splits.setdefault(key, split) != split:
+                    both = f"{name} and in {origin[key]}"
+                    draft.problems.append(f"{' with '.join(sorted(key))} is in {both}; keep the owners' lists")
+                origin.setdefault(key, name)
+    if draft.problems:
+        raise ManifestError(draft.root, draft.problems)
+    return splits
+
+
+def _entries(path: Path) -> list[Any]:
+    value = read_json(path)
+    if not isinstance(value, list) or not value:
+        form = '[["071", "054"], ...]'
+        raise ManifestError(path, [f"it is no list of pairs of ids, {form}; if it is of another data set, move it"])
+    return value
+
+
+def _is_pair(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == len(set(map(str, value))) == 2
+        and all(isinstance(each, str) and re.fullmatch("[0-9]{3}", each) for each in value)
+    )

@@ -1,0 +1,72 @@
+"""``source=folder``: videos in ``real/`` and ``fake/``, and nothing else known about them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from dfd.data.manifest import UNKNOWN, VideoRow
+from dfd.data.sources.layout import is_ignored
+from dfd.data.sources.listing import Draft, Listing, contents
+from dfd.errors import ManifestError
+from dfd.types import LABEL_NAMES, Label
+
+
+def folder(root: str | Path) -> Listing:
+    """Every file below ``real/`` and ``fake/`` in ``root``; hidden files are left out.
+
+    The folder names may be in any case. A folder directly below ``fake/`` names the method: ``fake/FaceSwap/a.mp4``.
+    The data set is named like ``root``. Files are not opened: one that is no video gets its status when it is read.
+    Nothing here tells which videos share a person, so each is its own source, and a warning says what that risks.
+
+    Raises:
+        ManifestError: ``root`` has neither folder, there is no file in them, a file is there twice (a link), a name is
+            not UTF-8, or a folder cannot be read.
+    """
+    draft = Draft(root, "folder")
+    folders, files = contents(draft.root)
+    classes = [(child, Label.parse(child.name)) for child in folders if child.name.lower() in LABEL_NAMES]
+    manifests = [path for path in files if path.suffix.lower() == ".csv"]
+    if not classes:
+        hint = f" (if {manifests[0].name} lists the videos, give manifest={manifests[0]} instead)" if manifests else ""
+        raise draft.not_this(f"it has neither real/ nor fake/{hint}")
+    if manifests:
+        names = ", ".join(path.name for path in manifests)
+        draft.warn(f"it holds {names}, which is not read; if it is a manifest, give manifest={manifests[0]} instead")
+    draft.leave_out_folders(set(folders) - {base for base, _ in classes}, "neither real/ nor fake/")
+    draft.leave_out_files(set(files) - set(manifests), "neither in real/ nor in fake/")
+    dataset = draft.root.resolve().name or UNKNOWN
+    for base, label in classes:
+        for path in _files(base):
+            name = draft.name(path)
+            try:
+                name.encode("utf-8")
+            except UnicodeEncodeError:
+                draft.problems.append(f"{name!r}: the file's name is not UTF-8; rename it")
+                continue
+            inner = path.relative_to(base).parts
+            method = (inner[0] if len(inner) > 1 else UNKNOWN) if label is Label.FAKE else ""
+            draft.add(VideoRow(path.absolute(), name, label, dataset, method))
+    listing = draft.finish()
+    draft.warn(
+        f"folders do not say which videos share a person, so each of {len(listing.rows)} videos is taken for its own "
+        "source. If one person is in several, they may be on both sides of the split, and the scores are then too "
+        "good; a manifest with source_ids prevents it."
+    )
+    return listing
+
+
+def _files(base: Path) -> Iterator[Path]:
+    """Files below ``base``, links to files included. A link to a folder is followed once, never in a circle."""
+    seen: set[tuple[int, int]] = set()
+
+    def refuse(error: OSError) -> None:
+        raise ManifestError(error.filename, [f"cannot be read: {error.strerror}"]) from error
+
+    for folder_name, folders, files in os.walk(base, onerror=refuse, followlinks=True):
+        stat = os.stat(folder_name)
+        if (stat.st_dev, stat.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        folders[:] = sorted(name for name in folders if not is_ignored(name))
+        yield from (Path(folder_name, name) for name in sorted(files) if not is_ignored(name))

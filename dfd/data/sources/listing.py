@@ -1,0 +1,207 @@
+"""What a source hands over, and how its functions put it together."""
+
+import json
+import logging
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dfd.data.manifest import VideoRow
+from dfd.data.sources.layout import LAYOUTS, is_ignored, where_instead
+from dfd.errors import ManifestError
+
+NUM_EXAMPLES = 5
+"""So many names are given in a warning; the rest are counted."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file or folder that is not taken, or a video that should be there and is not.
+
+    ``name`` is relative to the data set's folder; a folder's ends with ``/``. ``reason`` is one word to count by, such
+    as ``unknown_file``, ``unknown_folder``, ``missing_file`` or ``duplicate``; ``detail`` is for the reader.
+    """
+
+    name: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The videos of a data set and what is left out of it, both sorted by name. No file has been opened."""
+
+    rows: list[VideoRow]
+    left_out: list[LeftOut]
+
+
+class Draft:
+    """A listing under way: collects rows, what is left out, and everything that is wrong, to say all of it at once."""
+
+    def __init__(self, root: str | Path, source: str) -> None:
+        self.root = Path(root).expanduser()
+        self.source = source
+        self.rows: list[VideoRow] = []
+        self.left_out: list[LeftOut] = []
+        self.problems: list[str] = []
+        self._first: dict[tuple[int, int], str] = {}
+        if not os.path.isdir(self.root):
+            raise ManifestError(self.root, [f"it is not a folder; give the one that holds {LAYOUTS[source]}"])
+
+    def name(self, path: Path) -> str:
+        """``path`` relative to the root, with ``/`` between folders."""
+        return path.relative_to(self.root).as_posix()
+
+    def add(self, row: VideoRow) -> bool:
+        """Take ``row`` and return True, unless its file cannot be reached or was taken under another name (a link)."""
+        try:
+            status = row.path.stat()
+        except OSError as error:
+            self.leave_out(row.name, "missing_file", f"it is listed in its folder, but leads nowhere: {error.strerror}")
+            return False
+        if not stat.S_ISREG(status.st_mode):
+            self.leave_out(row.name, "unknown_file", "neither a file nor a folder")
+            return False
+        first = self._first.setdefault((status.st_dev, status.st_ino), row.name)
+        if first != row.name:
+            self.problems.append(f"{row.name!r} is the same file as {first!r}; keep one")
+            return False
+        self.rows.append(row)
+        return True
+
+    def leave_out(self, name: str, reason: str, detail: str) -> None:
+        """Record that ``name`` is not taken. Names that are not UTF-8 are spelt with escapes."""
+        self.left_out.append(LeftOut(_printable(name), reason, detail))
+
+    def leave_out_files(self, files: Iterable[Path], detail: str) -> None:
+        """Record files that are none of this data set's."""
+        for path in files:
+            archive = path.suffix.lower() in {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"}
+            self.leave_out(
+                self.name(path), "unknown_file", "an archive; unpack it, or remove it" if archive else detail
+            )
+
+    def leave_out_folders(self, folders: Iterable[Path], detail: str) -> None:
+        """Record folders that are none of this data set's; they are not looked into."""
+        for path in folders:
+            self.leave_out(f"{self.name(path)}/", "unknown_folder", f"{detail}; not looked into")
+
+    def videos(self, folder: Path, pattern: re.Pattern[str], example: str) -> Iterator[tuple[Path, re.Match[str]]]:
+        """The files of ``folder`` whose names are of the ``pattern``; all else in it is left out.
+
+        Names that differ in case alone (``000.mp4``, ``000.MP4``) are one video: the first is taken.
+        """
+        folders, files = contents(folder)
+        self.leave_out_folders(folders, f"{self.name(folder)}/ holds videos, not folders")
+        first: dict[str, str] = {}
+        for path in files:
+            match = pattern.fullmatch(path.name)
+            if match is None:
+                self.leave_out_files([path], f"not named like {example}")
+            elif (other := first.setdefault(path.name.lower(), path.name)) != path.name:
+                self.leave_out(self.name(path), "duplicate", f"{other} is there, too")
+            else:
+                yield path, match
+
+    def warn(self, text: str) -> None:
+        """Log one line about this data set."""
+        logger.warning("%s: %s", self.root, text)
+
+    def warn_of(self, what: str, names: Iterable[str]) -> None:
+        """Log ``what`` there is, the number of ``names`` and the first few of them; nothing if there are none."""
+        names = sorted(names)
+        if names:
+            more = ", ..." if len(names) > NUM_EXAMPLES else ""
+            self.warn(f"{what}: {len(names)} ({', '.join(names[:NUM_EXAMPLES])}{more})")
+
+    def not_this(self, complaint: str) -> ManifestError:
+        """The error for a root that is not of this layout: what is there, what is expected, and where it may be."""
+        folders, files = contents(self.root)
+        found = [*(f"{path.name}/" for path in folders), *(path.name for path in files)]
+        more = ", ..." if len(found) > 8 else ""
+        there = _printable(", ".join(found[:8]) or "nothing")
+        return ManifestError(
+            self.root,
+            [
+                f"{complaint}; found {there}{more}. source={self.source} wants the folder that holds "
+                f"{LAYOUTS[self.source]}{where_instead(self.root, self.source)}"
+            ],
+        )
+
+    def finish(self) -> Listing:
+        """The listing.
+
+        Raises:
+            ManifestError: naming everything that is wrong, or saying that there is no video.
+        """
+        if self.problems:
+            raise ManifestError(self.root, self.problems)
+        if not self.rows:
+            raise self.not_this("there is no video")
+        labels = {row.label for row in self.rows}
+        if len(labels) == 1:
+            self.warn(f"it holds only {next(iter(labels))} videos; a detector is trained on both labels")
+        by_name = sorted(self.rows, key=lambda row: row.name)
+        return Listing(by_name, sorted(self.left_out, key=lambda item: (item.name, item.reason)))
+
+
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def contents(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Folders and files (links that lead nowhere among them) in ``folder``, sorted, without what is hidden.
+
+    Raises:
+        ManifestError: the folder cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            visible = sorted((entry.name, entry.is_dir()) for entry in entries if not is_ignored(entry.name))
+    except OSError as error:
+        raise ManifestError(folder, [f"cannot be read: {error.strerror}"]) from error
+    return [folder / name for name, is_dir in visible if is_dir], [
+        folder / name for name, is_dir in visible if not is_dir
+    ]
+
+
+def read_text(path: Path) -> str:
+    """The text of a list that came with a data set, without a byte order mark.
+
+    Raises:
+        ManifestError: it cannot be read or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ManifestError(path, [f"cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(path, ["it is not UTF-8 text; get it from the data set's owners again"]) from error
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file that came with a data set holds.
+
+    Raises:
+        ManifestError: it cannot be read, is not JSON, or gives one key two values.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key, value in pairs:
+            if values.setdefault(key, value) != value:
+                raise ValueError(f"{key!r} is there twice, with different values")
+        return values
+
+    try:
+        return json.loads(read_text(path), object_pairs_hook=once)
+    except RecursionError as error:
+        raise ManifestError(path, ["it is nested too deeply; get it from the data set's owners again"]) from error
+    except ValueError as error:
+        raise ManifestError(path, [f"it is damaged ({error}); get it from the data set's owners again"]) from error
