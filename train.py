@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dfd.config import TrainConfig, build, build_all, check, entry_point, output_dir
+from dfd.config import TrainConfig, build, build_all, check, entry_point, output_dir, target_name
 
 if TYPE_CHECKING:
     from dfd.checkpoint import DetectorCard
@@ -22,6 +23,7 @@ def main(cfg: DictConfig) -> float | None:
 
     import lightning
 
+    from dfd.checkpoint import weights_sha256
     from dfd.loggers import finish_loggers, quiet_lightning
     from dfd.models.classifier import build_model
     from dfd.training import DetectorModule, best_checkpoint, check_optimized_metric, write_run_summary
@@ -39,6 +41,17 @@ def main(cfg: DictConfig) -> float | None:
         check_same_data(resumed, data)
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     model = build_model({"backbone": config.backbone, "temporal": config.temporal, "dropout": config.dropout})
+    facts = {
+        "name": f"{backbone_name(config.backbone)} + {target_name(config.temporal)}",
+        "seed": config.seed,
+        "initial_weights": {
+            "pretrained": config.backbone.get("pretrained"),
+            "weights": config.backbone.get("weights"),
+            "sha256": weights_sha256(model.state_dict()),
+        },
+        "data": data.summary(),
+        "frames_per_video": frames_per_video(data, config.test_windows),
+    }
     module = DetectorModule(
         model,
         optimizer=build(config.optimizer),
@@ -57,11 +70,45 @@ def main(cfg: DictConfig) -> float | None:
             trainer.test(module, data, ckpt_path=best, weights_only=True)
     finally:
         finish_loggers(loggers)
-    metric = write_run_summary(folder, best, trainer, metric=config.optimized_metric)
-    if best:
-        print(f"next: python -m dfd.evaluate checkpoint={folder}/detector.safetensors data.store={data.store}")
-    print(f"the run is in {folder}" + (": detector.safetensors, learning_curves.png, metrics.csv" if best else ""))
+    metric = write_run_summary(folder, best, trainer, metric=config.optimized_metric, facts=facts)
+    if trainer.is_global_zero:
+        data.used_videos().to_csv(folder / "videos.csv", index=False)
+        if config.test and best:
+            test_videos(best, data, folder / "test", num_windows=config.test_windows)
+        if best:
+            print(f"next: python -m dfd.report {folder}")
+        print(f"the run is in {folder}" + (": detector.safetensors, test/, metrics.csv, summary.json" if best else ""))
     return metric
+
+
+def test_videos(checkpoint: str, data: ClipDataModule, folder: Path, *, num_windows: int) -> None:
+    """Score the test split's videos (the trainer's own test is about clips): what ``dfd.report`` compares runs by."""
+    from dfd.evaluate import evaluate_split, print_metrics
+    from dfd.inference import Detector
+
+    detector = Detector.load(checkpoint, for_comparison=True)
+    data.num_eval_clips = num_windows
+    metrics = evaluate_split(
+        detector, data, "test", folder, threshold=detector.card.threshold, checkpoint=Path(checkpoint).name
+    )
+    print_metrics(metrics)
+
+
+def backbone_name(node: Mapping[str, Any]) -> str:
+    """The option's name; of a timm model, that model's."""
+    return str(node.get("name") or target_name(node))
+
+
+def frames_per_video(data: ClipDataModule, test_windows: int) -> dict[str, Any]:
+    """How many frames of a video are in its clip, in a training sample, and scored in the test."""
+    used = data.used_videos()["num_frames"]
+    return {
+        "prepared": data.summary()["preprocessing"].get("num_frames"),
+        "in_clips_mean": round(float(used.mean()), 1),
+        "in_clips_min": int(used.min()),
+        "per_training_sample": data.clip_len,
+        "scored_in_test_at_most": data.clip_len * test_windows,
+    }
 
 
 def card_of(model: ClipClassifier, data: ClipDataModule) -> DetectorCard:

@@ -155,8 +155,13 @@ def load_checkpoint(path: str | Path) -> tuple[DetectorCard, dict[str, Tensor]]:
 
 
 def save_safetensors(path: str | Path, model: ClipClassifier, card: DetectorCard) -> None:
-    """Write the model's weights and the card; whole or, if interrupted, not at all."""
+    """Write the model's weights and the card; whole or, if interrupted, not at all.
+
+    Raises:
+        CheckpointError: the model's score of a clip depends on the rest of the batch; it is not to be handed on.
+    """
     path = Path(path)
+    refuse_mixed_clips(model, str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
@@ -165,6 +170,17 @@ def save_safetensors(path: str | Path, model: ClipClassifier, card: DetectorCard
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def refuse_mixed_clips(model: ClipClassifier, what: str) -> None:
+    """Raises:
+    CheckpointError: the model is one that only a comparison may use.
+    """
+    if model.mixes_clips:
+        raise CheckpointError(
+            f"{what}: this model's score of a video depends on the other videos of its batch, an error of published "
+            "code that is kept for comparison; it is neither exported nor used to predict. Train with temporal=lstm"
+        )
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[ClipClassifier, DetectorCard]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from dfd.checkpoint import DetectorCard
     from dfd.data.module import ClipDataModule
     from dfd.inference import Detector
 
@@ -138,6 +139,37 @@ def warn_about_crops(trained: Mapping[str, Any], evaluated: Mapping[str, Any]) -
         )
 
 
+def evaluate_split(
+    detector: Detector, data: ClipDataModule, split: str, folder: Path, *, threshold: float, checkpoint: str
+) -> dict[str, Any]:
+    """Score a split at video level and write predictions.csv, metrics.json and figures; returns the metrics.
+
+    Args:
+        detector: scores in batches as the data module makes them.
+        data: set up; its ``num_eval_clips`` windows of each track are scored.
+        split: train, val or test.
+        folder: to write to.
+        threshold: a video is called fake from this probability on.
+        checkpoint: the file that the detector came from, for the record.
+    """
+    import pandas as pd
+
+    table = score_split(detector, data, split)
+    unscored = unscored_rows(data.store, split)
+    if len(unscored):
+        table = pd.concat([table, unscored], ignore_index=True).sort_values("video_id", ignore_index=True)
+        print(f"{len(unscored)} videos of {split} have no face clip, so no score: see the store's videos.csv")
+    facts = {
+        "checkpoint": checkpoint,
+        "model": detector.name,
+        "split": split,
+        "windows_per_track": data.num_eval_clips,
+        "data": data.summary(),
+    }
+    title = f"{checkpoint.rpartition('/')[2]} on {split} ({len(table)} videos)"
+    return write_results(table, folder, threshold=threshold, facts=facts, title=title)
+
+
 @entry_point("evaluate")
 def main(cfg: DictConfig) -> None:
     """Measure a detector on one split of a clip store."""
@@ -145,41 +177,41 @@ def main(cfg: DictConfig) -> None:
 
     from pathlib import Path
 
-    import pandas as pd
-
     from dfd import plots
     from dfd.data.splits import SPLITS
     from dfd.inference import Detector
 
     if config.split not in SPLITS:
         raise ConfigError(f"split={config.split} is not one of {', '.join(SPLITS)}")
-    detector = Detector.load(config.checkpoint, device=config.device)
-    clip = {"clip_len": detector.card.clip_len, "clip_stride": detector.card.clip_stride}
-    data: ClipDataModule = build({**config.data, **clip})
+    detector = Detector.load(config.checkpoint, device=config.device, for_comparison=True)
+    data = data_for(config.data, detector.card)
     data.setup(config.split)
     threshold = detector.card.threshold if config.threshold is None else config.threshold
     folder = Path(config.output) if config.output else output_dir()
-    table = score_split(detector, data, config.split)
-    unscored = unscored_rows(data.store, config.split)
-    if len(unscored):
-        table = pd.concat([table, unscored], ignore_index=True).sort_values("video_id", ignore_index=True)
-        print(f"{len(unscored)} videos of {config.split} have no face clip, so no score: see the store's videos.csv")
     warn_about_crops(detector.card.crop, data.summary()["crop"])
-    facts = {
-        "checkpoint": config.checkpoint,
-        "model": detector.name,
-        "split": config.split,
-        "windows_per_track": config.data.get("num_eval_clips"),
-        "data": data.summary(),
-    }
-    title = f"{Path(config.checkpoint).stem} on {config.split} ({len(table)} videos)"
-    metrics = write_results(table, folder, threshold=threshold, facts=facts, title=title)
+    metrics = evaluate_split(detector, data, config.split, folder, threshold=threshold, checkpoint=config.checkpoint)
     # Beside detector.safetensors; one folder up from checkpoints/best.ckpt.
     histories = [folder / "metrics.csv" for folder in list(Path(config.checkpoint).absolute().parents)[:2]]
     for history in [path for path in histories if path.exists()][:1]:
         plots.save(plots.learning_curves(plots.read_history(history)), folder / "learning_curves.png")
     print_metrics(metrics)
     print(f"predictions.csv, metrics.json and figures are in {folder}")
+
+
+def data_for(config: Mapping[str, Any], card: DetectorCard) -> ClipDataModule:
+    """The data of an evaluation. On the store that the detector was trained on, the videos and splits are training's.
+
+    Else a detector that was trained on another division of the store would be tested on videos that it has seen.
+    """
+    clip = {"clip_len": card.clip_len, "clip_stride": card.clip_stride}
+    data: ClipDataModule = build({**config, **clip})
+    trained, here = card.data, data.summary()
+    selection = trained.get("selection")
+    if selection and trained.get("index_sha256") == here["index_sha256"] and selection != here["selection"]:
+        chosen = ", ".join(f"{name}={value}" for name, value in selection.items() if value is not None)
+        print(f"this is the store that the detector was trained on; its videos are chosen as there: {chosen}")
+        data = build({**config, **clip, **selection})
+    return data
 
 
 if __name__ == "__main__":

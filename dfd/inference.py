@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfd.checkpoint import DetectorCard, load_model, weights_sha256
+from dfd.checkpoint import DetectorCard, load_model, refuse_mixed_clips, weights_sha256
 from dfd.errors import CheckpointError, ConfigError
 from dfd.faces.extract import ExtractionSettings
 from dfd.faces.windows import FaceWindows, WindowSettings, start_worker, windows_task
@@ -37,6 +37,8 @@ class Detector:
         batch_size: clips through the network at once.
         num_workers: processes that decode and find faces; None: one per core.
         deadline_seconds: a video that takes longer is given up as ``timeout``.
+        for_comparison: accept a model whose scores mean something only within their batch; see
+            :func:`dfd.models.temporal.lstm_over_batch`.
     """
 
     def __init__(
@@ -54,7 +56,10 @@ class Detector:
         batch_size: int = 8,
         num_workers: int | None = None,
         deadline_seconds: float = 600.0,
+        for_comparison: bool = False,
     ) -> None:
+        if not for_comparison:
+            refuse_mixed_clips(model, name)
         for option, value in {
             "batch_size": batch_size,
             "num_workers": num_workers,

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -211,11 +211,14 @@ def best_checkpoint(trainer: Trainer) -> str | None:
     return None
 
 
-def write_run_summary(folder: Path, best: str | None, trainer: Trainer, *, metric: str) -> float | None:
+def write_run_summary(
+    folder: Path, best: str | None, trainer: Trainer, *, metric: str, facts: Mapping[str, Any] | None = None
+) -> float | None:
     """Leave in ``folder`` what a run is for, and return what a sweep optimises.
 
-    ``detector.safetensors`` is the best checkpoint without the state of its training; ``summary.json`` has its
-    validation metrics, the metrics of the test if there was one, the parameters' number and the weights' hash;
+    ``detector.safetensors`` is the best checkpoint without the state of its training (not for a model that exists for
+    comparison only). ``summary.json`` has the best epoch (counted from 0) with its training and validation metrics,
+    the metrics of the test over clips if there was one, the parameters' number and the weights' hash, and ``facts``.
     ``learning_curves.png`` is drawn from ``metrics.csv``. Only the first process of several writes.
 
     Args:
@@ -223,6 +226,7 @@ def write_run_summary(folder: Path, best: str | None, trainer: Trainer, *, metri
         best: from :func:`best_checkpoint`; if None, nothing is written.
         trainer: after fit and test.
         metric: one of ``VAL_METRICS``: what is chosen by the test split is no longer tested by it.
+        facts: what else is needed to reproduce the run, as plain values.
 
     Returns:
         The metric at the best checkpoint; None if there is none, or the metric was not defined.
@@ -237,23 +241,38 @@ def write_run_summary(folder: Path, best: str | None, trainer: Trainer, *, metri
     if trainer.is_global_zero:
         from dfd import plots
 
+        best_epoch = int(torch.load(best, map_location="meta", weights_only=True)["epoch"])
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        tested = {name: value for name, value in logged.items() if name.startswith("test/")}
-        save_safetensors(folder / "detector.safetensors", model, card)
+        train: dict[str, float] = {}
+        if (folder / "metrics.csv").is_file():
+            history = plots.read_history(folder / "metrics.csv")
+            plots.save(plots.learning_curves(history), folder / "learning_curves.png")
+            row = history[history["epoch"] == best_epoch]
+            train = {
+                str(name): float(row[name].iloc[-1]) for name in row if str(name).startswith("train/") and len(row)
+            }
+        if not model.mixes_clips:
+            save_safetensors(folder / "detector.safetensors", model, card)
         summary = {
+            **(facts or {}),
             "best_checkpoint": Path(best).name,
+            "best_epoch": best_epoch,
             "num_epochs": trainer.current_epoch,
+            "train": _finite(train),
             "val": card.metrics,
-            "test": {name: value if math.isfinite(value) else None for name, value in tested.items()},
+            "test": _finite({name: value for name, value in logged.items() if name.startswith("test/")}),
+            "comparison_only": model.mixes_clips,
             "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
             "weights_sha256": weights_sha256(model.state_dict()),
             "versions": card.versions,
         }
         (folder / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
-        if (folder / "metrics.csv").is_file():
-            history = plots.read_history(folder / "metrics.csv")
-            plots.save(plots.learning_curves(history), folder / "learning_curves.png")
     return card.metrics.get(metric)
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Metrics for JSON, which has no nan: what is not defined is null."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def check_optimized_metric(metric: str) -> None:

@@ -206,3 +206,17 @@ def test_the_hash_of_weights_is_that_of_both_file_formats_and_changes_with_one_v
 def test_the_hash_takes_every_type_and_shape():
     tensors = {"scalar": torch.tensor(3), "half": torch.ones(2, dtype=torch.bfloat16), "empty": torch.empty(0, 2)}
     assert weights_sha256(tensors) != weights_sha256({**tensors, "empty": torch.empty(2, 0)})
+
+
+def test_a_model_that_mixes_the_clips_of_a_batch_is_neither_exported_nor_used_to_predict(tmp_path):
+    from dfd.inference import Detector
+
+    config = {**CONFIG, "temporal": {"_target_": "dfd.models.temporal.lstm_over_batch", "hidden_features": 8}}
+    model = build_model(config)
+    card = DetectorCard(model=model.config, image_size=32, clip_len=4)
+    with pytest.raises(CheckpointError, match=r"other videos of its batch.*temporal=lstm"):
+        save_safetensors(tmp_path / "bad.safetensors", model, card)
+    assert not (tmp_path / "bad.safetensors").exists()
+    with pytest.raises(CheckpointError, match="neither exported nor used to predict"):
+        Detector(model, card, name="bad", device="cpu")
+    Detector(model, card, name="bad", device="cpu", for_comparison=True)

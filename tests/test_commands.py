@@ -120,7 +120,7 @@ def test_the_demonstration_never_writes_into_somebodys_store(tiny_store: Path, t
         ("predict", "device=cuda:99"),
         ("dfd.evaluate", "split=validation"),
         ("dfd.preprocess", "faces.crop_size=4"),
-        ("dfd.preprocess", "split.fractions=[0.5,0.5,0.5]"),
+        ("dfd.preprocess", "split_fractions=[0.5,0.5,0.5]"),
         ("dfd.preprocess", "num_frames=0"),
         ("train", "data.batch_size=0"),
     ],

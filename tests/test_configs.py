@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
-from dfd.config import CONFIG_DIR, EvaluateConfig, PredictConfig, PreprocessConfig, TrainConfig, check
+from dfd.config import CONFIG_DIR, SWEEPS_DIR, EvaluateConfig, PredictConfig, PreprocessConfig, TrainConfig, check
 
 ROOTS = {
     "train": (TrainConfig, ["data.store=s"]),
@@ -28,6 +28,7 @@ GROUPS = {
     "debug": ["train"],
     "data": ["train", "evaluate"],
     "face_detector": ["preprocess", "predict"],
+    "source": ["preprocess"],
 }
 NEEDED = {"timm": ["backbone.name=resnet10t"]}
 OPTIONS = sorted(
@@ -78,8 +79,54 @@ def test_no_file_holds_a_path_of_somebodys_machine(path: Path) -> None:
         ("temporal", "dfd.models.temporal"),
         ("face_detector", "dfd.faces.detect"),
         ("scheduler", "dfd.training"),
+        ("source", "dfd.data.sources"),
     ],
 )
 def test_an_option_is_called_like_the_function_it_names(group: str, module: str) -> None:
     for path in (CONFIG_DIR / group).glob("*.yaml"):
         assert OmegaConf.load(path)["_target_"] == f"{module}.{path.stem}"
+
+
+def test_the_thesis_experiments_have_the_original_hyper_parameters() -> None:
+    resnext, inception = (checked("train", f"experiment=thesis_{name}") for name in ("resnext50", "inception_v3"))
+    assert isinstance(resnext, TrainConfig)
+    assert isinstance(inception, TrainConfig)
+    for config in (resnext, inception):
+        assert config.temporal == {
+            "_target_": "dfd.models.temporal.lstm",
+            **{"hidden_features": 2048, "num_layers": 1, "bidirectional": False, "dropout": 0.0, "reduce": "mean"},
+        }
+        assert config.dropout == 0.4
+        assert config.label_smoothing == 0
+        assert config.class_weights is None
+        assert config.optimizer["_target_"] == "torch.optim.Adam"
+        assert (config.optimizer["lr"], config.optimizer["weight_decay"]) == (1e-5, 1e-3)
+        assert config.trainer["gradient_clip_val"] is None
+        assert config.callbacks["early_stopping"] is None
+        data = config.data
+        assert (data["clip_len"], data["clip_stride"], data["batch_size"], data["num_workers"]) == (10, 1, 4, 4)
+        assert data["augmentation"] is None
+        assert data["per_label"] == {"ffpp": 1000, "dfdc": 1500, "celebdf": 500}
+        assert sum(data["fractions"][:2]) == pytest.approx(0.7)
+    assert (resnext.backbone["_target_"], resnext.backbone["pretrained"]) == ("dfd.models.backbones.resnext50", True)
+    assert (inception.backbone["_target_"], inception.backbone["pretrained"]) == (
+        "dfd.models.backbones.inception_v3",
+        True,
+    )
+    assert (resnext.trainer["max_epochs"], inception.trainer["max_epochs"]) == (50, 20)
+
+
+@pytest.mark.parametrize(("name", "head"), [("thesis_as_published", "lstm_over_batch"), ("mean_pool_baseline", "mean")])
+def test_the_comparisons_differ_from_the_thesis_in_the_head_alone(name: str, head: str) -> None:
+    config, thesis = checked("train", f"experiment={name}"), checked("train", "experiment=thesis_resnext50")
+    assert config.temporal["_target_"] == f"dfd.models.temporal.{head}"  # type: ignore[attr-defined]
+    config.temporal = thesis.temporal  # type: ignore[attr-defined]
+    assert config == thesis
+
+
+def test_each_study_composes_binds_and_varies_something() -> None:
+    studies = sorted((SWEEPS_DIR / "study").glob("*.yaml"))
+    assert studies
+    for path in studies:
+        checked("train", f"study={path.stem}")
+        assert OmegaConf.load(path)["hydra"]["sweeper"]["params"]

@@ -319,14 +319,28 @@ def test_bfloat16_training_runs_and_its_metrics_are_of_full_precision(tmp_path):
 def test_a_run_leaves_a_detector_a_summary_and_its_curves(finished):
     folder, trainer, _ = finished
     best = best_checkpoint(trainer)
-    value = write_run_summary(folder, best, trainer, metric="val/loss")
+    value = write_run_summary(folder, best, trainer, metric="val/loss", facts={"seed": 0})
     model, card = load_model(folder / "detector.safetensors")
     assert value == card.metrics["val/loss"]
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["val"] == card.metrics
+    assert summary["seed"] == 0
+    losses = curve(folder, "val/loss")
+    assert summary["best_epoch"] == min(losses, key=losses.get)
+    assert summary["train"]["train/loss"] == pytest.approx(curve(folder, "train/loss")[summary["best_epoch"]])
+    assert summary["comparison_only"] is False
     assert "test/auc" in summary["test"]
     assert summary["num_parameters"] == sum(p.numel() for p in model.parameters())
     assert (folder / "learning_curves.png").stat().st_size > 1000
+
+
+def test_a_run_of_the_published_lstm_leaves_a_summary_and_no_detector(tmp_path):
+    config = {**CONFIG, "temporal": {"_target_": "dfd.models.temporal.lstm_over_batch", "hidden_features": 8}}
+    trainer = make_trainer(tmp_path, *checkpointing(tmp_path), max_epochs=1)
+    trainer.fit(make_module(config=config), loader(), loader())
+    write_run_summary(tmp_path, best_checkpoint(trainer), trainer, metric="val/loss")
+    assert json.loads((tmp_path / "summary.json").read_text())["comparison_only"] is True
+    assert not (tmp_path / "detector.safetensors").exists()
 
 
 @pytest.mark.parametrize("metric", ["val/acc", "test/auc"])

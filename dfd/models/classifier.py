@@ -53,6 +53,11 @@ class ClipClassifier(nn.Module):
         logits_BK: Tensor = self.classify(self.dropout(self.activation(pooled_BD)))
         return logits_BK
 
+    @property
+    def mixes_clips(self) -> bool:
+        """True if a clip's logits depend on the other clips of the batch: a published error, kept for comparison."""
+        return self.temporal.mixes_clips
+
     def normalize(self, frames_NCHW: Tensor) -> Tensor:
         """What the backbone expects: scaled, resized if its input size is fixed, mean 0 and deviation 1."""
         if frames_NCHW.dtype == torch.uint8:

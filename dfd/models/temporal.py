@@ -1,7 +1,8 @@
 """Heads over time: the features of a clip's frames, ``(B, T, D)``, to one vector per clip, ``(B, num_features)``.
 
 Each is made by a function of its option name, whose ``in_features`` is D: it comes from the backbone, never from a
-config. All treat the clips of a batch apart, and all but :func:`mean` see the order of the frames.
+config. All but :func:`mean` see the order of the frames, and all treat the clips of a batch apart, but for
+:func:`lstm_over_batch`, which exists to show an error.
 """
 
 from collections.abc import Callable
@@ -14,9 +15,14 @@ Reduce = Literal["mean", "last"]
 
 
 class TemporalHead(nn.Module):
-    """``(B, T, D)`` to ``(B, num_features)``."""
+    """``(B, T, D)`` to ``(B, num_features)``.
+
+    ``mixes_clips`` is True if what a clip is mapped to depends on the other clips of its batch: its score then means
+    nothing outside of that batch.
+    """
 
     num_features: int
+    mixes_clips: bool = False
 
 
 class MeanHead(TemporalHead):
@@ -52,6 +58,26 @@ class RecurrentHead(TemporalHead):
         # Of the last layer: forwards, and backwards too if bidirectional, whose end is at the clip's beginning.
         directions = 2 if self.recurrent.bidirectional else 1
         return states_LBH[-directions:].transpose(0, 1).flatten(1)
+
+
+class BatchAxisLSTMHead(TemporalHead):
+    """An LSTM that runs over the clips of a batch and takes the frames for the batch; then the mean over the frames.
+
+    What the popular public code of the original system does, kept for comparison: each output depends on the clips
+    before it in the batch, and on the order of its own frames not at all.
+    """
+
+    mixes_clips = True
+
+    def __init__(self, recurrent: nn.LSTM) -> None:
+        super().__init__()
+        self.recurrent = recurrent
+        self.num_features = recurrent.hidden_size
+
+    def forward(self, features_BTD: Tensor) -> Tensor:
+        """Shape ``(B, num_features)``."""
+        outputs_BTH: Tensor = self.recurrent(features_BTD)[0]  # without batch_first, the first axis is the time
+        return outputs_BTH.mean(dim=1)
 
 
 class TransformerHead(TemporalHead):
@@ -121,6 +147,16 @@ def lstm(
     return RecurrentHead(recurrent, reduce=reduce)
 
 
+def lstm_over_batch(in_features: int, *, hidden_features: int = 2048, num_layers: int = 1) -> TemporalHead:
+    """The LSTM as the original system's public code runs it: over the batch. For comparison only, never for use.
+
+    That code builds ``nn.LSTM(2048, 2048, 1, False)``, meaning ``bidirectional=False``: the fourth argument is
+    ``bias``, and ``batch_first`` is left out, so ``(B, T, D)`` is read as (time, batch, D).
+    """
+    _check_counts(hidden_features=hidden_features, num_layers=num_layers)
+    return BatchAxisLSTMHead(nn.LSTM(in_features, hidden_features, num_layers, bias=False, batch_first=False))
+
+
 def gru(
     in_features: int,
     *,
@@ -171,7 +207,13 @@ def transformer(
     )
 
 
-TEMPORALS: dict[str, Callable[..., TemporalHead]] = {"lstm": lstm, "gru": gru, "mean": mean, "transformer": transformer}
+TEMPORALS: dict[str, Callable[..., TemporalHead]] = {
+    "lstm": lstm,
+    "gru": gru,
+    "mean": mean,
+    "transformer": transformer,
+    "lstm_over_batch": lstm_over_batch,
+}
 """By option name; nothing else is ever called for a config or a checkpoint."""
 
 

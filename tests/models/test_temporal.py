@@ -82,3 +82,40 @@ def test_a_clip_longer_than_max_len_is_refused_with_the_option_to_change():
 def test_a_value_out_of_range_is_named(name, options, message):
     with pytest.raises(ValueError, match=message):
         build(name, options)
+
+
+# The original's public code runs its LSTM over the batch. `lstm_over_batch` does as it does; nothing else may.
+
+
+def test_the_published_lstm_reads_the_other_clips_of_the_batch_and_not_the_order_of_the_frames():
+    head, features = build("lstm_over_batch", {"hidden_features": 16}), torch.randn(4, 7, 12)
+    output = head(features)
+    torch.testing.assert_close(output, head(features.flip(1)))
+    other_clip = features.clone()
+    other_clip[0] += 1
+    assert (output - head(other_clip))[1:].abs().max() > 1e-2
+    assert head.mixes_clips
+
+
+def test_in_the_published_lstm_earlier_frames_do_not_touch_the_last_output():
+    head, features = build("lstm_over_batch", {"hidden_features": 16}), torch.randn(4, 7, 12)
+    outputs = head.recurrent(features)[0]
+    earlier_frames = features.clone()
+    earlier_frames[:, :-1] += 1
+    assert torch.equal(head.recurrent(earlier_frames)[0][:, -1], outputs[:, -1])
+    another_video = features.clone()
+    another_video[0, -1] += 1
+    assert (head.recurrent(another_video)[0][1:, -1] - outputs[1:, -1]).abs().max() > 1e-2
+
+
+def test_the_published_lstm_is_what_its_positional_call_builds():
+    theirs = torch.nn.LSTM(12, 16, 1, False)  # meant as bidirectional=False
+    ours = build("lstm_over_batch", {"hidden_features": 16}).recurrent
+    assert {name: p.shape for name, p in theirs.named_parameters()} == {n: p.shape for n, p in ours.named_parameters()}
+    assert (theirs.bias, theirs.batch_first, theirs.bidirectional) == (False, False, False)
+    assert (ours.bias, ours.batch_first, ours.bidirectional) == (False, False, False)
+
+
+def test_every_other_head_treats_the_clips_apart():
+    assert {name for name, _ in HEADS} | {"lstm_over_batch"} == set(TEMPORALS)
+    assert not any(build(name, options).mixes_clips for name, options in HEADS)
