@@ -44,6 +44,7 @@ def main(cfg: DictConfig) -> None:
     from pathlib import Path
 
     from dfd.data.preparation import plan_splits
+    from dfd.data.selection import check_per_label
     from dfd.data.splits import SPLIT_MODES, check_fractions
 
     if config.split not in SPLIT_MODES:
@@ -51,12 +52,18 @@ def main(cfg: DictConfig) -> None:
     with refusing("preprocessing"):
         settings = settings_of(config)
         check_fractions(config.split_fractions)
+        if config.per_label is not None:
+            check_per_label(config.per_label)
     listing = list_videos(config)
     store = Path(config.store).expanduser()
     splits = plan_splits(
         store, listing.rows, mode=config.split, fractions=config.split_fractions, seed=config.split_seed
     )
     rows = choose_with_progress(listing, splits, store, config, shard)
+    if not rows and shard == (0, 1):
+        raise StoreError(
+            f"{store}: none of {len(listing.rows)} videos is taken; {store}/left_out.csv says why for each"
+        )
     statuses = prepare_with_progress(rows, store, settings, config)
     summarize(store)
     print(f"{sum(statuses.values())} videos done; the clip store is {store} (videos.csv: a row per video)")
@@ -89,14 +96,14 @@ def choose_with_progress(
     """The videos to prepare; the others are counted by reason, and named in the store's ``left_out.csv``."""
     from dfd.data.audio_only import DEFAULT_THRESHOLD
     from dfd.data.intake import compare_in_store, take_in
-    from dfd.data.store import LEFT_OUT_NAME, write_left_out
+    from dfd.data.store import LEFT_OUT_NAME, discard_video, video_folder, write_left_out
     from dfd.progress import progress_bar
 
     threshold = DEFAULT_THRESHOLD if config.audio_only.threshold is None else config.audio_only.threshold
     check_audio = config.audio_only.check
     if check_audio is None:
         check_audio = bool(config.source) and target_name(config.source) == "dfdc"
-    with progress_bar() as bar, refusing("per_label"):
+    with progress_bar() as bar:
         task = bar.add_task("comparing fakes with originals", total=None, note="", visible=False)
 
         def on_pair(verdict: PairVerdict) -> None:
@@ -126,6 +133,8 @@ def choose_with_progress(
         [(origin + item.name, item.reason, item.detail) for item in left_out],
         taken=[origin + row.name for row in intake.rows],
     )
+    for row in intake.unaltered:
+        discard_video(video_folder(store, row))  # an earlier run may have kept it
     for verdict in intake.not_compared:
         logger.warning(
             "%s is kept, though it could not be compared with %s: %s", *astuple(verdict)[:2], verdict.message

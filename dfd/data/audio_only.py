@@ -12,6 +12,7 @@ for a forged mouth may show in a few frames only.
 
 import csv
 import io
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -240,7 +241,17 @@ def _read_cache(path: Path) -> dict[tuple[str, ...], float]:
     lines = csv.reader(io.StringIO(whole.decode("utf-8", "surrogateescape"), newline=""))
     if next(lines, None) != list(_COLUMNS):
         raise DfdError(f"{path}: is not a list of compared videos ({','.join(_COLUMNS)}); move it away")
-    return {tuple(cells[:-1]): float(cells[-1]) for cells in lines if len(cells) == len(_COLUMNS)}
+    # A damaged line is measured again.
+    return {
+        tuple(cells[:-1]): float(cells[-1]) for cells in lines if len(cells) == len(_COLUMNS) and _is_number(cells[-1])
+    }
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return not math.isnan(float(text))
+    except ValueError:
+        return False
 
 
 def _line(cells: Sequence[Any]) -> str:

@@ -65,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m dfd.data.audit", description=__doc__)
     parser.add_argument("store", help="folder of a clip store; store=DIR, as the other commands write it, works too")
     store = parser.parse_args(arguments).store.removeprefix("store=")
+    store = Path(store).expanduser()
     try:
         print(report(store))
         audit(index_videos(read_index(store)))

@@ -26,6 +26,8 @@ class Intake:
 
     rows: list[VideoRow]
     left_out: list[LeftOut]
+    unaltered: list[VideoRow]
+    """Of those left out: fakes that show their original's picture."""
     not_compared: list[PairVerdict]
     """Fakes that could not be compared with their original; they are kept."""
 
@@ -54,7 +56,7 @@ def take_in(
         per_label: for each data set alike, or by its name; None takes all.
         fractions: of train, val and test in the draw.
         seed: of the draw.
-        shard: (i, n): every n-th of the chosen videos, beginning at the i-th.
+        shard: (i, n): of all videos in the order of their ids every n-th, beginning at the i-th.
         audio_only_threshold: see :func:`dfd.data.audio_only.picture_difference`.
         compare: measures fakes against originals; needed unless ``audio_only_threshold`` is None.
 
@@ -67,13 +69,17 @@ def take_in(
         if splits[row.video_id] == UNUSED
     ]
     candidates = [row for row in rows if splits[row.video_id] != UNUSED]
+    # By the place among all that is listed: what is chosen may differ between shards by a comparison that failed in one
+    # of them, and no video may be nobody's for that.
+    mine = {row.video_id for row in sorted(rows, key=lambda row: row.video_id)[shard[0] :: shard[1]]}
     originals = {row.name: row.path for row in rows if row.label is Label.REAL}
     verdicts: dict[str, PairVerdict] = {}
+    found: set[str] = set()
     while True:
         chosen = _drawn(candidates, splits, per_label, fractions, seed)
         if per_label is None:
             # Sharing out before comparing, each shard compares its own; a draw has to know them all.
-            chosen = chosen[shard[0] :: shard[1]]
+            chosen = [row for row in chosen if row.video_id in mine]
         waiting = [
             row
             for row in chosen
@@ -85,27 +91,35 @@ def take_in(
         new = {verdict.name: verdict for verdict in compare(waiting, originals)}
         verdicts |= new
         unaltered = {name for name, verdict in new.items() if _is_unaltered(verdict, audio_only_threshold)}
+        found |= unaltered
         candidates = [row for row in candidates if row.name not in unaltered]
         chosen = [row for row in chosen if row.name not in unaltered]
         if per_label is None or not unaltered:
             break
-    if audio_only_threshold is not None:
-        left_out += [
-            LeftOut(
-                v.name,
-                "audio_only",
-                f"differs from {v.original} by {v.difference:.2f}, an altered picture by {audio_only_threshold:g} or more",
-            )
-            for v in verdicts.values()
-            if _is_unaltered(v, audio_only_threshold)
-        ]
+    left_out += [
+        LeftOut(
+            name,
+            "audio_only",
+            f"differs from {verdicts[name].original} by {verdicts[name].difference:.2f}, an altered picture by "
+            f"{audio_only_threshold:g} or more",
+        )
+        for name in sorted(found)
+    ]
     if per_label is not None:
         drawn = {row.video_id for row in chosen}
+        why = {True: "per_label was reached", False: "per_label does not name its data set"}
         left_out += [
-            LeftOut(row.name, "not_drawn", "per_label was reached") for row in candidates if row.video_id not in drawn
+            LeftOut(row.name, "not_drawn", why[isinstance(per_label, int) or row.dataset in per_label])
+            for row in candidates
+            if row.video_id not in drawn
         ]
-        chosen = chosen[shard[0] :: shard[1]]
-    return Intake(chosen, left_out, [verdict for verdict in verdicts.values() if verdict.difference is None])
+        chosen = [row for row in chosen if row.video_id in mine]
+    return Intake(
+        chosen,
+        left_out,
+        [row for row in rows if row.name in found],
+        [verdict for verdict in verdicts.values() if verdict.difference is None],
+    )
 
 
 def compare_in_store(
@@ -134,5 +148,7 @@ def _drawn(
     if per_label is None:
         return ordered
     here = {row.video_id: splits[row.video_id] for row in rows}
-    drawn = draw_balanced(ordered, here, per_label=per_label, fractions=fractions, seed=seed, allow_fewer=True)
+    drawn = draw_balanced(
+        ordered, here, per_label=per_label, fractions=fractions, seed=seed, allow_fewer=True, equal=False
+    )
     return [row for row in ordered if row.video_id in drawn]

@@ -238,19 +238,21 @@ def plan_splits(
         [*earlier, *rows], fractions=fractions, seed=seed, frozen=frozen, mode=mode, official=official
     )
     num_new = len(splits.keys() - frozen.keys())
+    if earlier_plan and plan != earlier_plan:
+        logger.warning(
+            "%s: %d videos were divided by fractions %s with seed %d and stay; %d new ones are placed by %s with seed "
+            "%d. To divide all anew, delete %s and %s there (the clips stay) and run this again",
+            store,
+            len(frozen),
+            list(earlier_plan.fractions),
+            earlier_plan.seed,
+            num_new,
+            list(plan.fractions),
+            seed,
+            SPLITS_NAME,
+            PLAN_NAME,
+        )
     if num_new and plan != earlier_plan:
-        if earlier_plan:
-            logger.warning(
-                "%s: %d videos were divided by fractions %s with seed %d and stay; only %d new ones are placed by %s "
-                "with seed %d",
-                store,
-                len(frozen),
-                list(earlier_plan.fractions),
-                earlier_plan.seed,
-                num_new,
-                list(plan.fractions),
-                seed,
-            )
         # Before the assignment: one without a plan would pass for one by source.
         write_split_plan(store, plan)
     if num_new:

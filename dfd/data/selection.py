@@ -42,6 +42,7 @@ def draw_balanced(
     fractions: Sequence[float] = (0.7, 0.15, 0.15),
     seed: int = 0,
     allow_fewer: bool = False,
+    equal: bool = True,
 ) -> dict[str, str]:
     """The split of each drawn video, by ``video_id``: as many real as fake ones per data set and split.
 
@@ -57,6 +58,7 @@ def draw_balanced(
         fractions: of train, val and test: how each number is shared out, the largest remainders rounded up.
         seed: of the draw.
         allow_fewer: take what there is, as many real as fake ones; each shortage is logged.
+        equal: False takes what there is of each label by itself, which is for a stock to draw from again later.
 
     Raises:
         ValueError: ``fractions`` are not three numbers from 0 to 1 that add up to 1, or a number of videos is below 1.
@@ -79,9 +81,9 @@ def draw_balanced(
                 for label, found in here.items()
                 if len(found) < wanted
             ]
-            taken = min(wanted, *map(len, here.values()))
+            most = min(wanted, *map(len, here.values())) if equal else wanted
             for label in Label:
-                drawn |= dict.fromkeys(_in_turn(here[label], seed)[:taken], split)
+                drawn |= dict.fromkeys(_in_turn(here[label], seed)[:most], split)
     if shortages and not allow_fewer:
         raise SplitError(
             "\n  ".join(
@@ -94,9 +96,8 @@ def draw_balanced(
             )
         )
     if shortages:
-        logger.warning(
-            "there are fewer videos than asked for, and as many real as fake ones are taken: %s", "; ".join(shortages)
-        )
+        kept = "as many real as fake ones are taken" if equal else "all of these are taken"
+        logger.warning("there are fewer videos than asked for, and %s: %s", kept, "; ".join(shortages))
     return dict(sorted(drawn.items()))
 
 
@@ -114,19 +115,28 @@ def quotas(number: int, fractions: Sequence[float]) -> list[int]:
     return found
 
 
+def check_per_label(per_label: object) -> None:
+    """Refuse what is no number of videos, for all data sets or by their names.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    numbers = list(per_label.values()) if isinstance(per_label, Mapping) else [per_label]
+    if not numbers or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in numbers):
+        raise ValueError(f"per_label must be a whole number from 1, for all data sets or by name, got {per_label!r}")
+
+
 def _numbers(per_label: int | Mapping[str, int], datasets: set[str]) -> dict[str, int]:
     """How many videos of each label to draw, by data set.
 
     Raises:
         ValueError, SplitError: see :func:`draw_balanced`.
     """
+    check_per_label(per_label)
     if isinstance(per_label, Mapping):
         numbers = {str(dataset): number for dataset, number in per_label.items()}
     else:
         numbers = dict.fromkeys(datasets, per_label)
-    wrong = [number for number in numbers.values() if isinstance(number, bool) or number != int(number) or number < 1]
-    if wrong or not per_label:
-        raise ValueError(f"per_label must be a whole number from 1, for all data sets or by name, got {per_label!r}")
     missing = sorted(numbers.keys() - datasets)
     if missing:
         raise SplitError(

@@ -245,6 +245,10 @@ def _by_source(
     # A group with a video that is in no split was cut: there, people on different sides are as it should be.
     torn = {video_id for group in groups if not unused.isdisjoint(group) for video_id in group}
     torn |= {row.video_id for row in rows if not tied.keys().isdisjoint(row.source_ids)}
+    if UNUSED in frozen.values():
+        # The videos that tied a cut component together may not be among the rows: what is in no split is not prepared,
+        # and a store knows its videos by what it has prepared.
+        torn |= {video_id for video_id, known in fixed.items() if known.is_frozen}
     groups = components(row for row in rows if row.video_id not in unused)
     sides = _sides_of_groups(groups, by_id, fixed, torn, tied)
     pieces: list[Piece] = []

@@ -446,11 +446,16 @@ def write_left_out(store: str | Path, left_out: Iterable[tuple[str, str, str]], 
     Raises:
         StoreError: the file that is there is not such a table.
     """
+    import fcntl
+
     left_out = list(left_out)
     gone = {name for name, _, _ in left_out}.union(taken)
     path = Path(store) / LEFT_OUT_NAME
-    kept = [row for row in _read_left_out(path) if row[0] not in gone]
-    _write_table(path, LEFT_OUT_COLUMNS, sorted({*kept, *left_out}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:  # several shards add to it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = [row for row in _read_left_out(path) if row[0] not in gone]
+        _write_table(path, LEFT_OUT_COLUMNS, sorted({*kept, *left_out}))
 
 
 def _read_left_out(path: Path) -> list[tuple[str, str, str]]:

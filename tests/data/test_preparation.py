@@ -8,7 +8,7 @@ import pytest
 
 from dfd.data.manifest import VideoRow
 from dfd.data.preparation import plan_splits
-from dfd.data.splits import audit
+from dfd.data.splits import UNUSED, audit
 from dfd.data.store import PLAN_NAME, SPLITS_NAME, SplitPlan, read_split_plan, read_splits, write_record, write_splits
 from dfd.errors import SplitError, SplitLeak, StoreError
 from dfd.types import Status
@@ -55,7 +55,7 @@ def test_new_videos_under_other_fractions_are_announced(tmp_path: Path, caplog: 
     plan_splits(tmp_path, rows_of(20))
     assert not caplog.records
     plan_splits(tmp_path, rows_of(20, first=20), seed=2)
-    assert "40 videos were divided by fractions [0.7, 0.15, 0.15] with seed 0 and stay; only 40 new ones" in caplog.text
+    assert "40 videos were divided by fractions [0.7, 0.15, 0.15] with seed 0 and stay; 40 new ones" in caplog.text
     assert read_split_plan(tmp_path) == SplitPlan(seed=2)
 
 
@@ -116,3 +116,26 @@ def test_a_group_that_is_cut_is_planned_once_and_its_used_videos_can_be_prepared
     used = [row for row in rows if splits[row.video_id] != "unused"]
     assert plan_splits(tmp_path, used[::2]).items() <= splits.items()
     audit([replace(row, split=splits[row.video_id]) for row in rows])
+
+
+def test_other_fractions_that_change_nothing_are_announced_with_the_remedy(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan_splits(tmp_path, rows_of(20))
+    plan_splits(tmp_path, rows_of(20), fractions=(0.6, 0.1, 0.3))
+    assert "delete splits.csv and split.json" in caplog.text
+
+
+def test_a_store_whose_people_were_cut_grows_by_a_video_between_them(tmp_path: Path) -> None:
+    """What is in no split is not prepared, so the store has no record of the videos that tied the people together."""
+    people, pairs = range(12), [(a, b) for a in range(12) for b in range(12) if a < b]
+    reals = [make_row(2 * (10 * p + n), source_ids=(f"id{p}",)) for p in people for n in range(4)]
+    swaps = [make_row(2001 + 2 * n, source_ids=(f"id{a}", f"id{b}")) for n, (a, b) in enumerate(pairs)]
+    splits = plan_splits(tmp_path, [*reals, *swaps])
+    assert UNUSED in splits.values()
+    for row in (*reals, *swaps):
+        if splits[row.video_id] != UNUSED:
+            write_record(tmp_path, failed_record(row, Status.NO_FACE))
+    late = [make_row(4001 + 2 * n, source_ids=(f"id{a}", f"id{b}")) for n, (a, b) in enumerate(pairs)]
+    grown = plan_splits(tmp_path, late)
+    assert [grown[row.video_id] for row in late] == [splits[row.video_id] for row in swaps]

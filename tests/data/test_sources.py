@@ -236,7 +236,7 @@ def test_files_below_real_and_fake_become_rows_in_any_case_and_depth(
         ("Real/b.mp4", Label.REAL, "mine", ""),
         ("Real/deep/er/a", Label.REAL, "mine", ""),
     ]
-    assert all(row.path.is_file() and row.source_ids == (row.name,) for row in listing.rows)
+    assert all(row.path.is_file() and row.source_ids == (f"{row.dataset}:{row.name}",) for row in listing.rows)
     assert listing.left_out == [LeftOut("other/", "unknown_folder", "neither real/ nor fake/; not looked into")]
     assert "each of 4 videos is taken for its own source" in caplog.text
 
@@ -281,3 +281,11 @@ def test_a_name_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "real" / os.fsdecode(b"\xff.mp4")).write_bytes(b"x")
     with pytest.raises(ManifestError, match="is not UTF-8; rename it"):
         folder(tmp_path)
+
+
+def test_two_folders_of_one_name_can_be_two_data_sets(tmp_path: Path) -> None:
+    listings = [folder(make_folder(tmp_path / name / "videos"), dataset=name) for name in ("a", "b")]
+    ids = [{row.video_id for row in listing.rows} for listing in listings]
+    sources = [{source for row in listing.rows for source in row.source_ids} for listing in listings]
+    assert not ids[0] & ids[1]
+    assert not sources[0] & sources[1], "else equal file names would tie the two together"

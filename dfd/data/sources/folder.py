@@ -11,11 +11,11 @@ from dfd.errors import ManifestError
 from dfd.types import LABEL_NAMES, Label
 
 
-def folder(root: str | Path) -> Listing:
+def folder(root: str | Path, *, dataset: str | None = None) -> Listing:
     """Every file below ``real/`` and ``fake/`` in ``root``; hidden files are left out.
 
     The folder names may be in any case. A folder directly below ``fake/`` names the method: ``fake/FaceSwap/a.mp4``.
-    The data set is named like ``root``. Files are not opened: one that is no video gets its status when it is read.
+    The data set is named ``dataset``, or like ``root``. Files are not opened: what is no video gets a status later.
     Nothing here tells which videos share a person, so each is its own source, and a warning says what that risks.
 
     Raises:
@@ -34,7 +34,7 @@ def folder(root: str | Path) -> Listing:
         draft.warn(f"it holds {names}, which is not read; if it is a manifest, give manifest={manifests[0]} instead")
     draft.leave_out_folders(set(folders) - {base for base, _ in classes}, "neither real/ nor fake/")
     draft.leave_out_files(set(files) - set(manifests), "neither in real/ nor in fake/")
-    dataset = draft.root.resolve().name or UNKNOWN
+    dataset = dataset or draft.root.resolve().name or UNKNOWN
     for base, label in classes:
         for path in _files(base):
             name = draft.name(path)
@@ -45,7 +45,7 @@ def folder(root: str | Path) -> Listing:
                 continue
             inner = path.relative_to(base).parts
             method = (inner[0] if len(inner) > 1 else UNKNOWN) if label is Label.FAKE else ""
-            draft.add(VideoRow(path.absolute(), name, label, dataset, method))
+            draft.add(VideoRow(path.absolute(), name, label, dataset, method, (f"{dataset}:{name}",)))
     listing = draft.finish()
     draft.warn(
         f"folders do not say which videos share a person, so each of {len(listing.rows)} videos is taken for its own "
