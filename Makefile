@@ -26,6 +26,7 @@ setup: $(filter .uv/bin/uv,$(UV)) ## install everything into .venv, as uv.lock s
 demo: setup ## the whole chain on drawn videos: preprocess, train, evaluate, predict (about 4 minutes on 2 cores)
 	$(RUN) python -m dfd.data.demo $(DEMO_DIR)
 	$(RUN) python -m dfd.preprocess manifest=$(DEMO_DIR)/videos/manifest.csv store=$(DEMO_DIR)/store
+	rm -rf $(DEMO_DIR)/train
 	$(RUN) python train.py experiment=demo data.store=$(DEMO_DIR)/store hydra.run.dir=$(DEMO_DIR)/train
 	$(RUN) python -m dfd.evaluate checkpoint=$(DEMO_DIR)/train/detector.safetensors data.store=$(DEMO_DIR)/store output=$(DEMO_DIR)/evaluation
 	$(RUN) python predict.py checkpoint=$(DEMO_DIR)/train/detector.safetensors input=$(DEMO_DIR)/inbox output=$(DEMO_DIR)/predictions overwrite=true

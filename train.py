@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from dfd.config import TrainConfig, build, build_all, check, entry_point, output_dir, target_name
+from dfd.errors import ConfigError
 
 if TYPE_CHECKING:
     from dfd.checkpoint import DetectorCard
@@ -23,35 +24,30 @@ def main(cfg: DictConfig) -> float | None:
 
     import lightning
 
-    from dfd.checkpoint import weights_sha256
     from dfd.loggers import finish_loggers, quiet_lightning
     from dfd.models.classifier import build_model
     from dfd.training import DetectorModule, best_checkpoint, check_optimized_metric, write_run_summary
 
     check_optimized_metric(config.optimized_metric)
+    if config.test_windows < 1:
+        raise ConfigError(f"test_windows must be 1 or more, got {config.test_windows}")
     quiet_lightning()
     if config.seed is not None:
         lightning.seed_everything(config.seed, workers=True)
     folder = output_dir()
     resumed = resume_path(config.ckpt_path, folder)
+    if not config.ckpt_path:
+        refuse_used(folder)
     data = build(config.data)
     data.prepare_data()
     data.setup("fit")
+    if config.test:
+        data.setup("test")  # that there is nothing to test on is better known before the training
     if resumed:
         check_same_data(resumed, data)
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     model = build_model({"backbone": config.backbone, "temporal": config.temporal, "dropout": config.dropout})
-    facts = {
-        "name": f"{backbone_name(config.backbone)} + {target_name(config.temporal)}",
-        "seed": config.seed,
-        "initial_weights": {
-            "pretrained": config.backbone.get("pretrained"),
-            "weights": config.backbone.get("weights"),
-            "sha256": weights_sha256(model.state_dict()),
-        },
-        "data": data.summary(),
-        "frames_per_video": frames_per_video(data, config.test_windows),
-    }
+    facts = facts_of(config, model, data)
     module = DetectorModule(
         model,
         optimizer=build(config.optimizer),
@@ -74,24 +70,43 @@ def main(cfg: DictConfig) -> float | None:
     if trainer.is_global_zero:
         data.used_videos().to_csv(folder / "videos.csv", index=False)
         if config.test and best:
-            test_videos(best, data, folder / "test", num_windows=config.test_windows)
+            device = str(trainer.strategy.root_device)
+            test_videos(best, data, folder / "test", num_windows=config.test_windows, device=device)
         if best:
             print(f"next: python -m dfd.report {folder}")
-        print(f"the run is in {folder}" + (": detector.safetensors, test/, metrics.csv, summary.json" if best else ""))
+        names = ("detector.safetensors", "test", "metrics.csv", "summary.json")
+        print(f"the run is in {folder}: {', '.join(name for name in names if (folder / name).exists())}")
     return metric
 
 
-def test_videos(checkpoint: str, data: ClipDataModule, folder: Path, *, num_windows: int) -> None:
+def test_videos(checkpoint: str, data: ClipDataModule, folder: Path, *, num_windows: int, device: str) -> None:
     """Score the test split's videos (the trainer's own test is about clips): what ``dfd.report`` compares runs by."""
     from dfd.evaluate import evaluate_split, print_metrics
     from dfd.inference import Detector
 
-    detector = Detector.load(checkpoint, for_comparison=True)
+    detector = Detector.load(checkpoint, device=device, for_comparison=True)
     data.num_eval_clips = num_windows
     metrics = evaluate_split(
         detector, data, "test", folder, threshold=detector.card.threshold, checkpoint=Path(checkpoint).name
     )
     print_metrics(metrics)
+
+
+def facts_of(config: TrainConfig, model: ClipClassifier, data: ClipDataModule) -> dict[str, Any]:
+    """What else the run's summary has to say, so that the run can be repeated."""
+    from dfd.checkpoint import weights_sha256
+
+    return {
+        "name": f"{backbone_name(config.backbone)} + {target_name(config.temporal)}",
+        "seed": config.seed,
+        "initial_weights": {
+            "pretrained": config.backbone.get("pretrained"),
+            "weights": config.backbone.get("weights"),
+            "sha256": weights_sha256(model.state_dict()),
+        },
+        "data": data.summary(),
+        "frames_per_video": frames_per_video(data, config.test_windows),
+    }
 
 
 def backbone_name(node: Mapping[str, Any]) -> str:
@@ -127,38 +142,66 @@ def card_of(model: ClipClassifier, data: ClipDataModule) -> DetectorCard:
 
 
 def check_same_data(path: str, data: ClipDataModule) -> None:
-    """Refuse to go on with a run on other clips than it began with.
+    """Refuse to go on with a run on other clips, or on another choice or split of them, than it began with.
 
     Raises:
-        CheckpointError: the store's index is not the one that the checkpoint was trained on.
+        CheckpointError: the store's index, or what is used of it, is not what the checkpoint was trained on.
     """
     from dfd.checkpoint import load_checkpoint
     from dfd.errors import CheckpointError
 
     card, _ = load_checkpoint(path)
-    if card.data.get("index_sha256") != data.summary()["index_sha256"]:
+    now = data.summary()
+    if card.data.get("index_sha256") != now["index_sha256"]:
         raise CheckpointError(
             f"{path}: was trained on the store {card.data.get('store')!r} as it was then, not on {data.store} as it is "
             "now; repeat all options of the stopped run (its config.yaml has them), or start anew"
+        )
+    if any(card.data.get(key, now[key]) != now[key] for key in ("videos_sha256", "tracks")):
+        then, wanted = ({**summary.get("selection", {}), "tracks": summary["tracks"]} for summary in (card.data, now))
+        raise CheckpointError(
+            f"{path}: was trained on other videos of the store ({then}) than this run would use ({wanted}), which may "
+            "be those that it would be tested on; repeat all options of the stopped run, or start anew"
         )
 
 
 def resume_path(ckpt_path: str | None, folder: Path) -> str | None:
     """The checkpoint to go on from; ``last`` is the one in this run's own folder.
 
+    In a multirun, a job that had not come to its first checkpoint begins.
+
     Raises:
         CheckpointError: it is not there.
     """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
     from dfd.errors import CheckpointError
 
     if ckpt_path is None:
         return None
     path = folder / "checkpoints" / "last.ckpt" if ckpt_path == "last" else Path(ckpt_path)
     if not path.is_file():
+        if ckpt_path == "last" and HydraConfig.get().mode is RunMode.MULTIRUN:
+            return None
         raise CheckpointError(
             f"{path}: no such checkpoint; ckpt_path=last needs hydra.run.dir=RUN_DIR of a stopped run"
         )
     return str(path)
+
+
+def refuse_used(folder: Path) -> None:
+    """Refuse to begin a run where another is: its results would pass for this one's.
+
+    Raises:
+        ConfigError: the folder has a run in it, whole or stopped.
+    """
+    for name in ("summary.json", "checkpoints/last.ckpt"):
+        if (folder / name).exists():
+            raise ConfigError(
+                f"{folder}: has a run in it ({name}); go on with it by the same options and ckpt_path=last, or give "
+                "another hydra.run.dir (hydra.sweep.dir), or remove the folder"
+            )
 
 
 if __name__ == "__main__":

@@ -316,6 +316,9 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
                 return function(cfg)
             except DfdError as error:
                 if HydraConfig.get().mode is RunMode.MULTIRUN:
+                    # The launcher decides whether others go on. At the end Hydra hands the error over to `run` below,
+                    # where it would else print a traceback.
+                    os.environ["HYDRA_FULL_ERROR"] = "1"
                     raise
                 print(f"error: {error}", file=sys.stderr)
                 raise SystemExit(1) from error
@@ -327,14 +330,19 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
         command = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(task)
 
         def run() -> Any:
-            os.environ.setdefault("HYDRA_FULL_ERROR", "0")
+            before = os.environ.setdefault("HYDRA_FULL_ERROR", "0")
             try:
                 return command()
+            except DfdError as error:
+                print(f"error: {error}", file=sys.stderr)
+                raise SystemExit(1) from error
             except SystemExit as stop:
                 if stop.code == 1 and not entered:
                     for line in _suggestions(config_name, sys.argv[1:]):
                         print(line, file=sys.stderr)
                 raise
+            finally:
+                os.environ["HYDRA_FULL_ERROR"] = before
 
         return run
 

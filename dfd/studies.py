@@ -4,26 +4,46 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 logger = logging.getLogger(__name__)
 
 
 class StudyReport(Callback):
-    """Write ``report/`` into the folder of a multirun, as ``python -m dfd.report FOLDER`` makes it again later."""
+    """Write ``report/`` into the folder of a multirun, as ``python -m dfd.report FOLDER`` makes it again later.
+
+    Hydra does not come to a multirun's end if a job of it failed. From then on the report is written after each job.
+    """
+
+    def __init__(self) -> None:
+        self._has_failed = False
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        """After a failure, report what there is."""
+        if config.hydra.mode != RunMode.MULTIRUN:
+            return
+        self._has_failed |= job_return.status is JobStatus.FAILED
+        if self._has_failed:
+            _write(config)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Compare the runs that finished; a study without any has no report."""
-        from dfd.report import ReportError, find_runs, write_report
+        """Compare the runs; a study without any has no report."""
+        _write(config)
 
-        folder = Path(config.hydra.sweep.dir)
-        try:
-            page = write_report(find_runs([folder]), folder / "report", title=_title(config))
-        except ReportError as error:
-            logger.warning("no report of this study: %s", error)
-            return
-        print(f"the study's report is {page}")
+
+def _write(config: DictConfig) -> None:
+    from dfd.report import ReportError, find_runs, write_report
+
+    folder = Path(config.hydra.sweep.dir)
+    try:
+        page = write_report(find_runs([folder]), folder / "report", title=_title(config))
+    except ReportError as error:
+        logger.warning("no report of this study: %s", error)
+        return
+    print(f"the study's report is {page}")
 
 
 def _title(config: DictConfig) -> str:

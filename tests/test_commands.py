@@ -272,3 +272,62 @@ def test_missing_weights_name_the_ways_out(tiny_store: Path, tmp_path: Path) -> 
 
 
 BLOCKED = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+
+
+def test_a_run_is_not_resumed_on_another_split_of_the_same_clips(tiny_store: Path, tmp_path: Path) -> None:
+    """It would be tested on videos that it was trained on, and say that it was not."""
+    train(tmp_path, tiny_store, "trainer.max_epochs=1", "data.split=random_video")
+    done = run(
+        *("train", *TINY, f"data.store={tiny_store}", f"hydra.run.dir={tmp_path}", "ckpt_path=last"), check=False
+    )
+    assert done.returncode == 1
+    assert "was trained on other videos of the store ({'split': 'random_video'" in done.stderr
+
+
+def test_a_run_does_not_begin_where_another_is(trained: Path, tiny_store: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+    done = run("train", *TINY, f"data.store={tiny_store}", f"hydra.run.dir={trained}", "seed=9", check=False)
+    assert done.returncode == 1
+    assert "has a run in it (summary.json); go on with it by the same options and ckpt_path=last" in done.stderr
+    changed = {
+        path.name for path in trained.rglob("*") if before.get(path) != path.stat().st_mtime_ns and path.is_file()
+    }
+    assert changed <= {"train.log", "config.yaml", "hydra.yaml", "overrides.yaml"}
+    assert (trained / "config.yaml").stat().st_mtime_ns == before[trained / "config.yaml"]
+
+
+def test_a_store_without_test_videos_is_refused_before_the_training(tiny_store: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(tiny_store, store)
+    lines = (store / "index.csv").read_text().splitlines(keepends=True)
+    (store / "index.csv").write_text("".join(line for line in lines if ",test," not in line))
+    done = run("train", *TINY, f"data.store={store}", f"hydra.run.dir={tmp_path}/run", check=False)
+    assert done.returncode == 1
+    assert "in split 'test'" in done.stderr
+    assert "or train with test=false" in done.stderr
+    assert not (tmp_path / "run" / "metrics.csv").exists()
+    train(tmp_path / "untested", store, "test=false", "trainer.max_epochs=1")
+    assert not (tmp_path / "untested" / "test").exists()
+
+
+def test_one_failed_job_of_a_multirun_costs_neither_the_others_nor_their_report(
+    tiny_store: Path, tmp_path: Path
+) -> None:
+    done = run(
+        *("train", *TINY, f"data.store={tiny_store}", "trainer.max_epochs=1", "test_windows=1,0,2"),
+        *(f"hydra.sweep.dir={tmp_path}", "-m"),
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "error: test_windows must be 1 or more, got 0" in done.stderr
+    assert "Traceback" not in done.stderr
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "test_resnet + lstm" in page
+    assert all((tmp_path / job / "summary.json").is_file() for job in ("0", "2"))
+
+
+def test_a_stopped_multirun_goes_on_and_begins_what_had_not_begun(tiny_store: Path, tmp_path: Path) -> None:
+    arguments = [*TINY, f"data.store={tiny_store}", "trainer.max_epochs=1", f"hydra.sweep.dir={tmp_path}", "test=false"]
+    run("train", *arguments, "seed=0", "-m")
+    run("train", *arguments, "seed=0,1", "ckpt_path=last", "-m")
+    assert (tmp_path / "1" / "summary.json").is_file()

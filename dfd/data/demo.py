@@ -14,6 +14,7 @@ and files such as a real folder has, without a face or broken.
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import tempfile
@@ -212,6 +213,16 @@ def film(scene: Scene, videos: Mapping[Path, Mapping[int, Swap]]) -> None:
                 for number, swap in swaps.items():
                     forged = swap.apply(forged, scene, scene.actors[number], index)
                 writers[path].write(_frames(forged))
+
+
+def film_takes(scene: Scene, takes: Sequence[Path]) -> None:
+    """Film a scene once and cut the recording into takes of equal length (a frame may be left over at the end)."""
+    num_frames = scene.video.num_frames // len(takes)
+    frames = scene.frames()
+    for path in takes:
+        with _writer(path, scene.video) as writer:
+            for picture in itertools.islice(frames, num_frames):
+                writer.write(_frames(picture))
 
 
 def _writer(path: Path, video: Format) -> VideoWriter:

@@ -1,7 +1,8 @@
 """A made data set in which the person alone tells the label: what a detector can learn here, it must not.
 
-Half of the people, drawn by lot, are called fake in all of their videos, the others real. Nothing was forged: every
-video is drawn by one process. A split per video has the same people on both sides, and a detector that knows them
+Each person is filmed once, and the recording is cut into several videos, as the sources of real data sets are. Half of
+the people, drawn by lot, are called fake in all of their videos, the others real. Nothing was forged: every video is
+drawn by one process. A split per video has the same people on both sides, and a detector that knows them
 by sight scores high; a split by people leaves nothing to go by, and it guesses. ``experiment=leakage`` measures both:
 
     python -m dfd.data.identity_demo outputs/identity
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dfd.data.demo import OnProgress, film, make_once, portrait_of, recipe_of, write_readme
+from dfd.data.demo import OnProgress, film_takes, make_once, portrait_of, recipe_of, write_readme
 from dfd.data.demo_scenes import Format, Scene
 from dfd.data.manifest import VideoRow, write_manifest
 from dfd.errors import DfdError
@@ -45,6 +46,17 @@ def make_identity_videos(
     The same arguments give the same bytes. A set that is complete is left alone, one that was made from other
     arguments is replaced, and an interrupted run leaves no ``root``.
 
+    Args:
+        root: folder to make.
+        num_people: even; half of them are called fake.
+        videos_per_person: cut from one recording.
+        seconds: of each video.
+        fps: frames per second.
+        width: of the frames, in pixels.
+        height: of the frames, in pixels.
+        seed: other people for another seed.
+        on_progress: called as videos are finished.
+
     Raises:
         ValueError: ``num_people`` is odd or below 6, or another argument is out of range.
         DfdError: ``root`` holds something else.
@@ -53,17 +65,17 @@ def make_identity_videos(
         raise ValueError(f"num_people must be even and 6 or more: three splits, both labels; got {num_people}")
     if videos_per_person < 2:
         raise ValueError(f"videos_per_person must be 2 or more, to be on two sides; got {videos_per_person}")
-    video = Format(seconds=seconds, fps=fps, width=width, height=height)
+    recording = Format(seconds=seconds * videos_per_person, fps=fps, width=width, height=height)
 
     def build(folder: Path) -> None:
         lots = np.random.default_rng([seed, _CAST]).permutation([Label.REAL, Label.FAKE] * (num_people // 2))
         rows: list[VideoRow] = []
         for person, label in enumerate(map(Label, lots)):
-            portrait = portrait_of(seed, _CAST, person)
-            for take in range(videos_per_person):
-                generator = np.random.default_rng([seed, _CAST, person, take])
-                name = f"person{person:02d}_{take}.mp4"
-                film(Scene.compose([portrait], video, generator), {folder / name: {}})
+            generator = np.random.default_rng([seed, _CAST, person])
+            scene = Scene.compose([portrait_of(seed, _CAST, person)], recording, generator)
+            names = [f"person{person:02d}_{take}.mp4" for take in range(videos_per_person)]
+            film_takes(scene, [folder / name for name in names])
+            for name in names:
                 method = METHOD if label is Label.FAKE else ""
                 rows.append(VideoRow(folder / name, name, label, DATASET, method, (f"{DATASET}_person{person:02d}",)))
                 if on_progress:
@@ -72,7 +84,7 @@ def make_identity_videos(
         write_readme(folder, [NOTICE, "", "manifest.csv lists the videos; dfd.preprocess reads it."])
 
     recipe = {"set": DATASET, "num_people": num_people, "videos_per_person": videos_per_person}
-    return make_once(Path(root), {**recipe, **recipe_of(video, seed)}, build) / "manifest.csv"
+    return make_once(Path(root), {**recipe, **recipe_of(recording, seed)}, build) / "manifest.csv"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,6 +1,7 @@
 """The LightningDataModule: a clip store as loaders of clips for train, val and test."""
 
 import hashlib
+import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -136,12 +137,14 @@ class ClipDataModule(LightningDataModule):
         index = self.index
         counts = index.groupby("split")["video_id"].nunique()
         sizes = ", ".join(f"{split} {int(counts.get(split, 0))}" for split in SPLITS)
-        needed = {"fit": ("train", "val"), "validate": ("val",)}.get(stage or "", (stage,) if stage in SPLITS else ())
+        stage = str(getattr(stage, "value", stage or ""))
+        needed = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, (stage,) if stage in SPLITS else ())
         for split in needed:
             if not counts.get(split, 0):
                 raise StoreError(
                     f"{self.store}: no video with a face in split {split!r} (videos: {sizes}); "
                     "make the store with more videos or other split_fractions"
+                    + (", or train with test=false" if split == "test" else "")
                 )
         labels = set(index.loc[index["split"] == "train", "label"])
         if stage == "fit" and len(labels) < len(LABEL_NAMES):
@@ -296,6 +299,7 @@ class ClipDataModule(LightningDataModule):
             "store": self.store.resolve().name,
             "index_sha256": hashlib.sha256((self.store / INDEX_NAME).read_bytes()).hexdigest(),
             "manifest_sha256": manifest_sha256(self.store),
+            "videos_sha256": _videos_sha256(index),
             "clip_len": self.clip_len,
             "clip_stride": list(self.train_strides),
             "tracks": self.tracks,
@@ -303,7 +307,12 @@ class ClipDataModule(LightningDataModule):
             # Names as in a detector's card: what prediction must do alike.
             "crop": {"extraction": settings.get("faces", {}), "face_detector": settings.get("face_detector", {})},
             "preprocessing": settings,
-            "split": {"mode": self.split_mode, "overlap": self._overlap},
+            "split": {
+                "mode": self.split_mode,
+                "overlap": self._overlap,
+                # Videos that share a source with another. If there is none, the overlap is empty for any split.
+                "num_shared_sources": _num_sharing(index),
+            },
             # What chose these videos and their splits; given again with the same index, it chooses the same.
             "selection": {
                 "split": self.split,
@@ -381,6 +390,19 @@ def _dealt_out(videos: Sequence[IndexVideo], seed: int) -> list[IndexVideo]:
         splits = sorted(video.split for video in members)
         dealt += [replace(video, split=split) for video, split in zip(shuffled, splits, strict=True)]
     return dealt
+
+
+def _videos_sha256(index: pd.DataFrame) -> str:
+    """Of which videos are used, and in which split."""
+    videos = sorted(set(zip(index["video_id"], index["split"], strict=True)))
+    return hashlib.sha256(json.dumps(videos).encode()).hexdigest()
+
+
+def _num_sharing(index: pd.DataFrame) -> int:
+    """How many videos have a source id that another has, too."""
+    sources = {video.video_id: video.source_ids for video in index_videos(index)}
+    holders = Counter(source_id for source_ids in sources.values() for source_id in source_ids)
+    return sum(any(holders[source_id] > 1 for source_id in source_ids) for source_ids in sources.values())
 
 
 def _counts(rows: pd.DataFrame) -> dict[str, Any]:
