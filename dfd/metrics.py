@@ -137,7 +137,8 @@ def bootstrap_intervals(
     """The percentile bootstrap intervals of some of :func:`video_metrics`, all over the same resamples.
 
     Videos are drawn anew within each class (Efron & Tibshirani 1993, stratified), so an interval is about the videos,
-    not about the share of fakes. Videos of one person are not independent: the true interval is wider.
+    not about the share of fakes. Videos of one person are not independent: the true interval is wider. Where every
+    resample gives the same number, as here, the interval has no width: that is no certainty, nor to be shown as one.
 
     >>> bootstrap_intervals([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], ["auc"])
     {'auc': (1.0, 1.0)}

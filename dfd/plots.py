@@ -61,8 +61,12 @@ def read_history(metrics_csv: Path) -> pd.DataFrame:
 
 
 def _plain(name: str, width: int = 60) -> str:
-    """A name as text of lines of at most ``width`` characters; dollar signs are no formula."""
-    return "\n".join(textwrap.wrap(name, width, break_long_words=True)).replace("$", r"\$")
+    """A name as text of lines of at most ``width`` characters; dollar signs are no formula.
+
+    What a file's name may hold and a font may not is a question mark.
+    """
+    text = name.encode("utf-8", "replace").decode()
+    return "\n".join(textwrap.wrap(text, width, break_long_words=True)).replace("$", r"\$")
 
 
 def learning_curves(
@@ -72,6 +76,7 @@ def learning_curves(
 
     Args:
         history: columns ``epoch``, ``train/loss``, ``val/loss``, ``train/accuracy``, ``val/accuracy``; others ignored.
+            What is not finite is left out.
         title: over both panels.
         chosen_epoch: the one that was kept, counted from 0 as in ``history``; it is marked.
         max_loss: where the axis of the loss ends, so that figures of several runs compare; None: where the data do.
@@ -81,7 +86,7 @@ def learning_curves(
         for split, color in COLORS.items():
             column = f"{split}/{metric}"
             if column in history:
-                known = history[["epoch", column]].dropna()
+                known = history.loc[np.isfinite(history[column].to_numpy(float)), ["epoch", column]]
                 ax.plot(known["epoch"] + 1, known[column], color=color, marker="o", markersize=3, label=split)
         ax.set_xlabel("epoch")
         ax.set_ylabel(metric)
@@ -226,8 +231,8 @@ def metric_against(setting: str, panels: Mapping[str, Mapping[str, Mapping[float
             known = [(x, *estimates[x]) for x in sorted(estimates) if estimates[x][0] is not None]
             x = np.array([value for value, _, _ in known])
             y = np.array([estimate or 0.0 for _, estimate, _ in known])
-            ends = np.array([interval or (value, value) for (_, _, interval), value in zip(known, y, strict=True)])
-            around = np.maximum(0, np.abs(ends.reshape(-1, 2).T - y))
+            ends = np.array([interval or (np.nan, np.nan) for _, _, interval in known])  # nan: no whisker
+            around = np.abs(ends.reshape(-1, 2).T - y)
             # Series stand a little apart, so that their whiskers do not cover each other.
             shifted = x + spread * (index - (len(series) - 1) / 2)
             ax.errorbar(

@@ -301,3 +301,8 @@ def test_clip_metrics_that_are_not_defined_are_nan_without_a_warning():
         values = {name: value.item() for name, value in metrics.compute().items()}
     assert values.pop("val/accuracy") == 1
     assert all(np.isnan(value) for value in values.values())
+
+
+def test_at_its_boundary_a_percentile_interval_has_no_width_so_that_a_reader_must_not_take_it_for_certain():
+    assert bootstrap_interval([0.9] * 3 + [0.1] * 3, [1] * 3 + [0] * 3, "auc", num_resamples=50) == (1.0, 1.0)
+    assert bootstrap_interval([0.9] * 6, [1] * 3 + [0] * 3, "balanced_accuracy", num_resamples=50) == (0.5, 0.5)

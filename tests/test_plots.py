@@ -10,9 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from dfd import plots
 
-HOSTILE = (
-    "$\\frac{ a_very_long_name_without_any_space_in_it_at_all_that_goes_on_and_on + transformer (data.clip_len=100)"
-)
+HOSTILE = "\udcff$\\frac{ a_long_name_without_any_space_in_it_at_all_that_goes_on_and_on + transformer (clip_len=100)"
 COUNTS = {"tp": 116, "fn": 8, "fp": 17, "tn": 93}
 
 
@@ -123,3 +121,25 @@ def test_detectors_of_any_name_and_number_fit_into_their_figures(tmp_path, histo
                 assert box.y1 <= height + 1, kind
         for ax in figure.axes:
             assert ax.get_window_extent(renderer).width > 100, f"{kind}: no room is left for the panel"
+
+
+def test_a_loss_that_is_infinite_is_left_out_and_the_others_are_drawn(history):
+    history.loc[2, "val/loss"] = math.inf
+    history.loc[3, "val/loss"] = math.nan
+    figure = plots.learning_curves(history)
+    figure.canvas.draw()
+    train, val = figure.axes[0].lines
+    assert list(val.get_xdata()) == [1, 2, 5]
+    assert list(train.get_xdata()) == [1, 2, 3, 4, 5]
+    history["train/loss"] = math.inf
+    plots.learning_curves(history).canvas.draw()
+
+
+def test_an_estimate_without_an_interval_has_no_whisker():
+    (bars,) = plots.bar_comparison(["a", "b"], {"accuracy": [(1.0, None), (0.9, (0.8, 0.95))]}).axes
+    assert sum(hasattr(container, "has_xerr") for container in bars.containers) == 1
+    lines = {"lstm": {10: (1.0, None), 20: (0.9, (0.8, 0.95))}}
+    (ax,) = plots.metric_against("clip_len", {"accuracy": lines}).axes
+    ((_, caps, (whiskers,)),) = ax.containers
+    assert [len(segment) for segment in whiskers.get_segments()] == [0, 2]
+    assert all(np.isnan(cap.get_ydata()[0]) for cap in caps)

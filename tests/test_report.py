@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -605,3 +606,212 @@ def test_what_evaluation_writes_is_read_with_the_same_numbers(tmp_path):
 def test_a_table_whose_rows_do_not_fit_its_head_is_refused():
     with pytest.raises(ValueError, match="1 cells under 2 heads"):
         Table("t", "caption", ["a", "b"], [["x"]])
+
+
+def data(**changes) -> dict:
+    """``summary`` of a run whose data is like that of every other, but for ``changes``."""
+    return {
+        "data": {"store": "mixed", "index_sha256": "ef" * 32, "split": {"mode": "source", "overlap": {}}, **changes}
+    }
+
+
+def split(mode: str, **more) -> dict:
+    return data(split={"mode": mode, "overlap": {}, **more})
+
+
+def page_of(folder: Path, *names: str) -> str:
+    return Page(write_report([folder / name for name in names], folder / "out")).text
+
+
+def test_a_split_by_source_that_does_better_is_not_put_down_to_chance_when_the_intervals_lie_apart(tmp_path):
+    make_run(tmp_path / "0", test=drawn(0, skill=0.4))
+    make_run(tmp_path / "1", test=drawn(1, skill=0.05), mode="random_video")
+    text = page_of(tmp_path, "0", "1")
+    assert "is no flattery but its opposite: the intervals do not overlap" in text
+    assert "the intervals overlap" not in text
+
+
+def test_a_leak_whose_number_has_no_interval_is_told_all_the_same(tmp_path):
+    make_run(tmp_path / "0", test=drawn(0, skill=0.05))
+    make_run(tmp_path / "1", test=counted(100, 0, 0, 100), mode="random_video")
+    text = page_of(tmp_path, "0", "1")
+    assert "AUC 1.000 when videos are dealt out one by one" in text
+    assert "without an interval of both there is no telling" in text
+
+
+def test_an_auc_wholly_below_one_half_is_called_worse_than_guessing(tmp_path):
+    make_run(tmp_path / "run", test=drawn(0, skill=-0.25))
+    text = page_of(tmp_path, "run")
+    assert "resnext50 + lstm is worse than guessing: the AUC's interval lies below 0.5." in text
+    assert "reaches down to" not in text
+
+
+def test_a_constant_score_is_not_shown_to_be_better_than_guessing_though_it_has_no_interval(tmp_path):
+    make_run(tmp_path / "run", test=predictions([0.9] * 60, ["fake", "real"] * 30))
+    assert "is not shown to be better than guessing: the AUC is no higher than 0.5." in page_of(tmp_path, "run")
+
+
+def test_where_no_source_ids_are_known_nobody_is_said_to_be_kept_apart(tmp_path):
+    make_run(tmp_path / "0", test=drawn(0, skill=0.05), summary=split("source", num_shared_sources=0))
+    make_run(tmp_path / "1", test=drawn(1, skill=0.4), summary=split("random_video", num_shared_sources=0))
+    text = page_of(tmp_path, "0", "1")
+    assert "All runs used videos of which no source ids are known: nothing could keep a person apart" in text
+    assert "kept apart" not in text
+    assert "is what the split flatters" not in text
+    assert "No source ids are known of the videos of resnext50 + lstm" in text
+
+
+@pytest.mark.parametrize("counted_sources", [{}, {"num_shared_sources": 12}], ids=["old run", "known"])
+def test_source_ids_that_are_known_or_were_not_counted_give_no_such_warning(tmp_path, counted_sources):
+    make_run(tmp_path / "0", test=drawn(0, skill=0.05), summary=split("source", **counted_sources))
+    make_run(tmp_path / "1", test=drawn(1, skill=0.4), summary=split("random_video", **counted_sources))
+    text = page_of(tmp_path, "0", "1")
+    assert "no source ids" not in text
+    assert "when people are kept apart" in text
+
+
+def test_stores_of_one_name_with_other_clips_are_told_apart_and_make_no_leak(tmp_path):
+    make_run(tmp_path / "0", test=drawn(0), summary=split("source"))
+    other = data(index_sha256="ab" * 32, split={"mode": "random_video", "overlap": {}})
+    make_run(tmp_path / "1", test=drawn(1), summary=other)
+    results = evaluate([read_run(tmp_path / name) for name in "01"])
+    assert leaks(results) == []
+    write_report([tmp_path / "0", tmp_path / "1"], tmp_path / "out")
+    rows = rows_of(tmp_path / "out" / "table_settings.csv")
+    assert [row["data.index"] for row in rows] == ["ef" * 6, "ab" * 6]
+    for name in "01":
+        (tmp_path / name / "config.yaml").unlink()
+    assert leaks(evaluate([read_run(tmp_path / name) for name in "01"])) == []
+
+
+def test_a_loss_that_went_to_infinity_is_unknown_and_the_report_is_written(tmp_path):
+    make_run(tmp_path / "0", test=drawn(0))
+    make_run(tmp_path / "1", test=drawn(1), config={"lr": 1.0}, summary={"train": {}})
+    path = tmp_path / "1" / "metrics.csv"
+    head, *_ = path.read_text().splitlines()
+    path.write_text(
+        f"{head}\n0,1,,,inf,0.5\n0,1,0.9,0.5,,\n1,2,,,nan,0.5\n1,2,inf,0.5,,\n2,3,,,0.7,0.5\n2,3,inf,0.5,,\n"
+    )
+    write_report([tmp_path / "0", tmp_path / "1"], tmp_path / "out")
+    assert rows_of(tmp_path / "out" / "table_training.csv")[1]["training loss"] == "–"
+    path.write_text(f"{head}\n0,1,,,inf,0.5\n0,1,inf,0.5,,\n")
+    write_report([tmp_path / "1"], tmp_path / "out")
+
+
+def test_a_folder_whose_name_is_no_text_is_reported(tmp_path, capsys):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/run\xff"))
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system holds text names only")
+    folder.rmdir()
+    make_run(folder, name=None, test=drawn(0), finished=False, config={"backbone": None, "temporal": None})
+    assert main([str(folder)]) == 0
+    assert "run\\udcff" in capsys.readouterr().out
+    assert b"run\xff" in (folder / "report" / "table_models.csv").read_bytes()
+
+
+@pytest.mark.parametrize("frozen", ["official", "random_video"])
+def test_a_store_that_is_not_split_by_source_has_no_leak_table_and_it_says_why(tmp_path, frozen):
+    make_run(tmp_path / "0", test=drawn(0), summary=split(frozen), config={"data.split": None})
+    make_run(tmp_path / "1", test=drawn(1), summary=split("random_video"), config={"data.split": "random_video"})
+    text = page_of(tmp_path, "0", "1")
+    assert "What a split by video flatters cannot be said" in text
+    assert (
+        "these were split by official" in text if frozen == "official" else "these were split by random_video" in text
+    )
+    assert "a store prepared with split=source" in text
+    assert not (tmp_path / "out" / "table_leak.csv").exists()
+
+
+def test_runs_on_one_split_are_told_nothing_of_leaks(two):
+    assert "flatters" not in Page(two / "report.html").text
+
+
+def test_an_accuracy_without_a_mistake_is_not_shown_as_certain(tmp_path):
+    make_run(tmp_path / "run", test=counted(3, 0, 0, 3))
+    text = page_of(tmp_path, "run")
+    row = rows_of(tmp_path / "out" / "table_test.csv")[0]
+    assert row["accuracy"] == row["AUC"] == "1.000 (no interval)"
+    assert "an accuracy of 1.000 (no interval)" in text
+    assert "No interval: the number is the same in every resample" in text
+    assert "1.000–1.000" not in text
+    assert "1.000 to 1.000" not in text
+    assert "test_accuracy_low" not in rows_of(tmp_path / "out" / "runs.csv")[0]
+
+
+def test_a_balanced_accuracy_of_calling_all_fake_has_no_interval(tmp_path):
+    make_run(tmp_path / "run", test=predictions([0.9, 0.8] * 60, ["fake", "real", "real", "fake"] * 30))
+    page_of(tmp_path, "run")
+    row = rows_of(tmp_path / "out" / "table_test.csv")[0]
+    assert row["balanced accuracy"] == "0.500 (no interval)"
+    assert row["AUC"].startswith("0.500 (0.4")
+
+
+def test_a_group_of_fewer_than_ten_real_or_fake_videos_has_no_interval(tmp_path):
+    test = drawn(0, num=80, skill=0.1)
+    test += predictions([0.9, 0.2, 0.3] * 9, ["fake", "fake", "real"] * 9, first=100, dataset="dfdc", methods=("swap",))
+    make_run(tmp_path / "run", test=test)
+    text = page_of(tmp_path, "run")
+    rows = {row["data set / method"]: row["resnext50 + lstm"] for row in rows_of(tmp_path / "out" / "table_groups.csv")}
+    assert rows["dfdc"].endswith("(no interval)")
+    assert "–" in rows["ffpp"]
+    assert "there are fewer than 10 real or fake videos" in text
+
+
+def test_no_table_without_a_missing_interval_has_the_footnote(tmp_path):
+    make_run(tmp_path / "run", test=drawn(0, skill=0.1))
+    assert "no interval" not in page_of(tmp_path, "run").lower()
+
+
+def test_several_leaks_of_one_model_are_told_apart(tmp_path):
+    for index, clip_len in enumerate((10, 10, 40, 40)):
+        mode = "random_video" if index % 2 else "source"
+        config = {"data.clip_len": clip_len}
+        make_run(tmp_path / str(index), test=drawn(index, skill=0.05 + 0.3 * (index % 2)), mode=mode, config=config)
+    text = page_of(tmp_path, *"0123")
+    for clip_len in (10, 40):
+        assert f"resnext50 + lstm (data.clip_len={clip_len}): AUC" in text
+    rows = rows_of(tmp_path / "out" / "table_leak.csv")
+    assert [row["model"] for row in rows] == [f"resnext50 + lstm (data.clip_len={n})" for n in (10, 40)]
+
+
+def test_the_note_on_training_numbers_does_not_claim_an_augmentation(two):
+    assert "with dropout and any augmentation on" in Page(two / "report.html").text
+
+
+def test_an_unfinished_run_of_a_timm_backbone_has_that_backbones_name(tmp_path):
+    config = {"backbone._target_": "dfd.models.backbones.timm", "backbone.name": "efficientnet_b0"}
+    make_run(tmp_path / "run", finished=False, config=config)
+    assert read_run(tmp_path / "run").model == "efficientnet_b0 + lstm"
+
+
+@pytest.mark.parametrize("content", ["\n", "  \n\n", "epoch,step\n"])
+def test_a_metrics_file_without_a_number_is_that_of_a_run_in_its_first_epoch(tmp_path, content):
+    make_run(tmp_path / "done", test=drawn(0))
+    make_run(tmp_path / "run", finished=False)
+    (tmp_path / "run" / "metrics.csv").write_text(content)
+    assert "still running" in page_of(tmp_path, "done", "run")
+
+
+WRONG = {
+    **{key: 3 for key in ("frames_per_video", "train", "val", "versions", "initial_weights", "data", "name")},
+    **{key: "seven" for key in ("best_epoch", "num_epochs", "num_parameters", "comparison_only", "test")},
+    "weights_sha256": ["ab"],
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_a_value_of_the_wrong_kind_in_a_summary_is_unknown_and_the_file_is_named(tmp_path, key):
+    path = make_run(tmp_path / "run") / "summary.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: WRONG[key]}))
+    assert f"summary.json has {json.dumps(WRONG[key])} as {key}, which is not" in page_of(tmp_path, "run")
+
+
+def test_numbers_that_are_none_are_unknown_and_their_file_is_named(tmp_path):
+    make_run(tmp_path / "run", test=drawn(0), summary={"train": {"train/loss": "low", "train/accuracy": 0.9}})
+    (tmp_path / "run" / "test" / "metrics.json").write_text('{"threshold": "half"}')
+    text = page_of(tmp_path, "run")
+    assert 'summary.json has "low" as train: train/loss, which is not a number' in text
+    assert 'test/metrics.json has "half" as threshold, which is not a number' in text
+    assert rows_of(tmp_path / "out" / "table_training.csv")[0]["training accuracy"] == "0.900"

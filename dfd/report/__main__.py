@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DfdError, OSError) as error:  # OSError: the output cannot be written, and its message says where
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{len(runs)} run{'s' if len(runs) != 1 else ''} compared; the report is {page}")
+    shown = str(page).encode("utf-8", "backslashreplace").decode()  # a folder's name need not be text
+    print(f"{len(runs)} run{'s' if len(runs) != 1 else ''} compared; the report is {shown}")
     return 0
 
 

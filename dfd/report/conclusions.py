@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from dfd.report.formatting import interval_words, listed, number, p_words
-from dfd.report.results import Pair, Result, leaks, overlap, videos_tested
+from dfd.report.results import Leak, Pair, Result, leaks, overlap, videos_tested
 
 FEW_VIDEOS = 100
 SIGNIFICANT = 0.05
+NO_SOURCES = (
+    "used videos of which no source ids are known: nothing could keep a person apart (no two of them share an id)."
+)
 
 
 def summary(results: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
@@ -80,33 +83,45 @@ def _best_two(ranked: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
 
 
 def _against_guessing(results: Iterable[Result]) -> list[str]:
-    unproven = []
+    worse, unproven, without = list[str](), list[str](), list[str]()
     for result in results:
-        interval = result.intervals.get("auc")
-        if interval and interval[0] <= 0.5:
+        value, interval = result.estimate("auc")
+        if interval and interval[1] < 0.5:
+            worse.append(result.name)
+        elif interval and interval[0] <= 0.5:
             unproven.append(result.name)
-    if not unproven:
-        return []
-    verb = "is" if len(unproven) == 1 else "are"
-    return [f"{listed(unproven)} {verb} not shown to be better than guessing: the AUC's interval reaches down to 0.5."]
+        elif not interval and value is not None and value <= 0.5:
+            without.append(result.name)
+    sentences = {
+        "worse than guessing: the AUC's interval lies below 0.5.": worse,
+        "not shown to be better than guessing: the AUC's interval reaches down to 0.5.": unproven,
+        "not shown to be better than guessing: the AUC is no higher than 0.5.": without,
+    }
+    return [
+        f"{listed(found)} {'is' if len(found) == 1 else 'are'} {words}" for words, found in sentences.items() if found
+    ]
 
 
 def _leak_lines(results: Sequence[Result]) -> list[str]:
-    lines = []
-    for leak in leaks(results):
-        gain, apart, dealt = leak.gain("auc"), leak.apart.intervals.get("auc"), leak.dealt.intervals.get("auc")
-        if gain is None or apart is None or dealt is None:
-            continue
-        high, low = leak.dealt.estimate("auc")[0], leak.apart.estimate("auc")[0]
-        start = (
-            f"{leak.apart.run.model}: AUC {number(high)} when videos are dealt out one by one, {number(low)} when "
-            f"people are kept apart; the difference of {gain:+.3f} (one training run each)"
-        )
-        if dealt[0] > apart[1]:
-            lines.append(f"{start} is what the split flatters: the intervals do not overlap.")
-        else:
-            lines.append(f"{start} may be chance: the intervals overlap.")
-    return lines
+    return [_leak_line(leak, gain) for leak in leaks(results) if (gain := leak.gain("auc")) is not None]
+
+
+def _leak_line(leak: Leak, gain: float) -> str:
+    (dealt, dealt_ends), (apart, apart_ends) = leak.dealt.estimate("auc"), leak.apart.estimate("auc")
+    split = "the split is by source" if leak.knows_no_source else "people are kept apart"
+    line = (
+        f"{leak.label}: AUC {number(dealt)} when videos are dealt out one by one, {number(apart)} when {split}; "
+        f"the difference of {gain:+.3f} (one training run each)"
+    )
+    if leak.knows_no_source:
+        return f"{line} says nothing of people: no source ids are known, so the one split is as blind as the other."
+    if dealt_ends is None or apart_ends is None:
+        return f"{line} may be chance: without an interval of both there is no telling."
+    if dealt_ends[0] > apart_ends[1]:
+        return f"{line} is what the split flatters: the intervals do not overlap."
+    if apart_ends[0] > dealt_ends[1]:
+        return f"{line} is no flattery but its opposite: the intervals do not overlap."
+    return f"{line} may be chance: the intervals overlap."
 
 
 def warnings(results: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
@@ -126,7 +141,9 @@ def warnings(results: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
         "was trained and tested on the drawn demonstration set, which says nothing about real deepfakes.",
         "were trained and tested on the drawn demonstration set, which says nothing about real deepfakes.",
     )
+    lines += [f"{result.name}: {note}" for result in results for note in result.run.notes]
     lines += [line for result in results for line in _overlap_lines(result)]
+    about(lambda r: r.run.knows_no_source, NO_SOURCES, NO_SOURCES)
     about(
         lambda r: r.run.summary.get("comparison_only"),
         "is a model for comparison only: its score of a video depends on the other videos of the batch.",

@@ -145,7 +145,8 @@ def write_csv(table: Table, folder: Path) -> Path:
     """``<name>.csv``, with the cells as they are shown."""
     path = folder / f"{table.name}.csv"
     partial = path.with_name(path.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    # As every other table of this project: the name of a file keeps its bytes, whatever they are.
+    with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(table.head)
         writer.writerows([str(cell) for cell in row] for row in table.rows)

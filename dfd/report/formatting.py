@@ -8,6 +8,7 @@ from dfd.report.document import Cell
 from dfd.report.runs import show_setting
 
 DASH = "–"
+NO_INTERVAL = "no interval"
 HASH_LENGTH = 12
 
 
@@ -27,17 +28,17 @@ def number(value: float | None) -> str:
 
 def interval_of(interval: Interval | None) -> str:
     """An interval for a table."""
-    return "" if interval is None else f"{interval[0]:.3f}–{interval[1]:.3f}"
+    return NO_INTERVAL if interval is None else f"{interval[0]:.3f}–{interval[1]:.3f}"
 
 
 def interval_words(interval: Interval | None) -> str:
     """An interval for a sentence."""
-    return "no interval" if interval is None else f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
+    return NO_INTERVAL if interval is None else f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
 
 
 def estimate(value: float | None, interval: Interval | None) -> Cell:
-    """A number with its interval, for a table."""
-    return Cell(number(value), interval_of(interval))
+    """A number with its interval, for a table; where there is none, it says so."""
+    return Cell(number(value), "" if value is None else interval_of(interval))
 
 
 def whole(value: int | None, add: int = 0) -> str:

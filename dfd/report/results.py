@@ -11,6 +11,7 @@ import pandas as pd
 
 from dfd.metrics import McNemar, Metrics, bootstrap_intervals, holm, mcnemar, metrics_by_group
 from dfd.plots import Estimate, Interval
+from dfd.report.formatting import listed
 from dfd.report.runs import Run, differing, names, show_setting
 from dfd.types import Label
 
@@ -18,6 +19,8 @@ DEFAULT_THRESHOLD = 0.5
 ESTIMATED = ("accuracy", "balanced_accuracy", "precision", "recall", "recall_real", "f1", "auc", "ap", "eer")
 """What has an interval."""
 NUM_RESAMPLES = 1000
+MIN_OF_LABEL = 10
+"""Of fewer videos of a label the resamples of a group are too few different ones for an interval of its AUC."""
 FIT_METRICS = {
     "train/accuracy": "training accuracy",
     "train/loss": "training loss",
@@ -92,14 +95,14 @@ class Result:
 
 
 def known(value: Any) -> float | None:
-    """A number; None for what is missing or not a number.
+    """A number; None for what is missing, not a number or infinite, as the loss of a training that went astray.
 
-    >>> known("0.5"), known(None), known(float("nan"))
-    (0.5, None, None)
+    >>> known("0.5"), known(None), known(float("nan")), known(float("inf"))
+    (0.5, None, None, None)
     """
     if value is None or value == "":
         return None
-    return None if math.isnan(float(value)) else float(value)
+    return float(value) if math.isfinite(float(value)) else None
 
 
 def overlap(run: Run) -> dict[str, Mapping[str, int]]:
@@ -126,18 +129,32 @@ def _evaluate(run: Run, name: str) -> Result:
     groups: dict[str, tuple[Metrics, Interval | None]] = {}
     for dataset, metrics in found["datasets"].items():
         rows = table[table["dataset"] == dataset]
-        groups[dataset] = (metrics, _intervals(rows, ["auc"], result.threshold)["auc"])
+        groups[dataset] = (metrics, _group_interval(rows, result.threshold))
         for method in sorted(rows.loc[rows["label"] == Label.FAKE, "method"].unique()):
             chosen = rows[(rows["label"] == Label.REAL) | (rows["method"] == method)]
             key = f"{dataset}/{method}"
-            groups[key] = (found["methods"][key], _intervals(chosen, ["auc"], result.threshold)["auc"])
+            groups[key] = (found["methods"][key], _group_interval(chosen, result.threshold))
     return Result(run, name, found["overall"], _intervals(table, ESTIMATED, result.threshold), groups)
 
 
 def _intervals(table: pd.DataFrame, metrics: Sequence[str], threshold: float) -> dict[str, Interval | None]:
-    return bootstrap_intervals(
+    """An interval without width is none.
+
+    Resamples of videos that are all told rightly, or all called fake, are all alike. That says nothing of other videos,
+    and an interval of 1.000 to 1.000 would say that there is no doubt.
+    """
+    found = bootstrap_intervals(
         table["prob_fake"], table["label"], metrics, threshold=threshold, num_resamples=NUM_RESAMPLES
     )
+    return {name: ends if ends and not math.isclose(*ends, abs_tol=1e-9) else None for name, ends in found.items()}
+
+
+def _group_interval(table: pd.DataFrame, threshold: float) -> Interval | None:
+    """Of the AUC of a data set or method."""
+    num_real, num_fake = (int((table["label"] == label).sum()) for label in (Label.REAL, Label.FAKE))
+    if min(num_real, num_fake) < MIN_OF_LABEL:
+        return None
+    return _intervals(table, ["auc"], threshold)["auc"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,15 +210,17 @@ def videos_tested(result: Result) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """The same model on a split that keeps people apart and on one that deals out single videos."""
+    """The same model on a split by source and on one that deals out single videos."""
 
     apart: Result
     dealt: Result
+    label: str
+    """The model, and what else tells it from those of the other leaks."""
 
     @property
-    def label(self) -> str:
-        """The model, and what else tells it from the others."""
-        return self.apart.name
+    def knows_no_source(self) -> bool:
+        """Its split by source could keep nobody apart either."""
+        return self.apart.run.knows_no_source or self.dealt.run.knows_no_source
 
     def gain(self, metric: str) -> float | None:
         """How much higher the number is on the split per video."""
@@ -210,18 +229,38 @@ class Leak:
 
 
 def leaks(results: Sequence[Result]) -> list[Leak]:
-    """Every two tested runs that are alike but for their split, one by source and one by video."""
+    """Every two tested runs that are alike but for their split, one by source and one by video, on the same clips."""
 
     def alike(result: Result) -> tuple[Any, ...]:
-        return (result.run.model, *_shown(result.run, ignoring=("data.split",)))
+        clips = result.run.data("index_sha256")
+        return (result.run.model, clips, *_shown(result.run, ignoring=("data.split",)))
 
     tested = [result for result in results if result.is_tested]
-    return [
-        Leak(apart, dealt)
+    pairs = [
+        (apart, dealt)
         for apart in tested
         for dealt in tested
         if apart.run.split_mode == "source" and dealt.run.split_mode == "random_video" and alike(apart) == alike(dealt)
     ]
+    labels = names([apart.run for apart, _ in pairs], ignoring=("data.split",))
+    return [Leak(apart, dealt, label) for (apart, dealt), label in zip(pairs, labels, strict=True)]
+
+
+def why_no_leak(results: Sequence[Result]) -> str | None:
+    """Why runs that were to be divided differently do not show what a split flatters; None if they do, or were not."""
+    modes = sorted({result.run.split_mode for result in results})
+    asked = {show_setting(result.run.split_setting) for result in results}
+    if leaks(results) or (len(modes) < 2 and len(asked) < 2):
+        return None
+    start = "What a split by video flatters cannot be said: it takes one run split by source and one split by video"
+    if "source" not in modes:
+        return (
+            f"{start} (random_video), and these were split by {listed(modes)}. data.split=null is the split that the "
+            "store was prepared with, so it takes a store prepared with split=source."
+        )
+    if "random_video" not in modes:
+        return f"{start} (random_video), and these were split by {listed(modes)}."
+    return f"{start}, tested and alike in all else. No two of these are."
 
 
 def _shown(run: Run, *, ignoring: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -24,6 +24,19 @@ IGNORED_KEYS = (
 )
 PATH_KEYS = ("store", "weights")
 MAX_NAMED_SETTINGS = 3
+INDEX_DIGITS = 12
+"""Of the clip index's SHA-256: two stores of one name are told apart by it."""
+
+# What summary.json has that a report reads, and the kind of value. An unknown one is null.
+MAPPING, TEXT, COUNT, TRUTH = "names and values", "text", "a whole number", "true or false"
+SUMMARY_KINDS = {
+    **dict.fromkeys(("train", "val", "test", "initial_weights", "versions", "frames_per_video", "data"), MAPPING),
+    **dict.fromkeys(("best_epoch", "num_epochs", "num_parameters"), COUNT),
+    **dict.fromkeys(("name", "weights_sha256"), TEXT),
+    "comparison_only": TRUTH,
+}
+MEASURED = ("train", "val", "test")
+"""Those of which every value is a number."""
 
 Setting = str | int | float | bool | None
 
@@ -46,6 +59,10 @@ class Run:
     """Per video: ``video_id, dataset, method, label`` (0 or 1), ``prob_fake`` (nan: no score)."""
     threshold: float | None = None
     """From which probability on the test called a video fake."""
+    split_setting: Setting = None
+    """``data.split`` as its config has it, before the mode that it came to took its place; null: the store's own."""
+    notes: Sequence[str] = ()
+    """What was written down in a form that cannot be used, and so counts as unknown, with the file it is in."""
 
     @property
     def model(self) -> str:
@@ -53,7 +70,8 @@ class Run:
         named = self.summary.get("name")
         if named:
             return str(named)
-        parts = [self.settings.get(part) for part in ("backbone", "temporal")]
+        backbone = self.settings.get("backbone.name") or self.settings.get("backbone")  # one of timm's has both
+        parts = [backbone, self.settings.get("temporal")]
         return " + ".join(str(part) for part in parts if part) or self.folder.name
 
     @property
@@ -71,7 +89,13 @@ class Run:
     @property
     def split_mode(self) -> str:
         """How the videos were divided; ``source`` is all that there was before this was written down."""
-        return str(self.data("split", "mode") or "source")
+        return str(self.data("split", "mode") or self.split_setting or "source")
+
+    @property
+    def knows_no_source(self) -> bool:
+        """No two of its videos share a source id, so no division of them can be one by person."""
+        num_shared = self.data("split", "num_shared_sources")
+        return num_shared is not None and num_shared == 0
 
 
 def find_runs(folders: Iterable[str | Path]) -> list[Path]:
@@ -118,24 +142,68 @@ def read_run(folder: Path) -> Run:
     Raises:
         ReportError: a file is there and cannot be read; the message names it.
     """
-    summary = _read_json(folder / "summary.json")
+    summary, notes = _known_kinds(_read_json(folder / "summary.json"))
+    threshold = _read_json(folder / "test" / "metrics.json").get("threshold")
+    if threshold is not None and not _is_number(threshold):
+        notes.append(_unusable("test/metrics.json", "threshold", threshold, "a number"))
+        threshold = None
+    config = _read_yaml(folder / "config.yaml")
     history = folder / "metrics.csv"
     predictions = folder / "test" / "predictions.csv"
     return Run(
         folder,
         summary=summary,
-        settings=_settings(_read_yaml(folder / "config.yaml"), summary),
+        settings=_settings(config, summary),
         history=_readable(history, _read_curves) if history.is_file() else None,
         test=_readable(predictions, _read_predictions) if predictions.is_file() else None,
-        threshold=_read_json(folder / "test" / "metrics.json").get("threshold"),
+        threshold=threshold,
+        split_setting=flatten(config).get("data.split"),
+        notes=notes,
     )
+
+
+def _known_kinds(summary: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What can be used of a summary, None in place of the rest, and a note of each of these."""
+    checked, notes = dict(summary), list[str]()
+    for key, kind in SUMMARY_KINDS.items():
+        value = checked.get(key)
+        if value is not None and not _is_of_kind(value, kind):
+            checked[key] = None
+            notes.append(_unusable("summary.json", key, value, kind))
+    for part in MEASURED:
+        values = checked.get(part) or {}
+        wrong = {name: value for name, value in values.items() if value is not None and not _is_number(value)}
+        notes += [_unusable("summary.json", f"{part}: {name}", value, "a number") for name, value in wrong.items()]
+        if wrong:
+            checked[part] = {**values, **dict.fromkeys(wrong)}
+    return checked, notes
+
+
+def _is_of_kind(value: object, kind: str) -> bool:
+    if kind == COUNT:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, {MAPPING: Mapping, TEXT: str, TRUTH: bool}[kind])
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _unusable(file: str, key: str, value: object, kind: str) -> str:
+    shown = json.dumps(value)
+    shown = shown if len(shown) <= 40 else shown[:39] + "…"
+    return f"{file} has {shown} as {key}, which is not {kind}; it counts as unknown."
 
 
 def _read_curves(path: Path) -> pd.DataFrame | None:
     """None if no epoch has ended yet."""
     from dfd.plots import read_history  # not above: --help does not wait for torch
 
-    return read_history(path) if path.stat().st_size else None
+    try:
+        history = read_history(path)
+    except pd.errors.EmptyDataError:  # not even a head
+        return None
+    return pd.DataFrame({name: pd.to_numeric(history[name]) for name in history.columns})
 
 
 def _read_predictions(path: Path) -> pd.DataFrame:
@@ -196,9 +264,12 @@ def _settings(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str
     )
     if settings.get("data.seed") == settings.get("seed"):
         settings.pop("data.seed", None)  # it follows the run's
-    mode = Run(Path(), summary=summary).data("split", "mode")
+    written = Run(Path(), summary=summary)
+    mode, index = written.data("split", "mode"), written.data("index_sha256")
     if settings and mode:  # says more than data.split=null, which is the store's own
         settings["data.split"] = str(mode)
+    if settings and index:  # data.store is the name of a folder only
+        settings["data.index"] = str(index)[:INDEX_DIGITS]
     return settings
 
 

@@ -9,11 +9,24 @@ import dfd
 from dfd import plots
 from dfd.report.conclusions import SIGNIFICANT, summary, warnings
 from dfd.report.document import Cell, Document, Gallery, Picture, Section, Table, Text
-from dfd.report.formatting import DASH, estimate, listed, number, p_value, whole
+from dfd.report.formatting import DASH, NO_INTERVAL, estimate, listed, number, p_value, whole
 from dfd.report.reproduction import reproduction_section
-from dfd.report.results import FIT_METRICS, Pair, Result, compare, known, leaks, series, varied_setting, videos_tested
+from dfd.report.results import (
+    FIT_METRICS,
+    MIN_OF_LABEL,
+    Pair,
+    Result,
+    compare,
+    known,
+    leaks,
+    series,
+    varied_setting,
+    videos_tested,
+    why_no_leak,
+)
 from dfd.report.runs import differing, show_setting
 
+LOSSES = ("train/loss", "val/loss")
 MAX_PAIRS = 15
 """Shown on the page, those with the smallest p first."""
 
@@ -69,14 +82,14 @@ def training_section(results: Sequence[Result], folder: Path) -> Section:
         rows,
         [
             "Training numbers are running means over the epoch, taken while the weights change, with dropout and "
-            "augmentation on and of the loss that is minimised: they are not those of the finished epoch. Validation "
-            "numbers are of the finished epoch, without dropout, and of the plain cross-entropy.",
+            "any augmentation on and of the loss that is minimised: they are not those of the finished epoch. "
+            "Validation numbers are of the finished epoch, without dropout, and of the plain cross-entropy.",
             f"The epoch is chosen on the validation split{chosen_by}, never on the test split.",
         ],
     )
     drawn = [(index, r) for index, r in enumerate(results) if r.run.history is not None and len(r.run.history)]
     histories = [result.run.history for _, result in drawn if result.run.history is not None]
-    losses = [known(table[name].max()) for table in histories for name in ("train/loss", "val/loss") if name in table]
+    losses = [known(loss) for table in histories for name in LOSSES if name in table for loss in table[name]]
     max_loss = 1.05 * max((loss for loss in losses if loss is not None), default=1.0)
     pictures = []
     for index, result in drawn:
@@ -131,9 +144,20 @@ def test_section(tested: Sequence[Result], folder: Path) -> Section | None:
             "Intervals are percentile bootstraps of 1000 resamples of the test videos within each label. Videos of one "
             "person or source are not independent, so the true intervals are somewhat wider. They are about the test "
             "videos, not about training again with another seed.",
+            *_without_interval(rows),
         ],
     )
     return Section("Test", [table, _bars(tested, folder), *_curves_and_counts(tested, folder)])
+
+
+def _without_interval(rows: Iterable[Iterable[Cell | str]], reason: str = "") -> list[str]:
+    """The footnote of a table in which a number has no interval. ``reason``: one more that it can have."""
+    if not any(isinstance(cell, Cell) and cell.detail == NO_INTERVAL for row in rows for cell in row):
+        return []
+    return [
+        f"{NO_INTERVAL.capitalize()}: {reason}the number is the same in every resample, as where all videos are told "
+        "rightly or all are called fake. Such a number is not certain: these videos cannot show how uncertain it is."
+    ]
 
 
 def _bars(tested: Sequence[Result], folder: Path) -> Picture:
@@ -153,7 +177,10 @@ def _bars(tested: Sequence[Result], folder: Path) -> Picture:
         f"training accuracy {number(r.fit('train/accuracy'))}"
         for r in tested
     )
-    caption = "The models compared. Whiskers: 95 % intervals. Training numbers are of the chosen epoch, as in Table 1."
+    caption = (
+        "The models compared. Whiskers: 95 % intervals, where there are any. Training numbers are of the chosen epoch, "
+        "as in Table 1."
+    )
     return Picture(plots.save(figure, folder / "comparison.png"), caption, f"Bar charts. {words}.")
 
 
@@ -210,7 +237,8 @@ def group_section(tested: Sequence[Result]) -> Section | None:
     if any(videos(group) == "differ" for group in groups):
         note += " The counts that differ between the runs are in runs.csv."
     caption = "AUC per data set and per forging method, with 95 % intervals, and the number of videos"
-    return Section("Data sets and methods", [Table("table_groups", caption, head, rows, [note])])
+    notes = [note, *_without_interval(rows, f"there are fewer than {MIN_OF_LABEL} real or fake videos, or ")]
+    return Section("Data sets and methods", [Table("table_groups", caption, head, rows, notes)])
 
 
 def _groups(tested: Sequence[Result]) -> list[str]:
@@ -300,34 +328,45 @@ def _against_setting(results: Sequence[Result], folder: Path) -> Picture | None:
         for name, group in grouped.items()
         for r in group
     )
-    caption = f"Test accuracy and AUC against {setting}. Whiskers: 95 % intervals. One training run per point."
+    caption = (
+        f"Test accuracy and AUC against {setting}. Whiskers: 95 % intervals, where there are any. One training run per "
+        "point."
+    )
     return Picture(path, caption, f"Line charts. {words}.")
 
 
 def leak_section(results: Sequence[Result]) -> Section | None:
-    """The same model on two splits of the same videos."""
+    """The same model on two splits of the same videos, or why it is not there though splits differ."""
+    heading = "What the split flatters"
     found = leaks(results)
     if not found:
-        return None
+        reason = why_no_leak(results)
+        return Section(heading, [Text(reason)]) if reason else None
     rows = []
     for leak in found:
-        row: list[Cell | str] = [leak.apart.run.model if len(found) == 1 else leak.label]
+        row: list[Cell | str] = [leak.label]
         for metric in ("accuracy", "auc"):
             gain = leak.gain(metric)
             row += [estimate(*leak.apart.estimate(metric)), estimate(*leak.dealt.estimate(metric))]
             row.append(DASH if gain is None else f"{gain:+.3f}")
         rows.append(row)
+    blind = [leak.label for leak in found if leak.knows_no_source]
+    unknown = (
+        [f"No source ids are known of the videos of {listed(blind)}: both splits are blind to people."] if blind else []
+    )
     head = ["model"]
     for shown in ("accuracy", "AUC"):
         head += [f"{shown}, split by source", f"{shown}, split by video", "difference"]
     table = Table(
         "table_leak",
-        "The same model and settings, with people kept apart and with videos dealt out one by one",
+        "The same model and settings, split by source and with videos dealt out one by one",
         head,
         rows,
         [
             "Split by video, a person whom the detector knows from training is in its test too: it can be right by "
-            "recognising who it is. What is gained so, a study that divides its videos this way reports too much."
+            "recognising who it is. What is gained so, a study that divides its videos this way reports too much.",
+            *unknown,
+            *_without_interval(rows),
         ],
     )
-    return Section("What the split flatters", [table])
+    return Section(heading, [table])
