@@ -636,7 +636,7 @@ def test_a_leak_whose_number_has_no_interval_is_told_all_the_same(tmp_path):
     make_run(tmp_path / "1", test=counted(100, 0, 0, 100), mode="random_video")
     text = page_of(tmp_path, "0", "1")
     assert "AUC 1.000 when videos are dealt out one by one" in text
-    assert "without an interval of both there is no telling" in text
+    assert "is what the split flatters: the accuracies' intervals do not overlap" in text
 
 
 def test_an_auc_wholly_below_one_half_is_called_worse_than_guessing(tmp_path):
@@ -732,12 +732,14 @@ def test_an_accuracy_without_a_mistake_is_not_shown_as_certain(tmp_path):
     make_run(tmp_path / "run", test=counted(3, 0, 0, 3))
     text = page_of(tmp_path, "run")
     row = rows_of(tmp_path / "out" / "table_test.csv")[0]
-    assert row["accuracy"] == row["AUC"] == "1.000 (no interval)"
-    assert "an accuracy of 1.000 (no interval)" in text
+    assert row["AUC"] == "1.000 (no interval)"
+    # Clopper and Pearson, by hand: six of six right has the lower end 0.025 ** (1 / 6).
+    assert row["accuracy"] == "1.000 (0.541–1.000)"
+    assert "an accuracy of 1.000 (95 % interval 0.541 to 1.000)" in text
     assert "No interval: the number is the same in every resample" in text
     assert "1.000–1.000" not in text
     assert "1.000 to 1.000" not in text
-    assert "test_accuracy_low" not in rows_of(tmp_path / "out" / "runs.csv")[0]
+    assert float(rows_of(tmp_path / "out" / "runs.csv")[0]["test_accuracy_low"]) == pytest.approx(0.025 ** (1 / 6))
 
 
 def test_a_balanced_accuracy_of_calling_all_fake_has_no_interval(tmp_path):

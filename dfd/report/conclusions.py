@@ -107,7 +107,7 @@ def _leak_lines(results: Sequence[Result]) -> list[str]:
 
 
 def _leak_line(leak: Leak, gain: float) -> str:
-    (dealt, dealt_ends), (apart, apart_ends) = leak.dealt.estimate("auc"), leak.apart.estimate("auc")
+    (dealt, _), (apart, _) = leak.dealt.estimate("auc"), leak.apart.estimate("auc")
     split = "the split is by source" if leak.knows_no_source else "people are kept apart"
     line = (
         f"{leak.label}: AUC {number(dealt)} when videos are dealt out one by one, {number(apart)} when {split}; "
@@ -115,13 +115,17 @@ def _leak_line(leak: Leak, gain: float) -> str:
     )
     if leak.knows_no_source:
         return f"{line} says nothing of people: no source ids are known, so the one split is as blind as the other."
-    if dealt_ends is None or apart_ends is None:
-        return f"{line} may be chance: without an interval of both there is no telling."
-    if dealt_ends[0] > apart_ends[1]:
-        return f"{line} is what the split flatters: the intervals do not overlap."
-    if apart_ends[0] > dealt_ends[1]:
-        return f"{line} is no flattery but its opposite: the intervals do not overlap."
-    return f"{line} may be chance: the intervals overlap."
+    # An AUC of 1 has no interval; the accuracy then tells.
+    for metric, shown in (("auc", "intervals"), ("accuracy", "accuracies' intervals")):
+        dealt_ends, apart_ends = leak.dealt.intervals.get(metric), leak.apart.intervals.get(metric)
+        if dealt_ends is None or apart_ends is None:
+            continue
+        if dealt_ends[0] > apart_ends[1]:
+            return f"{line} is what the split flatters: the {shown} do not overlap."
+        if apart_ends[0] > dealt_ends[1]:
+            return f"{line} is no flattery but its opposite: the {shown} do not overlap."
+        return f"{line} may be chance: the {shown} overlap."
+    return f"{line} may be chance: without an interval of both there is no telling."
 
 
 def warnings(results: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:

@@ -8,8 +8,9 @@ from itertools import combinations
 from typing import Any
 
 import pandas as pd
+from scipy.stats import binomtest
 
-from dfd.metrics import McNemar, Metrics, bootstrap_intervals, holm, mcnemar, metrics_by_group
+from dfd.metrics import McNemar, Metrics, bootstrap_intervals, holm, mcnemar, metrics_by_group, video_metrics
 from dfd.plots import Estimate, Interval
 from dfd.report.formatting import listed
 from dfd.report.runs import Run, differing, names, show_setting
@@ -138,7 +139,7 @@ def _evaluate(run: Run, name: str) -> Result:
 
 
 def _intervals(table: pd.DataFrame, metrics: Sequence[str], threshold: float) -> dict[str, Interval | None]:
-    """An interval without width is none.
+    """The bootstrap's; where that has no width the exact one, of a number that is a share of videos, else none.
 
     Resamples of videos that are all told rightly, or all called fake, are all alike. That says nothing of other videos,
     and an interval of 1.000 to 1.000 would say that there is no doubt.
@@ -146,7 +147,26 @@ def _intervals(table: pd.DataFrame, metrics: Sequence[str], threshold: float) ->
     found = bootstrap_intervals(
         table["prob_fake"], table["label"], metrics, threshold=threshold, num_resamples=NUM_RESAMPLES
     )
-    return {name: ends if ends and not math.isclose(*ends, abs_tol=1e-9) else None for name, ends in found.items()}
+    counts = video_metrics(table["prob_fake"], table["label"], threshold=threshold)
+    return {
+        name: _exact_interval(name, counts) if ends and math.isclose(*ends, abs_tol=1e-9) else ends
+        for name, ends in found.items()
+    }
+
+
+def _exact_interval(metric: str, counts: Metrics) -> Interval | None:
+    """Of a share of videos, by the binomial distribution (Clopper & Pearson 1934); None if the metric is no share."""
+    right, wrong = {
+        "accuracy": (("tp", "tn"), ("fp", "fn")),
+        "precision": (("tp",), ("fp",)),
+        "recall": (("tp",), ("fn",)),
+        "recall_real": (("tn",), ("fp",)),
+    }.get(metric, ((), ()))
+    num_right, num_wrong = (sum(int(counts[key] or 0) for key in keys) for keys in (right, wrong))
+    if not num_right + num_wrong:
+        return None
+    ends = binomtest(num_right, num_right + num_wrong).proportion_ci(0.95)
+    return float(ends.low), float(ends.high)
 
 
 def _group_interval(table: pd.DataFrame, threshold: float) -> Interval | None:

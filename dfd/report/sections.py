@@ -141,9 +141,10 @@ def test_section(tested: Sequence[Result], folder: Path) -> Section | None:
         [
             f"{threshold} AUC does not depend on it. Majority baseline: the accuracy of always giving the more "
             "frequent answer.",
-            "Intervals are percentile bootstraps of 1000 resamples of the test videos within each label. Videos of one "
-            "person or source are not independent, so the true intervals are somewhat wider. They are about the test "
-            "videos, not about training again with another seed.",
+            "Intervals are percentile bootstraps of 1000 resamples of the test videos within each label; where all "
+            "resamples are alike, a share's is the exact binomial one (Clopper and Pearson). Videos of one person or "
+            "source are not independent, so the true intervals are somewhat wider. They are about the test videos, not "
+            "about training again with another seed.",
             *_without_interval(rows),
         ],
     )
