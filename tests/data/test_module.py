@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -358,12 +359,17 @@ def test_videos_dealt_out_anew_are_the_same_in_the_same_numbers_and_leak(
         assert used(apart) != used(dealt)
         numbers = [data.used_videos().groupby(columns).size().to_dict() for data in (apart, dealt)]
         assert numbers[0] == numbers[1]
-        assert apart.summary()["split"] == {
-            "mode": "source",
-            "overlap": {
-                pair: {"num_source_ids": 0, "num_videos": 0} for pair in ("train-val", "train-test", "val-test")
-            },
+        split = apart.summary()["split"]
+        assert split["mode"] == "source"
+        assert split["overlap"] == {
+            pair: {"num_source_ids": 0, "num_videos": 0} for pair in ("train-val", "train-test", "val-test")
         }
+        holders = Counter(source for sources in apart.used_videos()["source_ids"] for source in sources.split(";"))
+        sharing = sum(
+            any(holders[source] > 1 for source in sources.split(";")) for sources in apart.used_videos()["source_ids"]
+        )
+        assert split["num_shared_sources"] == sharing > 0
+        assert apart.summary()["videos_sha256"] != dealt.summary()["videos_sha256"]
         split = dealt.summary()["split"]
         assert split["mode"] == "random_video"
         assert split["overlap"]["train-test"]["num_source_ids"] > 0
@@ -413,3 +419,13 @@ def test_the_selection_of_the_summary_selects_the_same_again(two_sets: Path) -> 
 def test_a_store_is_not_divided_anew_in_memory(two_sets: Path, split: str) -> None:
     with pytest.raises(ValueError, match=r"delete its splits\.csv and split\.json and run python -m dfd\.preprocess"):
         module(two_sets, split=split)
+
+
+def test_videos_of_which_no_source_is_known_share_none(tmp_path: Path) -> None:
+    """Else an empty overlap would be taken for people kept apart."""
+    rows = [make_row(number, source_ids=()) for number in range(6)]
+    for number, row in enumerate(rows):
+        add_video(tmp_path, row, number, num_frames=8)
+    write_splits(tmp_path, {row.video_id: ("train", "val", "test")[n // 2] for n, row in enumerate(rows)})
+    build_index(tmp_path)
+    assert module(tmp_path).summary()["split"]["num_shared_sources"] == 0
