@@ -406,11 +406,11 @@ def test_models_that_were_varied_alike_are_lines_of_one_figure(tmp_path):
     [
         (
             {"overlap": {"train-test": {"num_source_ids": 3, "num_videos": 7}}, "mode": "official"},
-            "7 of 234 videos of test show people or sources that are in train too (split: official), so its test",
+            "7 of 234 videos of test show people or sources that are in train too (split: official), so the test",
         ),
         (
             {"overlap": {"train-val": {"num_source_ids": 3, "num_videos": 7}}},
-            "so its validation, which chose the epoch",
+            "so the validation, which chose the epoch",
         ),
         ({"summary": {"comparison_only": True}}, "for comparison only"),
         ({"summary": {"data": {"is_demo": True}}}, "the drawn demonstration set"),
@@ -817,3 +817,12 @@ def test_numbers_that_are_none_are_unknown_and_their_file_is_named(tmp_path):
     assert 'summary.json has "low" as train: train/loss, which is not a number' in text
     assert 'test/metrics.json has "half" as threshold, which is not a number' in text
     assert rows_of(tmp_path / "out" / "table_training.csv")[0]["training accuracy"] == "0.900"
+
+
+def test_an_overlap_that_all_runs_have_is_said_once(tmp_path):
+    for seed in range(3):
+        leak = {"train-test": {"num_source_ids": 3, "num_videos": 7}}
+        make_run(tmp_path / str(seed), test=drawn(seed), mode="random_video", overlap=leak, config={"seed": seed})
+    text = page_of(tmp_path, "0", "1", "2")
+    assert text.count("videos of test show people or sources that are in train too") == 1
+    assert "All runs: " in text

@@ -1,6 +1,6 @@
 """What a report says in words: what came out, and what to be careful about. It claims no more than the videos show."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from dfd.report.formatting import interval_words, listed, number, p_words
@@ -146,7 +146,7 @@ def warnings(results: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
         "were trained and tested on the drawn demonstration set, which says nothing about real deepfakes.",
     )
     lines += [f"{result.name}: {note}" for result in results for note in result.run.notes]
-    lines += [line for result in results for line in _overlap_lines(result)]
+    lines += [f"{who(names)}: {line}" for names, line in _overlap_lines(results)]
     about(lambda r: r.run.knows_no_source, NO_SOURCES, NO_SOURCES)
     about(
         lambda r: r.run.summary.get("comparison_only"),
@@ -200,22 +200,25 @@ def warnings(results: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
     return lines
 
 
-def _overlap_lines(result: Result) -> list[str]:
+def _overlap_lines(results: Sequence[Result]) -> Iterator[tuple[list[str], str]]:
+    """What overlaps, each with the names of the runs of which it is true."""
     consequences = {
-        "train-test": "so its test flatters it",
+        "train-test": "so the test flatters",
         "val-test": "so people who are tested helped to choose the epoch",
-        "train-val": "so its validation, which chose the epoch, flatters it",
+        "train-val": "so the validation, which chose the epoch, flatters",
     }
-    lines = []
-    for pair, counts in overlap(result.run).items():
-        first, _, second = pair.partition("-")
-        total = result.run.data("splits", second, "num_videos")
-        share = f"{counts.get('num_videos', 'some')} of {'the' if total is None else total} videos of {second}"
-        lines.append(
-            f"{result.name}: {share} show people or sources that are in {first} too (split: {result.run.split_mode}), "
-            f"{consequences.get(pair, 'so the two are not apart')}."
-        )
-    return lines
+    found: dict[str, list[str]] = {}
+    for result in results:
+        for pair, counts in overlap(result.run).items():
+            first, _, second = pair.partition("-")
+            total = result.run.data("splits", second, "num_videos")
+            share = f"{counts.get('num_videos', 'some')} of {'the' if total is None else total} videos of {second}"
+            line = (
+                f"{share} show people or sources that are in {first} too (split: {result.run.split_mode}), "
+                f"{consequences.get(pair, 'so the two are not apart')}."
+            )
+            found.setdefault(line, []).append(result.name)
+    yield from ((names, line) for line, names in found.items())
 
 
 def _count_words(result: Result) -> str:
