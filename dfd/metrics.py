@@ -163,32 +163,6 @@ def bootstrap_intervals(
     }
 
 
-def bootstrap_interval(
-    prob_fake: ArrayLike,
-    label: ArrayLike,
-    metric: str,
-    *,
-    threshold: float = 0.5,
-    confidence: float = 0.95,
-    num_resamples: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float] | None:
-    """As :func:`bootstrap_intervals`, of one metric.
-
-    >>> bootstrap_interval([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], "auc")
-    (1.0, 1.0)
-    """
-    return bootstrap_intervals(
-        prob_fake,
-        label,
-        [metric],
-        threshold=threshold,
-        confidence=confidence,
-        num_resamples=num_resamples,
-        seed=seed,
-    )[metric]
-
-
 @dataclass(frozen=True, slots=True)
 class McNemar:
     """What :func:`mcnemar` found: ``b`` videos that only the first got right, ``c`` that only the second did."""

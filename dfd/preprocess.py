@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
@@ -94,8 +93,8 @@ def choose_with_progress(
     listing: Listing, splits: Mapping[str, str], store: Path, config: PreprocessConfig, shard: tuple[int, int]
 ) -> list[VideoRow]:
     """The videos to prepare; the others are counted by reason, and named in the store's ``left_out.csv``."""
-    from dfd.data.audio_only import DEFAULT_THRESHOLD
-    from dfd.data.intake import compare_in_store, take_in
+    from dfd.data.audio_only import DEFAULT_THRESHOLD, compare_with_originals
+    from dfd.data.intake import take_in
     from dfd.data.store import LEFT_OUT_NAME, discard_video, video_folder, write_left_out
     from dfd.progress import progress_bar
 
@@ -109,11 +108,10 @@ def choose_with_progress(
         def on_pair(verdict: PairVerdict) -> None:
             bar.update(task, advance=1)
 
-        measure = compare_in_store(store, num_workers=config.num_workers, on_pair=on_pair)
-
         def compare(fakes: Sequence[VideoRow], originals: Mapping[str, Path]) -> list[PairVerdict]:
             bar.update(task, total=(bar.tasks[0].total or 0) + len(fakes), visible=True)
-            return measure(fakes, originals)
+            cache = store / "audio_only.csv"
+            return compare_with_originals(fakes, originals, cache, num_workers=config.num_workers, on_pair=on_pair)
 
         intake = take_in(
             listing.rows,
@@ -137,7 +135,7 @@ def choose_with_progress(
         discard_video(video_folder(store, row))  # an earlier run may have kept it
     for verdict in intake.not_compared:
         logger.warning(
-            "%s is kept, though it could not be compared with %s: %s", *astuple(verdict)[:2], verdict.message
+            "%s is kept, though it could not be compared with %s: %s", verdict.name, verdict.original, verdict.message
         )
     for reason, number in Counter(item.reason for item in left_out).most_common():
         example = next(item for item in left_out if item.reason == reason)

@@ -11,7 +11,6 @@ from sklearn import metrics as reference
 from dfd.metrics import (
     _resample,
     _resampled,
-    bootstrap_interval,
     bootstrap_intervals,
     clip_metrics,
     holm,
@@ -186,6 +185,10 @@ def test_the_groups_are_fit_for_json(table):
 def test_a_missing_column_is_named(table):
     with pytest.raises(ValueError, match="no column method"):
         metrics_by_group(table.drop(columns="method"))
+
+
+def bootstrap_interval(prob, label, metric, **options):
+    return bootstrap_intervals(prob, label, [metric], **options)[metric]
 
 
 def test_the_bootstrap_interval_contains_the_value_and_repeats_for_a_seed():

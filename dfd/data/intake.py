@@ -7,14 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfd.data.audio_only import DEFAULT_THRESHOLD, PairVerdict, compare_with_originals
+from dfd.data.audio_only import DEFAULT_THRESHOLD, PairVerdict
 from dfd.data.manifest import VideoRow
 from dfd.data.selection import draw_balanced
 from dfd.data.sources import LeftOut
 from dfd.data.splits import UNUSED
 from dfd.types import Label
-
-CACHE_NAME = "audio_only.csv"
 
 Compare = Callable[[Sequence[VideoRow], Mapping[str, Path]], list[PairVerdict]]
 """Measures fakes against their originals; see :func:`dfd.data.audio_only.compare_with_originals`."""
@@ -46,9 +44,10 @@ def take_in(
     """Choose from ``rows`` by their ``splits`` what this shard is to prepare.
 
     A video in no split (its people are on two sides) is left out. With ``per_label``, at most so many real and so many
-    fake videos of each data set are drawn, as :func:`dfd.data.selection.draw_balanced` does it. A fake that names its
-    ``original`` and differs from it by less than ``audio_only_threshold`` was altered in its sound alone: it is left
-    out, and the draw takes the next instead. None compares nothing.
+    fake videos of each data set are drawn by :func:`dfd.data.selection.draw_balanced`, each label for itself: a store
+    is a stock, from which training draws as many of each. A fake that names its ``original`` and differs from it by
+    less than ``audio_only_threshold`` was altered in its sound alone: it is left out, and the draw takes the next
+    instead. None compares nothing.
 
     Args:
         rows: listed by a source or a manifest.
@@ -107,9 +106,14 @@ def take_in(
     ]
     if per_label is not None:
         drawn = {row.video_id for row in chosen}
-        why = {True: "per_label was reached", False: "per_label does not name its data set"}
         left_out += [
-            LeftOut(row.name, "not_drawn", why[isinstance(per_label, int) or row.dataset in per_label])
+            LeftOut(
+                row.name,
+                "not_drawn",
+                "per_label was reached"
+                if isinstance(per_label, int) or row.dataset in per_label
+                else "per_label does not name its data set",
+            )
             for row in candidates
             if row.video_id not in drawn
         ]
@@ -120,17 +124,6 @@ def take_in(
         [row for row in rows if row.name in found],
         [verdict for verdict in verdicts.values() if verdict.difference is None],
     )
-
-
-def compare_in_store(
-    store: Path, *, num_workers: int | None = None, on_pair: Callable[[PairVerdict], None] | None = None
-) -> Compare:
-    """Compare in worker processes, with the results kept in the store: nothing is measured twice."""
-
-    def compare(rows: Sequence[VideoRow], originals: Mapping[str, Path]) -> list[PairVerdict]:
-        return compare_with_originals(rows, originals, store / CACHE_NAME, num_workers=num_workers, on_pair=on_pair)
-
-    return compare
 
 
 def _is_unaltered(verdict: PairVerdict, threshold: float) -> bool:

@@ -128,10 +128,10 @@ def test_a_comparison_that_fails_in_one_shard_alone_loses_no_video_and_doubles_n
     ]
     taken = [name for part in parts for name in names(part.rows)]
     assert len(taken) == len(set(taken))
-    everywhere = set(names(take_in(rows, splits, compare=Compare(*unaltered), **options).rows))
-    assert everywhere - set(taken) == set() or per_label is not None
-    # With a draw the shards may disagree on which video comes for the one that failed, on no other.
-    assert len(everywhere - set(taken)) <= len(unaltered)
+    missed = set(names(take_in(rows, splits, compare=Compare(*unaltered), **options).rows)) - set(taken)
+    # A draw takes another video for each that is left out, and the shard that could not tell took none: those alone.
+    replacements = len(set(unaltered) & set(names(take_in(rows, splits, compare=failing, **options).rows)))
+    assert len(missed) <= (0 if per_label is None else replacements)
 
 
 def test_a_stock_is_drawn_for_each_label_by_itself() -> None:
