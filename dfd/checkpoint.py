@@ -51,6 +51,7 @@ class DetectorCard:
         metrics: on the validation split, when the weights were saved.
         temperature: divides the logits before the softmax; None if not calibrated.
         threshold: a video is called fake from this probability on.
+        calibration: how ``temperature`` and ``threshold`` were found: on how many videos, what it changed. Empty: not.
         versions: of the libraries.
         format_version: of this card.
     """
@@ -65,6 +66,7 @@ class DetectorCard:
     metrics: dict[str, float] = field(default_factory=dict)
     temperature: float | None = None
     threshold: float = 0.5
+    calibration: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=library_versions)
     format_version: int = FORMAT_VERSION
 
@@ -127,7 +129,7 @@ class DetectorCard:
         return {"image_size": self.image_size, "clip_len": self.clip_len, "clip_stride": self.clip_stride}
 
     def _mappings(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("model", "crop", "data", "metrics", "versions")}
+        return {name: getattr(self, name) for name in ("model", "crop", "data", "metrics", "calibration", "versions")}
 
 
 def load_checkpoint(path: str | Path) -> tuple[DetectorCard, dict[str, Tensor]]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dfd.aggregation import verdict
 from dfd.checkpoint import DetectorCard, load_model, refuse_mixed_clips, weights_sha256
 from dfd.errors import CheckpointError, ConfigError
 from dfd.faces.extract import ExtractionSettings
@@ -136,12 +137,14 @@ class Detector:
                 for window, prob in zip(found.windows, probs, strict=True)
                 if window.track == track
             )
-            tracks.append(TrackScore(track, float(np.mean([window.prob_fake for window in scored])), scored))
+            prob = float(np.mean([window.prob_fake for window in scored]))
+            tracks.append(TrackScore(track, prob, verdict(prob, threshold=self.card.threshold), scored))
         prob_fake = max(track.prob_fake for track in tracks)
         label = Label.FAKE if prob_fake >= self.card.threshold else Label.REAL
         return VideoScore(
             path=str(path),
             status=Status.PARTIAL if found.partial else Status.OK,
+            verdict=verdict(prob_fake, threshold=self.card.threshold),
             label=label,
             prob_fake=prob_fake,
             confidence=prob_fake if label is Label.FAKE else 1 - prob_fake,

@@ -1,36 +1,47 @@
 """Scores on disk: ``predictions.csv``, a row per video, and ``predictions.jsonl``, with every face and window.
 
-Rows are appended and flushed as videos finish, so an interrupted run keeps what it has and goes on from there.
+Rows are appended and flushed as videos finish, so an interrupted run keeps what it has and goes on from there. Pictures
+lie in ``evidence/``, a folder for each video; ``run.json`` says what the scores were made with. docs/predictions.md
+describes all of them.
 """
 
 import csv
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 import pandas as pd
+from PIL import Image
 
 from dfd.errors import DfdError
-from dfd.types import Status, VideoScore
+from dfd.heatmap import overlay
+from dfd.types import FrameArray, Status, VideoScore
 
 COLUMNS = (
     "path",
     "status",
+    "verdict",
     "label",
     "prob_fake",
     "confidence",
     "num_faces",
     "num_frames",
+    "num_windows",
+    "num_windows_possible",
     "duration_seconds",
     "seconds",
     "model",
     "message",
+    "schema_version",
 )
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+CSV_NAME, JSONL_NAME, RUN_NAME, EVIDENCE_NAME = "predictions.csv", "predictions.jsonl", "run.json", "evidence"
+JPEG_QUALITY = 88
 
 # A worker that was killed, a machine too busy for the deadline: another run may fare better.
 TRANSIENT = (Status.ERROR, Status.TIMEOUT)
@@ -41,10 +52,54 @@ class PredictionsError(DfdError):
 
 
 def json_of(score: VideoScore) -> dict[str, Any]:
-    """The whole score as plain values, with a schema version."""
-    value = asdict(score) | {"schema_version": SCHEMA_VERSION, "status": str(score.status)}
-    value["label"] = None if score.label is None else str(score.label)
+    """The whole score as plain values, with a schema version; without the pictures."""
+    names = [item.name for item in fields(VideoScore) if item.name not in ("thumbnail", "moments")]
+    value = {name: getattr(score, name) for name in names}
+    value |= {
+        "schema_version": SCHEMA_VERSION,
+        "status": str(score.status),
+        "verdict": None if score.verdict is None else str(score.verdict),
+        "label": None if score.label is None else str(score.label),
+        "file": None if score.file is None else asdict(score.file),
+        "seconds_by_stage": dict(score.seconds_by_stage),
+        "tracks": [asdict(track) | {"verdict": str(track.verdict)} for track in score.tracks],
+    }
     return value
+
+
+def write_evidence(score: VideoScore, folder: Path) -> dict[str, Any]:
+    """Save a score's pictures below ``folder``; their names in it, as ``predictions.jsonl`` has them.
+
+    ``{"thumbnail": name or None, "moments": [{"track", "window", "seconds", "prob_fake", "crop", "heatmap"}]}``, where
+    ``heatmap`` is the crop with the heat over it, or None.
+    """
+    place = evidence_place(score.path)
+    value: dict[str, Any] = {"thumbnail": None, "moments": []}
+    if score.thumbnail is not None:
+        value["thumbnail"] = _save_jpeg(score.thumbnail, folder, f"{place}/thumbnail.jpg")
+    for number, moment in enumerate(score.moments):
+        names = {"crop": _save_jpeg(moment.crop, folder, f"{place}/moment-{number}.jpg"), "heatmap": None}
+        if moment.heatmap is not None:
+            heated = overlay(moment.crop, moment.heatmap)
+            names["heatmap"] = _save_jpeg(heated, folder, f"{place}/moment-{number}-heatmap.jpg")
+        facts = {name: getattr(moment, name) for name in ("track", "window", "seconds", "prob_fake")}
+        value["moments"].append(facts | names)
+    return value
+
+
+def evidence_place(path: str) -> str:
+    """Where the pictures of a video lie, relative to the output folder: a name that no file name can break out of.
+
+    >>> evidence_place("../../etc/passwd")
+    'evidence/3754d6cb3a38e118'
+    """
+    return f"{EVIDENCE_NAME}/{hashlib.sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+
+
+def _save_jpeg(picture: FrameArray, folder: Path, name: str) -> str:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(folder / name, quality=JPEG_QUALITY)
+    return name
 
 
 def row_of(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,6 +117,38 @@ def row_of(value: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
+def read_scores(folder: Path) -> dict[str, dict[str, Any]]:
+    """Path -> score, as ``predictions.jsonl`` in ``folder`` has it; without the last line of an interrupted run.
+
+    The JSON lines are the truth: the CSV is made from them.
+
+    Raises:
+        PredictionsError: they are of another schema version.
+    """
+    path = folder / JSONL_NAME
+    whole: dict[str, dict[str, Any]] = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                value = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if value.get("schema_version") != SCHEMA_VERSION:
+                raise PredictionsError(
+                    f"{path}: has schema version {value.get('schema_version')}, this dfd reads and writes "
+                    f"{SCHEMA_VERSION}; choose another output=DIR or overwrite=true"
+                )
+            whole[value["path"]] = value
+    return whole
+
+
+def write_run(folder: Path, facts: Mapping[str, Any]) -> None:
+    """``run.json``: what the scores in ``folder`` were made with, for the report and for whoever repeats it."""
+    partial = folder / f"{RUN_NAME}.partial"
+    partial.write_text(json.dumps({"schema_version": SCHEMA_VERSION, **facts}, indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / RUN_NAME)
+
+
 class PredictionWriter:
     """Appends scores to ``predictions.csv`` and ``predictions.jsonl`` in ``folder``.
 
@@ -75,10 +162,11 @@ class PredictionWriter:
     def __init__(
         self, folder: Path, *, model: str, settings: Mapping[str, Any] | None = None, overwrite: bool = False
     ) -> None:
-        self.csv_path, self.jsonl_path = folder / "predictions.csv", folder / "predictions.jsonl"
+        self.folder = folder
+        self.csv_path, self.jsonl_path = folder / CSV_NAME, folder / JSONL_NAME
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(folder)
-        kept = {} if overwrite else self._read_whole_lines()
+        kept = {} if overwrite else read_scores(folder)
         self.settings = dict(settings or {})
         for value in kept.values():
             if value["model"] != model or value["settings"] != self.settings:
@@ -97,21 +185,9 @@ class PredictionWriter:
         self._csv_file = self.csv_path.open("a", newline="", encoding="utf-8", errors="surrogateescape")
         self._writer = csv.DictWriter(self._csv_file, COLUMNS)
 
-    def _read_whole_lines(self) -> dict[str, dict[str, Any]]:
-        """Path -> score of the JSON lines, which are the truth: the CSV is made from them."""
-        whole: dict[str, dict[str, Any]] = {}
-        if self.jsonl_path.exists():
-            for line in self.jsonl_path.read_text(encoding="utf-8").splitlines():
-                try:
-                    value = json.loads(line)
-                except json.JSONDecodeError:
-                    continue  # the last line of an interrupted run
-                whole[value["path"]] = value
-        return whole
-
     def write(self, score: VideoScore) -> None:
-        """Append one score to both files and hand it to the operating system."""
-        value = json_of(score) | {"settings": self.settings}
+        """Save its pictures, append it to both files and hand them to the operating system."""
+        value = json_of(score) | write_evidence(score, self.folder) | {"settings": self.settings}
         self._jsonl_file.write(json.dumps(value) + "\n")
         self._jsonl_file.flush()
         self._writer.writerow(row_of(value))
@@ -157,7 +233,8 @@ def _locked(folder: Path) -> IO[str]:
 
 def read_predictions(path: Path) -> pd.DataFrame:
     """``predictions.csv`` as a table; probabilities are floats, with NaN where a video has none."""
-    text = {"path": str, "label": str, "message": str, "model": str}
+    # Not str: with pyarrow installed, pandas keeps strings as UTF-8, which a file's name need not be.
+    text = dict.fromkeys(("path", "verdict", "label", "message", "model"), object)
     table = pd.read_csv(path, dtype=text, keep_default_na=False, encoding_errors="surrogateescape")
     for column in ("prob_fake", "confidence", "duration_seconds"):
         table[column] = pd.to_numeric(table[column], errors="coerce")

@@ -1,5 +1,6 @@
 """The values that the parts of dfd hand to each other."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, TypedDict
@@ -59,6 +60,14 @@ class Status(StrEnum):
     def has_faces(self) -> bool:
         """True if there is something to score or to train on."""
         return self in (Status.OK, Status.PARTIAL)
+
+
+class Verdict(StrEnum):
+    """What is said of a scored video or face. UNCERTAIN: its probability is too near to the threshold to tell."""
+
+    FAKE = "fake"
+    REAL = "real"
+    UNCERTAIN = "uncertain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,30 +130,73 @@ class WindowScore:
 
 @dataclass(frozen=True, slots=True)
 class TrackScore:
-    """One face followed through the video. ``prob_fake`` is the mean over its windows."""
+    """One face followed through the video: its windows in order, and what :mod:`dfd.aggregation` makes of them."""
 
     track: int
     prob_fake: float
+    verdict: Verdict
     windows: tuple[WindowScore, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """The file that was scored, for whoever is handed the result: which bytes, and what they claim to be.
+
+    ``sha256`` is of the whole file. What only a video has is None if the file could not be read as one.
+    """
+
+    size_bytes: int
+    sha256: str
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    codec: str | None = None
+    num_frames: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A window that says why: ``crop`` ``(S, S, 3)`` is the frame of it that moved the score most, at ``seconds``.
+
+    ``heatmap`` ``(S, S)`` in 0..1 says how much each part of the crop speaks for FAKE; None where there is no network
+    to look into. ``window`` is the place of the window in its track.
+    """
+
+    track: int
+    window: int
+    seconds: float
+    prob_fake: float
+    crop: FrameArray
+    heatmap: FloatArray | None
 
 
 @dataclass(frozen=True, slots=True)
 class VideoScore:
     """A row of ``predictions.csv`` with, below it, each face and window.
 
-    ``prob_fake`` is the maximum over ``tracks``; it, ``label`` and ``confidence`` (the probability of ``label``) are
-    None unless ``status`` is ok or partial: "no face" is not "real". ``seconds`` is the time it took.
+    ``verdict`` is what to tell a person, ``label`` the side of the threshold that ``prob_fake`` is on, ``confidence``
+    the probability of ``label``. All four are None unless ``status`` is ok or partial: "no face" is not "real".
+    ``num_frames`` were looked at, in ``num_windows`` of the ``num_windows_possible`` that fill the video without
+    overlap. ``seconds`` is the time it took, ``seconds_by_stage`` what each stage worked: the stages overlap in time.
+    ``thumbnail`` ``(h, w, 3)`` and ``moments`` are for showing, and not part of what is compared or printed.
     """
 
     path: str
     status: Status
+    verdict: Verdict | None = None
     label: Label | None = None
     prob_fake: float | None = None
     confidence: float | None = None
     num_faces: int = 0
     num_frames: int = 0
+    num_windows: int = 0
+    num_windows_possible: int = 0
     duration_seconds: float | None = None
     seconds: float = 0.0
+    seconds_by_stage: Mapping[str, float] = field(default_factory=dict, compare=False)
     model: str = ""
     message: str = ""
+    file: FileFacts | None = None
     tracks: tuple[TrackScore, ...] = field(default=(), repr=False)
+    thumbnail: FrameArray | None = field(default=None, repr=False, compare=False)
+    moments: tuple[Moment, ...] = field(default=(), repr=False, compare=False)

@@ -3,19 +3,38 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from dfd.aggregation import verdict
 from dfd.predictions import PredictionsError, PredictionWriter, read_predictions
-from dfd.types import Label, Status, TrackScore, VideoScore, WindowScore
+from dfd.types import FileFacts, Label, Moment, Status, TrackScore, VideoScore, WindowScore
 
 
 def score(path: str, prob: float | None = 0.25, model: str = "m@1") -> VideoScore:
     if prob is None:
         return VideoScore(path, Status.NO_FACE, model=model, message="no face")
-    tracks = (TrackScore(0, prob, (WindowScore(0.0, 0.4, prob, (1.0, 2.0, 3.0, 4.0)),)),)
-    label = Label.FAKE if prob >= 0.5 else Label.REAL
-    confidence = max(prob, 1 - prob)
-    return VideoScore(path, Status.OK, label, prob, confidence, 1, 10, 0.4, 0.1, model, "", tracks)
+    found = verdict(prob, threshold=0.5)
+    return VideoScore(
+        path,
+        Status.OK,
+        verdict=found,
+        label=Label.parse(found),
+        prob_fake=prob,
+        confidence=max(prob, 1 - prob),
+        num_faces=1,
+        num_frames=10,
+        num_windows=1,
+        num_windows_possible=3,
+        duration_seconds=1.2,
+        seconds=0.1,
+        model=model,
+        file=FileFacts(1000, "ab" * 32, 640, 480, 25.0, "h264", 30),
+        tracks=(TrackScore(0, prob, found, (WindowScore(0.0, 0.4, prob, (1.0, 2.0, 3.0, 4.0)),)),),
+        thumbnail=np.full((18, 32, 3), 90, np.uint8),
+        moments=(Moment(0, 0, 0.2, prob, np.full((16, 16, 3), 120, np.uint8), np.eye(16, dtype=np.float32)),),
+    )
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -29,6 +48,18 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert table["prob_fake"].isna().tolist() == [False, True]
     first = json.loads((tmp_path / "predictions.jsonl").read_text().splitlines()[0])
     assert first["tracks"][0]["windows"][0]["box"] == [1.0, 2.0, 3.0, 4.0]
+    assert first["file"]["sha256"] == "ab" * 32
+    assert first["tracks"][0]["verdict"] == first["verdict"] == table["verdict"][0] == "fake"
+    moment = first["moments"][0]
+    for name, size in ((first["thumbnail"], (32, 18)), (moment["crop"], (16, 16)), (moment["heatmap"], (16, 16))):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.size == size
+
+
+def test_scores_of_an_older_schema_are_not_added_to(tmp_path: Path) -> None:
+    (tmp_path / "predictions.jsonl").write_text('{"path": "a.mp4", "schema_version": 1, "status": "ok"}\n')
+    with pytest.raises(PredictionsError, match="schema version 1"):
+        PredictionWriter(tmp_path, model="m@1")
 
 
 @pytest.mark.parametrize(
