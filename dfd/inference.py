@@ -1,31 +1,62 @@
 """Scoring: load a detector once, give it videos, get a :class:`~dfd.types.VideoScore` for each, whatever the video is.
 
 Decoding, face detection and cropping run in worker processes with a deadline, by the same code that prepared the
-training clips; the network runs here, on windows of all faces of a video at once.
+training clips; the network runs here, on windows of whatever faces and videos have come, while the workers go on.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from dfd.aggregation import verdict
+from dfd.aggregation import AGGREGATIONS, Aggregation, uncertain_band, verdict
 from dfd.checkpoint import DetectorCard, load_model, refuse_mixed_clips, weights_sha256
 from dfd.errors import CheckpointError, ConfigError
 from dfd.faces.extract import ExtractionSettings
-from dfd.faces.windows import FaceWindows, WindowSettings, start_worker, windows_task
+from dfd.faces.windows import (
+    FaceBoxes,
+    FaceWindow,
+    Found,
+    Thumbnail,
+    WindowsEnd,
+    WindowSettings,
+    start_worker,
+    windows_task,
+)
 from dfd.models.classifier import ClipClassifier
-from dfd.types import FrameArray, Label, Status, TrackScore, VideoScore, WindowScore
+from dfd.types import (
+    FileFacts,
+    FloatArray,
+    FrameArray,
+    Label,
+    Moment,
+    Status,
+    TrackScore,
+    Verdict,
+    VideoScore,
+    WindowScore,
+)
 from dfd.video.decode import VideoLimits
-from dfd.workers import Failure, WorkerPool, num_cores
+from dfd.workers import Again, Failure, WorkerPool, num_cores
+
+Progress = Callable[[Path, float], None]
+"""Told of a video and the share of it, 0..1, that has been looked at."""
+
+MAX_SHOWN_FACES = 4
+"""Faces of a video whose moments are kept, the most suspicious: what a person looks at, and a bound on memory."""
 
 
 class Detector:
-    """A trained detector, ready to score videos.
+    """A trained detector, ready to score videos. Its worker processes start with the first video and stay for the next.
+
+    A context manager, or :meth:`close` it; one that is forgotten stops its workers too. Not for several threads.
 
     Args:
         model: the network, in evaluation mode.
@@ -34,12 +65,24 @@ class Detector:
         device: ``auto`` takes a GPU if there is one.
         face_detector: name and options, as :func:`dfd.faces.detect.build_detector` takes them; None: the one that the
             detector was trained with.
-        max_windows, max_faces, limits, max_decode_side: see :class:`WindowSettings`.
+        window_stride, max_windows, max_faces, max_decode_side, limits: see :class:`WindowSettings`.
+        aggregation: from windows to faces and to the video: a name in :data:`dfd.aggregation.AGGREGATIONS`, or a
+            function of that kind.
+        threshold: a video is called fake from this probability on; None: the checkpoint's.
+        uncertain_margin: half the width of the band of the verdict ``uncertain``; see
+            :func:`dfd.aggregation.uncertain_band`.
+        moments_per_face: windows that are kept to be shown, the most suspicious of each face; 0: none.
+        boxes: look for faces in every frame and give their boxes along, for :func:`dfd.annotate.annotate_video`.
         batch_size: clips through the network at once.
         num_workers: processes that decode and find faces; None: one per core.
         deadline_seconds: a video that takes longer is given up as ``timeout``.
+        stall_seconds: so is one that comes no further for so long.
         for_comparison: accept a model whose scores mean something only within their batch; see
             :func:`dfd.models.temporal.lstm_over_batch`.
+
+    Raises:
+        ConfigError, ValueError: an option is unknown or out of range.
+        CheckpointError: the checkpoint says things that are unknown here.
     """
 
     def __init__(
@@ -50,13 +93,20 @@ class Detector:
         name: str,
         device: str = "auto",
         face_detector: Mapping[str, Any] | None = None,
-        max_windows: int = 16,
+        window_stride: int | None = None,
+        max_windows: int | None = 32,
         max_faces: int = 8,
-        limits: VideoLimits | None = None,
         max_decode_side: int | None = 1920,
+        limits: VideoLimits | None = None,
+        aggregation: str | Aggregation = "max_of_means",
+        threshold: float | None = None,
+        uncertain_margin: float = 0.1,
+        moments_per_face: int = 3,
+        boxes: bool = False,
         batch_size: int = 8,
         num_workers: int | None = None,
-        deadline_seconds: float = 600.0,
+        deadline_seconds: float = 3600.0,
+        stall_seconds: float = 300.0,
         for_comparison: bool = False,
     ) -> None:
         if not for_comparison:
@@ -64,18 +114,28 @@ class Detector:
         for option, value in {
             "batch_size": batch_size,
             "num_workers": num_workers,
-            "deadline": deadline_seconds,
+            "deadline_seconds": deadline_seconds,
+            "stall_seconds": stall_seconds,
         }.items():
             if value is not None and not value > 0:
                 raise ValueError(f"{option} must be above 0, got {value}")
+        if moments_per_face < 0:
+            raise ValueError(f"moments_per_face must not be negative, got {moments_per_face}")
+        if isinstance(aggregation, str) and aggregation not in AGGREGATIONS:
+            raise ConfigError(f"aggregation={aggregation} is not one of {', '.join(AGGREGATIONS)}")
         self.device = pick_device(device)
         self.model = model.to(self.device).eval()
         self.card = card
         self.name = name
         self.face_detector = dict(face_detector or card.crop.get("face_detector") or {"name": "mtcnn"})
+        self.aggregation = AGGREGATIONS[aggregation] if isinstance(aggregation, str) else aggregation
+        self.threshold = card.threshold if threshold is None else threshold
+        self.uncertain_margin = uncertain_margin
+        self.uncertain_band = uncertain_band(self.threshold, uncertain_margin)
+        self.moments_per_face = moments_per_face
         self.batch_size = batch_size
         self.num_workers = num_workers or num_cores()
-        self.deadline_seconds = deadline_seconds
+        self.deadline_seconds, self.stall_seconds = deadline_seconds, stall_seconds
         try:
             self.extraction = ExtractionSettings(**card.crop.get("extraction", {}))
         except (TypeError, ValueError) as error:
@@ -85,11 +145,14 @@ class Detector:
         self.windows = WindowSettings(
             clip_len=card.clip_len,
             clip_stride=card.clip_stride,
+            window_stride=window_stride,
             max_windows=max_windows,
             max_faces=max_faces,
             max_decode_side=max_decode_side,
+            every_frame=boxes,
             limits=limits or VideoLimits(),
         )
+        self._pool: WorkerPool | None = None
 
     @classmethod
     def load(cls, checkpoint: str | Path, **options: Any) -> Self:
@@ -102,60 +165,162 @@ class Detector:
         digest = weights_sha256(model.state_dict())[:12]
         return cls(model, card, name=f"{Path(checkpoint).stem}@{digest}", **options)
 
-    def score(self, path: str | Path) -> VideoScore:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the worker processes. The next video starts them again."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def score(self, path: str | Path, *, on_progress: Progress | None = None) -> VideoScore:
         """Score one video. A video that cannot be scored gets a status and a message, not an exception."""
-        (score,) = self.score_many([path])
+        (score,) = self.score_many([path], on_progress=on_progress)
         return score
 
-    def score_many(self, paths: Iterable[str | Path]) -> Iterator[VideoScore]:
-        """Score videos as they come out of the workers, in no particular order; one score for each path."""
+    def score_many(self, paths: Iterable[str | Path], *, on_progress: Progress | None = None) -> Iterator[VideoScore]:
+        """Score videos as they come out of the workers, in no particular order; one score for each path.
+
+        Memory does not grow with the length of a video, nor with their number.
+        """
         files = [Path(path) for path in paths]
         if not files:
             return
-        with WorkerPool(
-            num_workers=min(self.num_workers, len(files)),
-            deadline_seconds=self.deadline_seconds,
-            initializer=start_worker,
-            initargs=(self.face_detector, self.extraction, self.windows),
-        ) as pool:
-            for path, result in pool.map(windows_task, files):
-                if isinstance(result, Failure):
-                    yield VideoScore(str(path), result.status, model=self.name, message=result.message)
-                else:
-                    yield self._score(path, *result)
+        videos: dict[int, _Video] = {}
+        waiting: list[tuple[int, FaceWindow]] = []
+        for (key, path), item in self._workers(len(files)).stream(numbered_windows_task, enumerate(files)):
+            video = videos.setdefault(key, _Video(path))
+            if isinstance(item, FaceWindow):
+                waiting.append((key, item))
+                if len(waiting) >= self.batch_size:
+                    self._look(videos, waiting)
+            elif isinstance(item, Again):
+                videos[key] = _Video(path)
+                waiting = [(other, window) for other, window in waiting if other != key]
+            elif isinstance(item, float):
+                if on_progress is not None:
+                    on_progress(path, item)
+            elif isinstance(item, Failure):
+                waiting = [(other, window) for other, window in waiting if other != key]
+                yield self._failed(videos.pop(key), item)
+            elif item is None:
+                if any(other == key for other, _ in waiting):
+                    self._look(videos, waiting)
+                yield self._finished(videos.pop(key))
+            else:
+                video.take(item)
 
-    def _score(self, path: Path, found: FaceWindows, seconds: float) -> VideoScore:
-        began = time.perf_counter()
-        probs = self.prob_fake([window.crops for window in found.windows])
-        if not np.isfinite(probs).all():
-            message = "the detector gave no number: its weights are not finite; train again with a lower learning rate"
-            return VideoScore(str(path), Status.ERROR, model=self.name, message=message)
-        tracks = []
-        for track in sorted({window.track for window in found.windows}):
-            scored = tuple(
-                WindowScore(window.start_seconds, window.end_seconds, prob, window.box)
-                for window, prob in zip(found.windows, probs, strict=True)
-                if window.track == track
+    def score_windows(self, path: str | Path, found: Iterable[Found]) -> VideoScore:
+        """The score of what :func:`dfd.faces.windows.stream_windows` found in a video, wherever that was run."""
+        video = _Video(Path(path))
+        waiting: list[tuple[int, FaceWindow]] = []
+        for item in found:
+            if isinstance(item, FaceWindow):
+                waiting.append((0, item))
+                if len(waiting) >= self.batch_size:
+                    self._look({0: video}, waiting)
+            elif not isinstance(item, float):
+                video.take(item)
+        self._look({0: video}, waiting)
+        return self._finished(video)
+
+    def _workers(self, num_tasks: int) -> WorkerPool:
+        """The pool, with no more processes than there is work for, and no fewer than it had."""
+        wanted = min(self.num_workers, num_tasks)
+        if self._pool is not None and self._pool.num_workers < wanted:
+            self.close()
+        if self._pool is None:
+            self._pool = WorkerPool(
+                num_workers=wanted,
+                deadline_seconds=self.deadline_seconds,
+                stall_seconds=self.stall_seconds,
+                initializer=start_worker,
+                initargs=(self.face_detector, self.extraction, self.windows),
+                max_waiting=max(64, 4 * self.batch_size),
             )
-            prob = float(np.mean([window.prob_fake for window in scored]))
-            tracks.append(TrackScore(track, prob, verdict(prob, threshold=self.card.threshold), scored))
-        prob_fake = max(track.prob_fake for track in tracks)
-        label = Label.FAKE if prob_fake >= self.card.threshold else Label.REAL
+            weakref.finalize(self, self._pool.close)
+        return self._pool
+
+    def _look(self, videos: "Mapping[int, _Video]", waiting: list[tuple[int, FaceWindow]]) -> None:
+        """Give every waiting window its probability, and leave none waiting."""
+        began = time.perf_counter()
+        probs = self.prob_fake([window.crops for _, window in waiting])
+        each = (time.perf_counter() - began) / max(1, len(waiting))
+        for (key, window), prob in zip(waiting, probs, strict=True):
+            videos[key].add(window, prob, seconds=each, moments_per_face=self.moments_per_face)
+        waiting.clear()
+
+    def _failed(self, video: "_Video", failure: Failure) -> VideoScore:
+        seconds = time.perf_counter() - video.began
         return VideoScore(
-            path=str(path),
-            status=Status.PARTIAL if found.partial else Status.OK,
-            verdict=verdict(prob_fake, threshold=self.card.threshold),
+            str(video.path),
+            failure.status,
+            seconds=seconds,
+            model=self.name,
+            message=failure.message,
+            file=video.file,
+            thumbnail=video.thumbnail,
+        )
+
+    def _finished(self, video: "_Video") -> VideoScore:
+        end = video.end
+        assert end is not None, "a worker ends every video that it does not fail on"
+        if not np.isfinite([window.prob_fake for scored in video.tracks.values() for window in scored]).all():
+            message = "the detector gave no number: its weights are not finite; train again with a lower learning rate"
+            return self._failed(video, Failure(Status.ERROR, message))
+        order = sorted(video.tracks)
+        by_track, prob_fake = self.aggregation([[w.prob_fake for w in video.tracks[track]] for track in order])
+        tracks = tuple(
+            TrackScore(track, prob, self._verdict(prob), tuple(video.tracks[track]))
+            for track, prob in zip(order, by_track, strict=True)
+        )
+        began = time.perf_counter()
+        moments = tuple(self._moments(video, tracks))
+        explaining = time.perf_counter() - began
+        label = Label.FAKE if prob_fake >= self.threshold else Label.REAL
+        return VideoScore(
+            path=str(video.path),
+            status=Status.PARTIAL if end.partial else Status.OK,
+            verdict=self._verdict(prob_fake),
             label=label,
             prob_fake=prob_fake,
             confidence=prob_fake if label is Label.FAKE else 1 - prob_fake,
-            num_faces=found.num_faces,
-            num_frames=found.num_frames,
-            duration_seconds=found.duration_seconds,
-            seconds=seconds + time.perf_counter() - began,
+            num_faces=end.num_faces,
+            num_frames=end.num_frames,
+            num_windows=end.num_windows,
+            num_windows_possible=end.num_windows_possible,
+            duration_seconds=end.duration_seconds,
+            seconds=time.perf_counter() - video.began,
+            seconds_by_stage={**end.seconds_by_stage, "network": video.network_seconds, "explain": explaining},
             model=self.name,
-            message="; ".join(part for part in (found.partial, found.message) if part),
-            tracks=tuple(tracks),
+            message="; ".join(part for part in (end.partial, end.message) if part),
+            file=video.file,
+            tracks=tracks,
+            thumbnail=video.thumbnail,
+            moments=moments,
+            boxes={track: _joined(pieces) for track, pieces in video.boxes.items()},
         )
+
+    def _verdict(self, prob_fake: float) -> Verdict:
+        return verdict(prob_fake, threshold=self.threshold, margin=self.uncertain_margin)
+
+    def _moments(self, video: "_Video", tracks: Iterable[TrackScore]) -> Iterator[Moment]:
+        """The most suspicious windows of the most suspicious faces, both in falling order."""
+        for track in sorted(tracks, key=lambda track: -track.prob_fake)[:MAX_SHOWN_FACES]:
+            for kept in video.kept.get(track.track, []):
+                frame = len(kept.window.crops) // 2
+                yield Moment(
+                    track=track.track,
+                    window=kept.place,
+                    seconds=kept.window.frame_seconds[frame],
+                    prob_fake=kept.prob_fake,
+                    crop=kept.window.crops[frame],
+                    heatmap=None,
+                )
 
     def prob_fake(self, clips: Iterable[FrameArray]) -> list[float]:
         """The probability of FAKE of each clip (T, S, S, 3), calibrated if the checkpoint holds a temperature."""
@@ -171,6 +336,69 @@ class Detector:
         logits = self.model(frames_BTCHW.to(self.device)).float() / (self.card.temperature or 1.0)
         probs: list[float] = logits.softmax(dim=-1)[:, Label.FAKE].double().tolist()
         return probs
+
+
+def numbered_windows_task(task: tuple[int, Path]) -> Iterator[Found]:
+    """In a worker: :func:`dfd.faces.windows.windows_task` of the second part; the first tells equal paths apart."""
+    return windows_task(task[1])
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A window that may be shown: the ``place``-th of its track."""
+
+    prob_fake: float
+    place: int
+    window: FaceWindow
+
+
+@dataclass(slots=True)
+class _Video:
+    """What is known of a video so far."""
+
+    path: Path
+    began: float = field(default_factory=time.perf_counter)
+    file: FileFacts | None = None
+    thumbnail: FrameArray | None = None
+    tracks: dict[int, list[WindowScore]] = field(default_factory=dict)
+    kept: dict[int, list[_Kept]] = field(default_factory=dict)
+    boxes: dict[int, list[FaceBoxes]] = field(default_factory=dict)
+    network_seconds: float = 0.0
+    end: WindowsEnd | None = None
+
+    def take(self, item: "FileFacts | Thumbnail | FaceBoxes | WindowsEnd") -> None:
+        """A piece that the network is not needed for."""
+        match item:
+            case FileFacts():
+                self.file = item
+            case Thumbnail():
+                self.thumbnail = item.picture
+            case FaceBoxes():
+                self.boxes.setdefault(item.track, []).append(item)
+            case WindowsEnd():
+                self.end = item
+
+    def add(self, window: FaceWindow, prob_fake: float, *, seconds: float, moments_per_face: int) -> None:
+        """A scored window; its crops are kept only if they may be shown in the end."""
+        self.network_seconds += seconds
+        scores = self.tracks.setdefault(window.track, [])
+        scores.append(WindowScore(window.start_seconds, window.end_seconds, prob_fake, window.box))
+        if not moments_per_face:
+            return
+        kept = self.kept.setdefault(window.track, [])
+        kept.append(_Kept(prob_fake, len(scores) - 1, window))
+        kept.sort(key=lambda item: (-item.prob_fake, item.place))
+        del kept[moments_per_face:]
+        # Of a video with hundreds of faces, those that can no longer be among the shown are very likely these.
+        if len(self.kept) > 4 * MAX_SHOWN_FACES:
+            del self.kept[min(self.kept, key=lambda track: self.kept[track][0].prob_fake)]
+
+
+def _joined(pieces: Iterable[FaceBoxes]) -> tuple[NDArray[np.int64], FloatArray]:
+    """The frames of a track and its boxes on them."""
+    ordered = list(pieces)
+    frames = np.concatenate([piece.start_frame + np.arange(len(piece.boxes_xyxy)) for piece in ordered])
+    return frames, np.concatenate([piece.boxes_xyxy for piece in ordered])
 
 
 def pick_device(name: str) -> torch.device:

@@ -53,7 +53,7 @@ class PredictionsError(DfdError):
 
 def json_of(score: VideoScore) -> dict[str, Any]:
     """The whole score as plain values, with a schema version; without the pictures."""
-    names = [item.name for item in fields(VideoScore) if item.name not in ("thumbnail", "moments")]
+    names = [item.name for item in fields(VideoScore) if item.name not in ("thumbnail", "moments", "boxes")]
     value = {name: getattr(score, name) for name in names}
     value |= {
         "schema_version": SCHEMA_VERSION,

@@ -178,7 +178,8 @@ class VideoScore:
     the probability of ``label``. All four are None unless ``status`` is ok or partial: "no face" is not "real".
     ``num_frames`` were looked at, in ``num_windows`` of the ``num_windows_possible`` that fill the video without
     overlap. ``seconds`` is the time it took, ``seconds_by_stage`` what each stage worked: the stages overlap in time.
-    ``thumbnail`` ``(h, w, 3)`` and ``moments`` are for showing, and not part of what is compared or printed.
+    ``thumbnail`` ``(h, w, 3)``, ``moments`` and ``boxes`` are for showing, and not part of what is compared or printed;
+    ``boxes`` has, for each track, F frame indices and boxes ``(F, 4)`` in source pixels, if they were asked for.
     """
 
     path: str
@@ -200,3 +201,4 @@ class VideoScore:
     tracks: tuple[TrackScore, ...] = field(default=(), repr=False)
     thumbnail: FrameArray | None = field(default=None, repr=False, compare=False)
     moments: tuple[Moment, ...] = field(default=(), repr=False, compare=False)
+    boxes: Mapping[int, tuple[NDArray[np.int64], FloatArray]] = field(default_factory=dict, repr=False, compare=False)

@@ -1,21 +1,30 @@
 """Worker processes in which a task may hang, crash or be killed at the cost of that task alone.
 
 Video is decoded in such processes: no exception handler catches a decoder that loops for ever or takes its process
-with it. pebble keeps the pool; this module adds what it leaves open: which failure becomes which status, errors while
-workers start, a bound on the tasks in flight, and the death of workers whose parent is gone.
+with it. pebble keeps the pool; this module adds what it leaves open: results that come while a task still works, which
+failure becomes which status, errors while workers start, a bound on the tasks in flight, and the death of workers whose
+parent is gone.
 """
 
 import contextlib
 import multiprocessing
 import os
 import pickle
+import queue
+import secrets
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from multiprocessing import AuthenticationError, spawn
+from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.context import SpawnContext, SpawnProcess
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -37,21 +46,47 @@ class Failure:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A task had to be begun anew through no fault of its own: its items so far do not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """The pool has done with a task; its future says how it ended."""
+
+
+@dataclass(slots=True)
+class _Running:
+    task: Any
+    payload: bytes
+    future: Any = None
+
+
 class WorkerPool:
     """A pool of processes, each task with a deadline. A context manager; leaving it stops what still runs.
 
-    Workers are spawned, not forked: their start imports the modules they need, and a script that makes a pool must do
-    so below ``if __name__ == "__main__":``. Each worker should hold to one core (``torch.set_num_threads(1)``,
-    ``cv2.setNumThreads(1)``); that is for ``initializer`` to do, which knows what it imports.
+    Workers are spawned, not forked, and do not run the caller's script again: their start imports the modules they
+    need, so functions and tasks must be importable from elsewhere. Each worker should hold to one core
+    (``torch.set_num_threads(1)``, ``cv2.setNumThreads(1)``); that is for ``initializer`` to do, which knows what it
+    imports.
 
     Args:
         num_workers: processes.
-        deadline_seconds: the most that one task may take, counted from its start. Starting a worker does not count.
+        deadline_seconds: the most that one task may take, counted from its start, without the time in which it waits
+            for its items to be taken. Starting a worker does not count.
+        stall_seconds: the most that may pass between two items of :meth:`stream`; None: no limit of its own.
         initializer: called with ``initargs`` in each process before its first task, to load a model for instance.
             If it raises, :meth:`map` raises the same error in the parent.
+        max_waiting: items of :meth:`stream` that may wait to be taken. When there are so many, workers wait.
 
     Raises:
-        ValueError: ``num_workers`` or ``deadline_seconds`` is not positive.
+        ValueError: a number is not positive.
     """
 
     def __init__(
@@ -59,18 +94,27 @@ class WorkerPool:
         *,
         num_workers: int,
         deadline_seconds: float,
+        stall_seconds: float | None = None,
         initializer: Callable[..., None] | None = None,
         initargs: tuple[Any, ...] = (),
+        max_waiting: int = 64,
     ) -> None:
-        if num_workers < 1:
-            raise ValueError(f"num_workers must be 1 or more, got {num_workers}")
-        if not deadline_seconds > 0:
-            raise ValueError(f"deadline_seconds must be positive, got {deadline_seconds}")
-        self._num_workers = num_workers
+        for name, value in {
+            "num_workers": num_workers,
+            "deadline_seconds": deadline_seconds,
+            "stall_seconds": stall_seconds,
+            "max_waiting": max_waiting,
+        }.items():
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
+        self.num_workers = num_workers
         self._deadline_seconds = deadline_seconds
+        self._stall_seconds = stall_seconds
         self._initializer = initializer
         self._initargs = initargs
         self._pool: Any = None
+        self._inbox = _Inbox(max_waiting)
+        self._numbers = count()
         self._num_false_starts = 0
         self._closed = False
 
@@ -86,65 +130,108 @@ class WorkerPool:
         """Stop all workers, at once and whatever they do."""
         self._closed = True
         self._stop()
+        self._inbox.close()
 
     def map(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[tuple[T, R | Failure]]:
         """``function(task)`` for each task, as (task, result or :class:`Failure`), in the order in which they finish.
 
-        ``function`` must be importable (not a lambda), tasks and results must pickle. ``tasks`` is drawn from as
-        workers become free, two per worker ahead, so it may be endless. A :class:`~dfd.errors.DfdError` in the worker
-        gives a failure of its status; any other exception, a crash or a kill one of status error; the deadline one
-        of status timeout.
+        As :meth:`stream` in all else.
+        """
+        results: dict[int, R] = {}
+        for key, task, event in self._events(partial(_only_item, function), tasks):
+            match event:
+                case _Item(value):
+                    results[key] = value
+                case Failure():
+                    yield task, event
+                case None:
+                    yield task, results.pop(key)
+
+    def stream(
+        self, function: Callable[[T], Iterable[R]], tasks: Iterable[T]
+    ) -> Iterator[tuple[T, R | Failure | Again | None]]:
+        """The items of ``function(task)`` as they come, for each task, as (task, item).
+
+        A task's items come in order, those of several tasks in any; after the last comes (task, None). A task that
+        fails ends in a :class:`Failure` instead, after some of its items or none.
+
+        ``function`` must be importable (not a lambda), tasks and items must pickle. ``tasks`` is drawn from as workers
+        become free, two per worker ahead, so it may be endless. A :class:`~dfd.errors.DfdError` in the worker gives a
+        failure of its status; any other exception, a crash or a kill one of status error; the deadline one of status
+        timeout.
 
         Raises:
             DfdError: workers cannot be started.
             Exception: whatever ``initializer`` raised; one that does not pickle comes as a DfdError.
         """
+        for _, task, event in self._events(function, tasks):
+            yield task, event.value if isinstance(event, _Item) else event
+
+    def _events(
+        self, function: Callable[[T], Iterable[R]], tasks: Iterable[T]
+    ) -> Iterator[tuple[int, T, _Item | Failure | Again | None]]:
+        """What happens to each task, by a number of its own: two tasks may be equal."""
         if self._closed:
             raise ValueError("the pool is closed")
-        waiting = iter(tasks)
-        in_flight: dict[Any, tuple[T, bytes]] = {}
+        waiting = enumerate(tasks)
+        running: dict[int, tuple[int, _Running]] = {}  # by the number of the attempt
         try:
             while True:
-                while len(in_flight) < 2 * self._num_workers:
-                    try:
-                        task = next(waiting)
-                    except StopIteration:
+                while len(running) < 2 * self.num_workers:
+                    key, task = next(waiting, (None, None))
+                    if key is None:
                         break
-                    payload = pickle.dumps((function, task))
-                    in_flight[self._schedule(payload)] = task, payload
-                if not in_flight:
+                    self._begin(running, key, _Running(task, pickle.dumps((function, task))))
+                if not running:
                     return
-                done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
-                unbegun = []
-                for future in done:
-                    task, payload = in_flight.pop(future)
-                    error = future.exception()
-                    if isinstance(error, BrokenProcessPool):
-                        unbegun.append((task, payload))
-                    else:
-                        self._num_false_starts = 0
-                        yield task, self._outcome(future.result() if error is None else error)
-                if unbegun:
-                    # A worker died between tasks, and pebble gives up on the whole pool. No task is to blame.
-                    self._restart()
-                    unbegun += [in_flight.pop(future) for future in list(in_flight) if not future.done()]
-                    in_flight |= {self._schedule(payload): (task, payload) for task, payload in unbegun}
+                number, event = self._inbox.take()
+                if number in running and isinstance(event, _Settled):
+                    outcome = self._outcome(running[number][1].future)
+                    if isinstance(outcome, BrokenProcessPool):
+                        # A worker died between tasks, and pebble gives up on the whole pool. No task is to blame.
+                        self._restart()
+                        for lost in [n for n, (_, one) in running.items() if _is_lost(one.future)]:
+                            key, one = running.pop(lost)
+                            self._begin(running, key, one)
+                            yield key, one.task, Again()
+                        continue
+                    if outcome is None:
+                        continue  # it ended well: its last items are on their way, and then its end
+                    event = outcome
+                if number in running:
+                    self._num_false_starts = 0
+                    key, one = running[number]
+                    if not isinstance(event, _Item):
+                        del running[number]
+                    yield key, one.task, event
+                for late in list(running):
+                    overdue = self._inbox.overdue(late, self._deadline_seconds, self._stall_seconds)
+                    if overdue:
+                        key, one = running.pop(late)
+                        one.future.cancel()  # pebble then ends the worker
+                        yield key, one.task, Failure(Status.TIMEOUT, overdue)
         finally:
-            for future in in_flight:
-                future.cancel()
+            for _, one in running.values():
+                one.future.cancel()
 
-    def _schedule(self, payload: bytes) -> Any:
+    def _begin(self, running: dict[int, tuple[int, _Running]], key: int, one: _Running) -> None:
+        number = next(self._numbers)
+        running[number] = key, one
+        one.future = self._schedule(number, one.payload)
+        one.future.add_done_callback(lambda _: self._inbox.put(number, _Settled()))
+
+    def _schedule(self, number: int, payload: bytes) -> Any:
         if self._pool is None:
             from pebble import ProcessPool
 
             self._pool = ProcessPool(
-                max_workers=self._num_workers,
+                max_workers=self.num_workers,
                 initializer=_start,
                 initargs=(self._initializer, self._initargs),
-                context=multiprocessing.get_context("spawn"),
+                context=_SpawnWithoutMain(),
             )
         try:
-            return self._pool.schedule(_run, args=(payload,), timeout=self._deadline_seconds)
+            return self._pool.schedule(_run, args=(number, payload, *self._inbox.address()))
         except RuntimeError:  # pebble has given up on the pool: say it in the way in which it tells running tasks
             future: Future[bytes] = Future()
             future.set_exception(BrokenProcessPool())
@@ -154,10 +241,7 @@ class WorkerPool:
         self._num_false_starts += 1
         self._stop()
         if self._num_false_starts >= _MAX_FALSE_STARTS:
-            raise DfdError(
-                "worker processes die before they take a task; memory may be short (try fewer workers), "
-                "or the script lacks `if __name__ == '__main__':`"
-            )
+            raise DfdError("worker processes die before they take a task; memory may be short: try fewer workers")
 
     def _stop(self) -> None:
         if self._pool is not None:
@@ -165,21 +249,159 @@ class WorkerPool:
             self._pool.join()
             self._pool = None
 
-    def _outcome(self, result: bytes | BaseException) -> Any:
+    def _outcome(self, future: Any) -> Any:
+        """None if a task ended well, else its failure, or that the pool is broken."""
         from pebble import ProcessExpired
 
-        if isinstance(result, bytes):
-            value = pickle.loads(result)  # noqa: S301 - made by _run below
+        error = future.exception()
+        if error is None:
+            value = pickle.loads(future.result())  # noqa: S301 - made by _run below
             if isinstance(value, _StartFailed):
                 raise value.error
             return value
-        if isinstance(result, TimeoutError):
-            return Failure(
-                Status.TIMEOUT, f"took longer than the deadline of {self._deadline_seconds:g} seconds and was stopped"
-            )
-        if isinstance(result, ProcessExpired):
-            return Failure(Status.ERROR, f"the worker process died ({_describe_exit(result.exitcode)})")
-        raise result
+        if isinstance(error, BrokenProcessPool):
+            return error
+        if isinstance(error, ProcessExpired):
+            return Failure(Status.ERROR, f"the worker process died ({_describe_exit(error.exitcode)})")
+        raise error
+
+
+def _is_lost(future: Any) -> bool:
+    """True if the task went down with its pool."""
+    return not future.done() or future.cancelled() or isinstance(future.exception(), BrokenProcessPool)
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Of one task: when it began, when it last gave a sign, and how long it had to wait for room."""
+
+    began: float
+    last_sign: float
+    waited: float = 0.0
+    waits_since: float | None = None
+
+
+class _Inbox:
+    """What workers send while they work, over a connection for each task: a worker that is killed harms no other's.
+
+    Each connection has a thread that reads it. When too many items wait to be taken it stops reading, and the worker
+    waits at its end.
+    """
+
+    POLL_SECONDS = 0.25
+
+    def __init__(self, max_waiting: int) -> None:
+        self._events: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        self._room = threading.Semaphore(max_waiting)
+        self._clocks: dict[int, _Clock] = {}
+        self._key = secrets.token_bytes(32)
+        self._listener: Listener | None = None
+        self._closing = False
+
+    def address(self) -> tuple[Any, bytes]:
+        """Where workers connect to, and the key that proves that they are ours."""
+        if self._listener is None:
+            self._listener = Listener(backlog=64, authkey=self._key)
+            threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        return self._listener.address, self._key
+
+    def put(self, number: int, event: Any) -> None:
+        """Add an event that takes no room."""
+        self._events.put((number, event))
+
+    def take(self) -> tuple[int, Any]:
+        """The next event and the number of its attempt; after a while without any, (-1, None)."""
+        try:
+            number, event = self._events.get(timeout=self.POLL_SECONDS)
+        except queue.Empty:
+            return -1, None
+        if isinstance(event, _Item):
+            self._room.release()
+        elif event is None:
+            self._clocks.pop(number, None)
+        return number, event
+
+    def overdue(self, number: int, deadline_seconds: float, stall_seconds: float | None) -> str | None:
+        """Why a task is to be given up now, or None."""
+        clock = self._clocks.get(number)
+        if clock is None:
+            return None  # not begun
+        now, since = time.monotonic(), clock.waits_since
+        waits = 0.0 if since is None else now - since
+        if now - clock.began - clock.waited - waits > deadline_seconds:
+            return f"took longer than the deadline of {deadline_seconds:g} seconds and was stopped"
+        if stall_seconds is not None and since is None and now - clock.last_sign > stall_seconds:
+            return f"came no further for {stall_seconds:g} seconds and was stopped"
+        return None
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._closing = True
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            with contextlib.suppress(OSError):  # wakes the thread that waits for a connection
+                Client(listener.address, authkey=self._key).close()
+            listener.close()
+
+    def _accept(self, listener: Listener) -> None:
+        while not self._closing:
+            try:
+                connection = listener.accept()
+            except (OSError, EOFError, AuthenticationError):
+                continue  # a worker that was killed while it connected, or nobody of ours
+            threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+
+    def _read(self, connection: Connection) -> None:
+        with connection:
+            try:
+                number = int(connection.recv_bytes())
+                clock = self._clocks[number] = _Clock(time.monotonic(), time.monotonic())
+                while data := connection.recv_bytes():
+                    clock.last_sign = time.monotonic()
+                    item = _Item(pickle.loads(data))  # noqa: S301 - made by _run below
+                    self._wait_for_room(clock)
+                    self._events.put((number, item))
+                self._events.put((number, None))
+            except (EOFError, OSError, ValueError):
+                return  # the worker is gone, and its future says why; or we are closing
+
+    def _wait_for_room(self, clock: _Clock) -> None:
+        if self._room.acquire(blocking=False):
+            return
+        clock.waits_since = time.monotonic()
+        while not self._room.acquire(timeout=1.0):
+            if self._closing:
+                raise EOFError
+        clock.last_sign = time.monotonic()
+        clock.waited += clock.last_sign - clock.waits_since
+        clock.waits_since = None
+
+
+_main_lock = threading.Lock()
+
+
+class _WorkerProcess(SpawnProcess):
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
+        """Start it without the caller's script, which multiprocessing would run again in each worker.
+
+        So a script needs no ``if __name__ == "__main__":``, and a worker does not import what only the script needs.
+        """
+        original = spawn.get_preparation_data
+
+        def without_main(name: str) -> dict[str, Any]:
+            return {key: value for key, value in original(name).items() if not key.startswith("init_main")}
+
+        with _main_lock:
+            spawn.get_preparation_data = without_main
+            try:
+                return SpawnProcess._Popen(process_obj)
+            finally:
+                spawn.get_preparation_data = original
+
+
+class _SpawnWithoutMain(SpawnContext):
+    Process = _WorkerProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +433,22 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _run(payload: bytes) -> bytes:
-    """In the worker: unpickle, call, pickle, so that whatever goes wrong is this task's failure."""
+def _only_item(function: Callable[[T], R], task: T) -> Iterator[R]:
+    yield function(task)
+
+
+def _run(number: int, payload: bytes, address: Any, key: bytes) -> bytes:
+    """In the worker: unpickle, call, send each item pickled, so that whatever goes wrong is this task's failure."""
     if _start_error is not None:
         return pickle.dumps(_StartFailed(_portable(_start_error)))
     try:
-        function, task = pickle.loads(payload)  # noqa: S301 - made by map() above
-        return pickle.dumps(function(task))
+        function, task = pickle.loads(payload)  # noqa: S301 - made by _events() above
+        with Client(address, authkey=key) as connection:
+            connection.send_bytes(str(number).encode())  # from here on its time counts; importing modules is done
+            for item in function(task):
+                connection.send_bytes(pickle.dumps(item))
+            connection.send_bytes(b"")  # the end
+        return pickle.dumps(None)
     except DfdError as error:
         return pickle.dumps(Failure(error.status, str(error)))
     except Exception as error:  # noqa: BLE001 - the edge of the process: every error becomes a row

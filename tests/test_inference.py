@@ -1,15 +1,22 @@
 """Scoring: one score for each path, whatever lies there, and the same one in whatever company."""
 
 import csv
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
-from dfd.errors import DfdError
+from dfd.aggregation import TrackAndVideoScores, WindowsByTrack
+from dfd.errors import ConfigError, DfdError
 from dfd.faces.detect import build_detector
 from dfd.faces.extract import ExtractionSettings
-from dfd.faces.windows import WindowSettings, extract_windows
+from dfd.faces.windows import FaceWindow, WindowSettings, stream_windows
 from dfd.inference import Detector
 from dfd.types import FaceBox, Label, Status
 from dfd.video.encode import write_video
@@ -18,15 +25,22 @@ from tests.conftest import drawn_frames
 FIXED = {"name": "fixed_box"}
 
 
-@pytest.fixture
-def detector(tiny_checkpoint: Path) -> Detector:
-    return Detector.load(tiny_checkpoint, face_detector=FIXED, num_workers=2, device="cpu")
+@pytest.fixture(scope="module")
+def detector(tiny_checkpoint: Path) -> Iterator[Detector]:
+    with Detector.load(tiny_checkpoint, face_detector=FIXED, num_workers=2, device="cpu") as detector:
+        yield detector
 
 
-def test_a_video_alone_and_in_company_gets_the_same_score(detector: Detector, tiny_videos: Path) -> None:
+def windows_of(*arguments: Any) -> list[FaceWindow]:
+    return [item for item in stream_windows(*arguments) if isinstance(item, FaceWindow)]
+
+
+def test_a_video_alone_and_in_company_gets_the_same_score(
+    detector: Detector, tiny_videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = sorted(tiny_videos.parent.glob("*.mp4"))[:5]
     together = {score.path: score.prob_fake for score in detector.score_many(paths)}
-    detector.batch_size = 1
+    monkeypatch.setattr(detector, "batch_size", 1)
     alone = detector.score(paths[3])
     assert alone.prob_fake == pytest.approx(together[str(paths[3])], abs=1e-5)
 
@@ -53,7 +67,9 @@ def test_the_windows_cover_the_whole_video_and_name_their_times(detector: Detect
     write_video(tmp_path / "long.mp4", drawn_frames(0, num_frames=200), fps=20)
     score = detector.score(tmp_path / "long.mp4")
     (track,) = score.tracks
-    assert len(track.windows) == detector.windows.max_windows
+    assert len(track.windows) == detector.windows.max_windows == score.num_windows
+    assert score.num_windows_possible == 50
+    assert score.message == "32 of 50 windows were looked at, evenly spaced (max_windows=32)"
     assert track.windows[0].start_seconds == 0
     assert track.windows[-1].end_seconds == pytest.approx(10.0)
     starts = [window.start_seconds for window in track.windows]
@@ -68,6 +84,84 @@ def test_a_videos_probability_is_the_mean_over_windows(detector: Detector, tiny_
     expected = Label.FAKE if score.prob_fake >= detector.card.threshold else Label.REAL
     assert score.label is expected
     assert score.confidence == pytest.approx(max(score.prob_fake, 1 - score.prob_fake))
+
+
+def test_a_score_says_what_was_scored_and_shows_it(detector: Detector, tiny_videos: Path) -> None:
+    score = detector.score(tiny_videos.parent / "01.mp4")
+    assert score.file is not None
+    assert (score.file.width, score.file.height, score.file.num_frames) == (96, 96, 24)
+    assert score.file.sha256 == hashlib.sha256((tiny_videos.parent / "01.mp4").read_bytes()).hexdigest()
+    assert score.thumbnail is not None
+    assert score.thumbnail.shape == (96, 96, 3)
+    assert {"decode", "detect", "crop", "network"} <= score.seconds_by_stage.keys()
+    (track,) = score.tracks
+    best = sorted((window.prob_fake for window in track.windows), reverse=True)
+    assert [moment.prob_fake for moment in score.moments] == best[:3]
+    for moment in score.moments:
+        window = track.windows[moment.window]
+        assert window.prob_fake == moment.prob_fake
+        assert window.start_seconds <= moment.seconds < window.end_seconds
+        assert moment.crop.shape == (64, 64, 3)
+
+
+def test_too_near_to_the_threshold_is_uncertain_and_no_verdict(tiny_checkpoint: Path, tiny_videos: Path) -> None:
+    path = tiny_videos.parent / "01.mp4"
+    with Detector.load(tiny_checkpoint, face_detector=FIXED, num_workers=1) as detector:
+        prob = detector.score(path).prob_fake
+    assert prob is not None
+    for threshold, expected in ((prob, "uncertain"), (prob / 2, "fake"), (1 - (1 - prob) / 2, "real")):
+        options = {"threshold": threshold, "uncertain_margin": 0.05, "face_detector": FIXED, "num_workers": 1}
+        with Detector.load(tiny_checkpoint, **options) as detector:
+            score = detector.score(path)
+        assert str(score.verdict) == expected
+        assert score.label is (Label.REAL if threshold > prob else Label.FAKE)
+        assert score.tracks[0].verdict is score.verdict
+
+
+def test_the_way_from_windows_to_the_video_can_be_chosen_or_given(tiny_checkpoint: Path, tiny_videos: Path) -> None:
+    def least(windows: WindowsByTrack) -> TrackAndVideoScores:
+        return [min(probs) for probs in windows], min(map(min, windows))
+
+    found = {}
+    for way in ("max_of_means", "max_of_windows", least):
+        options = {"face_detector": FIXED, "num_workers": 1, "aggregation": way}
+        with Detector.load(tiny_checkpoint, **options) as detector:
+            found[way] = detector.score(tiny_videos.parent / "01.mp4").prob_fake
+    assert found[least] < found["max_of_means"] < found["max_of_windows"]
+    with pytest.raises(ConfigError, match="aggregation=median is not one of max_of_means"):
+        Detector.load(tiny_checkpoint, aggregation="median")
+
+
+def test_progress_is_told_and_comes_to_the_end(detector: Detector, tiny_videos: Path) -> None:
+    told: list[tuple[Path, float]] = []
+    path = tiny_videos.parent / "01.mp4"
+    detector.score(path, on_progress=lambda path, share: told.append((path, share)))
+    assert {name for name, _ in told} == {path}
+    shares = [share for _, share in told]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+def test_workers_stay_for_the_next_video(detector: Detector, tiny_videos: Path) -> None:
+    detector.score(tiny_videos.parent / "01.mp4")
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    detector.score(tiny_videos.parent / "02.mp4")
+    assert {child.pid for child in psutil.Process().children(recursive=True)} == before
+
+
+def test_a_plain_script_scores_a_video(tiny_checkpoint: Path, tiny_videos: Path, tmp_path: Path) -> None:
+    """No Hydra, no current directory, no `if __name__ == "__main__":`."""
+    video, script = tiny_videos.parent / "01.mp4", tmp_path / "script.py"
+    root = Path(__file__).resolve().parents[1]
+    script.write_text(
+        f"import sys\nsys.path.insert(0, {str(root)!r})\n"
+        "from dfd import Detector\n"
+        f"score = Detector.load({str(tiny_checkpoint)!r}).score({str(video)!r})\n"
+        "print(score.status, 'hydra' in sys.modules, score.prob_fake)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ok False 0.")
 
 
 def test_faces_are_looked_for_as_in_training_unless_told_otherwise(tiny_checkpoint: Path) -> None:
@@ -88,7 +182,9 @@ def test_a_video_without_a_face_is_not_called_real(tiny_checkpoint: Path, tmp_pa
     detector = Detector.load(tiny_checkpoint, face_detector={"name": "mtcnn"}, num_workers=1)
     score = detector.score(tmp_path / "plain.mp4")
     assert score.status is Status.NO_FACE
-    assert score.label is None
+    assert score.label is score.verdict is None
+    assert score.thumbnail is not None
+    assert score.file is not None
 
 
 def test_prediction_cuts_the_same_crops_as_preprocessing(tiny_videos: Path, tmp_path: Path) -> None:
@@ -99,13 +195,11 @@ def test_prediction_cuts_the_same_crops_as_preprocessing(tiny_videos: Path, tmp_
 
     extraction = ExtractionSettings(crop_size=64)
     row = read_manifest(tiny_videos)[0]
-    found = extract_windows(
-        row.path, build_detector("fixed_box"), extraction, WindowSettings(clip_len=24, max_windows=1)
-    )
+    found = windows_of(row.path, build_detector("fixed_box"), extraction, WindowSettings(clip_len=24, max_windows=1))
     record = prepare_video(row, tmp_path, PreparationSettings(FIXED, extraction), build_detector("fixed_box"))
     with VideoReader(video_folder(tmp_path, row) / record.tracks[0].file) as reader:
         stored = reader.frames(range(24))
-    difference = stored.astype(int) - found.windows[0].crops.astype(int)
+    difference = stored.astype(int) - found[0].crops.astype(int)
     assert np.abs(difference).mean() < 4  # the encoder's loss
 
 
@@ -129,7 +223,7 @@ def test_every_file_of_the_broken_set_is_read_as_far_as_it_can_be(shared_data: P
     found = {}
     for path in (expected := broken_files(shared_data)):
         with pytest.raises(DfdError) as caught:
-            extract_windows(path, Blind(), ExtractionSettings(), WindowSettings(clip_len=10))
+            list(stream_windows(path, Blind(), ExtractionSettings(), WindowSettings(clip_len=10)))
         found[path.name] = str(caught.value.status)
     wanted = {path.name: statuses for path, statuses in expected.items()}
     assert {name: status for name, status in found.items() if status not in wanted[name]} == {}

@@ -177,6 +177,89 @@ def test_tasks_are_drawn_as_workers_become_free(pool):
     assert next(drawn) <= 5 + 2 * 2
 
 
+def count_up(task):
+    """Yields 0, 1, … ; what happens after ``stop`` items is the task's name."""
+    name, stop = task
+    yield from range(stop)
+    match name:
+        case "hang":
+            time.sleep(600)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "unreadable":
+            raise UnreadableVideo("cut short")
+
+
+def items_of(events):
+    found = {}
+    for task, item in events:
+        found.setdefault(task, []).append(item)
+    return found
+
+
+def test_items_come_in_order_while_their_task_goes_on(pool):
+    events = items_of(pool.stream(count_up, [("end", 5), ("end", 0), ("unreadable", 2), ("kill", 1), ("hang", 3)]))
+    assert events["end", 5] == [0, 1, 2, 3, 4, None]
+    assert events["end", 0] == [None]
+    # What comes before a failure need not all arrive: the failure takes the shorter way.
+    assert events["unreadable", 2][-1] == Failure(Status.UNREADABLE, "cut short")
+    assert "-9, SIGKILL" in events["kill", 1][-1].message
+    assert events["hang", 3][:3] == [0, 1, 2]
+    assert events["hang", 3][-1].status is Status.TIMEOUT
+    assert all(len([item for item in items if not isinstance(item, int)]) == 1 for items in events.values())
+
+
+def test_an_item_is_there_before_its_task_ends():
+    with WorkerPool(num_workers=1, deadline_seconds=30.0) as pool:
+        events = pool.stream(count_up, [("hang", 1)])
+        assert next(events) == (("hang", 1), 0)
+
+
+def test_a_task_whose_items_nobody_takes_waits_and_is_not_charged_for_it():
+    with WorkerPool(num_workers=1, deadline_seconds=1.5, max_waiting=4) as pool:
+        events = pool.stream(count_large, [200])
+        values = [next(events)[1][0]]
+        time.sleep(3.0)
+        values += [item[0] for _, item in events if item is not None]
+    assert values == list(range(200))
+
+
+def count_large(stop):
+    for value in range(stop):
+        yield value, bytes(100_000)
+
+
+def test_a_task_that_comes_no_further_is_stopped_before_its_deadline():
+    with WorkerPool(num_workers=1, deadline_seconds=600.0, stall_seconds=1.0) as pool:
+        events = items_of(pool.stream(count_up, [("hang", 2), ("end", 2)]))
+    assert events["hang", 2][-1] == Failure(Status.TIMEOUT, "came no further for 1 seconds and was stopped")
+    assert events["end", 2] == [0, 1, None]
+
+
+def test_a_stream_left_early_does_not_disturb_the_next(pool):
+    first = pool.stream(count_up, [("end", 50)])
+    next(first)
+    first.close()
+    assert items_of(pool.stream(count_up, [("end", 3)])) == {("end", 3): [0, 1, 2, None]}
+
+
+def test_two_equal_tasks_get_a_result_each(pool):
+    assert list(pool.map(act, [("double", 3)] * 3)) == [(("double", 3), 6)] * 3
+
+
+def test_a_script_needs_no_guard(tmp_path):
+    """Workers that ran the caller's script again would start workers of their own, and never end."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys\nsys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        "from dfd.workers import WorkerPool\nfrom os.path import basename\n"
+        "print('ran')\nwith WorkerPool(num_workers=1, deadline_seconds=60) as pool:\n"
+        "    print(list(pool.map(basename, ['a/b'])))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "ran\n[('a/b', 'b')]\n"
+
+
 def test_a_closed_pool_says_so():
     with WorkerPool(num_workers=1, deadline_seconds=1.0) as pool:
         assert list(pool.map(act, [])) == []
@@ -184,7 +267,9 @@ def test_a_closed_pool_says_so():
         next(pool.map(act, [("double", 3)]))
 
 
-@pytest.mark.parametrize("options", [{"num_workers": 0}, {"deadline_seconds": 0.0}])
+@pytest.mark.parametrize(
+    "options", [{"num_workers": 0}, {"deadline_seconds": 0.0}, {"stall_seconds": -1.0}, {"max_waiting": 0}]
+)
 def test_a_pool_without_workers_or_time_is_refused(options):
     with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
         WorkerPool(**{"num_workers": 1, "deadline_seconds": 1.0, **options})

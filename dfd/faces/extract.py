@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dfd.faces.crop import crop_faces
 from dfd.faces.detect import FaceDetector
 from dfd.faces.track import Tracker, TrackSpan, TrackSummary, confirmed, main_track
+from dfd.stages import StageClock
 from dfd.types import FaceBox, FloatArray, FrameArray
 
 __all__ = [
@@ -136,9 +137,13 @@ class _Frame:
 class FaceExtractor:
     """Finds, follows and crops the faces of one video after another."""
 
-    def __init__(self, detector: FaceDetector, settings: ExtractionSettings | None = None) -> None:
+    def __init__(
+        self, detector: FaceDetector, settings: ExtractionSettings | None = None, *, clock: StageClock | None = None
+    ) -> None:
         self.detector = detector
         self.settings = settings or ExtractionSettings()
+        self.clock = clock or StageClock()
+        """Counts the stages ``detect`` and ``crop``."""
         self.num_frames = 0
         """Frames taken in so far."""
         self._tracker = Tracker()
@@ -148,6 +153,11 @@ class FaceExtractor:
         """The tracks that have ended, in order; after :meth:`run`, all of them."""
         return self._tracker.tracks
 
+    @property
+    def live_tracks(self) -> list[TrackSummary]:
+        """The tracks that may go on, as far as they have come."""
+        return self._tracker.live_tracks
+
     def run(self, chunks: Iterable[tuple[int, FrameArray]]) -> Iterator[FaceChunk]:
         """The faces of a video, from chunks of its frames ``(first index, (N, H, W, 3))`` in order.
 
@@ -156,6 +166,15 @@ class FaceExtractor:
 
         Raises:
             ValueError: a chunk begins before the end of the one before it.
+        """
+        for pieces, _ in self.steps(chunks):
+            yield from pieces
+
+    def steps(self, chunks: Iterable[tuple[int, FrameArray]]) -> Iterator[tuple[list[FaceChunk], int]]:
+        """As :meth:`run`, key frame by key frame: what is now settled, and the frame before which nothing more comes.
+
+        Raises:
+            ValueError: as :meth:`run`.
         """
         settings = self.settings
         self.num_frames = 0
@@ -172,9 +191,9 @@ class FaceExtractor:
                 spans += tracker.end_shot()
             elif frame.ends_segment:
                 spans += tracker.end_segment()
-            for span in spans:
-                yield self._cut_out(span, held)
+            pieces = [self._cut_out(span, held) for span in spans]
             oldest = tracker.oldest_needed_frame
+            yield pieces, frame.index + 1 if oldest is None else oldest
             while held and (oldest is None or held[0].index < oldest):
                 held.popleft()
 
@@ -217,8 +236,9 @@ class FaceExtractor:
         keys = [frame for frame in frames if frame.is_key]
         found: Iterator[list[FaceBox]] = iter(())
         if keys:
-            small = np.stack([shrink(frame.image, self.settings.detection_side) for frame in keys])
-            found = iter(self.detector(small))
+            with self.clock("detect"):
+                small = np.stack([shrink(frame.image, self.settings.detection_side) for frame in keys])
+                found = iter(self.detector(small))
         for frame in frames:
             if not frame.is_key:
                 yield frame
@@ -231,12 +251,12 @@ class FaceExtractor:
     def _cut_out(self, span: TrackSpan, held: deque[_Frame]) -> FaceChunk:
         first = span.start_frame - held[0].index
         images = [held[first + i].image for i in range(len(span.boxes_xyxy))]
-        crops = [
-            crop_faces(
-                image[None], box[None], size=self.settings.crop_size, margin_fraction=self.settings.margin_fraction
-            )
-            for image, box in zip(images, span.boxes_xyxy, strict=True)
-        ]
+        size, margin = self.settings.crop_size, self.settings.margin_fraction
+        with self.clock("crop"):
+            crops = [
+                crop_faces(image[None], box[None], size=size, margin_fraction=margin)
+                for image, box in zip(images, span.boxes_xyxy, strict=True)
+            ]
         return FaceChunk(
             span.track, span.start_frame, np.concatenate(crops), span.boxes_xyxy, span.landmarks, span.scores
         )

@@ -246,6 +246,11 @@ class Tracker:
         """The tracks that have ended, in the order in which they began."""
         return sorted(self._ended, key=lambda track: track.track)
 
+    @property
+    def live_tracks(self) -> list[TrackSummary]:
+        """The tracks that may still go on, as far as they have come."""
+        return [track.summary(self._num_key_frames) for track in self._live]
+
     def _match(self, frame: int, sightings: list[_Sighting]) -> dict[int, _Sighting]:
         """By track number, the sighting that continues it."""
         if not self._live or not sightings:

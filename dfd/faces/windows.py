@@ -1,11 +1,15 @@
 """The clips of a video that are scored: chosen over its whole length, decoded and cropped in a worker process.
 
+They come as they are cut, so that the network works while the rest is decoded, and memory does not grow with the video.
 Nothing here needs the network, so a worker starts without loading the libraries that it is made with.
 """
 
+import hashlib
+import os
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,147 +17,312 @@ import numpy as np
 
 from dfd.errors import NoFaceFound
 from dfd.faces.detect import FaceDetector, build_detector
-from dfd.faces.extract import ExtractionSettings, FaceExtractor, confirmed
-from dfd.types import FloatArray, FrameArray
+from dfd.faces.extract import ExtractionSettings, FaceChunk, FaceExtractor, confirmed, shrink
+from dfd.stages import StageClock
+from dfd.types import FileFacts, FloatArray, FrameArray
 from dfd.video.decode import VideoLimits, VideoReader
 from dfd.video.sampling import clip_frame_indices, window_starts
 from dfd.workers import hold_to_one_core
+
+THUMBNAIL_SIDE = 320
+"""Longer side of the picture that stands for a video, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowSettings:
     """Which clips of a video are scored.
 
-    ``max_windows`` clips of ``clip_len`` frames, ``clip_stride`` frames apart, evenly spaced over the whole video and
-    never overlapping; in each, at most ``max_faces`` faces, the largest.
+    Args:
+        clip_len: frames per clip.
+        clip_stride: from one frame of a clip to the next.
+        window_stride: frames from the start of one clip to the start of the next; None: the clips follow each other
+            without overlap, so that every frame is in one.
+        max_windows: of the clips that fit, so many, evenly spaced over the whole video; None: all of them.
+        max_faces: faces scored in each clip, the largest.
+        max_decode_side: longer side of the decoded frames in pixels; None: the source's.
+        every_frame: look for faces in all frames, also in those that no clip needs: for boxes on the whole video.
+        limits: the largest frame that is decoded.
+
+    Raises:
+        ValueError: one is out of range.
     """
 
     clip_len: int
     clip_stride: int = 1
-    max_windows: int = 16
+    window_stride: int | None = None
+    max_windows: int | None = 32
     max_faces: int = 8
     max_decode_side: int | None = 1920
+    every_frame: bool = False
     limits: VideoLimits = field(default_factory=VideoLimits)
 
     def __post_init__(self) -> None:
-        for name in ("clip_len", "clip_stride", "max_windows", "max_faces"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("clip_len", "clip_stride", "window_stride", "max_windows", "max_faces", "max_decode_side"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
 
     @property
     def span(self) -> int:
         """Frames from the first to the last of a clip, both counted."""
         return (self.clip_len - 1) * self.clip_stride + 1
 
+    def num_possible(self, num_frames: int) -> int:
+        """How many clips there are in a video, one at least.
+
+        >>> WindowSettings(clip_len=10).num_possible(309), WindowSettings(clip_len=10, window_stride=5).num_possible(25)
+        (30, 4)
+        """
+        return max(1, (num_frames - self.span) // (self.window_stride or self.span) + 1)
+
+    def starts(self, num_frames: int) -> list[int]:
+        """The first frame of each clip; the first at 0, the last so that it ends with the video.
+
+        >>> WindowSettings(clip_len=10, max_windows=4).starts(100)
+        [0, 30, 60, 90]
+        >>> WindowSettings(clip_len=10, max_windows=None).starts(43)
+        [0, 11, 22, 33]
+        """
+        number = self.num_possible(num_frames)
+        if self.max_windows is not None:
+            number = min(number, self.max_windows)
+        return window_starts(num_frames, clip_len=self.clip_len, stride=self.clip_stride, num_windows=number)
+
 
 @dataclass(frozen=True, slots=True)
 class FaceWindow:
-    """One clip of one face track, ``crops`` (T, S, S, 3); ``box`` in source pixels, of the middle of the window."""
+    """One clip of one face track: ``crops`` (T, S, S, 3), ``box`` in source pixels in the middle of it.
+
+    ``frame_seconds`` is when each of its frames is shown.
+    """
 
     track: int
     start_frame: int
     start_seconds: float
     end_seconds: float
+    frame_seconds: tuple[float, ...]
     crops: FrameArray
     box: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class FaceWindows:
-    """What a worker found in one video."""
+class Thumbnail:
+    """A picture of the video, ``(h, w, 3)``; a later one is a better one."""
 
-    windows: tuple[FaceWindow, ...]
+    picture: FrameArray
+
+
+@dataclass(frozen=True, slots=True)
+class FaceBoxes:
+    """Where a face is: boxes ``(F, 4)`` in source pixels on F consecutive frames from ``start_frame`` on."""
+
+    track: int
+    start_frame: int
+    boxes_xyxy: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class WindowsEnd:
+    """What is known of a video when all of it has been looked at."""
+
     num_faces: int
     num_frames: int
+    num_windows: int
+    num_windows_possible: int
     duration_seconds: float | None
     partial: str | None
     message: str
+    seconds: float
+    seconds_by_stage: dict[str, float]
 
 
-def extract_windows(
+Found = FileFacts | Thumbnail | FaceWindow | FaceBoxes | float | WindowsEnd
+"""What comes out of a video, piece by piece; a number is the share of it that has been looked at, 0..1."""
+
+
+def stream_windows(
     path: Path, detector: FaceDetector, extraction: ExtractionSettings, settings: WindowSettings
-) -> FaceWindows:
-    """Decode a video and crop the windows of its faces.
+) -> Iterator[Found]:
+    """Decode a video and cut the windows of its faces, in the order of their start.
 
     A window in which a track is seen for less than half of the frames is left out; one that the track leaves early
-    repeats its last crop, as short clips do in training.
+    repeats its last crop, as short clips do in training. A window comes as soon as its faces are known to be faces: a
+    few key frames after its end. The last piece is a :class:`WindowsEnd`.
 
     Raises:
         UnreadableVideo, VideoTooLarge: from the reader.
         NoFaceFound: no track was confirmed, or none fills half a window.
     """
-    with VideoReader(path, max_side=settings.max_decode_side, limits=settings.limits) as reader:
-        windows_wanted = max(1, min(settings.max_windows, reader.num_frames // settings.span))
-        starts = window_starts(
-            reader.num_frames, clip_len=settings.clip_len, stride=settings.clip_stride, num_windows=windows_wanted
+    began = time.perf_counter()
+    clock = StageClock()
+    facts = file_facts(path)
+    if facts is not None:
+        yield facts
+    with clock("decode"):
+        reader = VideoReader(path, max_side=settings.max_decode_side, limits=settings.limits)
+    with reader:
+        if facts is not None:
+            yield _video_facts(facts, reader)
+        starts = settings.starts(reader.num_frames)
+        ranges = [range(s, s + settings.span) for s in starts]
+        looked_at = (
+            [range(reader.num_frames)]
+            if settings.every_frame
+            else merge_ranges(ranges, max_gap=extraction.key_frame_stride)
         )
-        seen: dict[tuple[int, int], dict[int, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]] = {}
-        extractor = FaceExtractor(detector, extraction)
-        ranges = merge_ranges([range(s, s + settings.span) for s in starts], max_gap=extraction.key_frame_stride)
-        offsets = {s + k * settings.clip_stride: (s, k) for s in starts for k in range(settings.clip_len)}
-        for chunk in extractor.run(reader.chunks(ranges)):
-            for index in range(len(chunk.crops)):
-                wanted = offsets.get(chunk.start_frame + index)
-                if wanted:
-                    window = seen.setdefault((chunk.track, wanted[0]), {})
-                    window[wanted[1]] = (chunk.crops[index].copy(), chunk.boxes_xyxy[index])
+        extractor = FaceExtractor(detector, extraction, clock=clock)
+        collector = _Collector(reader, extractor, settings, starts)
+        pictures = _Pictures(starts[len(starts) // 2] + settings.span // 2)
+        for pieces, settled in extractor.steps(pictures.of(clock.iterate("decode", reader.chunks(looked_at)))):
+            yield from pictures.taken()
+            for piece in pieces:
+                collector.add(piece)
+                if settings.every_frame:
+                    yield FaceBoxes(piece.track, piece.start_frame, piece.boxes_xyxy * reader.source_scale)
+            yield from collector.ready(settled)
+            yield settled / reader.num_frames
+        yield from pictures.taken()
+        yield from collector.ready(None)
         if extractor.num_frames == 0:
             raise NoFaceFound(f"{path}: no frame could be decoded from the windows looked at")
-        tracks = {track.track for track in confirmed(extractor.tracks)}
-        enough = min(settings.clip_len, extractor.num_frames) / 2
-        found = [
-            _window(reader, track, start, crops, settings)
-            for (track, start), crops in sorted(seen.items())
-            if track in tracks and len(crops) >= enough
-        ]
-        windows = tuple(largest_of_each(found, settings.max_faces))
-        if not windows:
+        if not collector.num_windows:
             raise NoFaceFound(
                 f"{path}: no face in any of {extractor.num_frames} frames looked at (detector {detector.name}); "
                 "lower face_detector.threshold or try another face_detector"
             )
-        dropped = len(found) - len(windows)
-        return FaceWindows(
-            windows=windows,
-            num_faces=len(tracks),
+        num_possible = settings.num_possible(reader.num_frames)
+        yield WindowsEnd(
+            num_faces=len(confirmed(extractor.tracks)),
             num_frames=extractor.num_frames,
+            num_windows=len(starts),
+            num_windows_possible=num_possible,
             duration_seconds=reader.info.duration_seconds or reader.num_frames / reader.fps,
             partial=reader.partial,
-            message=f"{dropped} clips of smaller faces were not scored (max_faces={settings.max_faces})"
-            if dropped
-            else "",
+            message="; ".join(_remarks(settings, len(starts), num_possible, collector.num_dropped)),
+            seconds=time.perf_counter() - began,
+            seconds_by_stage=dict(clock.seconds),
         )
 
 
-def _window(
-    reader: VideoReader,
-    track: int,
-    start: int,
-    seen: Mapping[int, tuple[np.ndarray[Any, Any], FloatArray]],
-    settings: WindowSettings,
-) -> FaceWindow:
-    present = sorted(seen)
-    order = clip_frame_indices(len(present), clip_len=settings.clip_len)
-    crops = np.stack([seen[present[i]][0] for i in order])
-    x1, y1, x2, y2 = (float(v) * reader.source_scale for v in seen[present[len(present) // 2]][1])
-    first, last = (start + present[i] * settings.clip_stride for i in (0, -1))
-    begin, end = reader.timestamps([first, last])
-    return FaceWindow(track, start, begin, end + 1 / reader.fps, crops, (x1, y1, x2, y2))
+def _remarks(settings: WindowSettings, num_starts: int, num_possible: int, num_dropped: int) -> Iterator[str]:
+    if num_starts < num_possible:
+        yield (
+            f"{num_starts} of {num_possible} windows were looked at, evenly spaced (max_windows={settings.max_windows})"
+        )
+    if num_dropped:
+        yield f"{num_dropped} clips of smaller faces were not scored (max_faces={settings.max_faces})"
 
 
-def largest_of_each(windows: Sequence[FaceWindow], max_faces: int) -> Iterator[FaceWindow]:
-    """Of the windows that begin at the same frame, those of the ``max_faces`` largest faces; the order is kept."""
+class _Collector:
+    """Puts the pieces of tracks together to windows, and hands out those that nothing can change any more."""
 
-    def area(window: FaceWindow) -> float:
-        x1, y1, x2, y2 = window.box
-        return (x2 - x1) * (y2 - y1)
+    def __init__(
+        self, reader: VideoReader, extractor: FaceExtractor, settings: WindowSettings, starts: Sequence[int]
+    ) -> None:
+        self._reader, self._extractor, self._settings, self._starts = reader, extractor, settings, starts
+        self._seen: dict[int, dict[int, dict[int, tuple[FrameArray, FloatArray]]]] = {}
+        """start -> track -> place in the clip -> crop and box."""
+        self.num_windows = self.num_dropped = 0
 
-    by_start: dict[int, list[FaceWindow]] = {}
-    for window in windows:
-        by_start.setdefault(window.start_frame, []).append(window)
-    for window in windows:
-        if sum(area(other) > area(window) for other in by_start[window.start_frame]) < max_faces:
-            yield window
+    def add(self, piece: FaceChunk) -> None:
+        """Take what the windows need of a piece of a track."""
+        settings = self._settings
+        for index in range(len(piece.crops)):
+            frame = piece.start_frame + index
+            first = bisect_left(self._starts, frame - settings.span + 1)
+            for start in self._starts[first : bisect_right(self._starts, frame)]:
+                place, off = divmod(frame - start, settings.clip_stride)
+                if off == 0:
+                    window = self._seen.setdefault(start, {}).setdefault(piece.track, {})
+                    window[place] = piece.crops[index].copy(), piece.boxes_xyxy[index]
+
+    def ready(self, settled: int | None) -> Iterator[FaceWindow]:
+        """The windows that end before frame ``settled``, in order; all that are left if it is None."""
+        if not self._seen:
+            return
+        sure = {track.track for track in confirmed(self._extractor.tracks)}
+        sure |= {track.track for track in self._extractor.live_tracks if track.num_detections >= 2}
+        undecided = {track.track for track in self._extractor.live_tracks} - sure
+        for start in sorted(self._seen):
+            waits = settled is not None and (
+                start + self._settings.span > settled or undecided & self._seen[start].keys()
+            )
+            if waits:
+                return  # the order is kept
+            yield from self._windows(start, self._seen.pop(start), sure)
+
+    def _windows(
+        self, start: int, by_track: Mapping[int, Mapping[int, tuple[FrameArray, FloatArray]]], sure: set[int]
+    ) -> Iterator[FaceWindow]:
+        enough = min(self._settings.clip_len, self._reader.num_frames) / 2
+        found = [
+            self._window(track, start, seen)
+            for track, seen in sorted(by_track.items())
+            if track in sure and len(seen) >= enough
+        ]
+        largest = sorted(found, key=_area, reverse=True)[: self._settings.max_faces]
+        self.num_dropped += len(found) - len(largest)
+        self.num_windows += len(largest)
+        yield from sorted(largest, key=lambda window: window.track)
+
+    def _window(self, track: int, start: int, seen: Mapping[int, tuple[FrameArray, FloatArray]]) -> FaceWindow:
+        present = sorted(seen)
+        order = [present[i] for i in clip_frame_indices(len(present), clip_len=self._settings.clip_len)]
+        x1, y1, x2, y2 = (float(v) * self._reader.source_scale for v in seen[present[len(present) // 2]][1])
+        seconds = self._reader.timestamps([start + place * self._settings.clip_stride for place in order])
+        return FaceWindow(
+            track=track,
+            start_frame=start,
+            start_seconds=seconds[0],
+            end_seconds=seconds[-1] + 1 / self._reader.fps,
+            frame_seconds=tuple(seconds),
+            crops=np.stack([seen[place][0] for place in order]),
+            box=(x1, y1, x2, y2),
+        )
+
+
+def _area(window: FaceWindow) -> float:
+    x1, y1, x2, y2 = window.box
+    return (x2 - x1) * (y2 - y1)
+
+
+class _Pictures:
+    """Takes thumbnails out of the frames as they pass: the first frame, and then the one at ``wanted``."""
+
+    def __init__(self, wanted: int) -> None:
+        self._wanted = [0, wanted]
+        self._taken: list[Thumbnail] = []
+
+    def of(self, chunks: Iterable[tuple[int, FrameArray]]) -> Iterator[tuple[int, FrameArray]]:
+        """The same chunks."""
+        for start, frames in chunks:
+            while self._wanted and start + len(frames) > self._wanted[0]:
+                place = max(0, self._wanted.pop(0) - start)
+                self._taken.append(Thumbnail(np.ascontiguousarray(shrink(frames[place], THUMBNAIL_SIDE))))
+            yield start, frames
+
+    def taken(self) -> Iterator[Thumbnail]:
+        """What was taken since the last call."""
+        yield from self._taken[-1:]
+        self._taken.clear()
+
+
+def file_facts(path: Path) -> FileFacts | None:
+    """Size and hash of a regular file; None for anything else and for what may not be read: the reader says why."""
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return FileFacts(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+    except (OSError, ValueError):
+        return None
+
+
+def _video_facts(facts: FileFacts, reader: VideoReader) -> FileFacts:
+    info = reader.info
+    return replace(
+        facts, width=info.width, height=info.height, fps=info.fps, codec=info.codec, num_frames=reader.num_frames
+    )
 
 
 def merge_ranges(ranges: Iterable[range], *, max_gap: int) -> list[range]:
@@ -181,7 +350,6 @@ def start_worker(detector: Mapping[str, Any], extraction: ExtractionSettings, se
     _worker["arguments"] = (build_detector(**detector), extraction, settings)
 
 
-def windows_task(path: Path) -> tuple[FaceWindows, float]:
-    """In a worker: the windows of one video, and the seconds it took to find them."""
-    began = time.perf_counter()
-    return extract_windows(path, *_worker["arguments"]), time.perf_counter() - began
+def windows_task(path: Path) -> Iterator[Found]:
+    """In a worker: the windows of one video, piece by piece."""
+    yield from stream_windows(path, *_worker["arguments"])
