@@ -478,6 +478,7 @@ def test_the_same_scores_give_the_same_page(tmp_path):
     assert (tmp_path / "one" / "report.html").read_bytes() == (tmp_path / "two" / "report.html").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_thousand_videos_stay_within_what_opens_and_what_is_left_out_is_said(tmp_path):
     folder = make_folder(tmp_path, [score("0.mp4", 0.9, 0.8, num_windows=16, num_moments=3)], run=facts())
     value = json.loads((folder / "predictions.jsonl").read_text())

@@ -22,6 +22,8 @@ STATUS_WORDS = {
     Status.TIMEOUT: "took too long",
     Status.ERROR: "failed",
 }
+MAX_IN_NUMBERS = 120
+"""Windows of a face that are written out; predictions.jsonl has all."""
 PIN_PERCENT = 5.0
 """Of a timeline's width, that of a pin on a narrow screen."""
 MAX_NOTE = 140
@@ -236,7 +238,7 @@ def _face(
         prob=probability(track.prob_fake),
         timeline=drawn,
         summary=_summary(track, drawn),
-        windows=[_window(window, drawn.scale) for window in track.windows] if in_numbers else (),
+        windows=_windows(track.windows, drawn.scale) if in_numbers else (),
         moments=_moments(moments, track, drawn),
     )
 
@@ -260,9 +262,16 @@ def _summary(track: TrackScore, drawn: Timeline) -> str:
     return text + "."
 
 
-def _window(window: WindowScore, scale: Scale) -> WindowView:
-    when = f"{clock(window.start_seconds, decimals=1)}–{clock(window.end_seconds, decimals=1)}"
-    return WindowView(when, probability(window.prob_fake), scale.zone(window.prob_fake))
+def _windows(windows: Sequence[WindowScore], scale: Scale) -> list[WindowView]:
+    """None of a face with too many to be read."""
+    return [
+        WindowView(
+            f"{clock(window.start_seconds, decimals=1)}–{clock(window.end_seconds, decimals=1)}",
+            probability(window.prob_fake),
+            scale.zone(window.prob_fake),
+        )
+        for window in (windows if len(windows) <= MAX_IN_NUMBERS else ())
+    ]
 
 
 def _moments(moments: Sequence[ShownMoment], track: TrackScore, drawn: Timeline) -> list[MomentView]:
