@@ -6,6 +6,9 @@ from pathlib import Path
 
 import yaml
 
+from dfd.predictions import COLUMNS, SCHEMA_VERSION, json_of
+from dfd.types import FileFacts, Status, VideoScore
+
 ROOT = Path(__file__).resolve().parents[1]
 # Installed by hand after `conda env create`, without their requirements; the file's comment says how.
 WITHOUT_REQUIREMENTS = {"facenet-pytorch==2.6.0", "retinaface-pytorch==0.0.8"}
@@ -40,3 +43,13 @@ def test_ci_runs_the_readmes_test_command() -> None:
     readme = (ROOT / "README.md").read_text()
     assert "make test" in readme
     assert "make demo" in readme
+
+
+def test_the_description_of_predictions_names_every_field() -> None:
+    text = (ROOT / "docs" / "predictions.md").read_text()
+    described = set(re.findall(r"`(?:[a-z]+(?:\[\])?\.)?([a-z0-9_]+)(?:\[\])?`", text))
+    value = json_of(VideoScore("a.mp4", Status.OK, file=FileFacts(1, "ab")))
+    assert {*COLUMNS, *value, *value["file"]} <= described
+    table = text.split("## predictions.csv")[1].split("## predictions.jsonl")[0]
+    assert tuple(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)) == COLUMNS
+    assert f"It is {SCHEMA_VERSION} here." in text

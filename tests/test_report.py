@@ -572,7 +572,9 @@ def test_several_folders_are_reported_under_outputs_or_where_asked(tmp_path, cap
 def test_help_says_what_to_give():
     command = [sys.executable, "-m", "dfd.report", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert "RUN" in done.stdout
+    assert "DIR" in done.stdout
+    assert "train.py" in done.stdout
+    assert "predict.py" in done.stdout
     assert "examples:" in done.stdout
 
 

@@ -1,4 +1,7 @@
-"""``python -m dfd.report RUN…``: training runs beside each other, with their test, as a page, Markdown and tables."""
+"""``python -m dfd.report DIR…``: training runs beside each other, as a page, Markdown and tables; or scored videos.
+
+The page of scored videos is in :mod:`dfd.report.videos`.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

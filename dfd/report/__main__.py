@@ -1,4 +1,4 @@
-"""``python -m dfd.report RUN…``: compare training runs."""
+"""``python -m dfd.report DIR…``: compare training runs, or show scored videos; which of the two, the folders say."""
 
 import argparse
 import sys
@@ -8,20 +8,28 @@ from pathlib import Path
 
 from dfd.errors import DfdError
 from dfd.report import TITLE, find_runs, write_report
+from dfd.report.scored import find_scored
+from dfd.report.videos import TITLE as VIDEOS_TITLE
+from dfd.report.videos import write_videos_report
 
-DESCRIPTION = """Compare training runs: tables of training, validation and test with intervals, McNemar's test between
-every two runs, learning curves, confusion matrices and ROC curves, and what is needed to reproduce them.
+DESCRIPTION = """For folders of train.py: compare the runs, with tables of training, validation and test with intervals,
+McNemar's test between every two runs, learning curves, confusion matrices and ROC curves, and what is needed to
+reproduce them. Writes report.html (one file, to be mailed or printed), report.md, the figures as PNG and the tables as
+CSV; runs.csv has every number.
 
-Writes report.html (one file, to be mailed or printed), report.md, the figures as PNG and the tables as CSV;
-runs.csv has every number."""
+For folders of predict.py: show the scored videos, with a table to sort and filter, and for each video the faces over
+time and the moments that speak for fake. Writes report.html (one file); of several folders, such as those of shards,
+the merged predictions.csv, predictions.jsonl and pictures, too."""
 EXAMPLES = """examples:
   python -m dfd.report outputs/train/2026-01-31_12-00-00
   python -m dfd.report multirun/train/2026-01-31_12-00-00 --title "Sequence lengths"
-  python -m dfd.report outputs/train/A outputs/train/B --output reports/a-or-b"""
+  python -m dfd.report outputs/train/A outputs/train/B --output reports/a-or-b
+  python -m dfd.report scores
+  python -m dfd.report shards/0 shards/1 --output scores"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 if the report was written, 1 if there is nothing to report on."""
+    """0 if the report was written, 1 if there is nothing to report on, or a mixture."""
     parser = argparse.ArgumentParser(
         prog="python -m dfd.report",
         description=DESCRIPTION,
@@ -29,27 +37,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "runs", metavar="RUN", nargs="+", type=Path, help="a run's folder, or a multirun's with its runs"
+        "folders",
+        metavar="DIR",
+        nargs="+",
+        type=Path,
+        help="a run's folder, or a multirun's with its runs; or an output folder of predict.py",
     )
     parser.add_argument(
-        "--output", metavar="DIR", type=Path, help="default: report/ in RUN; for several, outputs/report/TIME"
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help="default: for one run, report/ in DIR; for one folder of scores, DIR itself; else outputs/report/TIME",
     )
-    parser.add_argument("--title", default=TITLE, help="over the report (default: %(default)s)")
+    parser.add_argument("--title", help=f'over the report (default: "{TITLE}" or "{VIDEOS_TITLE}")')
     chosen = parser.parse_args(arguments)
-    output = chosen.output
-    if output is None and len(chosen.runs) == 1:
-        output = chosen.runs[0] / "report"
-    elif output is None:
-        output = Path("outputs", "report", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    folders: list[Path] = chosen.folders
     try:
-        runs = find_runs(chosen.runs)
-        page = write_report(runs, output, title=chosen.title)
+        scored = find_scored(folders)
+        if scored:
+            output = chosen.output or (scored[0] if len(scored) == 1 else _dated_output())
+            page = write_videos_report(scored, output, title=chosen.title or VIDEOS_TITLE)
+            done = f"{len(scored)} folder{'s' if len(scored) != 1 else ''} of scored videos read"
+        else:
+            output = chosen.output or (folders[0] / "report" if len(folders) == 1 else _dated_output())
+            runs = find_runs(folders)
+            page = write_report(runs, output, title=chosen.title or TITLE)
+            done = f"{len(runs)} run{'s' if len(runs) != 1 else ''} compared"
     except (DfdError, OSError) as error:  # OSError: the output cannot be written, and its message says where
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
         return 1
     shown = str(page).encode("utf-8", "backslashreplace").decode()  # a folder's name need not be text
-    print(f"{len(runs)} run{'s' if len(runs) != 1 else ''} compared; the report is {shown}")
+    print(f"{done}; the report is {shown}")
     return 0
+
+
+def _dated_output() -> Path:
+    return Path("outputs", "report", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
 
 
 if __name__ == "__main__":

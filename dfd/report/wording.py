@@ -1,0 +1,117 @@
+"""Names, times and sizes as a page for people shows them, whatever a file is called."""
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import PurePath
+
+DASH = "–"
+NO_BREAK = "\u00a0"
+"""A blank that no line ends at."""
+# Between letters of some scripts, and within emoji: invisible, and part of an honest name.
+JOINERS = "\u200c\u200d"
+HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def visible(text: str) -> str:
+    r"""``text`` with all that would hide or move other text written out: line ends, marks that reverse the direction
+    of writing, bytes that are no text.
+
+    >>> print(visible("a\nb\u202efdp.mp4"), visible("b\udcff.mp4"), visible("Ü 東京.mp4"))
+    a\nb\u202efdp.mp4 b\xff.mp4 Ü 東京.mp4
+    """
+    return "".join(map(_visible_character, text))
+
+
+def _visible_character(character: str) -> str:
+    if character in JOINERS or unicodedata.category(character) not in HIDDEN_CATEGORIES:
+        return character
+    if "\udc80" <= character <= "\udcff":  # as Python reads a byte of a file's name that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def names_below_common_folder(paths: Sequence[str]) -> list[str]:
+    """Paths from the deepest folder that all of them lie in: what tells them apart, nothing about the machine.
+
+    >>> names_below_common_folder(["/home/ann/inbox/a.mp4", "/home/ann/inbox/b/a.mp4"])
+    ['a.mp4', 'b/a.mp4']
+    >>> names_below_common_folder(["inbox/a.mp4"])
+    ['a.mp4']
+    """
+    parts = [PurePath(path).parts or (path,) for path in paths]
+    common = min((len(one) - 1 for one in parts), default=0)
+    for depth in range(common):
+        if len({one[depth] for one in parts}) > 1:
+            common = depth
+            break
+    return ["/".join(one[common:]).replace("//", "/") for one in parts]
+
+
+def clock(seconds: float, *, decimals: int = 0) -> str:
+    """A place in a video, minutes and seconds, and hours where there are any; cut, not rounded, to ``decimals``.
+
+    >>> clock(75), clock(75.26, decimals=1), clock(3675), clock(0.97)
+    ('1:15', '1:15.2', '1:01:15', '0:00')
+    """
+    scale = 10**decimals
+    units = int(max(seconds, 0.0) * scale + 1e-6)  # 0.3 * 10 is a little less than 3
+    whole, rest = divmod(units, scale)
+    hours, minutes = divmod(whole // 60, 60)
+    shown = f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+    return f"{shown}.{rest:0{decimals}}" if decimals else shown
+
+
+def probability(value: float | None) -> str:
+    """To three places; never a certainty.
+
+    >>> [probability(value).replace(NO_BREAK, " ") for value in (0.93149, 0.99996, 0.00001, None)]
+    ['0.931', '> 0.999', '< 0.001', '–']
+    """
+    if value is None:
+        return DASH
+    if value > 0.9995:
+        return f">{NO_BREAK}0.999"
+    return f"<{NO_BREAK}0.001" if value < 0.0005 else f"{value:.3f}"
+
+
+def file_size(num_bytes: int) -> str:
+    """In the unit that a file manager would choose, of 1000, and exactly.
+
+    >>> file_size(999), file_size(1234567)
+    ('999 bytes', '1.2 MB (1,234,567 bytes)')
+    """
+    if num_bytes < 1000:
+        return f"{num_bytes} bytes"
+    units = ("kB", "MB", "GB", "TB")
+    power = next((power for power, _ in enumerate(units, start=1) if num_bytes < 999.95 * 1000**power), len(units))
+    return f"{num_bytes / 1000**power:.1f} {units[power - 1]} ({num_bytes:,} bytes)"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "video"), counted(1200, "video")
+    ('1 video', '1,200 videos')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def shortened(text: str, length: int) -> str:
+    """At most ``length`` characters.
+
+    >>> shortened("no face in any frame", 8)
+    'no face…'
+    """
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def percent(part: float, whole: float) -> str:
+    """A share; it is 0 or 100 % only if it is none or all.
+
+    >>> [percent(part, 1000).replace(NO_BREAK, " ") for part in (0, 1, 333, 999, 1000)]
+    ['0 %', 'under 1 %', '33 %', 'over 99 %', '100 %']
+    """
+    share = 100 * part / whole
+    if 0 < share < 1:
+        return f"under 1{NO_BREAK}%"
+    return f"over 99{NO_BREAK}%" if 99 < share < 100 else f"{share:.0f}{NO_BREAK}%"
