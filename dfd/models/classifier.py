@@ -49,7 +49,11 @@ class ClipClassifier(nn.Module):
             raise ValueError(f"clips must have the shape (B, T, 3, H, W), T >= 1; got {tuple(frames_BTCHW.shape)}")
         batch, time = frames_BTCHW.shape[:2]
         features_ND = self.backbone(self.normalize(frames_BTCHW.flatten(0, 1)))
-        pooled_BD = self.temporal(features_ND.unflatten(0, (batch, time)))
+        return self.head(features_ND.unflatten(0, (batch, time)))
+
+    def head(self, features_BTD: Tensor) -> Tensor:
+        """Logits ``(B, 2)`` of the backbone's features of each frame: all that is behind the backbone."""
+        pooled_BD = self.temporal(features_BTD)
         logits_BK: Tensor = self.classify(self.dropout(self.activation(pooled_BD)))
         return logits_BK
 

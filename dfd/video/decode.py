@@ -112,7 +112,7 @@ def probe(path: str | os.PathLike[str], *, limits: VideoLimits = VideoLimits()) 
         VideoTooLarge: its frames exceed ``limits``.
     """
     path = Path(path)
-    with _open(path) as container:
+    with open_container(path) as container:
         stream = _video_stream(path, container)
         info = _unrotated_info(path, container, stream, limits)
         try:
@@ -255,6 +255,11 @@ class VideoReader:
                     if not self._any_decoded:
                         self._read([0])
                     return
+
+    @property
+    def start_seconds(self) -> Fraction:
+        """When the first frame is shown, on the file's own clock, which its sound shares; 0 without time stamps."""
+        return int(self._index.pts[0]) * self._index.time_base if len(self._index.pts) else Fraction(0)
 
     def timestamps(self, indices: Sequence[int]) -> list[float]:
         """When each frame is shown, in seconds after the first one; right for a variable frame rate.
@@ -452,7 +457,7 @@ class _AvDecoder:
 
     def _restart(self) -> None:
         self.close()
-        self._container = _open(self._info.path)
+        self._container = open_container(self._info.path)
         stream = self._container.streams[self._index.stream_index]
         assert isinstance(stream, VideoStream)
         stream.codec_context.thread_count = self._num_threads
@@ -542,7 +547,7 @@ class _AvDecoder:
         return graph
 
 
-def _open(path: Path) -> InputContainer:
+def open_container(path: Path) -> InputContainer:
     """The file's container.
 
     Raises:
@@ -685,7 +690,7 @@ def _scan(path: Path, limits: VideoLimits) -> tuple[VideoInfo, _Index]:
     Raises:
         UnreadableVideo, VideoTooLarge: as :func:`probe`, or the stream has no packet.
     """
-    with _open(path) as container:
+    with open_container(path) as container:
         stream = _video_stream(path, container)
         info = _unrotated_info(path, container, stream, limits)
         length_size = _nal_length_size(info.codec, stream.codec_context.extradata)

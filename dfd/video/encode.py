@@ -28,6 +28,7 @@ to be decoded before a random start.
 """
 
 import os
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +42,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 
 from dfd.types import FrameArray
+from dfd.video.sound import SoundCopy
 
 _PIXEL_FORMATS = ("yuv444p", "yuv420p")
 # Every shortcut of the scaler off: the colours that decord gives back are then off by rounding alone.
@@ -52,6 +54,7 @@ _EXACT = (
     | Interpolation.BITEXACT
 )
 _BT709 = 1  # matrix coefficients, ITU-T H.273 table 4
+_FINE_TIME_BASE = Fraction(1, 90_000)  # of MPEG systems (ISO/IEC 13818-1, 2.4.2); a multiple of the usual frame rates
 
 
 class VideoWriter:
@@ -69,6 +72,9 @@ class VideoWriter:
             decord gives it back 1 level darker.
         keyframe_interval: most frames from one key frame to the next. Each can be decoded from (closed groups).
         preset: of x264.
+        timed: each frame is shown when ``write`` is told, and not one after the other at ``fps``.
+        faststart: put the index first, so that a player can begin before it has all of the file.
+        sound: is copied into the file, in step with the frames. Opened and closed by the caller.
 
     Raises:
         ValueError: an argument is out of range, or the size is odd where it must be even.
@@ -86,6 +92,9 @@ class VideoWriter:
         pixel_format: str = "yuv444p",
         keyframe_interval: int = 15,
         preset: str = "medium",
+        timed: bool = False,
+        faststart: bool = False,
+        sound: SoundCopy | None = None,
     ) -> None:
         if width < 1 or height < 1:
             raise ValueError(f"a frame must have pixels, got {width} x {height}")
@@ -106,11 +115,18 @@ class VideoWriter:
         self._closed = False
         # 30000/1001 and its kin come back exactly from their decimals.
         rate = Fraction(fps).limit_denominator(1001)
-        self._time_base = 1 / rate
+        self._timed = timed
+        self._time_base = _FINE_TIME_BASE if timed else 1 / rate
+        self._frame_ticks = round(1 / rate / self._time_base)
+        self._last_pts = -1
+        self._sound = sound
         # bitexact: no version of the library, no date.
-        self._container = av.open(str(self.path.absolute()), "w", container_options={"fflags": "bitexact"})
+        options = {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if faststart else {})
+        self._container = av.open(str(self.path.absolute()), "w", container_options=options)
         try:
             self._stream = self._add_stream(rate, crf=crf, keyframe_interval=keyframe_interval, preset=preset)
+            if sound is not None:
+                sound.join(self._container)
         except (FFmpegError, ValueError):
             self._abandon()
             raise
@@ -126,26 +142,39 @@ class VideoWriter:
         elif not self._closed:
             self._abandon()
 
-    def write(self, frames: FrameArray) -> None:
+    def write(self, frames: FrameArray, *, seconds: Sequence[float] | None = None) -> None:
         """Append frames, uint8 ``(N, H, W, 3)`` RGB; N may be 0.
 
+        Args:
+            frames: what is appended.
+            seconds: when each is shown, for a writer that is ``timed``, and for no other.
+
         Raises:
-            ValueError: they are of another type or size, or the writer is closed.
+            ValueError: they are of another type or size, not later than those before, or the writer is closed.
         """
         if self._closed:
             raise ValueError(f"{self.path}: the writer is closed")
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != self._shape:
             raise ValueError(f"{self.path}: frames must be uint8 (N, {self._shape}), got {frames.dtype} {frames.shape}")
-        for rgb in frames:
+        if (seconds is not None) != self._timed or (seconds is not None and len(seconds) != len(frames)):
+            raise ValueError(f"{self.path}: a timed writer, and no other, needs the seconds of each frame")
+        for place, rgb in enumerate(frames):
+            pts = self._last_pts + 1 if seconds is None else round(seconds[place] / self._time_base)
+            if pts <= self._last_pts:
+                raise ValueError(f"{self.path}: a frame at {pts * self._time_base:.6f} s is not after the one before")
             frame = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24").reformat(
                 format=self._pixel_format,
                 dst_colorspace=Colorspace.ITU709,
                 dst_color_range=ColorRange.MPEG,
                 interpolation=_EXACT,
             )
-            frame.pts = self._num_frames
+            frame.pts = self._last_pts = pts
             frame.time_base = self._time_base
+            if self._timed:
+                frame.duration = self._frame_ticks
             self._num_frames += 1
+            if self._sound is not None:
+                self._sound.copy_until(float(pts * self._time_base))
             self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
@@ -160,6 +189,8 @@ class VideoWriter:
             self._abandon()
             raise ValueError(f"{self.path}: a video needs at least one frame")
         self._container.mux(self._stream.encode(None))
+        if self._sound is not None:
+            self._sound.copy_until()
         self._closed = True
         self._container.close()
 
@@ -177,6 +208,8 @@ class VideoWriter:
             "x264-params": "mbtree=0",
         }
         context = stream.codec_context
+        if self._timed:
+            context.time_base = self._time_base
         context.thread_count = 1  # the division of work among threads would show in the bytes
         context.colorspace = _BT709
         context.color_range = ColorRange.MPEG
