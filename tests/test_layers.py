@@ -32,18 +32,22 @@ RANKS: dict[str, float] = {
     "dfd.models": 2,
     "dfd.checkpoint": 3,
     "dfd.explain": 3,
+    "dfd.formats": 3.2,
+    "dfd.model_card": 3.4,
+    "dfd.runtimes": 3.4,
     "dfd.data": 3,
     "dfd.annotate": 3,
     "dfd.training": 4,
     "dfd.inference": 4,
     "dfd.preprocess": 5,
     "dfd.evaluate": 5,
+    "dfd.export": 5,
     "dfd.report": 5,
     "dfd.studies": 6,
     "train": 6,
     "predict": 6,
 }
-MAY_USE_HYDRA = {"dfd.config", "dfd.preprocess", "dfd.evaluate", "dfd.studies", "train", "predict"}
+MAY_USE_HYDRA = {"dfd.config", "dfd.preprocess", "dfd.evaluate", "dfd.export", "dfd.studies", "train", "predict"}
 
 
 def module_name(path: Path) -> str:

@@ -1,0 +1,246 @@
+"""The forms in which a detector is handed on, beside the checkpoint itself: ONNX and torch.export's program.
+
+Both take uint8 frames ``(B, T, 3, S, S)`` of any number of clips and frames and give probabilities ``(B, 2)`` in label
+order; resizing, normalisation and temperature are inside, and so is the card.
+"""
+
+import importlib
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from dfd.checkpoint import CARD_KEY, DetectorCard, refuse_mixed_clips, weights_sha256
+from dfd.errors import CheckpointError, ConfigError
+from dfd.models.classifier import ClipClassifier
+from dfd.models.portable import PortableDetector, with_torchs_operators
+from dfd.types import Label
+
+WEIGHTS_KEY = "dfd_weights_sha256"
+"""Where a file says the hash of the weights that it was made from: :func:`~dfd.checkpoint.weights_sha256`."""
+INPUT_NAME = "frames"
+OUTPUT_NAME = "prob"
+OPSET = 20
+"""Of ONNX: onnxruntime runs it from 1.17 on. The first to have GELU; 18 was the first with antialiased resizing."""
+MAX_ONNX_BYTES = 2**31 - 1
+"""What one protobuf message, and so one ONNX file without others beside it, can hold."""
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """A checked ONNX file of ours."""
+
+    content: bytes
+    card: DetectorCard
+    weights_sha256: str
+
+
+def optional_module(name: str) -> Any:
+    """A module of the extra ``onnx``.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"ONNX needs the package {error.name}; install it with: pip install 'dfd[onnx]'") from error
+
+
+def to_onnx(model: ClipClassifier, card: DetectorCard) -> bytes:
+    """The content of one self-contained ``.onnx`` file; checked by ``onnx.checker``, not yet run.
+
+    Raises:
+        CheckpointError: the model mixes the clips of a batch, is too large, or has a part that ONNX cannot express.
+        ConfigError: the extra ``onnx`` is not installed.
+    """
+    refuse_mixed_clips(model, "format=onnx")
+    checker = optional_module("onnx.checker")
+    optional_module("onnxscript")
+    size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    if size > MAX_ONNX_BYTES:
+        raise CheckpointError(
+            f"the weights take {size / 1e9:.1f} GB and one ONNX file holds 2 GB; use format=safetensors"
+        )
+    portable = PortableDetector(model, temperature=card.temperature or 1.0, target="onnx")
+    for library in ("onnxscript", "onnx_ir", "torch.onnx"):
+        logging.getLogger(library).setLevel(logging.WARNING)  # else they tell each rewriting of a node
+    try:
+        program = torch.onnx.export(
+            portable,
+            (portable.example(card.image_size),),
+            dynamic_shapes=portable.dynamic_shapes,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    except RuntimeError as error:
+        raise CheckpointError(_inexpressible("ONNX", error)) from error
+    assert program is not None  # it is with dynamo=True
+    proto: Any = program.model_proto
+    _forget_the_source(proto.graph)
+    for key, value in _metadata(model, card).items():
+        proto.metadata_props.add(key=key, value=value)
+    content: bytes = proto.SerializeToString()
+    checker.check_model(content, full_check=True)
+    return content
+
+
+def read_onnx(source: Path | bytes) -> OnnxFile:
+    """A ``.onnx`` file that :func:`to_onnx` made, or its content; nothing in it is run.
+
+    Only ONNX's own operators may be in it, and no reference to another file.
+
+    Raises:
+        CheckpointError: it is missing, damaged, of another program, or not as we write them.
+        ConfigError: the extra ``onnx`` is not installed.
+    """
+    name = "the ONNX model" if isinstance(source, bytes) else str(source)
+    onnx = optional_module("onnx")
+    damaged = optional_module("google.protobuf.message").DecodeError
+    try:
+        content = source if isinstance(source, bytes) else _read(source)
+        proto = onnx.ModelProto.FromString(content)
+        metadata = {entry.key: entry.value for entry in proto.metadata_props}
+        if CARD_KEY not in metadata:
+            raise ValueError("not a detector of dfd: it has no card (the settings that the weights belong to)")
+        card = DetectorCard.from_dict(json.loads(metadata[CARD_KEY]))
+        digest = metadata.get(WEIGHTS_KEY, "")
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            raise ValueError(f"it does not say the SHA-256 of its weights ({WEIGHTS_KEY})")
+        _check_graph(proto, card)
+    except damaged as error:
+        raise CheckpointError(f"{name}: not an ONNX file, or damaged; {_REMEDY}") from error
+    except (ValueError, CheckpointError) as error:  # ValueError: JSON's, too
+        raise CheckpointError(f"{name}: {error}; {_REMEDY}") from error
+    return OnnxFile(content, card, digest)
+
+
+def to_program(model: ClipClassifier, card: DetectorCard) -> ExportedProgram:
+    """The detector as ``torch.export`` traces it; it needs torch alone to be loaded and run.
+
+    Raises:
+        CheckpointError: the model mixes the clips of a batch, or has a part that cannot be traced.
+    """
+    refuse_mixed_clips(model, "format=torch_export")
+    portable = PortableDetector(model, temperature=card.temperature or 1.0, target="torch_export")
+    example = portable.example(card.image_size)
+    try:
+        program = torch.export.export(portable, (example,), dynamic_shapes=portable.dynamic_shapes)
+    except RuntimeError as error:
+        raise CheckpointError(_inexpressible("torch.export", error)) from error
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)  # it names files of this machine
+    return with_torchs_operators(program)
+
+
+def save_program(path: Path, program: ExportedProgram, model: ClipClassifier, card: DetectorCard) -> None:
+    """Write a ``.pt2`` with the card and the weights' hash as its extra files."""
+    torch.export.save(program, path, extra_files=_metadata(model, card))
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes ``path`` at the end; after an error there is neither."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+_REMEDY = "give a .onnx that dfd.export wrote"
+
+
+def _metadata(model: ClipClassifier, card: DetectorCard) -> dict[str, str]:
+    return {
+        CARD_KEY: json.dumps(card.to_dict(), allow_nan=False),
+        WEIGHTS_KEY: weights_sha256(model.state_dict()),
+    }
+
+
+def _inexpressible(form: str, error: RuntimeError) -> str:
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    first = lines[0][:300] if lines else type(error).__name__
+    return f"{form} cannot express this model ({first}); use format=safetensors, or another backbone"
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise ValueError("is a directory, not a file" if path.is_dir() else "no such file")
+    if path.stat().st_size > MAX_ONNX_BYTES:
+        raise ValueError("larger than an ONNX file can be")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror})") from error
+
+
+def _check_graph(proto: Any, card: DetectorCard) -> None:
+    """Raises:
+    ValueError: inputs, outputs, operators or weights are not as :func:`to_onnx` writes them.
+    """
+    side = card.image_size
+    wanted = {
+        "inputs": [(INPUT_NAME, _element_type("UINT8"), [None, None, 3, side, side])],
+        "outputs": [(OUTPUT_NAME, _element_type("FLOAT"), [None, len(Label)])],
+    }
+    found = {"inputs": _signature(proto.graph.input), "outputs": _signature(proto.graph.output)}
+    for name, values in wanted.items():
+        if found[name] != values:
+            raise ValueError(f"its {name} must be {values} (name, element type, shape), got {found[name]}")
+    foreign = {entry.domain for entry in proto.opset_import} - {"", "ai.onnx"}
+    if foreign:
+        raise ValueError(f"it uses operators that are not ONNX's own: {', '.join(sorted(foreign))}")
+    bodies = [proto.graph, *proto.functions]
+    if any(tensor.external_data for body in bodies for tensor in _tensors(body)):
+        raise ValueError("its weights are in another file, and a detector is one file")
+
+
+def _element_type(name: str) -> int:
+    return int(getattr(optional_module("onnx").TensorProto, name))
+
+
+def _signature(values: Any) -> list[tuple[str, int, list[int | None]]]:
+    """Name, element type and shape of each; None where a dimension varies."""
+    found = []
+    for value in values:
+        tensor = value.type.tensor_type
+        shape = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
+        found.append((value.name, int(tensor.elem_type), shape))
+    return found
+
+
+def _tensors(body: Any) -> Iterator[Any]:
+    """Every constant of a graph or function and of the graphs within."""
+    yield from getattr(body, "initializer", ())
+    for sparse in getattr(body, "sparse_initializer", ()):
+        yield from (sparse.values, sparse.indices)
+    for node in body.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _tensors(graph)
+
+
+def _forget_the_source(graph: Any) -> None:
+    """Remove the exporter's notes on where each node comes from: they name files of this machine."""
+    for entry in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        entry.ClearField("metadata_props")
+        entry.ClearField("doc_string")

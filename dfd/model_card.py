@@ -1,0 +1,322 @@
+"""The model card: what a detector's file says about itself, as Markdown for whoever gets the file.
+
+Nothing is said that the card in the file does not hold; what it leaves open is called unknown. The card may come from a
+stranger, so every value of it is escaped.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dfd.checkpoint import DetectorCard
+from dfd.formats import INPUT_NAME, OUTPUT_NAME
+from dfd.models.backbones import INCEPTION_V3_WEIGHTS, RESNEXT50_WEIGHTS
+from dfd.types import Label
+
+UNKNOWN = "unknown"
+MAX_CHARACTERS = 200
+"""Of one value; a stranger's card may hold any."""
+
+_INITIAL_WEIGHTS_LICENCES = {"resnext50": RESNEXT50_WEIGHTS.licence, "inception_v3": INCEPTION_V3_WEIGHTS.licence}
+_IDENTITIES = {
+    "index_sha256": "SHA-256 of the store's index",
+    "manifest_sha256": "SHA-256 of the manifest",
+    "videos_sha256": "SHA-256 of the list of videos and splits",
+}
+
+
+def model_card(card: DetectorCard, *, file: str, sha256: str, licence: str | None = None) -> str:
+    """Markdown to write beside ``file``, the name of an exported detector whose bytes have the hash ``sha256``.
+
+    ``licence`` is what its owner says of the weights.
+    """
+    sections = [
+        _head(card, file),
+        ("How to use it", _use(card, file)),
+        ("What it is for, and what not", _purpose(card)),
+        ("Training data", _data(card)),
+        ("Metrics", _metrics(card)),
+        ("From score to verdict", _verdict(card)),
+        ("Input", _input(card)),
+        ("Limits", _limits(card)),
+        ("Licence", _licence(card, licence)),
+        ("File and versions", _versions(card, file, sha256)),
+    ]
+    parts = [sections[0], *(f"## {title}\n\n{text}" for title, text in sections[1:])]
+    return "\n\n".join(str(part) for part in parts) + "\n"
+
+
+def escaped(value: object) -> str:
+    r"""``value`` as it stands, on one line, whatever signs of Markdown or HTML are in it; long ones are cut.
+
+    >>> print(escaped("a*b <script> [x](y)"))
+    a\*b \<script\> \[x\]\(y\)
+    """
+    text = "".join(sign if sign.isprintable() else " " for sign in str(value))
+    text = text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
+    return re.sub(r"([\\`*_{}\[\]()<>#|~&!@:$])", r"\\\1", text)
+
+
+def _head(card: DetectorCard, file: str) -> str:
+    lines = [
+        f"# {escaped(Path(file).stem)}: a detector of face deepfakes in video",
+        f"A network ({_network(card)}) that gives the probability that the face in a clip of {card.clip_len} frames "
+        "was forged. Made with dfd.",
+    ]
+    if card.data.get("is_demo"):
+        lines.append(
+            "> **Trained on drawn demonstration videos.** It shows that the chain works. Its scores say nothing about "
+            "real deepfakes: do not use it on them."
+        )
+    return "\n\n".join(lines)
+
+
+def _use(card: DetectorCard, file: str) -> str:
+    name = "".join(sign for sign in file if sign.isprintable() and sign != "`")
+    suffix = Path(file).suffix
+    if suffix == ".pt2":
+        return "\n\n".join(
+            [
+                "With torch alone. Open such a file only if you trust where it comes from; the safetensors form of a "
+                "detector cannot run code.",
+                _code(
+                    "import torch",
+                    f"detector = torch.export.load({name!r}).module()",
+                    f"prob_fake = detector({INPUT_NAME})[:, {int(Label.FAKE)}]",
+                ),
+                _frames(card),
+            ]
+        )
+    parts = [
+        "With dfd, on videos (faces are found and cropped as in training):",
+        _code(f"python predict.py checkpoint={name} input=FILE_OR_FOLDER"),
+        _code(
+            "from dfd.inference import Detector",
+            f"score = Detector.load({name!r}).score('clip.mp4')",
+            "print(score.label, score.prob_fake)",
+        ),
+    ]
+    if suffix == ".onnx":
+        parts += [
+            "Without dfd, on crops:",
+            _code(
+                "import onnxruntime",
+                f"session = onnxruntime.InferenceSession({name!r})",
+                f"(prob,) = session.run([{OUTPUT_NAME!r}], {{{INPUT_NAME!r}: {INPUT_NAME}}})",
+                f"prob_fake = prob[:, {int(Label.FAKE)}]",
+            ),
+            _frames(card),
+        ]
+    return "\n\n".join(parts)
+
+
+def _frames(card: DetectorCard) -> str:
+    longest = _mapping(card.model, "temporal").get("max_len")
+    return (
+        f"`{INPUT_NAME}` are uint8 of the shape (clips, frames, 3, {card.image_size}, {card.image_size}), RGB; clips "
+        f"may be any number, and frames {f'up to {escaped(longest)}' if longest else 'too'}. "
+        "Resizing, normalisation and temperature are inside."
+    )
+
+
+def _purpose(card: DetectorCard) -> str:
+    return "\n".join(
+        [
+            "- For: pointing people at videos to look at more closely, and research on detection.",
+            "- Not for: deciding alone about a person or a video; telling who made it; faces in still pictures, "
+            "bodies, voices, or pictures made wholly by a generator, unless the training data below has them.",
+            "- It judges faces only. A video without a face has no score, which does not make it real.",
+        ]
+    )
+
+
+def _data(card: DetectorCard) -> str:
+    data = card.data
+    if not data:
+        return "Unknown: the card says nothing about it."
+    parts = [f"Clip store: {_value(data, 'store')}."]
+    splits = {name: part for name, part in _mapping(data, "splits").items() if isinstance(part, Mapping)}
+    if splits:
+        rows = [
+            [
+                escaped(name),
+                _value(part, "num_videos"),
+                *(_value(_mapping(part, "labels"), str(label)) for label in Label),
+                _counts(_mapping(part, "datasets")),
+                _counts(_mapping(part, "methods")),
+            ]
+            for name, part in splits.items()
+        ]
+        heads = ["split", "videos", *(str(label) for label in Label), "data sets (videos)", "methods (videos)"]
+        parts.append(_table(heads, rows))
+    else:
+        parts.append("How many videos and of what kind: unknown.")
+    parts.append(_apartness(_mapping(data, "split")))
+    known = [f"- {words}: `{_plain(data[key])}`" for key, words in _IDENTITIES.items() if data.get(key)]
+    parts.append("\n".join(known) if known else "Hash of the manifest or index: unknown.")
+    return "\n\n".join(parts)
+
+
+def _apartness(split: Mapping[str, Any]) -> str:
+    """Whether a person or source is on two sides of the split."""
+    if not split:
+        return "How the splits were made, and whether they share people or sources: unknown."
+    shared = [
+        f"{escaped(pair)} share {_value(numbers, 'num_source_ids')} people or sources"
+        for pair, numbers in _mapping(split, "overlap").items()
+        if isinstance(numbers, Mapping) and numbers.get("num_source_ids")
+    ]
+    mode = f"Split by `split={_plain(split.get('mode', UNKNOWN))}`"
+    if shared:
+        return f"{mode}: **{'; '.join(shared)}**, so its metrics are better than on new people."
+    if not split.get("overlap"):
+        return f"{mode}; whether the splits share people or sources: unknown."
+    return f"{mode}; no person or source that the manifest names is in two of them."
+
+
+def _metrics(card: DetectorCard) -> str:
+    if not card.metrics:
+        return "Unknown: the card holds none."
+    val = _mapping(_mapping(card.data, "splits"), "val")
+    labels = _mapping(val, "labels")
+    counted = ", ".join(f"{_value(labels, str(label))} {label}" for label in Label)
+    return "\n\n".join(
+        [
+            f"On the validation split ({_value(val, 'num_videos')} videos: {counted}), when the weights were saved. "
+            "The epoch was chosen on it, so expect less on other videos. Fake is the positive class. The card holds no "
+            "result of a test.",
+            _table(["metric", "value"], [[escaped(name), f"{value:.4g}"] for name, value in card.metrics.items()]),
+        ]
+    )
+
+
+def _verdict(card: DetectorCard) -> str:
+    order = ", ".join(f"{int(label)} is {label}" for label in Label)
+    temperature = (
+        "1, not calibrated: a score of 0.9 need not be right nine times in ten"
+        if card.temperature is None
+        else f"{card.temperature:.4g}, by which the logits are divided before the softmax"
+    )
+    lines = [
+        f"- Order of the two probabilities: {order}; the softmax of two logits.",
+        f"- Temperature: {temperature}.",
+        f"- Threshold: {card.threshold:.4g}; from this probability of {Label.FAKE} on, a video is called fake.",
+        "- A video's probability is the mean over a face's windows, and the maximum over its faces, unless the command "
+        "is told otherwise.",
+    ]
+    if card.calibration:
+        lines += [f"- Calibration, {escaped(name)}: {_flat(value)}" for name, value in card.calibration.items()]
+    else:
+        lines.append("- How temperature and threshold were found: unknown; the card does not say.")
+    return "\n".join(lines)
+
+
+def _input(card: DetectorCard) -> str:
+    extraction = _mapping(card.crop, "extraction")
+    detector = _mapping(card.crop, "face_detector")
+    others = ", ".join(
+        f"{escaped(key)} {_flat(Path(str(value)).name if key == 'weights' and value else value)}"
+        for key, value in detector.items()
+        if key != "name"
+    )
+    return "\n".join(
+        [
+            f"- Square RGB crops of a face, uint8, {card.image_size} x {card.image_size} px.",
+            f"- Clips of {card.clip_len} frames, {card.clip_stride} apart.",
+            f"- Margin around the face: {_value(extraction, 'margin_fraction')} of its size.",
+            f"- Face detector: {_value(detector, 'name')}{f' ({others})' if others else ''}.",
+        ]
+    )
+
+
+def _limits(card: DetectorCard) -> str:
+    lines = [
+        "- A detector knows the forgeries it was trained on. Of open models, the video AUC falls by about half on "
+        "deepfakes from the wild ([Deepfake-Eval-2024](https://arxiv.org/abs/2503.02857)).",
+        "- Across data sets: an Xception trained on FaceForensics++ has a frame AUC of 0.964 there and of 0.737 on "
+        "Celeb-DF v2 ([DeepfakeBench](https://github.com/SCLBD/DeepfakeBench)).",
+        "- Compression: that network's AUC is 0.138 lower on the strongly compressed (c40) FaceForensics++ "
+        "(the same source).",
+        "- These are figures of others' detectors. How this one does on data of another origin is unknown until it is "
+        "measured: `python -m dfd.evaluate`.",
+        "- How it does for people of different age, sex or skin colour: unknown; the card does not say.",
+    ]
+    if _network_part(card, "temporal") == "mean":
+        lines.append("- It is blind to the order of frames: it averages over them.")
+    return "\n".join(lines)
+
+
+def _licence(card: DetectorCard, licence: str | None) -> str:
+    lines = ["- Code (dfd): Apache-2.0."]
+    if licence:
+        return "\n".join([*lines, f"- Weights: {escaped(licence)}"])
+    lines.append(
+        "- Weights: no licence was named. They inherit the terms of the data that they were trained on (see above)."
+    )
+    backbone = _mapping(card.model, "backbone")
+    name = _network_part(card, "backbone")
+    if backbone.get("weights"):
+        lines.append("- Training began from a file of weights, whose terms are inherited, too: unknown.")
+    elif backbone.get("pretrained"):
+        terms = _INITIAL_WEIGHTS_LICENCES.get(name, "unknown here; the page of that model says them")
+        lines.append(
+            f"- Training began from published weights ({escaped(name)}), whose terms are inherited, too: {terms}."
+        )
+    elif "pretrained" in backbone:
+        lines.append("- Training began from random weights.")
+    else:
+        lines.append("- What weights training began from: unknown.")
+    return "\n".join(lines)
+
+
+def _versions(card: DetectorCard, file: str, sha256: str) -> str:
+    rows = [["file", escaped(file)], ["SHA-256 of the file", f"`{_plain(sha256)}`"]]
+    rows += [[escaped(name), escaped(version)] for name, version in card.versions.items()]
+    return _table(["", ""], rows) + "\n\nThe versions are those that the detector was trained with."
+
+
+def _network(card: DetectorCard) -> str:
+    backbone, temporal = (escaped(_network_part(card, part)) for part in ("backbone", "temporal"))
+    return f"{backbone} on each frame, {temporal} over time"
+
+
+def _network_part(card: DetectorCard, part: str) -> str:
+    """The option's name; of a timm model, that model's."""
+    node = _mapping(card.model, part)
+    return str(node.get("name") or str(node.get("_target_", UNKNOWN)).rpartition(".")[2])
+
+
+def _mapping(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = values.get(key)
+    return {str(name): value for name, value in found.items()} if isinstance(found, Mapping) else {}
+
+
+def _value(values: Mapping[str, Any], key: str) -> str:
+    found = values.get(key)
+    return UNKNOWN if found is None else escaped(found)
+
+
+def _counts(counts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{escaped(name)} {escaped(count)}" for name, count in counts.items()) or "–"
+
+
+def _flat(value: object) -> str:
+    """A plain value for a line of text."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{escaped(key)} {_flat(part)}" for key, part in value.items())
+    return escaped(f"{value:.4g}" if isinstance(value, float) else value)
+
+
+def _plain(value: object) -> str:
+    """For within backticks, where nothing can be escaped: what hashes and options are made of."""
+    return re.sub(r"[^\w.+-]", "", str(value), flags=re.ASCII)[:MAX_CHARACTERS]
+
+
+def _code(*lines: str) -> str:
+    return "\n".join(["```", *lines, "```"])
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,240 @@
+"""What computes a detector's scores: torch, or onnxruntime. Frames in, probabilities out."""
+
+import re
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.nn import functional as F
+
+from dfd.checkpoint import DetectorCard, load_model, weights_sha256
+from dfd.errors import CheckpointError, ConfigError
+from dfd.formats import INPUT_NAME, OUTPUT_NAME, optional_module, read_onnx, to_onnx
+from dfd.models.classifier import ClipClassifier
+from dfd.types import Label
+from dfd.workers import num_cores
+
+RUNTIMES = ("auto", "torch", "onnx")
+MAX_DIFFERENCE = 1e-4
+"""Between the probabilities of one detector in two forms; float32 sums in another order differ by some 1e-6."""
+
+
+class Runtime(Protocol):
+    """A detector that is loaded."""
+
+    def prob_fake(self, frames_BTCHW: Tensor) -> list[float]:
+        """The probability of FAKE of each clip of uint8 RGB crops, calibrated if the card has a temperature."""
+        ...
+
+
+class TorchRuntime:
+    """The network itself, on ``device``, in evaluation mode."""
+
+    def __init__(self, model: ClipClassifier, card: DetectorCard, device: torch.device | str) -> None:
+        self.device = pick_device(device) if isinstance(device, str) else device
+        self.model = model.to(self.device).eval()
+        self.temperature = card.temperature or 1.0
+
+    @torch.inference_mode()
+    def prob_fake(self, frames_BTCHW: Tensor) -> list[float]:
+        """The probability of FAKE of each clip."""
+        logits_BK = self.model(frames_BTCHW.to(self.device)).float() / self.temperature
+        probs: list[float] = logits_BK.softmax(dim=-1)[:, Label.FAKE].double().tolist()
+        return probs
+
+
+class OnnxRuntime:
+    """A ``.onnx`` file of dfd's, or its content, in onnxruntime.
+
+    Args:
+        source: the file or its content; refused unless it has a card and only ONNX's own operators.
+        card: what the caller takes it for; None: whatever it is.
+        num_threads: of one operator; None: one per core that this process may use.
+        device: ``cpu``, ``cuda`` or ``cuda:1``; ``auto`` takes a GPU if this onnxruntime can use one.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, not ours, or has another card than ``card``.
+        ConfigError: onnxruntime is not installed, or has no such device.
+    """
+
+    def __init__(
+        self,
+        source: Path | str | bytes,
+        card: DetectorCard | None = None,
+        num_threads: int | None = None,
+        *,
+        device: str = "cpu",
+    ) -> None:
+        file = read_onnx(Path(source) if isinstance(source, str) else source)
+        name = "the ONNX model" if isinstance(source, bytes) else str(source)
+        if card is not None and card.to_dict() != file.card.to_dict():
+            raise CheckpointError(f"{name}: its card is not that of the detector it is taken for; export it again")
+        self.card = file.card
+        self.weights_sha256 = file.weights_sha256
+        onnxruntime = optional_module("onnxruntime")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads or num_cores()
+        options.log_severity_level = 3  # errors; what it warns of is its own choice of kernels
+        broken = onnxruntime.capi.onnxruntime_pybind11_state
+        providers = _providers(onnxruntime, device)
+        try:
+            # Of the bytes that were checked: a file could have been exchanged since.
+            self.session: Any = onnxruntime.InferenceSession(file.content, options, providers=providers)
+        except (broken.Fail, broken.InvalidGraph, broken.InvalidArgument, broken.NotImplemented) as error:
+            first = str(error).splitlines()[0][:300]
+            raise CheckpointError(f"{name}: onnxruntime {onnxruntime.__version__} cannot run it ({first})") from error
+        if "CUDAExecutionProvider" not in self.session.get_providers() and device.startswith("cuda"):
+            raise ConfigError(f"device={device}: onnxruntime cannot load CUDA's libraries here; use device=cpu")
+
+    def prob_fake(self, frames_BTCHW: Tensor) -> list[float]:
+        """The probability of FAKE of each clip.
+
+        Raises:
+            TypeError: the frames are not uint8.
+            ValueError: they are not ``(B, T, 3, S, S)`` with the card's ``image_size``.
+        """
+        if frames_BTCHW.dtype != torch.uint8:
+            raise TypeError(f"frames must be uint8 (0..255), got {frames_BTCHW.dtype}")
+        side = self.card.image_size
+        if frames_BTCHW.ndim != 5 or frames_BTCHW.shape[1] == 0 or tuple(frames_BTCHW.shape[2:]) != (3, side, side):
+            raise ValueError(f"clips must be (B, T, 3, {side}, {side}), T >= 1; got {tuple(frames_BTCHW.shape)}")
+        (prob_BK,) = self.session.run([OUTPUT_NAME], {INPUT_NAME: frames_BTCHW.cpu().contiguous().numpy()})
+        probs: list[float] = prob_BK[:, Label.FAKE].astype(float).tolist()
+        return probs
+
+
+class ProgramRuntime:
+    """A program of ``torch.export``, on the CPU."""
+
+    def __init__(self, program: ExportedProgram) -> None:
+        self.module = program.module()
+
+    @torch.inference_mode()
+    def prob_fake(self, frames_BTCHW: Tensor) -> list[float]:
+        """The probability of FAKE of each clip."""
+        probs: list[float] = self.module(frames_BTCHW)[:, Label.FAKE].double().tolist()
+        return probs
+
+
+def load_runtime(
+    checkpoint: Path, *, runtime: str = "auto", device: str = "auto"
+) -> tuple[Runtime, DetectorCard, str, ClipClassifier | None]:
+    """What scores with a checkpoint, its card, its name (``stem@hash``, of the weights) and its network.
+
+    A ``.onnx`` has no network to look into: None. ``runtime=onnx`` with another checkpoint exports it first, which
+    takes some seconds each time; ``dfd.export`` does it once. ``auto`` is onnx for a ``.onnx``, else torch.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, of another program, or cannot be exported.
+        ConfigError: there is no such runtime or device, or it does not run such files.
+    """
+    checkpoint = Path(checkpoint)
+    if runtime not in RUNTIMES:
+        raise ConfigError(f"runtime={runtime} is not one of {', '.join(RUNTIMES)}")
+    if checkpoint.suffix == ".onnx":
+        if runtime == "torch":
+            raise ConfigError(
+                f"{checkpoint}: torch does not run ONNX files; use runtime=onnx, or the .safetensors it was made from"
+            )
+        session = OnnxRuntime(checkpoint, device=device)
+        return session, session.card, _name(checkpoint, session.weights_sha256), None
+    if checkpoint.suffix == ".pt2":
+        raise CheckpointError(
+            f"{checkpoint}: a program of torch.export is for use without dfd; give the .safetensors it was made from"
+        )
+    model, card = load_model(checkpoint)
+    name = _name(checkpoint, weights_sha256(model.state_dict()))
+    if runtime == "onnx":
+        content, _ = checked_onnx(model, card)
+        return OnnxRuntime(content, card, device=device), card, name, model
+    return TorchRuntime(model, card, device), card, name, model
+
+
+def checked_onnx(model: ClipClassifier, card: DetectorCard) -> tuple[bytes, float]:
+    """The content of a ``.onnx`` file that gives the network's probabilities, and by how much it differs at most.
+
+    Raises:
+        CheckpointError: it cannot be expressed in ONNX, or differs by more than ``MAX_DIFFERENCE``.
+        ConfigError: the extra ``onnx`` is not installed.
+    """
+    content = to_onnx(model, card)
+    difference = largest_difference(TorchRuntime(model, card, "cpu"), OnnxRuntime(content, card), card)
+    refuse_difference(difference, "ONNX")
+    return content, difference
+
+
+def largest_difference(reference: Runtime, other: Runtime, card: DetectorCard) -> float:
+    """Between the two's probabilities on random clips: one frame and more than ``clip_len``, one clip and several."""
+    generator = torch.Generator().manual_seed(0)
+    differences = []
+    for batch, time in _shapes(card):
+        frames_BTCHW = _random_clips(batch, time, card.image_size, generator)
+        probs = [torch.tensor(runtime.prob_fake(frames_BTCHW)) for runtime in (reference, other)]
+        differences.append((probs[0] - probs[1]).abs().max())
+    return float(torch.stack(differences).max())  # nan if one is: that is no agreement
+
+
+def refuse_difference(difference: float, form: str) -> None:
+    """Raises:
+    CheckpointError: the difference is above ``MAX_DIFFERENCE``, or not a number.
+    """
+    if not difference <= MAX_DIFFERENCE:
+        raise CheckpointError(
+            f"the detector's probabilities as {form} differ from torch's by up to {difference:.3g}, more than "
+            f"{MAX_DIFFERENCE:g}; nothing was written. Use format=safetensors"
+        )
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is a CUDA device if there is one, else the CPU.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device={name}: not a device that torch knows; try auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device={name}: torch sees no GPU here; use device=cpu")
+    return device
+
+
+def _name(checkpoint: Path, digest: str) -> str:
+    return f"{checkpoint.stem}@{digest[:12]}"
+
+
+def _providers(onnxruntime: Any, device: str) -> list[Any]:
+    """What onnxruntime may compute with, the first it can use."""
+    cuda_is_there = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if device == "cpu" or (device == "auto" and not cuda_is_there):
+        return ["CPUExecutionProvider"]
+    if not re.fullmatch(r"auto|cuda(:\d+)?", device):
+        raise ConfigError(f"device={device}: not a device for runtime=onnx; try auto, cpu or cuda")
+    if not cuda_is_there:
+        raise ConfigError(
+            f"device={device}: this onnxruntime has no CUDA; use device=cpu, or install onnxruntime-gpu in its place"
+        )
+    return [("CUDAExecutionProvider", {"device_id": device.partition(":")[2] or "0"}), "CPUExecutionProvider"]
+
+
+def _shapes(card: DetectorCard) -> list[tuple[int, int]]:
+    """Clips and frames to compare on; a transformer's positions end at its ``max_len``."""
+    longest = card.model.get("temporal", {}).get("max_len") or card.clip_len + 3
+    times = {1: 1, 2: card.clip_len, 3: 2}  # by the number of clips
+    shapes = [*times.items(), (1, card.clip_len + 3)]
+    return sorted({(batch, min(time, longest)) for batch, time in shapes})
+
+
+def _random_clips(batch: int, time: int, side: int, generator: torch.Generator) -> Tensor:
+    """Coarse patches under noise, each clip with a contrast of its own: noise alone looks alike to a network."""
+    patches = F.interpolate(torch.rand(batch * time, 3, 7, 7, generator=generator), (side, side))
+    pictures = patches.reshape(batch, time, 3, side, side)
+    noise = torch.rand(pictures.shape, generator=generator)
+    contrast = torch.rand(batch, 1, 1, 1, 1, generator=generator)
+    clips: Tensor = 255 * (contrast * pictures + (1 - contrast) * noise)
+    return clips.to(torch.uint8)

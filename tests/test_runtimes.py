@@ -1,0 +1,215 @@
+import json
+import subprocess
+import sys
+
+import onnx
+import pytest
+import torch
+
+from dfd import formats
+from dfd.checkpoint import load_model, save_safetensors, weights_sha256
+from dfd.errors import CheckpointError, ConfigError
+from dfd.formats import read_onnx, to_onnx
+from dfd.runtimes import OnnxRuntime, TorchRuntime, load_runtime, pick_device
+
+
+@pytest.fixture(scope="module")
+def content(tiny_checkpoint) -> bytes:
+    return to_onnx(*load_model(tiny_checkpoint))
+
+
+@pytest.fixture
+def onnx_file(content, tmp_path):
+    path = tmp_path / "tiny.onnx"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.fixture
+def clips() -> torch.Tensor:
+    return torch.randint(0, 256, (3, 4, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_auto_takes_torch_for_a_checkpoint_and_onnxruntime_for_an_onnx_file(tiny_checkpoint, onnx_file):
+    runtime, card, _, model = load_runtime(tiny_checkpoint, device="cpu")
+    assert isinstance(runtime, TorchRuntime)
+    assert model is runtime.model
+    runtime, onnx_card, _, model = load_runtime(onnx_file, device="cpu")
+    assert isinstance(runtime, OnnxRuntime)
+    assert model is None
+    assert onnx_card.to_dict() == json.loads(json.dumps(card.to_dict()))
+
+
+def test_onnxruntime_runs_a_checkpoint_too_and_leaves_its_network_to_look_into(tiny_checkpoint, clips):
+    runtime, _, _, model = load_runtime(tiny_checkpoint, runtime="onnx", device="cpu")
+    assert isinstance(runtime, OnnxRuntime)
+    assert model is not None
+    expected = load_runtime(tiny_checkpoint, device="cpu")[0].prob_fake(clips)
+    assert runtime.prob_fake(clips) == pytest.approx(expected, abs=1e-5)
+
+
+def test_torch_gives_the_calibrated_probability_of_fake(tiny_checkpoint, clips):
+    from dataclasses import replace
+
+    model, card = load_model(tiny_checkpoint)
+    with torch.inference_mode():
+        expected = (model(clips) / 2.5).softmax(-1)[:, 1].tolist()
+    assert TorchRuntime(model, replace(card, temperature=2.5), "cpu").prob_fake(clips) == pytest.approx(expected)
+
+
+def test_a_detector_has_one_name_whatever_file_and_runtime_it_is_in(tiny_checkpoint, onnx_file):
+    names = {load_runtime(path, device="cpu")[2] for path in (tiny_checkpoint, onnx_file)}
+    digest = weights_sha256(load_model(tiny_checkpoint)[0].state_dict())
+    assert names == {f"tiny@{digest[:12]}"}
+
+
+def test_a_clips_probability_does_not_depend_on_its_batch_in_onnxruntime(content, clips):
+    runtime = OnnxRuntime(content)
+    alone = [runtime.prob_fake(clips[index : index + 1])[0] for index in range(3)]
+    assert runtime.prob_fake(clips) == pytest.approx(alone, abs=1e-6)
+
+
+def test_frames_in_any_memory_layout_give_the_same(content, clips):
+    runtime = OnnxRuntime(content, num_threads=1)
+    assert runtime.prob_fake(clips.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)) == pytest.approx(
+        runtime.prob_fake(clips)
+    )
+
+
+def test_frames_of_another_size_or_type_are_refused_and_shown(content):
+    runtime = OnnxRuntime(content)
+    with pytest.raises(ValueError, match=r"\(B, T, 3, 64, 64\).*\(1, 2, 3, 32, 64\)"):
+        runtime.prob_fake(torch.zeros(1, 2, 3, 32, 64, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="T >= 1"):
+        runtime.prob_fake(torch.zeros(1, 0, 3, 64, 64, dtype=torch.uint8))
+    with pytest.raises(TypeError, match="uint8"):
+        runtime.prob_fake(torch.zeros(1, 2, 3, 64, 64))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"runtime": "tensorrt"}, ConfigError, "runtime=tensorrt is not one of auto, torch, onnx"),
+        ({"runtime": "torch"}, ConfigError, r"tiny\.onnx: torch does not run ONNX files.*runtime=onnx"),
+        ({"device": "tpu"}, ConfigError, "device=tpu: not a device"),
+    ],
+)
+def test_what_an_onnx_file_cannot_be_loaded_as_is_refused(onnx_file, options, error, message):
+    with pytest.raises(error, match=message):
+        load_runtime(onnx_file, **{"device": "cpu", **options})
+
+
+def test_a_gpu_that_onnxruntime_cannot_use_is_never_replaced_silently(content):
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    with pytest.raises(ConfigError, match="this onnxruntime has no CUDA; use device=cpu"):
+        OnnxRuntime(content, device="cuda:1")
+    assert OnnxRuntime(content, device="auto").session.get_providers() == ["CPUExecutionProvider"]
+
+
+def test_a_program_of_torch_export_is_not_taken_for_a_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError, match=r"d\.pt2: .*give the \.safetensors"):
+        load_runtime(tmp_path / "d.pt2", device="cpu")
+
+
+def test_a_model_that_mixes_clips_is_not_run_by_onnxruntime(tmp_path, tiny_checkpoint):
+    model, card = load_model(tiny_checkpoint)
+    save_safetensors(tmp_path / "d.safetensors", model, card)
+    model.temporal.mixes_clips = True
+    with pytest.raises(CheckpointError, match="other videos of its batch"):
+        to_onnx(model, card)
+
+
+def foreign_card(proto):
+    card = json.loads(proto.metadata_props[0].value)
+    proto.metadata_props[0].value = json.dumps({**card, "label_order": ["fake", "real"]})
+
+
+def in_another_file(proto):
+    tensor = proto.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+
+
+def hidden_in_another_file(proto):
+    tensor = onnx.TensorProto(data_location=onnx.TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="secret")
+    inner = onnx.helper.make_graph([onnx.helper.make_node("Constant", [], ["x"], value=tensor)], "inner", [], [])
+    proto.graph.node.append(onnx.helper.make_node("If", ["y"], ["z"], then_branch=inner, else_branch=inner))
+
+
+SPOILED = {
+    "no card": (lambda proto: proto.ClearField("metadata_props"), "not a detector of dfd: it has no card"),
+    "another card": (foreign_card, "label_order must be"),
+    "no json": (lambda proto: setattr(proto.metadata_props[0], "value", "{"), "double quotes"),
+    "no hash": (lambda proto: proto.metadata_props.pop(), "does not say the SHA-256"),
+    "output": (lambda proto: setattr(proto.graph.output[0], "name", "logits"), r"its outputs must be \[\('prob'"),
+    "input type": (lambda proto: setattr(proto.graph.input[0].type.tensor_type, "elem_type", 1), "its inputs must be"),
+    "operators": (lambda proto: proto.opset_import.add(domain="evil", version=1), "not ONNX's own: evil"),
+    "other file": (in_another_file, "a detector is one file"),
+    "other file, hidden": (hidden_in_another_file, "a detector is one file"),
+}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_an_onnx_file_that_is_not_as_we_write_them_is_refused_before_it_is_run(content, tmp_path, monkeypatch, how):
+    spoil, message = SPOILED[how]
+    proto = onnx.ModelProto.FromString(content)
+    assert [entry.key for entry in proto.metadata_props] == ["dfd", "dfd_weights_sha256"]
+    spoil(proto)
+    path = tmp_path / "spoiled.onnx"
+    path.write_bytes(proto.SerializeToString())
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(CheckpointError, match=message) as error:
+        load_runtime(path, device="cpu")
+    assert str(path) in str(error.value)
+    assert "dfd.export" in str(error.value)
+
+
+def test_an_operator_that_onnxruntime_does_not_know_is_an_error_of_the_file(content):
+    proto = onnx.ModelProto.FromString(content)
+    proto.graph.node[0].op_type = "NoSuchOperator"
+    with pytest.raises(CheckpointError, match=r"onnxruntime .* cannot run it"):
+        OnnxRuntime(proto.SerializeToString())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_an_onnx_file_that_was_cut_short_is_refused(onnx_file, share):
+    data = onnx_file.read_bytes()
+    onnx_file.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(CheckpointError, match=r"tiny\.onnx"):
+        load_runtime(onnx_file, device="cpu")
+
+
+def test_a_missing_or_too_large_onnx_file_is_named(tmp_path, onnx_file, monkeypatch):
+    with pytest.raises(CheckpointError, match=r"gone\.onnx: no such file; give a \.onnx that dfd\.export wrote"):
+        load_runtime(tmp_path / "gone.onnx", device="cpu")
+    with pytest.raises(CheckpointError, match="directory"):
+        read_onnx(tmp_path)
+    monkeypatch.setattr(formats, "MAX_ONNX_BYTES", 1000)
+    with pytest.raises(CheckpointError, match="larger than an ONNX file can be"):
+        read_onnx(onnx_file)
+
+
+def test_a_card_other_than_the_files_is_refused(content, tiny_checkpoint):
+    from dataclasses import replace
+
+    _, card = load_model(tiny_checkpoint)
+    assert OnnxRuntime(content, card).card.clip_len == card.clip_len
+    with pytest.raises(CheckpointError, match="its card is not that of the detector"):
+        OnnxRuntime(content, replace(card, temperature=3.0))
+
+
+def test_onnx_is_imported_only_when_it_is_used():
+    code = "import sys, dfd.runtimes; print([m for m in ('onnx', 'onnxruntime', 'onnxscript') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_device_that_is_not_there_is_named():
+    assert str(pick_device("cpu")) == "cpu"
+    with pytest.raises(ConfigError, match="device=abacus: not a device that torch knows"):
+        pick_device("abacus")
