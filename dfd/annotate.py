@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -20,10 +21,12 @@ from PIL import Image, ImageDraw
 from dfd import captions
 from dfd.aggregation import verdict
 from dfd.captions import BACKING, GREY, VERDICT_COLORS, VERDICT_WORDS, WHITE, Color
+from dfd.predictions import BOXES_NAME, evidence_place, read_boxes, read_scores, score_of
 from dfd.types import FloatArray, FrameArray, Status, TrackScore, Verdict, VideoScore
 from dfd.video.decode import VideoLimits, VideoReader
 from dfd.video.encode import VideoWriter
 from dfd.video.sound import SoundCopy
+from dfd.workers import hold_to_one_core
 
 IntArray = NDArray[np.int64]
 
@@ -424,3 +427,54 @@ def _place(
 
 def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+FOLDER_NAME = "annotated"
+_MAX_STEM_BYTES = 180  # of the 255 that a name may have
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotateTask:
+    """One video of a folder of scores that is to be drawn."""
+
+    folder: Path
+    value: Mapping[str, Any]
+    threshold: float
+    uncertain_margin: float
+    limits: VideoLimits
+
+    @property
+    def target(self) -> Path:
+        """Named after the video, and by a part of its path's hash: two videos may have one name."""
+        stem = os.fsencode(Path(self.value["path"]).stem)[:_MAX_STEM_BYTES].rstrip(b" .")
+        digest = evidence_place(self.value["path"]).rpartition("/")[2][:8]
+        return self.folder / FOLDER_NAME / f"{os.fsdecode(stem)}-{digest}.mp4"
+
+
+def to_annotate(folder: Path, *, threshold: float, uncertain_margin: float, limits: VideoLimits) -> list[AnnotateTask]:
+    """The scored videos of ``folder`` whose boxes were kept and that have not been drawn yet."""
+    values = read_scores(folder).values()
+    tasks = [AnnotateTask(folder, value, threshold, uncertain_margin, limits) for value in values]
+    return [
+        task
+        for task in tasks
+        if (folder / evidence_place(task.value["path"]) / BOXES_NAME).is_file() and not task.target.exists()
+    ]
+
+
+def annotate_task(task: AnnotateTask) -> str:
+    """In a worker: draw one video; what of it is not in the result."""
+    hold_to_one_core()
+    task.target.parent.mkdir(parents=True, exist_ok=True)
+    score = score_of(task.value)
+    boxes = read_boxes(task.folder, score.path) or {}
+    done = annotate_video(
+        score.path,
+        task.target,
+        score,
+        boxes,
+        threshold=task.threshold,
+        uncertain_margin=task.uncertain_margin,
+        limits=task.limits,
+    )
+    return done.message

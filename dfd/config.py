@@ -108,12 +108,22 @@ class PredictConfig:
     checkpoint: str = MISSING
     output: str | None = None
     face_detector: dict[str, Any] = field(default_factory=dict)
-    max_windows: int = 16
+    max_windows: int | None = 32
+    window_stride: int | None = None
     max_faces: int = 8
+    aggregation: str = "max_of_means"
+    threshold: float | None = None
+    uncertain_margin: float = 0.1
+    runtime: str = "auto"
+    report: bool = True
+    annotate: bool = False
+    moments_per_face: int = 3
+    heatmaps: bool = True
     batch_size: int = 8
     device: str = "auto"
     num_workers: int | None = None
-    deadline_seconds: float = 600.0
+    deadline_seconds: float = 3600.0
+    stall_seconds: float = 300.0
     limits: dict[str, Any] = field(default_factory=dict)
     max_decode_side: int | None = 1920
     overwrite: bool = False

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfd.aggregation import AGGREGATIONS, Aggregation, uncertain_band, verdict
-from dfd.checkpoint import DetectorCard, load_model, refuse_mixed_clips, weights_sha256
+from dfd.checkpoint import DetectorCard, refuse_mixed_clips
 from dfd.errors import CheckpointError, ConfigError
+from dfd.explain import explain_clip
 from dfd.faces.extract import ExtractionSettings
 from dfd.faces.windows import (
     FaceBoxes,
@@ -31,6 +32,7 @@ from dfd.faces.windows import (
     windows_task,
 )
 from dfd.models.classifier import ClipClassifier
+from dfd.runtimes import Runtime, load_runtime
 from dfd.types import (
     FileFacts,
     FloatArray,
@@ -59,10 +61,10 @@ class Detector:
     A context manager, or :meth:`close` it; one that is forgotten stops its workers too. Not for several threads.
 
     Args:
-        model: the network, in evaluation mode.
+        runtime: what computes probabilities; :func:`dfd.runtimes.load_runtime` makes one from a file.
         card: what the checkpoint says about it.
         name: what the rows of its scores call it.
-        device: ``auto`` takes a GPU if there is one.
+        model: the network, for heat maps and for a description; an ONNX file has none that could be looked into.
         face_detector: name and options, as :func:`dfd.faces.detect.build_detector` takes them; None: the one that the
             detector was trained with.
         window_stride, max_windows, max_faces, max_decode_side, limits: see :class:`WindowSettings`.
@@ -72,6 +74,7 @@ class Detector:
         uncertain_margin: half the width of the band of the verdict ``uncertain``; see
             :func:`dfd.aggregation.uncertain_band`.
         moments_per_face: windows that are kept to be shown, the most suspicious of each face; 0: none.
+        heatmaps: explain these windows: see :mod:`dfd.explain`.
         boxes: look for faces in every frame and give their boxes along, for :func:`dfd.annotate.annotate_video`.
         batch_size: clips through the network at once.
         num_workers: processes that decode and find faces; None: one per core.
@@ -87,11 +90,11 @@ class Detector:
 
     def __init__(
         self,
-        model: ClipClassifier,
+        runtime: Runtime,
         card: DetectorCard,
         *,
         name: str,
-        device: str = "auto",
+        model: ClipClassifier | None = None,
         face_detector: Mapping[str, Any] | None = None,
         window_stride: int | None = None,
         max_windows: int | None = 32,
@@ -102,6 +105,7 @@ class Detector:
         threshold: float | None = None,
         uncertain_margin: float = 0.1,
         moments_per_face: int = 3,
+        heatmaps: bool = True,
         boxes: bool = False,
         batch_size: int = 8,
         num_workers: int | None = None,
@@ -109,7 +113,7 @@ class Detector:
         stall_seconds: float = 300.0,
         for_comparison: bool = False,
     ) -> None:
-        if not for_comparison:
+        if model is not None and not for_comparison:
             refuse_mixed_clips(model, name)
         for option, value in {
             "batch_size": batch_size,
@@ -123,8 +127,8 @@ class Detector:
             raise ValueError(f"moments_per_face must not be negative, got {moments_per_face}")
         if isinstance(aggregation, str) and aggregation not in AGGREGATIONS:
             raise ConfigError(f"aggregation={aggregation} is not one of {', '.join(AGGREGATIONS)}")
-        self.device = pick_device(device)
-        self.model = model.to(self.device).eval()
+        self.runtime = runtime
+        self.model = model
         self.card = card
         self.name = name
         self.face_detector = dict(face_detector or card.crop.get("face_detector") or {"name": "mtcnn"})
@@ -133,6 +137,7 @@ class Detector:
         self.uncertain_margin = uncertain_margin
         self.uncertain_band = uncertain_band(self.threshold, uncertain_margin)
         self.moments_per_face = moments_per_face
+        self.heatmaps = heatmaps and model is not None
         self.batch_size = batch_size
         self.num_workers = num_workers or num_cores()
         self.deadline_seconds, self.stall_seconds = deadline_seconds, stall_seconds
@@ -155,15 +160,41 @@ class Detector:
         self._pool: WorkerPool | None = None
 
     @classmethod
-    def load(cls, checkpoint: str | Path, **options: Any) -> Self:
-        """The detector in a ``.safetensors`` or ``.ckpt`` file; no code in the file is ever run.
+    def load(cls, checkpoint: str | Path, *, runtime: str = "auto", device: str = "auto", **options: Any) -> Self:
+        """The detector in a ``.safetensors``, ``.ckpt`` or ``.onnx`` file; no code in the file is ever run.
+
+        Args:
+            checkpoint: the file.
+            runtime: ``auto`` (by the file), ``torch`` or ``onnx``; see :func:`dfd.runtimes.load_runtime`.
+            device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
+            options: those of the class.
 
         Raises:
             CheckpointError: the file is missing, damaged, or of another program.
+            ConfigError: there is no such runtime or device here.
         """
-        model, card = load_model(checkpoint)
-        digest = weights_sha256(model.state_dict())[:12]
-        return cls(model, card, name=f"{Path(checkpoint).stem}@{digest}", **options)
+        loaded, card, name, model = load_runtime(Path(checkpoint), runtime=runtime, device=device)
+        return cls(loaded, card, name=name, model=model, **options)
+
+    def describe(self) -> dict[str, Any]:
+        """What a report says of the detector, as plain values."""
+        card = self.card
+        parts = {part: card.model.get(part) or {} for part in ("backbone", "temporal")}
+        options = {
+            part: str(node.get("name") or node["_target_"].rpartition(".")[2]) for part, node in parts.items() if node
+        }
+        return {
+            "name": self.name,
+            **options,
+            "runtime": type(self.runtime).__name__,
+            "num_parameters": None if self.model is None else sum(p.numel() for p in self.model.parameters()),
+            **{name: getattr(card, name) for name in ("clip_len", "clip_stride", "image_size", "temperature", "crop")},
+            **{name: getattr(card, name) for name in ("calibration", "metrics", "data", "versions")},
+            "threshold": self.threshold,
+            "uncertain_margin": self.uncertain_margin,
+            "uncertain_band": list(self.uncertain_band),
+            "aggregation": self.aggregation.__name__,
+        }
 
     def __enter__(self) -> Self:
         return self
@@ -312,15 +343,22 @@ class Detector:
         """The most suspicious windows of the most suspicious faces, both in falling order."""
         for track in sorted(tracks, key=lambda track: -track.prob_fake)[:MAX_SHOWN_FACES]:
             for kept in video.kept.get(track.track, []):
-                frame = len(kept.window.crops) // 2
+                frame, heatmap = self._explain(kept.window.crops)
                 yield Moment(
                     track=track.track,
                     window=kept.place,
                     seconds=kept.window.frame_seconds[frame],
                     prob_fake=kept.prob_fake,
                     crop=kept.window.crops[frame],
-                    heatmap=None,
+                    heatmap=heatmap,
                 )
+
+    def _explain(self, crops: FrameArray) -> tuple[int, FloatArray | None]:
+        """The frame of a clip that is shown, and why; without heat maps, its middle."""
+        if self.model is None or not self.heatmaps:
+            return len(crops) // 2, None
+        why = explain_clip(self.model, torch.from_numpy(crops).permute(0, 3, 1, 2))
+        return why.frame, why.heatmap
 
     def prob_fake(self, clips: Iterable[FrameArray]) -> list[float]:
         """The probability of FAKE of each clip (T, S, S, 3), calibrated if the checkpoint holds a temperature."""
@@ -330,12 +368,9 @@ class Detector:
             probs += self.prob_fake_batch(torch.stack(waiting[first : first + self.batch_size]))
         return probs
 
-    @torch.inference_mode()
     def prob_fake_batch(self, frames_BTCHW: Tensor) -> list[float]:
         """The probability of FAKE of each clip of a batch, (B, T, C, H, W) uint8."""
-        logits = self.model(frames_BTCHW.to(self.device)).float() / (self.card.temperature or 1.0)
-        probs: list[float] = logits.softmax(dim=-1)[:, Label.FAKE].double().tolist()
-        return probs
+        return self.runtime.prob_fake(frames_BTCHW)
 
 
 def numbered_windows_task(task: tuple[int, Path]) -> Iterator[Found]:
@@ -399,20 +434,3 @@ def _joined(pieces: Iterable[FaceBoxes]) -> tuple[NDArray[np.int64], FloatArray]
     ordered = list(pieces)
     frames = np.concatenate([piece.start_frame + np.arange(len(piece.boxes_xyxy)) for piece in ordered])
     return frames, np.concatenate([piece.boxes_xyxy for piece in ordered])
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto`` is a CUDA device if there is one, else the CPU.
-
-    Raises:
-        ConfigError: there is no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device={name}: not a device that torch knows; try auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device={name}: torch sees no GPU here; use device=cpu")
-    return device

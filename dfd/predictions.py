@@ -15,12 +15,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 
 from dfd.errors import DfdError
 from dfd.heatmap import overlay
-from dfd.types import FrameArray, Status, VideoScore
+from dfd.types import FileFacts, FloatArray, FrameArray, Label, Status, TrackScore, Verdict, VideoScore, WindowScore
 
 COLUMNS = (
     "path",
@@ -42,6 +44,7 @@ COLUMNS = (
 SCHEMA_VERSION = 2
 CSV_NAME, JSONL_NAME, RUN_NAME, EVIDENCE_NAME = "predictions.csv", "predictions.jsonl", "run.json", "evidence"
 JPEG_QUALITY = 88
+BOXES_NAME = "boxes.npz"
 
 # A worker that was killed, a machine too busy for the deadline: another run may fare better.
 TRANSIENT = (Status.ERROR, Status.TIMEOUT)
@@ -67,8 +70,50 @@ def json_of(score: VideoScore) -> dict[str, Any]:
     return value
 
 
+def score_of(value: Mapping[str, Any]) -> VideoScore:
+    """The score that :func:`json_of` made ``value`` of, without its pictures.
+
+    >>> score = VideoScore("a.mp4", Status.OK, Verdict.FAKE, Label.FAKE, 0.9, 0.9)
+    >>> score_of(json_of(score)) == score
+    True
+    """
+    tracks = tuple(
+        TrackScore(
+            track["track"],
+            track["prob_fake"],
+            Verdict(track["verdict"]),
+            tuple(WindowScore(**{**window, "box": tuple(window["box"])}) for window in track["windows"]),
+        )
+        for track in value["tracks"]
+    )
+    known = {item.name for item in fields(VideoScore)} - {"thumbnail", "moments", "boxes"}
+    plain = {name: value[name] for name in known}
+    return VideoScore(
+        **plain
+        | {
+            "status": Status(value["status"]),
+            "verdict": Verdict(value["verdict"]) if value["verdict"] else None,
+            "label": Label.parse(value["label"]) if value["label"] else None,
+            "file": FileFacts(**value["file"]) if value["file"] else None,
+            "tracks": tracks,
+        }
+    )
+
+
+def read_boxes(folder: Path, path: str) -> dict[int, tuple[NDArray[np.int64], FloatArray]] | None:
+    """The boxes of a video's faces, if they were asked for: by track, frame indices (F,) and boxes (F, 4)."""
+    file = folder / evidence_place(path) / BOXES_NAME
+    if not file.is_file():
+        return None
+    with np.load(file, allow_pickle=False) as arrays:
+        tracks = sorted({int(name.partition("-")[2]) for name in arrays.files})
+        return {track: (arrays[f"frames-{track}"], arrays[f"boxes-{track}"]) for track in tracks}
+
+
 def write_evidence(score: VideoScore, folder: Path) -> dict[str, Any]:
     """Save a score's pictures below ``folder``; their names in it, as ``predictions.jsonl`` has them.
+
+    Boxes for an annotated video go beside them, for :func:`read_boxes`.
 
     ``{"thumbnail": name or None, "moments": [{"track", "window", "seconds", "prob_fake", "crop", "heatmap"}]}``, where
     ``heatmap`` is the crop with the heat over it, or None.
@@ -84,6 +129,11 @@ def write_evidence(score: VideoScore, folder: Path) -> dict[str, Any]:
             names["heatmap"] = _save_jpeg(heated, folder, f"{place}/moment-{number}-heatmap.jpg")
         facts = {name: getattr(moment, name) for name in ("track", "window", "seconds", "prob_fake")}
         value["moments"].append(facts | names)
+    if score.boxes:
+        arrays: dict[str, Any] = {f"frames-{track}": frames for track, (frames, _) in score.boxes.items()}
+        arrays |= {f"boxes-{track}": boxes for track, (_, boxes) in score.boxes.items()}
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        np.savez(folder / place / BOXES_NAME, **arrays)
     return value
 
 

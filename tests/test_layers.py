@@ -23,6 +23,7 @@ RANKS: dict[str, float] = {
     "dfd.video": 1,
     "dfd.faces": 2,
     "dfd.heatmap": 1,
+    "dfd.inputs": 1,
     "dfd.metrics": 1,
     "dfd.stages": 1,
     "dfd.tensor_files": 1,

@@ -1,6 +1,7 @@
 """Scores on disk survive interruptions, odd names and missing values."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,14 @@ import pytest
 from PIL import Image
 
 from dfd.aggregation import verdict
-from dfd.predictions import PredictionsError, PredictionWriter, read_predictions
+from dfd.predictions import (
+    PredictionsError,
+    PredictionWriter,
+    json_of,
+    read_boxes,
+    read_predictions,
+    score_of,
+)
 from dfd.types import FileFacts, Label, Moment, Status, TrackScore, VideoScore, WindowScore
 
 
@@ -54,6 +62,25 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     for name, size in ((first["thumbnail"], (32, 18)), (moment["crop"], (16, 16)), (moment["heatmap"], (16, 16))):
         with Image.open(tmp_path / name) as picture:
             assert picture.size == size
+
+
+def test_a_score_comes_back_from_json_as_it_was(tmp_path: Path) -> None:
+    for item in (score("a.mp4", 0.75), score("b.mp4", None)):
+        assert score_of(json.loads(json.dumps(json_of(item)))) == item
+
+
+def test_boxes_come_back_for_the_video_they_belong_to(tmp_path: Path) -> None:
+    boxes = {2: (np.arange(3), np.ones((3, 4), np.float32)), 11: (np.array([7]), np.zeros((1, 4), np.float32))}
+    with PredictionWriter(tmp_path, model="m@1") as writer:
+        writer.write(replace(score("a.mp4"), boxes=boxes))
+        writer.write(score("b.mp4"))
+    found = read_boxes(tmp_path, "a.mp4")
+    assert found is not None
+    assert found.keys() == boxes.keys()
+    for track, (frames, corners) in boxes.items():
+        assert np.array_equal(found[track][0], frames)
+        assert np.array_equal(found[track][1], corners)
+    assert read_boxes(tmp_path, "b.mp4") is None
 
 
 def test_scores_of_an_older_schema_are_not_added_to(tmp_path: Path) -> None:

@@ -368,8 +368,8 @@ def test_a_folder_in_which_nothing_was_scored_is_no_error(tmp_path):
     [
         (facts(data={"is_demo": True}), [0.9], IS_DEMO),
         (facts(temperature=None), [0.9], NOT_CALIBRATED),
-        (facts(), [0.9] * 40 + [0.1], "40 of 41 scored videos (98 %) got the verdict “fake”"),
-        (facts(), [0.1] * 20, "20 of 20 scored videos (100 %) got the verdict “real”"),
+        (facts(), [0.9] * 40 + [0.1], "40 of 41 scored videos are called fake"),
+        (facts(), [0.1] * 20, "20 of 20 scored videos are called real"),
     ],
 )
 def test_what_weakens_a_score_is_said(tmp_path, run, probs, sentence):

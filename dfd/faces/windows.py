@@ -6,7 +6,6 @@ Nothing here needs the network, so a worker starts without loading the libraries
 
 import hashlib
 import os
-import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -132,7 +131,6 @@ class WindowsEnd:
     duration_seconds: float | None
     partial: str | None
     message: str
-    seconds: float
     seconds_by_stage: dict[str, float]
 
 
@@ -153,9 +151,9 @@ def stream_windows(
         UnreadableVideo, VideoTooLarge: from the reader.
         NoFaceFound: no track was confirmed, or none fills half a window.
     """
-    began = time.perf_counter()
     clock = StageClock()
-    facts = file_facts(path)
+    with clock("hash"):
+        facts = file_facts(path)
     if facts is not None:
         yield facts
     with clock("decode"):
@@ -199,7 +197,6 @@ def stream_windows(
             duration_seconds=reader.info.duration_seconds or reader.num_frames / reader.fps,
             partial=reader.partial,
             message="; ".join(_remarks(settings, len(starts), num_possible, collector.num_dropped)),
-            seconds=time.perf_counter() - began,
             seconds_by_stage=dict(clock.seconds),
         )
 

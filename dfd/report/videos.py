@@ -17,12 +17,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from dfd.aggregation import one_sided_warning
 from dfd.report.evidence import picture_sizes
 from dfd.report.runs import flatten, show_setting
 from dfd.report.scored import RunFacts, Scored, ScoredVideo, read_scored, refuse_to_replace, write_merged
 from dfd.report.timeline import Scale
 from dfd.report.video_views import ORDER, SHAPES, STATUS_WORDS, Facts, VideoView, is_capped, looked_at, view
-from dfd.report.wording import counted, names_below_common_folder, percent, visible
+from dfd.report.wording import counted, names_below_common_folder, visible
 from dfd.types import Status
 
 TITLE = "Scored videos"
@@ -31,7 +32,6 @@ MAX_DETAILED = 2000
 """So many videos have a section of their own, most suspicious first; all are in the table."""
 MAX_WINDOWS_IN_NUMBERS = 4000
 """With more windows than this on the page their numbers are not written out; predictions.jsonl has them."""
-ONE_SIDED_SHARE, MIN_ONE_SIDED = 0.95, 20
 
 NO_PROOF = (
     "A score is a reason to look closer, not a proof. It says how much a face resembles the forgeries that this "
@@ -251,18 +251,7 @@ def _them(number: int) -> str:
 
 
 def _one_sided(videos: Sequence[ScoredVideo]) -> str | None:
-    """A sentence if nearly all videos got one verdict, which is more often the detector's doing than the videos'."""
-    verdicts = Counter(str(video.score.verdict) for video in videos if video.has_verdict)
-    total = verdicts.total()
-    if total < MIN_ONE_SIDED:
-        return None
-    ((verdict, number),) = verdicts.most_common(1)
-    if number <= ONE_SIDED_SHARE * total:
-        return None
-    return (
-        f"{number:,} of {total:,} scored videos ({percent(number, total)}) got the verdict “{verdict}”. Unless these "
-        "videos are all of one kind, the detector or its threshold does not fit them."
-    )
+    return one_sided_warning(Counter(str(video.score.verdict) for video in videos if video.has_verdict))
 
 
 def _key_facts(scored: Scored) -> Facts:
