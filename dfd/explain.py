@@ -87,7 +87,11 @@ def explain_clip(model: ClipClassifier, frames_TCHW: Tensor) -> ClipExplanation:
 
 
 def on_one_scale(explanations: Sequence[ClipExplanation]) -> list[ClipExplanation]:
-    """The same, for the clips of one video: 1 is then the strongest evidence in any of them, so that they compare."""
+    """The same, for the clips of one video: 1 is then the strongest evidence in any of them, so that they compare.
+
+    For a mean over the frames. A recurrent head saturates: the surer it is, the smaller its gradients, and clips that
+    it is equally sure of differ tenfold in ``peak``. Leave its clips on their own scales.
+    """
     peak = max((explanation.peak for explanation in explanations), default=0.0)
     if not peak:
         return list(explanations)
