@@ -130,6 +130,16 @@ class PredictConfig:
     shard: str = "0/1"
 
 
+@dataclass
+class ExportConfig:
+    """``python -m dfd.export``."""
+
+    checkpoint: str = MISSING
+    format: str = "safetensors"
+    output: str | None = None
+    licence: str | None = None
+
+
 # The named studies lie outside of conf/; a search path may not depend on where the command is run.
 OmegaConf.register_new_resolver("dfd.sweeps", lambda: str(SWEEPS_DIR), replace=True)
 

@@ -203,11 +203,12 @@ def _check_graph(proto: Any, card: DetectorCard) -> None:
     for name, values in wanted.items():
         if found[name] != values:
             raise ValueError(f"its {name} must be {values} (name, element type, shape), got {found[name]}")
-    foreign = {entry.domain for entry in proto.opset_import} - {"", "ai.onnx"}
+    graphs = [graph for body in (proto.graph, *proto.functions) for graph in _with_inner_graphs(body)]
+    domains = {entry.domain for entry in (*proto.opset_import, *(node for graph in graphs for node in graph.node))}
+    foreign = domains - {"", "ai.onnx"}
     if foreign:
         raise ValueError(f"it uses operators that are not ONNX's own: {', '.join(sorted(foreign))}")
-    bodies = [proto.graph, *proto.functions]
-    if any(tensor.external_data for body in bodies for tensor in _tensors(body)):
+    if any(tensor.external_data for graph in graphs for tensor in _tensors(graph)):
         raise ValueError("its weights are in another file, and a detector is one file")
 
 
@@ -225,18 +226,25 @@ def _signature(values: Any) -> list[tuple[str, int, list[int | None]]]:
     return found
 
 
-def _tensors(body: Any) -> Iterator[Any]:
-    """Every constant of a graph or function and of the graphs within."""
-    yield from getattr(body, "initializer", ())
-    for sparse in getattr(body, "sparse_initializer", ()):
-        yield from (sparse.values, sparse.indices)
+def _with_inner_graphs(body: Any) -> Iterator[Any]:
+    """A graph or function, and every graph that is an attribute of a node in it."""
+    yield body
     for node in body.node:
         for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-                yield from (sparse.values, sparse.indices)
             for graph in (attribute.g, *attribute.graphs):
-                yield from _tensors(graph)
+                yield from _with_inner_graphs(graph)
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Every constant of a graph or function."""
+    sparse = list(getattr(graph, "sparse_initializer", ()))
+    yield from getattr(graph, "initializer", ())
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
+    for tensor in sparse:
+        yield from (tensor.values, tensor.indices)
 
 
 def _forget_the_source(graph: Any) -> None:

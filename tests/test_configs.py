@@ -7,13 +7,23 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
-from dfd.config import CONFIG_DIR, SWEEPS_DIR, EvaluateConfig, PredictConfig, PreprocessConfig, TrainConfig, check
+from dfd.config import (
+    CONFIG_DIR,
+    SWEEPS_DIR,
+    EvaluateConfig,
+    ExportConfig,
+    PredictConfig,
+    PreprocessConfig,
+    TrainConfig,
+    check,
+)
 
 ROOTS = {
     "train": (TrainConfig, ["data.store=s"]),
     "preprocess": (PreprocessConfig, ["store=s"]),
     "evaluate": (EvaluateConfig, ["checkpoint=c", "data.store=s"]),
     "predict": (PredictConfig, ["input=i", "checkpoint=c"]),
+    "export": (ExportConfig, ["checkpoint=c"]),
 }
 # Which roots take a group. A group that is in none would be dead.
 GROUPS = {

@@ -149,6 +149,7 @@ SPOILED = {
     "output": (lambda proto: setattr(proto.graph.output[0], "name", "logits"), r"its outputs must be \[\('prob'"),
     "input type": (lambda proto: setattr(proto.graph.input[0].type.tensor_type, "elem_type", 1), "its inputs must be"),
     "operators": (lambda proto: proto.opset_import.add(domain="evil", version=1), "not ONNX's own: evil"),
+    "operator": (lambda proto: setattr(proto.graph.node[0], "domain", "com.evil"), "not ONNX's own: com.evil"),
     "other file": (in_another_file, "a detector is one file"),
     "other file, hidden": (hidden_in_another_file, "a detector is one file"),
 }
