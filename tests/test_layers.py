@@ -29,6 +29,7 @@ RANKS: dict[str, float] = {
     "dfd.plots": 2,
     "dfd.models": 2,
     "dfd.checkpoint": 3,
+    "dfd.calibration": 4,
     "dfd.data": 3,
     "dfd.training": 4,
     "dfd.inference": 4,
