@@ -4,7 +4,7 @@ The windows of one face are evidence about one thing, so they are averaged: a si
 several faces any one may be swapped, so the most suspicious of them stands for the video.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import exp, log
 
 from dfd.types import Verdict
@@ -115,6 +115,33 @@ def verdict(prob_fake: float, *, threshold: float, margin: float = 0.0) -> Verdi
     if low < high and low <= prob_fake <= high:
         return Verdict.UNCERTAIN
     return Verdict.FAKE if prob_fake >= threshold else Verdict.REAL
+
+
+def one_sided_warning(counts: Mapping[str, int], *, share: float = 0.95, at_least: int = 20) -> str | None:
+    """A sentence if more than ``share`` of a set of videos gets the same verdict: more often a fault than a finding.
+
+    A detector that meets other footage than it was trained on tends to say the same of all of it.
+
+    >>> one_sided_warning({"real": 99, "fake": 1}).partition(":")[0]
+    '99 of 100 scored videos are called real'
+    >>> one_sided_warning({"real": 95, "fake": 5}), one_sided_warning({"fake": 19})
+    (None, None)
+
+    Args:
+        counts: how many videos have each verdict; those without a verdict are not counted.
+        share: above which it is said.
+        at_least: of fewer videos nothing is said.
+    """
+    total = sum(counts.values())
+    verdict_, count = max(counts.items(), key=lambda item: item[1], default=("", 0))
+    if total < at_least or count <= share * total:
+        return None
+    return (
+        f"{count} of {total} scored videos are called {verdict_}: if you did not expect that, the detector may not "
+        "know footage of this kind, or the faces may be cropped otherwise than in its training. Look at some of the "
+        "crops, measure it on videos whose label you know (python -m dfd.evaluate), and fit its threshold to them "
+        "(python -m dfd.calibrate)"
+    )
 
 
 def _sigmoid(value: float) -> float:
