@@ -7,12 +7,22 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
-from dfd.config import CONFIG_DIR, SWEEPS_DIR, EvaluateConfig, PredictConfig, PreprocessConfig, TrainConfig, check
+from dfd.config import (
+    CONFIG_DIR,
+    SWEEPS_DIR,
+    CalibrateConfig,
+    EvaluateConfig,
+    PredictConfig,
+    PreprocessConfig,
+    TrainConfig,
+    check,
+)
 
 ROOTS = {
     "train": (TrainConfig, ["data.store=s"]),
     "preprocess": (PreprocessConfig, ["store=s"]),
     "evaluate": (EvaluateConfig, ["checkpoint=c", "data.store=s"]),
+    "calibrate": (CalibrateConfig, ["checkpoint=c", "data.store=s"]),
     "predict": (PredictConfig, ["input=i", "checkpoint=c"]),
 }
 # Which roots take a group. A group that is in none would be dead.
@@ -26,7 +36,7 @@ GROUPS = {
     "logger": ["train"],
     "experiment": ["train"],
     "debug": ["train"],
-    "data": ["train", "evaluate"],
+    "data": ["train", "evaluate", "calibrate"],
     "face_detector": ["preprocess", "predict"],
     "source": ["preprocess"],
 }

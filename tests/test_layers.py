@@ -35,12 +35,15 @@ RANKS: dict[str, float] = {
     "dfd.inference": 4,
     "dfd.preprocess": 5,
     "dfd.evaluate": 5,
+    "dfd.calibrate": 5.5,
     "dfd.report": 5,
     "dfd.studies": 6,
     "train": 6,
     "predict": 6,
 }
-MAY_USE_HYDRA = {"dfd.config", "dfd.preprocess", "dfd.evaluate", "dfd.studies", "train", "predict"}
+MAY_USE_HYDRA = {
+    *("dfd.config", "dfd.preprocess", "dfd.evaluate", "dfd.calibrate", "dfd.studies", "train", "predict"),
+}
 
 
 def module_name(path: Path) -> str:
