@@ -1,4 +1,4 @@
-"""``python train.py``: fit on train, choose the epoch on val, test once. ``--help`` shows how."""
+"""``python train.py``: fit on train, choose the epoch and calibrate on val, test once. ``--help`` shows how."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dfd.errors import ConfigError
 if TYPE_CHECKING:
     from dfd.checkpoint import DetectorCard
     from dfd.data.module import ClipDataModule
+    from dfd.inference import Detector
     from dfd.models.classifier import ClipClassifier
 
 
@@ -66,12 +67,16 @@ def main(cfg: DictConfig) -> float | None:
             trainer.test(module, data, ckpt_path=best, weights_only=True)
     finally:
         finish_loggers(loggers)
-    metric = write_run_summary(folder, best, trainer, metric=config.optimized_metric, facts=facts)
+    detector = None
+    if best and trainer.is_global_zero:
+        data.num_eval_clips = config.test_windows
+        detector = detector_of(best, data, calibrate=config.calibrate, device=str(trainer.strategy.root_device))
+    card = detector.card if detector else None
+    metric = write_run_summary(folder, best, trainer, metric=config.optimized_metric, facts=facts, card=card)
     if trainer.is_global_zero:
         data.used_videos().to_csv(folder / "videos.csv", index=False)
-        if config.test and best:
-            device = str(trainer.strategy.root_device)
-            test_videos(best, data, folder / "test", num_windows=config.test_windows, device=device)
+        if config.test and best and detector:
+            test_videos(detector, data, folder / "test", checkpoint=Path(best).name)
         if best:
             print(f"next: python -m dfd.report {folder}")
         names = ("detector.safetensors", "test", "metrics.csv", "summary.json")
@@ -79,17 +84,31 @@ def main(cfg: DictConfig) -> float | None:
     return metric
 
 
-def test_videos(checkpoint: str, data: ClipDataModule, folder: Path, *, num_windows: int, device: str) -> None:
-    """Score the test split's videos (the trainer's own test is about clips): what ``dfd.report`` compares runs by."""
-    from dfd.evaluate import evaluate_split, print_metrics
+def detector_of(checkpoint: str, data: ClipDataModule, *, calibrate: bool, device: str) -> Detector:
+    """The detector of a checkpoint, its temperature and threshold fitted on val if ``calibrate``."""
+    import logging
+
+    from dfd.calibrate import calibrated_card, print_calibration
     from dfd.inference import Detector
 
     detector = Detector.load(checkpoint, device=device, for_comparison=True)
-    data.num_eval_clips = num_windows
-    metrics = evaluate_split(
-        detector, data, "test", folder, threshold=detector.card.threshold, checkpoint=Path(checkpoint).name
-    )
-    print_metrics(metrics)
+    if not calibrate:
+        return detector
+    card = calibrated_card(detector, data, "val")
+    if note := card.calibration["note"]:
+        logging.getLogger(__name__).warning(note)
+    if card.temperature is not None:
+        print_calibration(detector.card, card)
+    assert detector.model is not None  # a .ckpt has one
+    return Detector.of(detector.model, card, name=detector.name, device=device, for_comparison=True)
+
+
+def test_videos(detector: Detector, data: ClipDataModule, folder: Path, *, checkpoint: str) -> None:
+    """Score the test split's videos (the trainer's own test is about clips): what ``dfd.report`` compares runs by."""
+    from dfd.evaluate import evaluate_split, print_metrics
+
+    threshold = detector.card.threshold
+    print_metrics(evaluate_split(detector, data, "test", folder, threshold=threshold, checkpoint=checkpoint))
 
 
 def facts_of(config: TrainConfig, model: ClipClassifier, data: ClipDataModule) -> dict[str, Any]:

@@ -82,6 +82,7 @@ class TrainConfig:
     freeze_batchnorm: bool = False
     seed: int | None = 0
     ckpt_path: str | None = None
+    calibrate: bool = True
     test: bool = True
     test_windows: int = 4
     optimized_metric: str = "val/auc"
@@ -98,6 +99,18 @@ class EvaluateConfig:
     device: str = "auto"
     output: str | None = None
     threshold: float | None = None
+
+
+@dataclass
+class CalibrateConfig:
+    """``python -m dfd.calibrate``."""
+
+    checkpoint: str = MISSING
+    data: dict[str, Any] = MISSING
+    split: str = "val"
+    device: str = "auto"
+    output: str | None = None
+    overwrite: bool = False
 
 
 @dataclass

@@ -22,36 +22,44 @@ if TYPE_CHECKING:
 PREDICTION_COLUMNS = ["video_id", "dataset", "method", "label", "prob_fake", "predicted", "num_windows", "num_faces"]
 
 
-def score_split(detector: Detector, data: ClipDataModule, split: str) -> pd.DataFrame:
-    """One row per video of a split: the mean over a track's windows, the maximum over its tracks.
+def score_windows(detector: Detector, data: ClipDataModule, split: str) -> pd.DataFrame:
+    """One row per video of a split, sorted by video.
 
-    Columns: ``video_id, dataset, method, label`` (0 or 1), ``prob_fake, num_windows, num_faces``; sorted by video.
+    Columns: ``video_id, dataset, method, label`` (0 or 1) and ``log_odds``: for each track, a list with the log-odds of
+    each of its windows, as :mod:`dfd.calibration` has them, whatever the temperature of the detector.
     """
     import pandas as pd
     from rich.progress import track
 
-    rows: list[dict[str, Any]] = []
+    videos: dict[tuple[str, str, str, int], dict[int, list[float]]] = {}
     loader = data.eval_dataloader(split)
     for batch in track(loader, description=f"scoring {split}", total=len(loader)):
-        probs = detector.prob_fake_batch(batch["frames"])
-        for index, prob in enumerate(probs):
-            rows.append(
-                {
-                    "video_id": batch["video_id"][index],
-                    "track": batch["track"][index],
-                    "dataset": batch["dataset"][index],
-                    "method": batch["method"][index],
-                    "label": int(batch["label"][index]),
-                    "prob_fake": prob,
-                }
-            )
-    windows = pd.DataFrame(rows)
-    video = ["video_id", "dataset", "method", "label"]
-    tracks = windows.groupby([*video, "track"])["prob_fake"].agg(["mean", "size"]).reset_index()
-    table = tracks.groupby(video).agg(
-        prob_fake=("mean", "max"), num_windows=("size", "sum"), num_faces=("mean", "size")
-    )
-    return table.reset_index().sort_values("video_id", ignore_index=True)
+        log_odds = detector.log_odds_batch(batch["frames"])
+        columns = (batch["video_id"], batch["dataset"], batch["method"], batch["label"].tolist())
+        for *video, face, value in zip(*columns, map(int, batch["track"]), log_odds, strict=True):
+            videos.setdefault(tuple(video), {}).setdefault(face, []).append(value)
+    table = pd.DataFrame([*videos], columns=["video_id", "dataset", "method", "label"])
+    table["log_odds"] = pd.Series([[*tracks.values()] for tracks in videos.values()], dtype=object)
+    return table.sort_values("video_id", ignore_index=True)
+
+
+def score_split(detector: Detector, data: ClipDataModule, split: str) -> pd.DataFrame:
+    """One row per video of a split: what :mod:`dfd.aggregation` makes of its windows.
+
+    Columns: ``video_id, dataset, method, label`` (0 or 1), ``prob_fake, num_windows, num_faces``; if the detector is
+    calibrated, also ``prob_uncalibrated``, without its temperature. Sorted by video.
+    """
+    from dfd.calibration import video_probs
+
+    table = score_windows(detector, data, split)
+    log_odds = table.pop("log_odds").tolist()
+    temperature = detector.card.temperature
+    table["prob_fake"] = video_probs(log_odds, temperature=temperature)
+    if temperature is not None:
+        table["prob_uncalibrated"] = video_probs(log_odds)
+    table["num_windows"] = [sum(map(len, tracks)) for tracks in log_odds]
+    table["num_faces"] = [len(tracks) for tracks in log_odds]
+    return table
 
 
 def unscored_rows(store: Path, split: str) -> pd.DataFrame:
@@ -71,20 +79,28 @@ def unscored_rows(store: Path, split: str) -> pd.DataFrame:
 def write_results(
     table: pd.DataFrame, folder: Path, *, threshold: float, facts: dict[str, Any], title: str
 ) -> dict[str, Any]:
-    """Write predictions.csv, metrics.json and the figures of a scored table to ``folder``; returns the metrics."""
+    """Write predictions.csv, metrics.json and the figures of a scored table to ``folder``; returns the metrics.
+
+    With a column ``prob_uncalibrated`` in the table, they have the numbers of these probabilities too, at 0.5, as
+    ``uncalibrated``.
+    """
     import json
 
     from dfd import plots
-    from dfd.metrics import metrics_by_group
+    from dfd.metrics import metrics_by_group, video_metrics
     from dfd.predictions import write_table
     from dfd.types import Label
 
     metrics = metrics_by_group(table, threshold=threshold)
     folder.mkdir(parents=True, exist_ok=True)
     scored = table.dropna(subset="prob_fake")
+    shown_as = {"as the network gives it": scored["prob_fake"]}
+    if "prob_uncalibrated" in scored:
+        shown_as = {"calibrated": scored["prob_fake"], "uncalibrated": scored["prob_uncalibrated"]}
+        metrics["uncalibrated"] = video_metrics(scored["prob_uncalibrated"], scored["label"])
     known = table["prob_fake"].notna()
     predicted = [str(Label(int(p >= threshold))) if k else "" for p, k in zip(table["prob_fake"], known, strict=True)]
-    shown = table.assign(predicted=predicted)
+    shown = table.drop(columns="prob_uncalibrated", errors="ignore").assign(predicted=predicted)
     shown["label"] = [str(Label(value)) for value in shown["label"]]
     # An unknown probability is an empty cell; it is the only value that does not equal itself.
     rows = [{str(k): "" if value != value else value for k, value in row.items()} for row in shown.to_dict("records")]
@@ -95,6 +111,8 @@ def write_results(
     plots.save(plots.confusion_matrix(overall, title=title), folder / "confusion_matrix.png")
     if overall["num_real"] and overall["num_fake"]:
         plots.save(plots.roc_and_pr(scored["prob_fake"], scored["label"], title=title), folder / "roc_pr.png")
+        reliability = plots.reliability_diagram(shown_as, scored["label"], title=title)
+        plots.save(reliability, folder / "reliability.png")
     return metrics
 
 
@@ -104,25 +122,33 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    # Short heads: eleven columns have to fit a terminal of 80.
+    # Short heads: thirteen columns have to fit a terminal of 80.
     heads = {
         **{"accuracy": "acc", "balanced_accuracy": "bal", "majority_baseline": "base", "precision": "prec"},
-        **{"recall": "rec", "f1": "F1", "auc": "AUC", "ap": "AP", "eer": "EER"},
+        **{"recall": "rec", "f1": "F1", "auc": "AUC", "ap": "AP", "eer": "EER", "ece": "ECE", "brier": "Bri"},
     }
+    caption = (
+        "bal: balanced accuracy; base: the accuracy of always naming the more frequent label; ECE: calibration error; "
+        "Bri: Brier score, like the calibration error the lower the better"
+    )
+    if "uncalibrated" in metrics:
+        caption += "; uncalibrated: without the temperature, at a threshold of 0.5"
     table = Table(
         title="video level, fake is the positive class",
-        caption="bal: balanced accuracy; base: the accuracy of always naming the more frequent label",
+        caption=caption,
         box=SIMPLE,
-        padding=(0, 1, 0, 0),
+        padding=0,
     )
-    table.add_column("", overflow="ellipsis", no_wrap=True)
-    for head in ["real", "fake", *heads.values()]:
+    console, counted = Console(), ["real", "fake", *heads.values()]
+    table.add_column("", overflow="ellipsis", no_wrap=True, max_width=max(12, console.width - 5 * len(counted) - 2))
+    for head in counted:
         table.add_column(head, justify="right", min_width=4, no_wrap=True)
-    groups = {"overall": metrics["overall"], **metrics["datasets"], **metrics["methods"]}
-    for group, values in groups.items():
+    groups = [("overall", metrics["overall"])]
+    groups += [("uncalibrated", metrics["uncalibrated"])] if "uncalibrated" in metrics else []
+    for group, values in [*groups, *metrics["datasets"].items(), *metrics["methods"].items()]:
         cells = ["–" if values[name] is None else f"{values[name]:.2f}" for name in heads]
         table.add_row(group, str(values["num_real"]), str(values["num_fake"]), *cells)
-    Console().print(table)
+    console.print(table)
 
 
 def warn_about_crops(trained: Mapping[str, Any], evaluated: Mapping[str, Any]) -> None:
@@ -137,6 +163,35 @@ def warn_about_crops(trained: Mapping[str, Any], evaluated: Mapping[str, Any]) -
             evaluated.get(key),
             trained.get(key),
         )
+
+
+def warn_about_calibration(card: DetectorCard, split: str, data: ClipDataModule) -> None:
+    """Say so if the detector is evaluated on the videos that its temperature and threshold were fitted on."""
+    import logging
+
+    fitted = card.calibration
+    here = {"split": split, **{key: data.summary()[key] for key in ("index_sha256", "videos_sha256")}}
+    if card.temperature is not None and all(fitted.get(key) == value for key, value in here.items()):
+        logging.getLogger(__name__).warning(
+            "the detector's temperature and threshold were fitted on these videos: its calibration error and accuracy "
+            "are better on them than they will be on others"
+        )
+
+
+def warn_if_one_sided(table: pd.DataFrame, threshold: float) -> None:
+    """Say so if nearly all videos get one verdict, and not because nearly all of them are of that label."""
+    import logging
+    from collections import Counter
+
+    from dfd.aggregation import one_sided_warning, verdict
+    from dfd.types import Label
+
+    scored = table.dropna(subset="prob_fake")
+    verdicts = Counter(str(verdict(prob, threshold=threshold)) for prob in scored["prob_fake"])
+    labels = Counter(str(Label(label)) for label in scored["label"])
+    message = one_sided_warning(verdicts)
+    if message and not (one_sided_warning(labels) and labels.most_common(1)[0][0] == verdicts.most_common(1)[0][0]):
+        logging.getLogger(__name__).warning(message)
 
 
 def evaluate_split(
@@ -160,9 +215,11 @@ def evaluate_split(
     if is_whole and len(unscored := unscored_rows(data.store, split)):
         table = pd.concat([table, unscored], ignore_index=True).sort_values("video_id", ignore_index=True)
         print(f"{len(unscored)} videos of {split} have no face clip, so no score: see the store's videos.csv")
+    warn_if_one_sided(table, threshold)
     facts = {
         "checkpoint": checkpoint,
         "model": detector.name,
+        "temperature": detector.card.temperature,
         "split": split,
         "windows_per_track": data.num_eval_clips,
         "data": data.summary(),
@@ -190,6 +247,7 @@ def main(cfg: DictConfig) -> None:
     threshold = detector.card.threshold if config.threshold is None else config.threshold
     folder = Path(config.output) if config.output else output_dir()
     warn_about_crops(detector.card.crop, data.summary()["crop"])
+    warn_about_calibration(detector.card, config.split, data)
     metrics = evaluate_split(detector, data, config.split, folder, threshold=threshold, checkpoint=config.checkpoint)
     # Beside detector.safetensors; one folder up from checkpoints/best.ckpt.
     histories = [folder / "metrics.csv" for folder in list(Path(config.checkpoint).absolute().parents)[:2]]

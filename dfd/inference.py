@@ -32,7 +32,7 @@ from dfd.faces.windows import (
     windows_task,
 )
 from dfd.models.classifier import ClipClassifier
-from dfd.runtimes import Runtime, load_runtime
+from dfd.runtimes import Runtime, TorchRuntime, load_runtime
 from dfd.types import (
     FileFacts,
     FloatArray,
@@ -175,6 +175,11 @@ class Detector:
         """
         loaded, card, name, model = load_runtime(Path(checkpoint), runtime=runtime, device=device)
         return cls(loaded, card, name=name, model=model, **options)
+
+    @classmethod
+    def of(cls, model: ClipClassifier, card: DetectorCard, *, name: str, device: str = "auto", **options: Any) -> Self:
+        """A detector of a network that is at hand, with a card for it."""
+        return cls(TorchRuntime(model, card, device), card, name=name, model=model, **options)
 
     def describe(self) -> dict[str, Any]:
         """What a report says of the detector, as plain values."""
@@ -367,6 +372,21 @@ class Detector:
         for first in range(0, len(waiting), self.batch_size):
             probs += self.prob_fake_batch(torch.stack(waiting[first : first + self.batch_size]))
         return probs
+
+    def log_odds_batch(self, frames_BTCHW: Tensor) -> list[float]:
+        """The log-odds of FAKE of each clip as the network gives them, without any temperature.
+
+        Of a file without a network, as far as its probabilities tell: within 16 of 0, where they are not yet 0 or 1.
+        """
+        if self.model is not None:
+            device = next(self.model.parameters()).device
+            with torch.inference_mode():
+                logits_BK = self.model(frames_BTCHW.to(device)).double()
+            odds: list[float] = (logits_BK[:, Label.FAKE] - logits_BK[:, Label.REAL]).tolist()
+            return odds
+        probs = np.clip(self.prob_fake_batch(frames_BTCHW), 1e-7, 1 - 1e-7)
+        odds = ((self.card.temperature or 1.0) * np.log(probs / (1 - probs))).tolist()
+        return odds
 
     def prob_fake_batch(self, frames_BTCHW: Tensor) -> list[float]:
         """The probability of FAKE of each clip of a batch, (B, T, C, H, W) uint8."""

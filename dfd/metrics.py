@@ -4,6 +4,9 @@ Two forms: :func:`clip_metrics` accumulates clips during training (torchmetrics)
 :func:`metrics_by_group` evaluate finished tables of videos. A number that is not defined (AUC of one class, precision
 when nothing was called fake) is nan in the first and None in the second, never 0.
 
+Whether a probability means what it says: :func:`expected_calibration_error`, :func:`brier_score` and
+:func:`reliability_bins`.
+
 How far such a number can be trusted: :func:`bootstrap_intervals` for one detector, :func:`mcnemar` for two on the same
 videos, :func:`holm` for several comparisons at once.
 """
@@ -31,6 +34,11 @@ COUNTS = ("tp", "fp", "fn", "tn", "num_real", "num_fake")
 _Array = NDArray[Any]
 RESAMPLED_AT_ONCE = 2**20
 """Videos times resamples that are worked on at once: some tens of megabytes."""
+CALIBRATION_BINS = 10
+"""Of equal width, for the calibration error and the reliability diagram."""
+SMALLEST_PROB = 2.0**-24
+"""What a log-likelihood takes a probability of 0 for. A network's softmax in float32 cannot tell less from 1 than that,
+and one wrong video at exactly 0 or 1 would make the likelihood of all of them infinite."""
 
 
 class _Precision(BinaryPrecision):
@@ -79,11 +87,13 @@ def video_metrics(prob_fake: ArrayLike, label: ArrayLike, *, threshold: float = 
         prob_fake: (N,) in 0..1.
         label: (N,) of :class:`~dfd.types.Label` or its integers.
         threshold: what ``accuracy``, ``balanced_accuracy``, ``precision``, ``recall`` (of fakes), ``recall_real``,
-            ``f1`` and the counts refer to; ``auc``, ``ap`` and ``eer`` do not depend on it.
+            ``f1`` and the counts refer to; the others do not depend on it.
 
     Returns:
-        The numbers, ``majority_baseline`` (the accuracy of always giving the commoner answer), ``tp, fp, fn, tn`` and
-        ``num_real, num_fake``. None where a number is not defined.
+        The numbers, ``auc``, ``ap``, ``eer``, ``ece`` (:func:`expected_calibration_error`), ``brier``, ``nll`` (the
+        mean negative log-likelihood of the labels, in nats; see ``SMALLEST_PROB``), ``majority_baseline`` (the accuracy
+        of always giving the commoner answer), ``tp, fp, fn, tn`` and ``num_real, num_fake``. None where a number is not
+        defined.
 
     Raises:
         ValueError: lengths differ, a probability is outside 0..1 or not a number, or a label is neither 0 nor 1.
@@ -161,6 +171,99 @@ def bootstrap_intervals(
         name: None if whole[name] is None else _percentile_interval(np.concatenate(drawn[name]), confidence)
         for name in metrics
     }
+
+
+def expected_calibration_error(
+    prob_fake: ArrayLike, label: ArrayLike, *, num_bins: int = CALIBRATION_BINS
+) -> float | None:
+    """How far the probability of FAKE is from the share of fakes among the videos given it, on average over the videos.
+
+    The videos are put into bins by their probability; of each bin the mean probability is set against the share of
+    fakes, and the distances are averaged, weighted by the bins' numbers of videos (Naeini, Cooper & Hauskrecht 2015).
+    It is the probability of FAKE and not that of the verdict (as in Guo et al. 2017), because that is the number users
+    are shown, and alarms and acquittals may be off in different directions.
+
+    The bins are of equal width, not of equal numbers: then they are the same ones for every detector, before and after
+    calibration, and in every resample of a bootstrap. The price is that some hold few videos, whose share of fakes is
+    off by chance: even a perfect detector's error is above 0, about 0.1 for 100 videos whose probabilities lie
+    anywhere in 0..1, and it falls with the root of their number.
+
+    >>> expected_calibration_error([0.75, 0.75, 0.75, 0.75], [1, 1, 1, 0])
+    0.0
+    >>> expected_calibration_error([1.0, 1.0, 0.0, 0.0], [1, 0, 0, 0])
+    0.25
+
+    Returns:
+        In 0..1; None if there are no videos.
+
+    Raises:
+        ValueError: ``num_bins`` is below 1, or as in :func:`video_metrics`.
+    """
+    prob, fake = _checked(prob_fake, label)
+    return _or_none(_calibration_error(prob, fake, _once(prob), num_bins)[0])
+
+
+def brier_score(prob_fake: ArrayLike, label: ArrayLike) -> float | None:
+    """The mean square of the distance from the probability of FAKE to what the video is, 0 or 1 (Brier 1950).
+
+    Always 0.5 gives 0.25. Unlike the calibration error it needs no bins, and also rewards telling the labels apart.
+
+    >>> brier_score([0.5, 1.0], [1, 1])
+    0.125
+
+    Returns:
+        In 0..1; None if there are no videos.
+
+    Raises:
+        ValueError: as in :func:`video_metrics`.
+    """
+    prob, fake = _checked(prob_fake, label)
+    return _or_none(_brier(prob, fake, _once(prob))[0])
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """The videos whose probability is above ``low`` (in the first bin: at least) and at most ``high``.
+
+    ``mean_prob`` is None if there are none.
+    """
+
+    low: float
+    high: float
+    count: int
+    num_fake: int
+    mean_prob: float | None
+
+    @property
+    def share_fake(self) -> float | None:
+        """Of its videos; None if there are none."""
+        return self.num_fake / self.count if self.count else None
+
+
+def reliability_bins(
+    prob_fake: ArrayLike, label: ArrayLike, *, num_bins: int = CALIBRATION_BINS
+) -> tuple[ReliabilityBin, ...]:
+    """The bins of :func:`expected_calibration_error`, in order, empty ones too: what a reliability diagram draws.
+
+    >>> reliability_bins([0.25, 0.375, 0.5, 1.0], [0, 0, 1, 1], num_bins=2)[0]
+    ReliabilityBin(low=0.0, high=0.5, count=3, num_fake=1, mean_prob=0.375)
+
+    Raises:
+        ValueError: as in :func:`expected_calibration_error`.
+    """
+    prob, fake = _checked(prob_fake, label)
+    edges, place = np.linspace(0, 1, num_bins + 1), _bin_of(prob, num_bins)
+    chosen = [place == index for index in range(num_bins)]
+    return tuple(
+        ReliabilityBin(
+            float(edges[index]),
+            float(edges[index + 1]),
+            int(inside.sum()),
+            int(fake[inside].sum()),
+            float(prob[inside].mean()) if inside.any() else None,
+        )
+        for index, inside in enumerate(chosen)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +381,9 @@ def _resampled(prob: _Array, fake: _Array, counts_RN: _Array, threshold: float) 
         "auc": _auc(cumulated_tp, cumulated_fp),
         "ap": _average_precision(cumulated_tp, cumulated_fp),
         "eer": _equal_error_rate(cumulated_tp, cumulated_fp),
+        "ece": _calibration_error(prob, fake, counts_RN, CALIBRATION_BINS),
+        "brier": _brier(prob, fake, counts_RN),
+        "nll": _negative_log_likelihood(prob, fake, counts_RN),
         "majority_baseline": _ratio(np.maximum(num_real, num_fake), num_real + num_fake),
         "tp": tp,
         "fp": fp,
@@ -319,6 +425,30 @@ def _equal_error_rate(tp: _Array, fp: _Array) -> _Array:
     share = -excess[rows, left] / (excess[rows, right] - excess[rows, left])
     rate: _Array = fpr[rows, left] + share * (fpr[rows, right] - fpr[rows, left])
     return rate
+
+
+def _calibration_error(prob: _Array, fake: _Array, counts_RN: _Array, num_bins: int) -> _Array:
+    """A bin's number of videos times its distance is the sum of its videos' differences, so no bin is divided by."""
+    differences_NM = np.zeros((prob.size, num_bins))
+    differences_NM[np.arange(prob.size), _bin_of(prob, num_bins)] = prob - fake
+    return _ratio(np.abs(counts_RN @ differences_NM).sum(axis=1), counts_RN.sum(axis=1))
+
+
+def _bin_of(prob: _Array, num_bins: int) -> _Array:
+    """An edge belongs to the bin below it, as in Guo et al. 2017 and in scikit-learn."""
+    if num_bins < 1:
+        raise ValueError(f"num_bins must be 1 or more, got {num_bins}")
+    place: _Array = np.searchsorted(np.linspace(0, 1, num_bins + 1)[1:-1], prob, side="left")
+    return place
+
+
+def _brier(prob: _Array, fake: _Array, counts_RN: _Array) -> _Array:
+    return _ratio(counts_RN @ (prob - fake) ** 2, counts_RN.sum(axis=1))
+
+
+def _negative_log_likelihood(prob: _Array, fake: _Array, counts_RN: _Array) -> _Array:
+    of_label = np.clip(np.where(fake, prob, 1 - prob), SMALLEST_PROB, None)
+    return _ratio(counts_RN @ -np.log(of_label), counts_RN.sum(axis=1))
 
 
 def _ratio(part: _Array, whole: _Array) -> _Array:

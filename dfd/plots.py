@@ -15,8 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
+from scipy.stats import binomtest
 
-from dfd.metrics import roc_curve
+from dfd.metrics import CALIBRATION_BINS, expected_calibration_error, reliability_bins, roc_curve
 from dfd.types import LABEL_NAMES, Label
 
 Interval = tuple[float, float]
@@ -29,6 +30,9 @@ COLORS = {"train": BLUE, "val": ORANGE}
 # Yellow left out: it cannot be seen on white. Beyond six detectors the strokes tell them apart.
 SERIES_COLORS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 STROKES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D")
+FEW_IN_BIN = 10
+"""Videos in a bin below which its share of fakes is marked as hardly known: one video is more than a tenth of it."""
 
 
 def _figure(
@@ -280,4 +284,63 @@ def roc_and_pr(prob_fake: ArrayLike, label: ArrayLike, *, title: str = "") -> Fi
         ax.legend(frameon=False, loc="lower right" if ax is left else "lower left")
     if title:
         figure.suptitle(_plain(title, 90))
+    return figure
+
+
+def reliability_diagram(
+    prob_fake: Mapping[str, ArrayLike], label: ArrayLike, *, title: str = "", num_bins: int = CALIBRATION_BINS
+) -> Figure:
+    """How many of the videos that are given a probability are fake, and below it how many videos are given it.
+
+    Points on the diagonal say what they know. Whiskers are exact 95 % binomial intervals (Clopper & Pearson 1934) of
+    the share of fakes; a bin of fewer than ``FEW_IN_BIN`` videos has a hollow point.
+
+    Args:
+        prob_fake: (N,) probabilities, by what they are called, such as before and after calibration.
+        label: (N,) of :class:`~dfd.types.Label`.
+        title: over the figure.
+        num_bins: as in :func:`dfd.metrics.reliability_bins`.
+    """
+    label = np.asarray(label)
+    figure = Figure(figsize=(5.2, 7.0), layout="constrained", dpi=130)
+    upper, lower = figure.subplots(2, height_ratios=(3.2, 1), sharex=True)
+    for ax in (upper, lower):
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.25, linewidth=0.6)
+    upper.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="where a probability is what it says")
+    width = 0.8 / num_bins / len(prob_fake)
+    for index, (name, prob) in enumerate(prob_fake.items()):
+        bins = [found for found in reliability_bins(prob, label, num_bins=num_bins) if found.count]
+        color, marker = SERIES_COLORS[index % len(SERIES_COLORS)], MARKERS[index % len(MARKERS)]
+        for found in bins:
+            few = found.count < FEW_IN_BIN
+            share = found.num_fake / found.count
+            ends = binomtest(found.num_fake, found.count).proportion_ci(0.95)
+            upper.errorbar(
+                *(found.mean_prob, share),
+                yerr=[[max(0.0, share - ends.low)], [max(0.0, ends.high - share)]],
+                **{"marker": marker, "color": color, "markerfacecolor": "white" if few else color},
+                **{"markersize": 5, "capsize": 2 if few else 3, "elinewidth": 0.6 if few else 1.3},
+            )
+        error = expected_calibration_error(prob, label, num_bins=num_bins)
+        text = f"{name}: calibration error {0.0 if error is None else error:.3f}"
+        upper.plot([], [], marker=marker, color=color, linestyle="", markersize=5, label=_plain(text))
+        shift = (index - (len(prob_fake) - 1) / 2) * width
+        places = [(found.low + found.high) / 2 + shift for found in bins]
+        drawn = lower.bar(places, [found.count for found in bins], width=width * 0.94, color=color, alpha=0.85)
+        lower.bar_label(drawn, fontsize=6.5, padding=1)
+    hollow = {"markerfacecolor": "white", "color": GREY, "markersize": 5, "linestyle": ""}
+    upper.plot([], [], marker="o", **hollow, label=f"hollow: fewer than {FEW_IN_BIN} videos; whiskers: 95 % intervals")
+    upper.set_ylabel("share of fakes among them")
+    upper.set_ylim(-0.03, 1.03)
+    lower.set_xlabel("probability of fake that videos are given")
+    lower.set_ylabel("videos")
+    lower.set_xlim(-0.03, 1.03)
+    lower.set_xticks(np.linspace(0, 1, 6))
+    lower.margins(y=0.18)
+    lower.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    lower.grid(visible=False, axis="x")
+    counts = f"{int((label == Label.REAL).sum())} real, {int((label == Label.FAKE).sum())} fake"
+    upper.set_title(_plain(f"{title}: {counts}" if title else counts), fontsize="medium")
+    figure.legend(*upper.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside lower center")
     return figure

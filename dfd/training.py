@@ -212,13 +212,20 @@ def best_checkpoint(trainer: Trainer) -> str | None:
 
 
 def write_run_summary(
-    folder: Path, best: str | None, trainer: Trainer, *, metric: str, facts: Mapping[str, Any] | None = None
+    folder: Path,
+    best: str | None,
+    trainer: Trainer,
+    *,
+    metric: str,
+    facts: Mapping[str, Any] | None = None,
+    card: DetectorCard | None = None,
 ) -> float | None:
     """Leave in ``folder`` what a run is for, and return what a sweep optimises.
 
     ``detector.safetensors`` is the best checkpoint without the state of its training (not for a model that exists for
     comparison only). ``summary.json`` has the best epoch (counted from 0) with its training and validation metrics,
-    the metrics of the test over clips if there was one, the parameters' number and the weights' hash, and ``facts``.
+    the metrics of the test over clips if there was one, the calibration, the parameters' number and the weights' hash,
+    and ``facts``.
     ``learning_curves.png`` is drawn from ``metrics.csv``. Only the first process of several writes.
 
     Args:
@@ -227,6 +234,7 @@ def write_run_summary(
         trainer: after fit and test.
         metric: one of ``VAL_METRICS``: what is chosen by the test split is no longer tested by it.
         facts: what else is needed to reproduce the run, as plain values.
+        card: the best checkpoint's, calibrated; None: as the training saved it.
 
     Returns:
         The metric at the best checkpoint; None if there is none, or the metric was not defined.
@@ -237,7 +245,8 @@ def write_run_summary(
     check_optimized_metric(metric)
     if best is None:
         return None
-    model, card = load_model(best)
+    model, saved = load_model(best)
+    card = card or saved
     if trainer.is_global_zero:
         from dfd import plots
 
@@ -261,6 +270,7 @@ def write_run_summary(
             "train": _finite(train),
             "val": card.metrics,
             "test": _finite({name: value for name, value in logged.items() if name.startswith("test/")}),
+            "calibration": {"temperature": card.temperature, "threshold": card.threshold, **card.calibration},
             "comparison_only": model.mixes_clips,
             "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
             "weights_sha256": weights_sha256(model.state_dict()),

@@ -210,7 +210,6 @@ def test_the_hash_takes_every_type_and_shape():
 
 def test_a_model_that_mixes_the_clips_of_a_batch_is_neither_exported_nor_used_to_predict(tmp_path):
     from dfd.inference import Detector
-    from dfd.runtimes import TorchRuntime
 
     config = {**CONFIG, "temporal": {"_target_": "dfd.models.temporal.lstm_over_batch", "hidden_features": 8}}
     model = build_model(config)
@@ -219,5 +218,5 @@ def test_a_model_that_mixes_the_clips_of_a_batch_is_neither_exported_nor_used_to
         save_safetensors(tmp_path / "bad.safetensors", model, card)
     assert not (tmp_path / "bad.safetensors").exists()
     with pytest.raises(CheckpointError, match="neither exported nor used to predict"):
-        Detector(TorchRuntime(model, card, "cpu"), card, name="bad", model=model)
-    Detector(TorchRuntime(model, card, "cpu"), card, name="bad", model=model, for_comparison=True)
+        Detector.of(model, card, name="bad", device="cpu")
+    Detector.of(model, card, name="bad", device="cpu", for_comparison=True)

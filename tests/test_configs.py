@@ -10,6 +10,7 @@ from omegaconf import OmegaConf, open_dict
 from dfd.config import (
     CONFIG_DIR,
     SWEEPS_DIR,
+    CalibrateConfig,
     EvaluateConfig,
     ExportConfig,
     PredictConfig,
@@ -22,6 +23,7 @@ ROOTS = {
     "train": (TrainConfig, ["data.store=s"]),
     "preprocess": (PreprocessConfig, ["store=s"]),
     "evaluate": (EvaluateConfig, ["checkpoint=c", "data.store=s"]),
+    "calibrate": (CalibrateConfig, ["checkpoint=c", "data.store=s"]),
     "predict": (PredictConfig, ["input=i", "checkpoint=c"]),
     "export": (ExportConfig, ["checkpoint=c"]),
 }
@@ -36,7 +38,7 @@ GROUPS = {
     "logger": ["train"],
     "experiment": ["train"],
     "debug": ["train"],
-    "data": ["train", "evaluate"],
+    "data": ["train", "evaluate", "calibrate"],
     "face_detector": ["preprocess", "predict"],
     "source": ["preprocess"],
 }

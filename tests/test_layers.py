@@ -36,6 +36,7 @@ RANKS: dict[str, float] = {
     "dfd.formats": 3.2,
     "dfd.model_card": 3.4,
     "dfd.runtimes": 3.4,
+    "dfd.calibration": 4,
     "dfd.data": 3,
     "dfd.annotate": 3,
     "dfd.training": 4,
@@ -43,12 +44,15 @@ RANKS: dict[str, float] = {
     "dfd.preprocess": 5,
     "dfd.evaluate": 5,
     "dfd.export": 5,
+    "dfd.calibrate": 5.5,
     "dfd.report": 5,
     "dfd.studies": 6,
     "train": 6,
     "predict": 6,
 }
-MAY_USE_HYDRA = {"dfd.config", "dfd.preprocess", "dfd.evaluate", "dfd.export", "dfd.studies", "train", "predict"}
+MAY_USE_HYDRA = {
+    *("dfd.config", "dfd.preprocess", "dfd.evaluate", "dfd.calibrate", "dfd.export", "dfd.studies", "train", "predict"),
+}
 
 
 def module_name(path: Path) -> str:

@@ -7,15 +7,19 @@ import pytest
 import torch
 from scipy.stats import binom
 from sklearn import metrics as reference
+from sklearn.calibration import calibration_curve
 
 from dfd.metrics import (
     _resample,
     _resampled,
     bootstrap_intervals,
+    brier_score,
     clip_metrics,
+    expected_calibration_error,
     holm,
     mcnemar,
     metrics_by_group,
+    reliability_bins,
     roc_curve,
     video_metrics,
 )
@@ -45,6 +49,7 @@ def test_video_metrics_equal_scikit_learns(seed, decimals, threshold):
         "f1": reference.f1_score(label, called),
         "auc": reference.roc_auc_score(label, prob),
         "ap": reference.average_precision_score(label, prob),
+        "brier": reference.brier_score_loss(label, prob),
     }
     assert {name: ours[name] for name in expected} == pytest.approx(expected, abs=1e-12)
     tn, fp, fn, tp = reference.confusion_matrix(label, called).ravel()
@@ -59,6 +64,63 @@ def test_the_roc_curve_equals_scikit_learns(seed, decimals):
     theirs = reference.roc_curve(label, prob, drop_intermediate=False)
     for mine, expected in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(mine, expected)
+
+
+@pytest.mark.parametrize("num_bins", [1, 5, 10, 15])
+@pytest.mark.parametrize("decimals", [None, 1, 2])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_reliability_bins_equal_scikit_learns(seed, decimals, num_bins):
+    prob, label = random_table(seed, decimals=decimals)
+    filled = [found for found in reliability_bins(prob, label, num_bins=num_bins) if found.count]
+    share, mean = calibration_curve(label, prob, n_bins=num_bins)
+    np.testing.assert_allclose([found.share_fake for found in filled], share)
+    np.testing.assert_allclose([found.mean_prob for found in filled], mean)
+    counts = np.array([found.count for found in filled])
+    expected = (counts * np.abs(share - mean)).sum() / len(prob)
+    assert expected_calibration_error(prob, label, num_bins=num_bins) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_likelihood_equals_scikit_learns_and_is_finite_where_that_is_not(seed):
+    prob, label = random_table(seed)
+    inside = prob.clip(0.01, 0.99)
+    assert video_metrics(inside, label)["nll"] == pytest.approx(reference.log_loss(label, inside))
+    assert video_metrics([1.0, 0.0], [0, 1])["nll"] == pytest.approx(24 * np.log(2))
+
+
+def test_a_calibration_counted_by_hand():
+    # (0.1, 0.2]: 0.15 and 0.2, one fake: |0.35 - 1|; (0.7, 0.8]: three of 0.8, two fake: |2.4 - 2|; 1.0 right: 0.
+    prob, label = [0.15, 0.2, 0.8, 0.8, 0.8, 1.0], [0, 1, 1, 0, 1, 1]
+    assert expected_calibration_error(prob, label) == pytest.approx((0.65 + 0.4 + 0) / 6)
+    assert brier_score(prob, label) == pytest.approx((0.0225 + 0.64 + 0.04 + 0.64 + 0.04 + 0) / 6)
+    bins = reliability_bins(prob, label)
+    assert [(found.count, found.num_fake) for found in bins if found.count] == [(2, 1), (3, 2), (1, 1)]
+    assert [(found.low, found.high) for found in bins][1] == pytest.approx((0.1, 0.2))
+    assert bins[0].mean_prob is None
+    assert bins[0].share_fake is None
+
+
+def test_a_videos_probability_of_0_or_1_has_a_bin():
+    bins = reliability_bins([0.0, 1.0], [0, 1], num_bins=4)
+    assert [found.count for found in bins] == [1, 0, 0, 1]
+
+
+def test_a_detector_that_says_what_it_knows_has_a_small_calibration_error_and_an_overconfident_one_a_large():
+    generator = np.random.default_rng(0)
+    odds = generator.normal(0, 2, 20_000)
+    prob = 1 / (1 + np.exp(-odds))
+    label = (generator.random(prob.size) < prob).astype(int)
+    assert expected_calibration_error(prob, label) < 0.015
+    overconfident = 1 / (1 + np.exp(-4 * odds))
+    assert expected_calibration_error(overconfident, label) > 0.1
+    assert brier_score(overconfident, label) > brier_score(prob, label)
+
+
+def test_no_bins_are_refused_and_no_videos_have_no_calibration():
+    with pytest.raises(ValueError, match="num_bins must be 1 or more, got 0"):
+        expected_calibration_error([0.5], [1], num_bins=0)
+    assert expected_calibration_error([], []) is None
+    assert brier_score([], []) is None
 
 
 def table_of(tp, fn, fp, tn):

@@ -143,3 +143,22 @@ def test_an_estimate_without_an_interval_has_no_whisker():
     ((_, caps, (whiskers,)),) = ax.containers
     assert [len(segment) for segment in whiskers.get_segments()] == [0, 2]
     assert all(np.isnan(cap.get_ydata()[0]) for cap in caps)
+
+
+def test_a_reliability_diagram_shows_every_bin_with_its_videos_and_marks_the_small_ones():
+    # 0.05: 12 videos, 3 fake; 0.65: 4 videos, all fake.
+    prob, label = [0.05] * 12 + [0.65] * 4, [1] * 3 + [0] * 9 + [1] * 4
+    figure = plots.reliability_diagram({"calibrated": prob, HOSTILE: [0.5] * 16}, label, title="run on test")
+    written = texts(figure)
+    assert "run on test: 9 real, 7 fake" in written
+    assert any(text == "calibrated: calibration error 0.237" for text in written)  # (|0.6 - 3| + |2.6 - 4|) / 16
+    assert {"12", "4", "16"} <= set(written)
+    points = [line for line in figure.axes[0].lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
+    assert [(*line.get_xdata(), *line.get_ydata()) for line in points] == [pytest.approx((0.05, 0.25)), (0.65, 1.0)]
+    assert [line.get_markerfacecolor() == "white" for line in points] == [False, True]
+
+
+@pytest.mark.parametrize("num", [0, 1, 2])
+def test_a_reliability_diagram_of_hardly_any_videos_is_drawn(num):
+    figure = plots.reliability_diagram({"a": [0.0, 1.0][:num]}, [1, 1][:num])
+    assert f"0 real, {num} fake" in texts(figure)
