@@ -261,7 +261,7 @@ class _Painter:
         prob, covered = found if found is not None else (None, False)
         key = (track, prob, covered)
         if key not in self._labels:
-            number = (f"#{track}", WHITE)
+            number = (f"face {track + 1}", WHITE)  # as the report counts them
             if prob is None:
                 self._labels[key] = captions.plate([number, ("not scored", GREY)], self._size, stripe=GREY, dimmed=True)
             else:
