@@ -49,6 +49,7 @@ def print_calibration(before: DetectorCard, after: DetectorCard) -> None:
         title=f"calibrated on {found['num_real']} real and {found['num_fake']} fake videos of {found['split']}",
         caption="On the videos that it was fitted to; on others it gains less. Only balanced accuracy is better high.",
         box=SIMPLE,
+        min_width=64,
     )
     table.add_column("")
     for head in ("before", "after"):

@@ -144,7 +144,11 @@ def calibrate(
     if any(isclose(temperature, end, rel_tol=0.01) for end in TEMPERATURES):
         notes.append(
             f"the temperature ran to {temperature:.3g}, the end of what is tried: "
-            + ("the detector's output hardly depends on the label" if temperature > 1 else "its logits are very small")
+            + (
+                "the detector cannot tell these videos, so do not act on its scores of such"
+                if temperature > 1
+                else "its logits are very small"
+            )
         )
     if threshold is None:
         notes.append("no threshold tells these videos better than chance, so it is left at 0.5")
