@@ -37,6 +37,9 @@ def main(cfg: DictConfig) -> None:
 
     with refusing("predict"):
         detector = Detector.load(Path(config.checkpoint).expanduser(), **detector_options(config))
+    fitted_for = detector.card.calibration.get("aggregation", config.aggregation)
+    if fitted_for != config.aggregation:
+        print(f"The detector was calibrated for aggregation={fitted_for}: its threshold may not fit this one")
     folder = Path(config.output).expanduser() if config.output else output_dir()
     settings = settings_of(config, detector)
     with (

@@ -3,8 +3,9 @@
     python benchmarks/memory.py VIDEO [--minutes 10] [--checkpoint detector.safetensors]
 
 A long video is made by repeating VIDEO's packets without encoding them again. Each command runs as a user would run it,
-with one worker. Resident memory is read every 50 ms: the largest of the processes, and their sum, which counts the
-libraries that they share (torch's alone are about 600 MB) once for each.
+with one worker. Memory is read every 100 ms: the resident memory of the largest process, the sum over all processes,
+which counts the libraries that they share (torch's alone are about 600 MB) once for each, and on Linux the sum of their
+proportional sets, in which what is shared counts once.
 """
 
 import argparse
@@ -40,22 +41,25 @@ def repeat(source: Path, target: Path, minutes: float) -> None:
                 offset = last
 
 
-def peak_megabytes(command: list[str]) -> tuple[float, float, float]:
-    """Run a command; MB of its largest process, MB of all its processes together, and its seconds."""
-    began, largest, together = time.perf_counter(), 0, 0
+def peak_megabytes(command: list[str]) -> tuple[float, float, float, float]:
+    """Run a command; MB of its largest process, of all together, of all with what they share once; and its seconds."""
+    began, largest, together, proportional = time.perf_counter(), 0, 0, 0
     process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while process.poll() is None:
-        sizes = []
+        sizes, shares = [], []
         for one in [process, *process.children(recursive=True)]:
             try:
-                sizes.append(one.memory_info().rss)
-            except psutil.NoSuchProcess:
+                info = one.memory_full_info()
+            except (psutil.NoSuchProcess, psutil.AccessDenied):  # just ended
                 continue
+            sizes.append(info.rss)
+            shares.append(getattr(info, "pss", 0))
         largest, together = max(largest, max(sizes, default=0)), max(together, sum(sizes))
-        time.sleep(0.05)
+        proportional = max(proportional, sum(shares))
+        time.sleep(0.1)
     if process.returncode:
         raise SystemExit(process.stderr.read().decode())
-    return largest / 1e6, together / 1e6, time.perf_counter() - began
+    return largest / 1e6, together / 1e6, proportional / 1e6, time.perf_counter() - began
 
 
 def main() -> None:
@@ -63,6 +67,9 @@ def main() -> None:
     parser.add_argument("video", type=Path)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--windows", default="32", help="comma-separated values of max_windows for predict.py")
+    parser.add_argument("--yunet", type=Path, help="weights of YuNet: measure predict.py with it, too")
+    parser.add_argument("--only", default="", help="measure only commands whose name begins so")
     parser.add_argument("--every-frame", action="store_true", help="also preprocess the whole video: takes long")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -77,12 +84,27 @@ def main() -> None:
             commands["preprocess, every frame"] = every
         if arguments.checkpoint:
             predict = ["predict.py", f"input={long}", f"checkpoint={arguments.checkpoint.resolve()}", "num_workers=1"]
-            commands["predict, 16 windows"] = [*predict, f"output={folder}/scores", "deadline_seconds=7200"]
+            detectors = {"": []}
+            if arguments.yunet:
+                detectors[" (YuNet)"] = ["face_detector=yunet", f"face_detector.weights={arguments.yunet.resolve()}"]
+            for name, chosen in detectors.items():
+                for windows in arguments.windows.split(","):
+                    output = f"output={folder}/scores-{len(commands)}"
+                    commands[f"predict, {windows} windows{name}"] = [
+                        *predict,
+                        *chosen,
+                        output,
+                        f"max_windows={windows}",
+                    ]
         print(f"{arguments.video.name} repeated to {arguments.minutes:g} minutes\n")
-        print("| command | largest process, MB | all together, MB | seconds |\n|---|---|---|---|")
+        print(
+            "| command | largest process, MB | all, sum, MB | all, shared once, MB | seconds |\n|---|---|---|---|---|"
+        )
         for name, command in commands.items():
-            largest, together, seconds = peak_megabytes([sys.executable, *command, f"hydra.run.dir={folder}/run"])
-            print(f"| {name} | {largest:.0f} | {together:.0f} | {seconds:.0f} |", flush=True)
+            if not name.startswith(arguments.only):
+                continue
+            *sizes, seconds = peak_megabytes([sys.executable, *command, f"hydra.run.dir={folder}/run"])
+            print(f"| {name} | {' | '.join(f'{size:.0f}' for size in sizes)} | {seconds:.0f} |", flush=True)
 
 
 if __name__ == "__main__":
