@@ -25,13 +25,14 @@ setup: $(filter .uv/bin/uv,$(UV)) ## install everything into .venv, as uv.lock s
 
 demo: setup ## the whole chain on drawn videos: preprocess, train, evaluate, predict (about 4 minutes on 2 cores)
 	$(RUN) python -m dfd.data.demo $(DEMO_DIR)
-	$(RUN) python -m dfd.preprocess manifest=$(DEMO_DIR)/videos/manifest.csv store=$(DEMO_DIR)/store
+	$(RUN) python -m dfd.preprocess manifest=$(DEMO_DIR)/videos/manifest.csv store=$(DEMO_DIR)/store split_fractions=[0.58,0.28,0.14]
 	rm -rf $(DEMO_DIR)/train
 	$(RUN) python train.py experiment=demo data.store=$(DEMO_DIR)/store hydra.run.dir=$(DEMO_DIR)/train
 	$(RUN) python -m dfd.evaluate checkpoint=$(DEMO_DIR)/train/detector.safetensors data.store=$(DEMO_DIR)/store output=$(DEMO_DIR)/evaluation
 	$(RUN) python predict.py checkpoint=$(DEMO_DIR)/train/detector.safetensors input=$(DEMO_DIR)/inbox output=$(DEMO_DIR)/predictions overwrite=true
 	@echo
 	@echo "The demonstration is done. It was drawn by dfd itself and says nothing about real deepfakes."
+	@echo "  the report:  $(DEMO_DIR)/predictions/report.html"
 	@echo "  predictions: $(DEMO_DIR)/predictions/predictions.csv"
 	@echo "  figures:     $(DEMO_DIR)/evaluation/*.png"
 	@echo "  your turn:   README.md, 'Your own videos'"

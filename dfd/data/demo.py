@@ -53,7 +53,7 @@ OnProgress = Callable[[int, int], None]
 def make_demo_videos(
     root: str | Path,
     *,
-    num_people: int = 12,
+    num_people: int = 14,
     videos_per_person: int = 2,
     seconds: float = 3.0,
     fps: int = 25,

@@ -16,6 +16,9 @@ NOTICE = (
     "For real data: python -m dfd.preprocess manifest=my.csv store=DIR, then python train.py data=clips data.store=DIR"
 )
 
+FRACTIONS = (0.58, 0.28, 0.14)
+"""Of seven groups of people: four to train on, two for val (8 real and 8 fake videos: enough to calibrate on), one."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -43,7 +46,7 @@ class DemoDataModule(ClipDataModule):
             )
         logger.warning(NOTICE)
         manifest = make_demo_videos(Path(self.store).with_name("videos"))
-        prepare_store(read_manifest(manifest), self.store, PreparationSettings())
+        prepare_store(read_manifest(manifest), self.store, PreparationSettings(), fractions=FRACTIONS)
         self._is_prepared = True
 
     def summary(self) -> dict[str, Any]:
