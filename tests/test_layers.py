@@ -27,6 +27,7 @@ RANKS: dict[str, float] = {
     "dfd.tensor_files": 1,
     "dfd.loggers": 2,
     "dfd.predictions": 2,
+    "dfd.parquet": 3,
     "dfd.plots": 2,
     "dfd.models": 2,
     "dfd.checkpoint": 3,
