@@ -34,6 +34,7 @@ RANKS: dict[str, float] = {
     "dfd.data": 3,
     "dfd.training": 4,
     "dfd.inference": 4,
+    "dfd.ray_engine": 4.5,
     "dfd.preprocess": 5,
     "dfd.evaluate": 5,
     "dfd.report": 5,
