@@ -250,8 +250,11 @@ class Detector:
             else:
                 video.take(item)
 
-    def score_windows(self, path: str | Path, found: Iterable[Found]) -> VideoScore:
-        """The score of what :func:`dfd.faces.windows.stream_windows` found in a video, wherever that was run."""
+    def score_windows(self, path: str | Path, found: Iterable[Found | Failure]) -> VideoScore:
+        """The score of what :func:`dfd.faces.windows.stream_windows` found in a video, wherever that was run.
+
+        A failure ends it: the score has its status and message, and no verdict.
+        """
         video = _Video(Path(path))
         waiting: list[tuple[int, FaceWindow]] = []
         for item in found:
@@ -259,6 +262,8 @@ class Detector:
                 waiting.append((0, item))
                 if len(waiting) >= self.batch_size:
                     self._look({0: video}, waiting)
+            elif isinstance(item, Failure):
+                return self._failed(video, item)
             elif not isinstance(item, float):
                 video.take(item)
         self._look({0: video}, waiting)

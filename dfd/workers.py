@@ -45,6 +45,15 @@ class Failure:
     status: Status
     message: str
 
+    @classmethod
+    def of(cls, error: Exception) -> "Failure":
+        """What an error makes of the video at hand: a DfdError has a status and words of its own, any other a bug's.
+
+        >>> Failure.of(KeyError("fps"))
+        Failure(status=<Status.ERROR: 'error'>, message="KeyError: 'fps'")
+        """
+        return cls(error.status, str(error)) if isinstance(error, DfdError) else cls(Status.ERROR, _describe(error))
+
 
 @dataclass(frozen=True, slots=True)
 class Again:
@@ -153,7 +162,7 @@ class WorkerPool:
         """The items of ``function(task)`` as they come, for each task, as (task, item).
 
         A task's items come in order, those of several tasks in any; after the last comes (task, None). A task that
-        fails ends in a :class:`Failure` instead, after some of its items or none.
+        fails ends in a :class:`Failure` instead; if its process dies, some of the items before it may be missing.
 
         ``function`` must be importable (not a lambda), tasks and items must pickle. ``tasks`` is drawn from as workers
         become free, two per worker ahead, so it may be endless. A :class:`~dfd.errors.DfdError` in the worker gives a
@@ -196,7 +205,7 @@ class WorkerPool:
                             yield key, one.task, Again()
                         continue
                     if outcome is None:
-                        continue  # it ended well: its last items are on their way, and then its end
+                        continue  # its last items are on their way, and then its end
                     event = outcome
                 if number in running:
                     self._num_false_starts = 0
@@ -250,7 +259,7 @@ class WorkerPool:
             self._pool = None
 
     def _outcome(self, future: Any) -> Any:
-        """None if a task ended well, else its failure, or that the pool is broken."""
+        """None if a task says itself how it ended, else its failure, or that the pool is broken."""
         from pebble import ProcessExpired
 
         error = future.exception()
@@ -317,7 +326,7 @@ class _Inbox:
             return -1, None
         if isinstance(event, _Item):
             self._room.release()
-        elif event is None:
+        elif not isinstance(event, _Settled):
             self._clocks.pop(number, None)
         return number, event
 
@@ -356,12 +365,14 @@ class _Inbox:
             try:
                 number = int(connection.recv_bytes())
                 clock = self._clocks[number] = _Clock(time.monotonic(), time.monotonic())
-                while data := connection.recv_bytes():
+                while True:
+                    event = pickle.loads(connection.recv_bytes())  # noqa: S301 - made by _run below
                     clock.last_sign = time.monotonic()
-                    item = _Item(pickle.loads(data))  # noqa: S301 - made by _run below
+                    if not isinstance(event, _Item):
+                        break
                     self._wait_for_room(clock)
-                    self._events.put((number, item))
-                self._events.put((number, None))
+                    self._events.put((number, event))
+                self._events.put((number, event))
             except (EOFError, OSError, ValueError):
                 return  # the worker is gone, and its future says why; or we are closing
 
@@ -438,21 +449,26 @@ def _only_item(function: Callable[[T], R], task: T) -> Iterator[R]:
 
 
 def _run(number: int, payload: bytes, address: Any, key: bytes) -> bytes:
-    """In the worker: unpickle, call, send each item pickled, so that whatever goes wrong is this task's failure."""
+    """In the worker: unpickle, call, send each item pickled, so that whatever goes wrong is this task's failure.
+
+    A failure is sent as the items are, behind them: what was found before it is not lost.
+    """
     if _start_error is not None:
         return pickle.dumps(_StartFailed(_portable(_start_error)))
     try:
         function, task = pickle.loads(payload)  # noqa: S301 - made by _events() above
         with Client(address, authkey=key) as connection:
             connection.send_bytes(str(number).encode())  # from here on its time counts; importing modules is done
-            for item in function(task):
-                connection.send_bytes(pickle.dumps(item))
-            connection.send_bytes(b"")  # the end
+            end = None
+            try:
+                for item in function(task):
+                    connection.send_bytes(pickle.dumps(_Item(item)))
+            except Exception as error:  # noqa: BLE001 - the edge of the process: every error becomes a row
+                end = Failure.of(error)
+            connection.send_bytes(pickle.dumps(end))
         return pickle.dumps(None)
-    except DfdError as error:
-        return pickle.dumps(Failure(error.status, str(error)))
-    except Exception as error:  # noqa: BLE001 - the edge of the process: every error becomes a row
-        return pickle.dumps(Failure(Status.ERROR, _describe(error)))
+    except Exception as error:  # noqa: BLE001 - it came not even to the task, or nobody listens
+        return pickle.dumps(Failure.of(error))
 
 
 def _portable(error: Exception) -> Exception:
@@ -461,7 +477,7 @@ def _portable(error: Exception) -> Exception:
     with contextlib.suppress(Exception):
         pickle.loads(pickle.dumps(error))  # noqa: S301 - made here
         return error
-    return DfdError(str(error) if isinstance(error, DfdError) else _describe(error))
+    return DfdError(Failure.of(error).message)
 
 
 def _describe(error: Exception) -> str:
