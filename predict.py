@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from dfd.config import PredictConfig, check, entry_point, options, output_dir, parse_shard, refusing, target_name
+from dfd.errors import ConfigError
 from dfd.inputs import NothingToScore, find_inputs, is_no_video
 
 if TYPE_CHECKING:
     from dfd.inference import Detector
     from dfd.predictions import PredictionWriter
+    from dfd.ray_engine import RayEngine
 
 MAX_SHOWN = 40
 """So many rows are printed; the CSV has all."""
@@ -32,25 +35,24 @@ def main(cfg: DictConfig) -> None:
     shard, num_shards = parse_shard(config.shard)
     paths = find_inputs(config.input)[shard::num_shards]
 
-    from dfd.inference import Detector
     from dfd.predictions import PredictionWriter, write_run
 
     with refusing("predict"):
-        detector = Detector.load(Path(config.checkpoint).expanduser(), **detector_options(config))
+        engine, detector = engine_of(config)
     fitted_for = detector.card.calibration.get("aggregation", config.aggregation)
     if fitted_for != config.aggregation:
         print(f"The detector was calibrated for aggregation={fitted_for}: its threshold may not fit this one")
     folder = Path(config.output).expanduser() if config.output else output_dir()
     settings = settings_of(config, detector)
     with (
-        detector,
+        engine,
         PredictionWriter(folder, model=detector.name, settings=settings, overwrite=config.overwrite) as writer,
     ):
         write_run(folder, run_facts(config, detector, settings))
         waiting = [path for path in paths if str(path) not in writer.done]
         if len(waiting) < len(paths):
             print(f"{len(paths) - len(waiting)} of {len(paths)} are already in {writer.csv_path}")
-        others = list(write_scores(detector, waiting, writer, asked=config.input))
+        others = list(write_scores(engine, waiting, writer, asked=config.input))
         if not writer.done and num_shards == 1:
             raise NothingToScore(f"{config.input}: none of its {len(paths)} files is a video")
         if others:
@@ -58,6 +60,10 @@ def main(cfg: DictConfig) -> None:
             print(f"{len(others)} other files are not videos: {folder / 'not_videos.txt'}")
         if config.annotate:
             annotate(folder, detector, deadline_seconds=config.deadline_seconds)
+    if config.engine == "ray":
+        from dfd.parquet import write_parquet
+
+        write_parquet(folder)
     summarize(writer)
     if detector.card.data.get("is_demo"):
         print("This detector was trained on drawn demonstration videos: its scores say nothing about real deepfakes.")
@@ -66,6 +72,27 @@ def main(cfg: DictConfig) -> None:
         from dfd.report.videos import write_videos_report
 
         print(f"the report, one file to hand on, is {write_videos_report([folder], folder)}")
+
+
+def engine_of(config: PredictConfig) -> tuple[Detector | RayEngine, Detector]:
+    """What scores, and the detector that it scores with.
+
+    Raises:
+        ConfigError: there is no such engine.
+        CheckpointError: the checkpoint is missing, damaged, or of another program.
+    """
+    checkpoint = Path(config.checkpoint).expanduser()
+    if config.engine == "local":
+        from dfd.inference import Detector
+
+        detector = Detector.load(checkpoint, **detector_options(config))
+        return detector, detector
+    if config.engine == "ray":
+        from dfd.ray_engine import RayEngine
+
+        engine = RayEngine(checkpoint, **asdict(config.ray), **detector_options(config))
+        return engine, engine.detector
+    raise ConfigError(f"engine={config.engine} is not one of local, ray")
 
 
 def detector_options(config: PredictConfig) -> dict[str, Any]:
@@ -106,7 +133,9 @@ def run_facts(config: PredictConfig, detector: Detector, settings: Mapping[str, 
     }
 
 
-def write_scores(detector: Detector, paths: list[Path], writer: PredictionWriter, *, asked: str) -> Iterator[str]:
+def write_scores(
+    engine: Detector | RayEngine, paths: list[Path], writer: PredictionWriter, *, asked: str
+) -> Iterator[str]:
     """Write each score as it comes, with a progress bar; yields the files that are no videos and got no row."""
     from dfd.progress import progress_bar
 
@@ -119,7 +148,7 @@ def write_scores(detector: Detector, paths: list[Path], writer: PredictionWriter
             shares[path] = share
             bar.update(task, completed=num_done + sum(shares.values()))
 
-        for score in detector.score_many(paths, on_progress=on_progress):
+        for score in engine.score_many(paths, on_progress=on_progress):
             if is_no_video(score, asked):
                 yield score.path
             else:

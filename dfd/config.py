@@ -114,6 +114,17 @@ class CalibrateConfig:
 
 
 @dataclass
+class RayConfig:
+    """What ``engine=ray`` takes."""
+
+    address: str | None = None
+    num_actors: int | None = None
+    num_gpus_per_actor: float | None = None
+    num_cpus_per_video: float = 1.0
+    max_retries: int = 3
+
+
+@dataclass
 class PredictConfig:
     """``predict.py``."""
 
@@ -132,7 +143,7 @@ class PredictConfig:
     annotate: bool = False
     moments_per_face: int = 3
     heatmaps: bool = True
-    batch_size: int = 8
+    batch_size: int | None = None
     device: str = "auto"
     num_workers: int | None = None
     deadline_seconds: float = 3600.0
@@ -141,6 +152,8 @@ class PredictConfig:
     max_decode_side: int | None = 1920
     overwrite: bool = False
     shard: str = "0/1"
+    engine: str = "local"
+    ray: RayConfig = field(default_factory=RayConfig)
 
 
 @dataclass

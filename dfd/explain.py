@@ -13,6 +13,7 @@ Captum's ``LayerGradientXActivation`` is the same product, for a layer that is n
 what it leaves to its caller: finding that layer in any backbone, reading its layout, recurrent heads on a GPU.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -108,19 +109,78 @@ def clip_evidence(model: ClipClassifier, frames_TCHW: Tensor) -> ClipEvidence:
         raise ValueError(f"a clip must have the shape (T, 3, S, S), T >= 1 and S >= 2; got {shape}")
     if model.training:
         raise ValueError("the model is in training mode, in which no score is given; call model.eval() first")
-    with torch.inference_mode(False), torch.enable_grad():
-        # A gradient towards the pictures is enough: weights may be frozen or not, and get no gradient.
-        images_TCHW = model.normalize(frames_TCHW.to(model.mean.device)).detach().requires_grad_()
+    with torch.inference_mode(False), _frozen(model):
+        images_TCHW = model.normalize(frames_TCHW.to(model.mean.device)).detach()
+        # Found on two frames: to keep what every layer gives for a whole clip takes hundreds of megabytes.
+        layer = _evidence_anywhere(model, images_TCHW[:2]).layer
+        at_layer = _evidence_at(model, images_TCHW, layer) if layer and len(images_TCHW) > 2 else None
+        return at_layer or _evidence_anywhere(model, images_TCHW)
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """Without gradients towards the weights: nobody asks for them, and they take as much memory as the weights do."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def _evidence_anywhere(model: ClipClassifier, images_TCHW: Tensor) -> ClipEvidence:
+    """The evidence, after looking for the layer that it is taken at."""
+    with torch.enable_grad():
+        images_TCHW = images_TCHW.detach().requires_grad_()
         with _recorded(model.backbone) as recorded:
             features_TD = model.backbone(images_TCHW)
-        # cuDNN cannot go back through a recurrent layer in evaluation mode; torch's own kernels can.
-        with torch.backends.cudnn.flags(enabled=False):
-            logits_K = model.head(features_TD[None])[0]
-            margin = logits_K[Label.FAKE] - logits_K[Label.REAL]
-            (gradient_TD,) = torch.autograd.grad(margin, features_TD, retain_graph=True)
-            frames_T = (gradient_TD * features_TD).sum(dim=1).detach()
-            layer, places_Thw = _last_places(margin, recorded, images_TCHW, _Layout.of(model.backbone.network))
+        margin, frames_T = _margin(model, features_TD)
+        layer, places_Thw = _last_places(margin, recorded, images_TCHW, _Layout.of(model.backbone.network))
     return ClipEvidence(frames_T, places_Thw * places_Thw.numel(), layer)
+
+
+def _evidence_at(model: ClipClassifier, images_TCHW: Tensor, layer: str) -> ClipEvidence | None:
+    """The evidence at a layer that is known. The way to it is not recorded, and takes no more memory than a score."""
+    outputs: list[Tensor] = []
+
+    def begin_to_record(module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
+        torch.set_grad_enabled(True)
+        outputs.append(output.detach().requires_grad_())
+        return outputs[-1]
+
+    handle = model.backbone.get_submodule(layer).register_forward_hook(begin_to_record)
+    try:
+        with torch.no_grad():  # until the layer; what was on before comes back behind it
+            features_TD = model.backbone(images_TCHW)
+            margin, frames_T = _margin(model, features_TD)
+            places_Thw = _evidence(margin, outputs[-1], _Layout.of(model.backbone.network))
+    finally:
+        handle.remove()
+    return None if places_Thw is None else ClipEvidence(frames_T, places_Thw * places_Thw.numel(), layer)
+
+
+@contextmanager
+def _plain_kernels() -> Iterator[None]:
+    """Torch's own kernels for recurrent layers.
+
+    cuDNN's cannot go back in evaluation mode, and oneDNN's make gradients for frozen weights, too: 300 MB for an LSTM
+    of 2048.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")  # of restoring its flags
+        with torch.backends.cudnn.flags(enabled=False), torch.backends.mkldnn.flags(enabled=False):
+            yield
+
+
+def _margin(model: ClipClassifier, features_TD: Tensor) -> tuple[Tensor, Tensor]:
+    """The logit of FAKE less that of REAL, and what each frame adds to it."""
+    with _plain_kernels():
+        logits_K = model.head(features_TD[None])[0]
+        margin = logits_K[Label.FAKE] - logits_K[Label.REAL]
+        (gradient_TD,) = torch.autograd.grad(margin, features_TD, retain_graph=True)
+    return margin, (gradient_TD * features_TD).sum(dim=1).detach()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,9 @@ MAX_DIFFERENCE = 1e-4
 
 
 class Runtime(Protocol):
-    """A detector that is loaded."""
+    """A detector that is loaded, on a device of ``device_type`` (``cpu`` or ``cuda``)."""
+
+    device_type: str
 
     def prob_fake(self, frames_BTCHW: Tensor) -> list[float]:
         """The probability of FAKE of each clip of uint8 RGB crops, calibrated if the card has a temperature."""
@@ -34,6 +36,7 @@ class TorchRuntime:
 
     def __init__(self, model: ClipClassifier, card: DetectorCard, device: torch.device | str) -> None:
         self.device = pick_device(device) if isinstance(device, str) else device
+        self.device_type = self.device.type
         self.model = model.to(self.device).eval()
         self.temperature = card.temperature or 1.0
 
@@ -87,6 +90,7 @@ class OnnxRuntime:
             raise CheckpointError(f"{name}: onnxruntime {onnxruntime.__version__} cannot run it ({first})") from error
         if "CUDAExecutionProvider" not in self.session.get_providers() and device.startswith("cuda"):
             raise ConfigError(f"device={device}: onnxruntime cannot load CUDA's libraries here; use device=cpu")
+        self.device_type = "cuda" if "CUDAExecutionProvider" in self.session.get_providers() else "cpu"
 
     def prob_fake(self, frames_BTCHW: Tensor) -> list[float]:
         """The probability of FAKE of each clip.
@@ -107,6 +111,8 @@ class OnnxRuntime:
 
 class ProgramRuntime:
     """A program of ``torch.export``, on the CPU."""
+
+    device_type = "cpu"
 
     def __init__(self, program: ExportedProgram) -> None:
         self.module = program.module()

@@ -104,6 +104,13 @@ def test_importing_dfd_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_scoring_worker_starts_without_the_networks_libraries() -> None:
+    """They would cost each worker half a gigabyte and some seconds."""
+    code = "import sys, dfd.faces.windows; print([m for m in ('torch', 'pandas', 'scipy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("script", ["train", "predict"])
 def test_help_does_not_wait_for_torch(script: str) -> None:
     code = f"import sys, {script}; print('torch' in sys.modules)"

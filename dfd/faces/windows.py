@@ -350,3 +350,11 @@ def start_worker(detector: Mapping[str, Any], extraction: ExtractionSettings, se
 def windows_task(path: Path) -> Iterator[Found]:
     """In a worker: the windows of one video, piece by piece."""
     yield from stream_windows(path, *_worker["arguments"])
+
+
+def numbered_windows_task(task: tuple[int, Path]) -> Iterator[Found]:
+    """As :func:`windows_task` of the second part; the first tells equal paths apart.
+
+    Here and not where it is used, so that a worker does not import the network's libraries.
+    """
+    return windows_task(task[1])
