@@ -27,13 +27,13 @@ def find_inputs(given: str) -> list[Path]:
     Raises:
         NothingToScore: there is no such path, or nothing in it.
     """
-    path = Path(given).expanduser()
+    path = _without_tilde(given)
     if path.is_dir():
         found = sorted(_files(path))
         remedy = "give a folder with videos"
     elif path.is_file() and path.suffix.lower() == ".txt":
         lines = [line.strip() for line in path.read_text("utf-8-sig", errors="surrogateescape").splitlines()]
-        found = [path.parent / Path(line).expanduser() for line in dict.fromkeys(lines) if line]
+        found = list(dict.fromkeys(path.parent / _without_tilde(line) for line in lines if line))
         remedy = "write one path per line; relative paths start at the list's folder"
     elif path.is_file():
         return [path]
@@ -42,6 +42,11 @@ def find_inputs(given: str) -> list[Path]:
     if not found:
         raise NothingToScore(f"{path}: there is nothing in it to score; {remedy}")
     return found
+
+
+def _without_tilde(text: str) -> Path:
+    """``~`` and ``~name`` as the home folder; as they stand where nobody has that name: files may begin so, too."""
+    return Path(os.path.expanduser(text))
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -67,5 +72,5 @@ def _unreadable_folder(error: OSError) -> NoReturn:
 
 def is_no_video(score: VideoScore, asked: str) -> bool:
     """True for a file that merely lay in the folder: unreadable, not named like a video, and not asked for by name."""
-    named = Path(score.path).suffix.lower() in VIDEO_SUFFIXES or not Path(asked).expanduser().is_dir()
+    named = Path(score.path).suffix.lower() in VIDEO_SUFFIXES or not _without_tilde(asked).is_dir()
     return score.status is Status.UNREADABLE and not named

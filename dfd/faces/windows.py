@@ -9,6 +9,7 @@ import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +252,9 @@ class _Collector:
     def _windows(
         self, start: int, by_track: Mapping[int, Mapping[int, tuple[FrameArray, FloatArray]]], sure: set[int]
     ) -> Iterator[FaceWindow]:
-        enough = min(self._settings.clip_len, self._reader.num_frames) / 2
+        # Of a video shorter than a clip, of the places that it has: every clip_stride-th of its frames.
+        places = ceil(self._reader.num_frames / self._settings.clip_stride)
+        enough = min(self._settings.clip_len, places) / 2
         found = [
             self._window(track, start, seen)
             for track, seen in sorted(by_track.items())

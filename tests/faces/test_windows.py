@@ -149,6 +149,12 @@ def test_a_face_in_less_than_half_of_a_window_is_not_in_it(tmp_path: Path) -> No
     assert len(second) >= 6
 
 
+@pytest.mark.parametrize("clip_stride", [1, 2, 3, 4])
+def test_a_face_throughout_a_video_shorter_than_a_clip_is_scored(tmp_path: Path, clip_stride: int) -> None:
+    path = video(tmp_path / "a.mp4", 5, {0: (40, range(5))})
+    assert len(windows_in(path, clip_len=10, clip_stride=clip_stride)) == 1
+
+
 def test_the_file_and_a_picture_of_it_come_first(tmp_path: Path) -> None:
     path = video(tmp_path / "a.mp4", 40, {0: (40, range(40))}, fps=20)
     items = found_in(path)
