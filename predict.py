@@ -50,6 +50,8 @@ def main(cfg: DictConfig) -> None:
     ):
         write_run(folder, run_facts(config, detector, settings))
         waiting = [path for path in paths if str(path) not in writer.done]
+        if writer.changed:
+            print(f"{len(writer.changed)} have been changed since they were scored, and are scored again")
         if len(waiting) < len(paths):
             print(f"{len(paths) - len(waiting)} of {len(paths)} are already in {writer.csv_path}")
         others = list(write_scores(engine, waiting, writer, asked=config.input))
@@ -100,6 +102,8 @@ def detector_options(config: PredictConfig) -> dict[str, Any]:
     from dfd.video.decode import VideoLimits
 
     chosen = config.face_detector
+    if unknown := config.limits.keys() - {"max_width", "max_height"}:
+        raise ConfigError(f"limits: no such key {', '.join(sorted(map(str, unknown)))}; it has max_width, max_height")
     return {
         "face_detector": {"name": target_name(chosen), **options(chosen)} if chosen else None,
         "limits": VideoLimits(**config.limits),
@@ -114,6 +118,7 @@ def settings_of(config: PredictConfig, detector: Detector) -> dict[str, Any]:
     return {
         "face_detector": {k: v for k, v in detector.face_detector.items() if k not in ("device", "weights")},
         **{name: getattr(config, name) for name in DECISIVE},
+        "runtime": detector.describe()["runtime"],
         "threshold": detector.threshold,
         "uncertain_margin": config.uncertain_margin,
     }
@@ -161,7 +166,7 @@ def write_scores(
 
 def annotate(folder: Path, detector: Detector, *, deadline_seconds: float) -> None:
     """Draw faces and scores into each scored video that has not been drawn yet; says which cannot be drawn."""
-    from dfd.annotate import FOLDER_NAME, annotate_task, to_annotate
+    from dfd.annotate import FOLDER_NAME, annotate_task, num_without_boxes, to_annotate
     from dfd.progress import progress_bar
     from dfd.workers import Failure, WorkerPool
 
@@ -171,7 +176,13 @@ def annotate(folder: Path, detector: Detector, *, deadline_seconds: float) -> No
         uncertain_margin=detector.uncertain_margin,
         limits=detector.windows.limits,
     )
-    num_workers = min(detector.num_workers, max(1, len(tasks)))
+    if without := num_without_boxes(folder):
+        print(
+            f"{without} videos were scored without annotate=true and are not drawn; add overwrite=true to score them so"
+        )
+    if not tasks:
+        return
+    num_workers = min(detector.num_workers, len(tasks))
     with progress_bar() as bar, WorkerPool(num_workers=num_workers, deadline_seconds=deadline_seconds) as pool:
         progress = bar.add_task("annotating", total=len(tasks), note="")
         for task, result in pool.map(annotate_task, tasks):

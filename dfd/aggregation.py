@@ -145,4 +145,4 @@ def one_sided_warning(counts: Mapping[str, int], *, share: float = 0.95, at_leas
 
 
 def _sigmoid(value: float) -> float:
-    return 1 / (1 + exp(-value))
+    return 1 / (1 + exp(-value)) if value >= 0 else exp(value) / (1 + exp(value))

@@ -462,6 +462,15 @@ def to_annotate(folder: Path, *, threshold: float, uncertain_margin: float, limi
     ]
 
 
+def num_without_boxes(folder: Path) -> int:
+    """Scored videos of ``folder`` that cannot be drawn, since their boxes were not kept."""
+    values = read_scores(folder).values()
+    return sum(
+        value["verdict"] is not None and not (folder / evidence_place(value["path"]) / BOXES_NAME).is_file()
+        for value in values
+    )
+
+
 def annotate_task(task: AnnotateTask) -> str:
     """In a worker: draw one video; what of it is not in the result."""
     hold_to_one_core()

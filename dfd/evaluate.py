@@ -241,6 +241,8 @@ def main(cfg: DictConfig) -> None:
 
     if config.split not in SPLITS:
         raise ConfigError(f"split={config.split} is not one of {', '.join(SPLITS)}")
+    if config.threshold is not None and not 0 <= config.threshold <= 1:
+        raise ConfigError(f"threshold must be in 0..1, got {config.threshold}")
     detector = Detector.load(config.checkpoint, device=config.device, for_comparison=True)
     data = data_for(config.data, detector.card)
     data.setup(config.split)

@@ -16,7 +16,7 @@ what it leaves to its caller: finding that layer in any backbone, reading its la
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isqrt
 from typing import Any
 
@@ -85,21 +85,6 @@ def explain_clip(model: ClipClassifier, frames_TCHW: Tensor) -> ClipExplanation:
     share_hw = evidence.by_place[frame] / peak
     heat_SS = F.interpolate(share_hw[None, None], (side, side), mode="bilinear", align_corners=False)[0, 0]
     return ClipExplanation(frame, heat_SS.clamp(0, 1).float().cpu().numpy(), peak)
-
-
-def on_one_scale(explanations: Sequence[ClipExplanation]) -> list[ClipExplanation]:
-    """The same, for the clips of one video: 1 is then the strongest evidence in any of them, so that they compare.
-
-    For a mean over the frames. A recurrent head saturates: the surer it is, the smaller its gradients, and clips that
-    it is equally sure of differ tenfold in ``peak``. Leave its clips on their own scales.
-    """
-    peak = max((explanation.peak for explanation in explanations), default=0.0)
-    if not peak:
-        return list(explanations)
-    return [
-        replace(explanation, heatmap=explanation.heatmap * np.float32(explanation.peak / peak), peak=peak)
-        for explanation in explanations
-    ]
 
 
 def clip_evidence(model: ClipClassifier, frames_TCHW: Tensor) -> ClipEvidence:

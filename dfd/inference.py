@@ -158,7 +158,9 @@ class Detector:
             every_frame=boxes,
             limits=limits or VideoLimits(),
         )
+        self._is_scoring = False
         self._pool: WorkerPool | None = None
+        self._at_end: weakref.finalize[..., Detector] | None = None
 
     @classmethod
     def load(cls, checkpoint: str | Path, *, runtime: str = "auto", device: str = "auto", **options: Any) -> Self:
@@ -199,7 +201,7 @@ class Detector:
             "threshold": self.threshold,
             "uncertain_margin": self.uncertain_margin,
             "uncertain_band": list(self.uncertain_band),
-            "aggregation": self.aggregation.__name__,
+            "aggregation": getattr(self.aggregation, "__name__", repr(self.aggregation)),
         }
 
     def __enter__(self) -> Self:
@@ -213,6 +215,8 @@ class Detector:
         if self._pool is not None:
             self._pool.close()
             self._pool = None
+        if self._at_end is not None:
+            self._at_end.detach()
 
     def score(self, path: str | Path, *, on_progress: Progress | None = None) -> VideoScore:
         """Score one video. A video that cannot be scored gets a status and a message, not an exception."""
@@ -222,11 +226,25 @@ class Detector:
     def score_many(self, paths: Iterable[str | Path], *, on_progress: Progress | None = None) -> Iterator[VideoScore]:
         """Score videos as they come out of the workers, in no particular order; one score for each path.
 
-        Memory does not grow with the length of a video, nor with their number.
+        Memory does not grow with the number of videos, and with their length by a line for each window only.
+
+        Raises:
+            RuntimeError: this detector is at work on other videos, whose scores have not all been taken.
         """
         files = [Path(path) for path in paths]
         if not files:
             return
+        if self._is_scoring:
+            raise RuntimeError(
+                "this Detector is scoring other videos; take all of their scores first, or load a second Detector"
+            )
+        self._is_scoring = True
+        try:
+            yield from self._score_all(files, on_progress)
+        finally:
+            self._is_scoring = False
+
+    def _score_all(self, files: list[Path], on_progress: Progress | None) -> Iterator[VideoScore]:
         videos: dict[int, _Video] = {}
         waiting: list[tuple[int, FaceWindow]] = []
         for (key, path), item in self._workers(len(files)).stream(numbered_windows_task, enumerate(files)):
@@ -284,7 +302,7 @@ class Detector:
                 initargs=(self.face_detector, self.extraction, self.windows),
                 max_waiting=max(64, 4 * self.batch_size),
             )
-            weakref.finalize(self, self._pool.close)
+            self._at_end = weakref.finalize(self, self._pool.close)
         return self._pool
 
     def _look(self, videos: "Mapping[int, _Video]", waiting: list[tuple[int, FaceWindow]]) -> None:
@@ -293,7 +311,7 @@ class Detector:
         probs = self.prob_fake([window.crops for _, window in waiting])
         each = (time.perf_counter() - began) / max(1, len(waiting))
         for (key, window), prob in zip(waiting, probs, strict=True):
-            videos[key].add(window, prob, seconds=each, moments_per_face=self.moments_per_face)
+            videos[key].add(window, prob, seconds=each, num_kept=self.moments_per_face, aggregation=self.aggregation)
         waiting.clear()
 
     def _failed(self, video: "_Video", failure: Failure) -> VideoScore:
@@ -434,20 +452,23 @@ class _Video:
             case WindowsEnd():
                 self.end = item
 
-    def add(self, window: FaceWindow, prob_fake: float, *, seconds: float, moments_per_face: int) -> None:
+    def add(
+        self, window: FaceWindow, prob_fake: float, *, seconds: float, num_kept: int, aggregation: Aggregation
+    ) -> None:
         """A scored window; its crops are kept only if they may be shown in the end."""
         self.network_seconds += seconds
         scores = self.tracks.setdefault(window.track, [])
         scores.append(WindowScore(window.start_seconds, window.end_seconds, prob_fake, window.box))
-        if not moments_per_face:
+        if not num_kept:
             return
         kept = self.kept.setdefault(window.track, [])
         kept.append(_Kept(prob_fake, len(scores) - 1, window))
         kept.sort(key=lambda item: (-item.prob_fake, item.place))
-        del kept[moments_per_face:]
-        # Of a video with hundreds of faces, those that can no longer be among the shown are very likely these.
-        if len(self.kept) > 4 * MAX_SHOWN_FACES:
-            del self.kept[min(self.kept, key=lambda track: self.kept[track][0].prob_fake)]
+        del kept[num_kept:]
+        if len(self.kept) > 4 * MAX_SHOWN_FACES:  # of hundreds of faces, the least suspicious so far is not shown
+            tracks = list(self.kept)
+            by_track, _ = aggregation([[score.prob_fake for score in self.tracks[track]] for track in tracks])
+            del self.kept[min(zip(by_track, tracks, strict=True))[1]]
 
 
 def _joined(pieces: Iterable[FaceBoxes]) -> tuple[NDArray[np.int64], FloatArray]:

@@ -1,5 +1,6 @@
 """Which files a user means: a video, a list or a folder of videos."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,16 @@ VIDEO_SUFFIXES = frozenset(
         *(".3g2", ".flv", ".wmv", ".ogv", ".vob", ".mxf", ".y4m"),
     )
 )
+
+
+# What predict.py writes into its folder; dfd.predictions has the names, and takes pandas along.
+JSONL_NAME = "predictions.jsonl"
+OWN_FILES = frozenset(
+    (JSONL_NAME, "predictions.csv", "predictions.parquet", "run.json", "report.html", "not_videos.txt", "predict.log")
+)
+OWN_FOLDERS = frozenset(("evidence", "annotated"))
+
+logger = logging.getLogger(__name__)
 
 
 class NothingToScore(DfdError):
@@ -52,12 +63,18 @@ def _without_tilde(text: str) -> Path:
 def _files(root: Path) -> Iterator[Path]:
     """Every file below ``root`` that is not hidden, through linked folders too.
 
+    What predict.py wrote is left out, and said to be: its pictures and drawn videos would else be scored as new ones.
+
     Raises:
         NothingToScore: a folder cannot be read.
     """
     entered = set()
     for folder, folders, names in os.walk(root, followlinks=True, onerror=_unreadable_folder):
         entered.add(os.path.realpath(folder))
+        if JSONL_NAME in names:
+            logger.warning("%s: holds scores of an earlier run; what that run wrote is left out", folder)
+            folders[:] = [name for name in folders if name not in OWN_FOLDERS] if folder == os.fspath(root) else []
+            names = [name for name in names if name not in OWN_FILES] if folder == os.fspath(root) else []
         folders[:] = [
             name
             for name in folders

@@ -67,6 +67,7 @@ def _schema(pa: Any) -> Any:
             "fps": pa.float64(),
             "codec": pa.string(),
             "num_frames": pa.int64(),
+            "modified_seconds": pa.float64(),
         }
     )
     columns = {name: types.get(name, pa.string()) for name in COLUMNS}

@@ -8,10 +8,12 @@ describes all of them.
 import csv
 import hashlib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
+from stat import S_ISREG
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -45,6 +47,12 @@ SCHEMA_VERSION = 2
 CSV_NAME, JSONL_NAME, RUN_NAME, EVIDENCE_NAME = "predictions.csv", "predictions.jsonl", "run.json", "evidence"
 JPEG_QUALITY = 88
 BOXES_NAME = "boxes.npz"
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+# What else a run leaves in its folder; of an earlier run, none of it may stay beside other scores.
+_LEFT = (EVIDENCE_NAME, "annotated", "report.html", "not_videos.txt", "predictions.parquet")
+
+_FIELDS = (*(item.name for item in fields(VideoScore) if item.name != "boxes"), "settings")
+_ANEW = "choose another output=DIR or overwrite=true"
 
 # A worker that was killed, a machine too busy for the deadline: another run may fare better.
 TRANSIENT = (Status.ERROR, Status.TIMEOUT)
@@ -159,8 +167,16 @@ def row_of(value: Mapping[str, Any]) -> dict[str, Any]:
     >>> row = row_of(json_of(VideoScore(path="a.mp4", status=Status.NO_FACE)))
     >>> row["status"], row["prob_fake"], row["label"]
     ('no_face', '', '')
+
+    A path that a spreadsheet would run as a formula is written as the same path with ``./`` before it:
+
+    >>> row_of(json_of(VideoScore(path="=1+1.mp4", status=Status.NO_FACE)))["path"]
+    './=1+1.mp4'
     """
     row = {column: "" if value[column] is None else value[column] for column in COLUMNS}
+    for column in ("path", "message"):
+        if row[column].startswith(_FORMULA_SIGNS):
+            row[column] = f"./{row[column]}"
     for column, digits in (("prob_fake", 6), ("confidence", 6), ("duration_seconds", 3), ("seconds", 3)):
         if row[column] != "":
             row[column] = f"{row[column]:.{digits}f}"
@@ -173,22 +189,28 @@ def read_scores(folder: Path) -> dict[str, dict[str, Any]]:
     The JSON lines are the truth: the CSV is made from them.
 
     Raises:
-        PredictionsError: they are of another schema version.
+        PredictionsError: they are of another schema version, or a line before the last is damaged.
     """
     path = folder / JSONL_NAME
     whole: dict[str, dict[str, Any]] = {}
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                value = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if value.get("schema_version") != SCHEMA_VERSION:
-                raise PredictionsError(
-                    f"{path}: has schema version {value.get('schema_version')}, this dfd reads and writes "
-                    f"{SCHEMA_VERSION}; choose another output=DIR or overwrite=true"
-                )
-            whole[value["path"]] = value
+    if not path.exists():
+        return whole
+    *lines, last = path.read_bytes().split(b"\n")  # of whole lines, the last is empty
+    for number, line in enumerate([*lines, last] if last else lines, start=1):
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            if number > len(lines):
+                break
+            raise PredictionsError(f"{path}: line {number} is damaged ({error}); {_ANEW}") from error
+        version = value.get("schema_version") if isinstance(value, dict) else None
+        if version != SCHEMA_VERSION:
+            raise PredictionsError(
+                f"{path}: line {number} has schema version {version}, this dfd has {SCHEMA_VERSION}; {_ANEW}"
+            )
+        if missing := [name for name in _FIELDS if name not in value]:
+            raise PredictionsError(f"{path}: line {number} lacks {', '.join(missing)}; {_ANEW}")
+        whole[value["path"]] = value
     return whole
 
 
@@ -203,10 +225,12 @@ class PredictionWriter:
     """Appends scores to ``predictions.csv`` and ``predictions.jsonl`` in ``folder``.
 
     A folder that already holds scores of the same model is continued: ``done`` has the paths of its rows. A line that
-    an interruption cut short is dropped and its video scored again; so is one that failed for a reason of the moment.
+    an interruption cut short is dropped and its video scored again; so is one that failed for a reason of the moment,
+    and one whose file has been changed since: ``changed`` has their paths.
 
     Raises:
-        PredictionsError: the folder holds scores of another model or with other settings, or is being written to.
+        PredictionsError: the folder holds scores of another model or with other settings, is damaged, is being written
+            to, or cannot be written to.
     """
 
     def __init__(
@@ -214,9 +238,17 @@ class PredictionWriter:
     ) -> None:
         self.folder = folder
         self.csv_path, self.jsonl_path = folder / CSV_NAME, folder / JSONL_NAME
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(folder)
+        except OSError as error:
+            raise PredictionsError(
+                f"{folder}: cannot be written to ({error.strerror}); give another output=DIR"
+            ) from error
         kept = {} if overwrite else read_scores(folder)
+        if overwrite and self.jsonl_path.exists():
+            for name in _LEFT:
+                _remove(folder / name)
         self.settings = dict(settings or {})
         for value in kept.values():
             if value["model"] != model or value["settings"] != self.settings:
@@ -224,7 +256,10 @@ class PredictionWriter:
                     f"{self.jsonl_path}: holds scores of another model or settings ({value['model']} "
                     f"{value['settings']}, not {model} {self.settings}); choose another output=DIR or overwrite=true"
                 )
-        kept = {path: value for path, value in kept.items() if value["status"] not in TRANSIENT}
+        self.changed = {path for path, value in kept.items() if _is_changed(value)}
+        kept = {
+            path: value for path, value in kept.items() if value["status"] not in TRANSIENT and path not in self.changed
+        }
         self.done = set(kept)
         self.counts = Counter(str(value["status"]) for value in kept.values())
         partial = self.jsonl_path.with_name(self.jsonl_path.name + ".partial")
@@ -237,6 +272,10 @@ class PredictionWriter:
 
     def write(self, score: VideoScore) -> None:
         """Save its pictures, append it to both files and hand them to the operating system."""
+        place = evidence_place(score.path)
+        _remove(self.folder / place)
+        for drawn in (self.folder / "annotated").glob(f"*-{place.rpartition('/')[2][:8]}.mp4"):
+            _remove(drawn)
         value = json_of(score) | write_evidence(score, self.folder) | {"settings": self.settings}
         self._jsonl_file.write(json.dumps(value) + "\n")
         self._jsonl_file.flush()
@@ -260,6 +299,25 @@ class PredictionWriter:
         self.close()
 
 
+def _is_changed(value: Mapping[str, Any]) -> bool:
+    """True if the file is not the one that was scored. One that is gone has the score that it got."""
+    try:
+        now = Path(value["path"]).stat()
+    except (OSError, ValueError):
+        return False
+    then = value["file"]
+    if then is None:
+        return S_ISREG(now.st_mode)
+    return (now.st_size, now.st_mtime) != (then["size_bytes"], then["modified_seconds"])
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _locked(folder: Path) -> IO[str]:
     """A lock on the folder, until the file is closed or the process ends, however it ends.
 
@@ -273,11 +331,13 @@ def _locked(folder: Path) -> IO[str]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except ImportError:
         pass  # not on Windows
-    except OSError as error:
+    except BlockingIOError as error:
         file.close()
         raise PredictionsError(
             f"{folder}: another run is writing to it; give each shard an output=DIR of its own"
         ) from error
+    except OSError:
+        pass  # a file system that knows no locks
     return file
 
 

@@ -80,12 +80,17 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads or num_cores()
         options.log_severity_level = 3  # errors; what it warns of is its own choice of kernels
-        broken = onnxruntime.capi.onnxruntime_pybind11_state
+        state = onnxruntime.capi.onnxruntime_pybind11_state
+        self._broken = tuple(
+            getattr(state, name)
+            for name in ("Fail", "InvalidGraph", "InvalidArgument", "NotImplemented", "RuntimeException")
+        )
+        self._name = name
         providers = _providers(onnxruntime, device)
         try:
             # Of the bytes that were checked: a file could have been exchanged since.
             self.session: Any = onnxruntime.InferenceSession(file.content, options, providers=providers)
-        except (broken.Fail, broken.InvalidGraph, broken.InvalidArgument, broken.NotImplemented) as error:
+        except self._broken as error:
             first = str(error).splitlines()[0][:300]
             raise CheckpointError(f"{name}: onnxruntime {onnxruntime.__version__} cannot run it ({first})") from error
         if "CUDAExecutionProvider" not in self.session.get_providers() and device.startswith("cuda"):
@@ -98,13 +103,20 @@ class OnnxRuntime:
         Raises:
             TypeError: the frames are not uint8.
             ValueError: they are not ``(B, T, 3, S, S)`` with the card's ``image_size``.
+            CheckpointError: the file does not do what its card says.
         """
         if frames_BTCHW.dtype != torch.uint8:
             raise TypeError(f"frames must be uint8 (0..255), got {frames_BTCHW.dtype}")
         side = self.card.image_size
         if frames_BTCHW.ndim != 5 or frames_BTCHW.shape[1] == 0 or tuple(frames_BTCHW.shape[2:]) != (3, side, side):
             raise ValueError(f"clips must be (B, T, 3, {side}, {side}), T >= 1; got {tuple(frames_BTCHW.shape)}")
-        (prob_BK,) = self.session.run([OUTPUT_NAME], {INPUT_NAME: frames_BTCHW.cpu().contiguous().numpy()})
+        try:
+            (prob_BK,) = self.session.run([OUTPUT_NAME], {INPUT_NAME: frames_BTCHW.cpu().contiguous().numpy()})
+        except self._broken as error:
+            raise CheckpointError(f"{self._name}: cannot be run ({str(error).splitlines()[0][:300]})") from error
+        is_two_each = prob_BK.shape == (len(frames_BTCHW), len(Label))
+        if not is_two_each or ((prob_BK < 0) | (prob_BK > 1 + MAX_DIFFERENCE)).any():
+            raise CheckpointError(f"{self._name}: does not give two probabilities for each clip; export it again")
         probs: list[float] = prob_BK[:, Label.FAKE].astype(float).tolist()
         return probs
 

@@ -142,7 +142,8 @@ class TrackScore:
 class FileFacts:
     """The file that was scored, for whoever is handed the result: which bytes, and what they claim to be.
 
-    ``sha256`` is of the whole file. What only a video has is None if the file could not be read as one.
+    ``sha256`` is of the whole file, ``modified_seconds`` when it was last changed, since 1970. What only a video has is
+    None if the file could not be read as one.
     """
 
     size_bytes: int
@@ -152,6 +153,7 @@ class FileFacts:
     fps: float | None = None
     codec: str | None = None
     num_frames: int | None = None
+    modified_seconds: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +178,8 @@ class VideoScore:
 
     ``verdict`` is what to tell a person, ``label`` the side of the threshold that ``prob_fake`` is on, ``confidence``
     the probability of ``label``. All four are None unless ``status`` is ok or partial: "no face" is not "real".
-    ``num_frames`` were looked at, in ``num_windows`` of the ``num_windows_possible`` that fill the video without
-    overlap. ``seconds`` is the time it took, ``seconds_by_stage`` what each stage worked: the stages overlap in time.
+    ``num_frames`` were looked at, in ``num_windows`` of the ``num_windows_possible`` that there are without a cap.
+    ``seconds`` is the time it took, ``seconds_by_stage`` what each stage worked: the stages overlap in time.
     ``thumbnail`` ``(h, w, 3)``, ``moments`` and ``boxes`` are for showing, and not part of what is compared or printed;
     ``boxes`` has, for each track, F frame indices and boxes ``(F, 4)`` in source pixels, if they were asked for.
     """

@@ -125,6 +125,7 @@ class WorkerPool:
         self._inbox = _Inbox(max_waiting)
         self._numbers = count()
         self._num_false_starts = 0
+        self._is_streaming = False
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -182,6 +183,9 @@ class WorkerPool:
         """What happens to each task, by a number of its own: two tasks may be equal."""
         if self._closed:
             raise ValueError("the pool is closed")
+        if self._is_streaming:
+            raise RuntimeError("this pool has tasks under way; take or close their results first, or use another pool")
+        self._is_streaming = True
         waiting = enumerate(tasks)
         running: dict[int, tuple[int, _Running]] = {}  # by the number of the attempt
         try:
@@ -217,11 +221,15 @@ class WorkerPool:
                     overdue = self._inbox.overdue(late, self._deadline_seconds, self._stall_seconds)
                     if overdue:
                         key, one = running.pop(late)
+                        self._inbox.forget(late)
                         one.future.cancel()  # pebble then ends the worker
                         yield key, one.task, Failure(Status.TIMEOUT, overdue)
         finally:
-            for _, one in running.values():
-                one.future.cancel()
+            self._is_streaming = False
+            for number, (_, one) in running.items():
+                self._inbox.forget(number)
+                if one.future is not None:
+                    one.future.cancel()
 
     def _begin(self, running: dict[int, tuple[int, _Running]], key: int, one: _Running) -> None:
         number = next(self._numbers)
@@ -310,7 +318,10 @@ class _Inbox:
     def address(self) -> tuple[Any, bytes]:
         """Where workers connect to, and the key that proves that they are ours."""
         if self._listener is None:
-            self._listener = Listener(backlog=64, authkey=self._key)
+            try:
+                self._listener = Listener(backlog=64, authkey=self._key)
+            except OSError:  # a temporary folder with a name too long for a socket
+                self._listener = Listener(("127.0.0.1", 0), backlog=64, authkey=self._key)
             threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
         return self._listener.address, self._key
 
@@ -343,6 +354,10 @@ class _Inbox:
             return f"came no further for {stall_seconds:g} seconds and was stopped"
         return None
 
+    def forget(self, number: int) -> None:
+        """A task is over that did not say so itself."""
+        self._clocks.pop(number, None)
+
     def close(self) -> None:
         """Let the threads end."""
         self._closing = True
@@ -357,7 +372,8 @@ class _Inbox:
             try:
                 connection = listener.accept()
             except (OSError, EOFError, AuthenticationError):
-                continue  # a worker that was killed while it connected, or nobody of ours
+                time.sleep(0.05)  # a worker that was killed while it connected, nobody of ours, or no descriptors left
+                continue
             threading.Thread(target=self._read, args=(connection,), daemon=True).start()
 
     def _read(self, connection: Connection) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dfd.explain import ClipExplanation, clip_evidence, explain_clip, on_one_scale
+from dfd.explain import _evidence_anywhere, _evidence_at, clip_evidence, explain_clip
 from dfd.models.backbones import Backbone
 from dfd.models.classifier import ClipClassifier, build_model
 from dfd.models.temporal import MeanHead
@@ -273,13 +273,16 @@ def test_pictures_as_bytes_and_as_floats_are_explained_alike():
     np.testing.assert_allclose(as_bytes.heatmap, as_floats.heatmap, atol=1e-5)
 
 
-def test_on_one_scale_the_clips_of_a_video_compare():
-    strong = ClipExplanation(0, np.ones((2, 2), np.float32), peak=4.0)
-    weak = ClipExplanation(0, np.ones((2, 2), np.float32), peak=1.0)
-    scaled = on_one_scale([strong, weak])
-    assert [float(item.heatmap.max()) for item in scaled] == [1.0, 0.25]
-    assert [item.peak for item in scaled] == [4.0, 4.0]
-    assert on_one_scale([]) == []
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", "test_efficientnet"])
+@pytest.mark.parametrize("temporal", ["mean", "lstm"])
+def test_the_short_way_to_a_known_layer_finds_what_the_long_one_does(backbone, temporal):
+    model = model_of(backbone, temporal)
+    images = model.normalize(noise(64))
+    whole = _evidence_anywhere(model, images)
+    short = _evidence_at(model, images, whole.layer)
+    assert short is not None
+    torch.testing.assert_close(short.by_place, whole.by_place, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(short.by_frame, whole.by_frame, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(3, 64, 64), (0, 3, 64, 64), (2, 3, 64, 48), (2, 1, 64, 64)])

@@ -12,12 +12,12 @@ import numpy as np
 import psutil
 import pytest
 
-from dfd.aggregation import TrackAndVideoScores, WindowsByTrack
+from dfd.aggregation import TrackAndVideoScores, WindowsByTrack, max_of_means
 from dfd.errors import ConfigError, DfdError
 from dfd.faces.detect import build_detector
 from dfd.faces.extract import ExtractionSettings
 from dfd.faces.windows import FaceWindow, WindowSettings, stream_windows
-from dfd.inference import Detector
+from dfd.inference import Detector, _Video
 from dfd.types import FaceBox, Label, Status
 from dfd.video.encode import write_video
 from tests.conftest import drawn_frames
@@ -140,6 +140,34 @@ def test_progress_is_told_and_comes_to_the_end(detector: Detector, tiny_videos: 
     shares = [share for _, share in told]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
+
+
+def test_a_detector_at_work_refuses_other_videos(detector: Detector, tiny_videos: Path) -> None:
+    paths = sorted(tiny_videos.parent.glob("*.mp4"))[:3]
+    scores = detector.score_many(paths)
+    first = next(scores)
+    with pytest.raises(RuntimeError, match="is scoring other videos"):
+        detector.score(paths[0])
+    assert len({first.path, *(score.path for score in scores)}) == 3
+    assert detector.score(paths[0]).status is Status.OK
+
+
+def test_the_face_behind_the_verdict_is_among_those_that_are_kept() -> None:
+    """However many faces with one more suspicious window came after it."""
+    crops = np.zeros((2, 8, 8, 3), np.uint8)
+    video = _Video(Path("a.mp4"))
+
+    def add(track: int, prob: float) -> None:
+        window = FaceWindow(track, 0, 0.0, 1.0, (0.0, 0.5), crops, (0.0, 0.0, 1.0, 1.0))
+        video.add(window, prob, seconds=0.0, num_kept=3, aggregation=max_of_means)
+
+    for _ in range(10):
+        add(0, 0.8)
+    for track in range(1, 40):
+        for prob in (0.9, *[0.1] * 9):
+            add(track, prob)
+    assert 0 in video.kept
+    assert len(video.kept) <= 16
 
 
 def test_workers_stay_for_the_next_video(detector: Detector, tiny_videos: Path) -> None:

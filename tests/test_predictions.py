@@ -12,6 +12,7 @@ from dfd.aggregation import verdict
 from dfd.predictions import (
     PredictionsError,
     PredictionWriter,
+    evidence_place,
     json_of,
     read_boxes,
     read_predictions,
@@ -81,6 +82,77 @@ def test_boxes_come_back_for_the_video_they_belong_to(tmp_path: Path) -> None:
         assert np.array_equal(found[track][0], frames)
         assert np.array_equal(found[track][1], corners)
     assert read_boxes(tmp_path, "b.mp4") is None
+
+
+def test_a_file_that_was_changed_is_scored_again(tmp_path: Path) -> None:
+    video = tmp_path / "a.mp4"
+    video.write_bytes(b"one")
+    status = video.stat()
+    facts = FileFacts(status.st_size, "ab" * 32, modified_seconds=status.st_mtime)
+    out = tmp_path / "out"
+    with PredictionWriter(out, model="m@1") as writer:
+        writer.write(replace(score(str(video)), file=facts))
+        writer.write(score("gone.mp4"))
+    with PredictionWriter(out, model="m@1") as writer:
+        assert writer.done == {str(video), "gone.mp4"}
+        assert writer.changed == set()
+    video.write_bytes(b"other")
+    with PredictionWriter(out, model="m@1") as writer:
+        assert writer.done == {"gone.mp4"}
+        assert writer.changed == {str(video)}
+
+
+def test_scoring_anew_leaves_nothing_of_the_scores_before(tmp_path: Path) -> None:
+    with PredictionWriter(tmp_path, model="m@1") as writer:
+        writer.write(score("a.mp4"))
+        writer.write(score("b.mp4"))
+    drawn = tmp_path / "annotated" / f"a-{evidence_place('a.mp4').rpartition('/')[2][:8]}.mp4"
+    drawn.parent.mkdir()
+    drawn.touch()
+    (tmp_path / "mine.txt").touch()
+    with PredictionWriter(tmp_path, model="m@1") as writer:
+        writer.write(replace(score("a.mp4", 0.9), moments=()))
+    assert not drawn.exists()
+    assert [path.name for path in (tmp_path / evidence_place("a.mp4")).iterdir()] == ["thumbnail.jpg"]
+    assert (tmp_path / evidence_place("b.mp4")).exists()
+    with PredictionWriter(tmp_path, model="m@2", overwrite=True):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"predictions.csv", "predictions.jsonl", ".lock", "mine.txt"}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"null", "schema version None"),
+        (b'{"schema_version": 2}', "lacks path, status"),
+        (b'{"path": "a', "is damaged"),
+        (b"\xff\xfe", "is damaged"),
+    ],
+)
+def test_a_damaged_line_is_named_and_only_the_last_may_be_cut(tmp_path: Path, line: bytes, said: str) -> None:
+    with PredictionWriter(tmp_path, model="m@1") as writer:
+        writer.write(score("a.mp4"))
+    path = tmp_path / "predictions.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + line + b"\n" + whole)
+    with pytest.raises(PredictionsError, match=f"line 2 {said}" if said[0] in "li" else f"line 2 has {said}"):
+        PredictionWriter(tmp_path, model="m@1")
+
+
+def test_an_output_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PredictionsError, match="cannot be written to"):
+        PredictionWriter(tmp_path / "file" / "out", model="m@1")
+
+
+def test_a_spreadsheet_runs_nothing(tmp_path: Path) -> None:
+    with PredictionWriter(tmp_path, model="m@1") as writer:
+        writer.write(replace(score("=HYPERLINK(1).mp4", None), message="=HYPERLINK(1).mp4: no face"))
+    line = (tmp_path / "predictions.csv").read_text().splitlines()[1]
+    assert line.startswith("./=HYPERLINK(1).mp4,")
+    assert ",./=HYPERLINK(1).mp4: no face," in line
+    with PredictionWriter(tmp_path, model="m@1") as writer:
+        assert writer.done == {"=HYPERLINK(1).mp4"}
 
 
 def test_scores_of_an_older_schema_are_not_added_to(tmp_path: Path) -> None:

@@ -214,3 +214,39 @@ def test_a_device_that_is_not_there_is_named():
     assert str(pick_device("cpu")) == "cpu"
     with pytest.raises(ConfigError, match="device=abacus: not a device that torch knows"):
         pick_device("abacus")
+
+
+class Answers:
+    """An onnxruntime session of a file that was tampered with."""
+
+    def __init__(self, *answers):
+        self.answers = [*answers]
+
+    def run(self, outputs, inputs):
+        return [self.answers.pop(0)]
+
+
+def test_a_file_that_does_not_do_what_its_card_says_is_an_error_and_gives_no_score(content, clips):
+    runtime = OnnxRuntime(content)
+    good = runtime.session.run(None, {"frames": clips.numpy()})[0]
+    runtime.session = Answers(good[:1], 7 * good, good - 1, good[:, :1], good)
+    for _ in range(4):
+        with pytest.raises(CheckpointError, match="does not give two probabilities for each clip"):
+            runtime.prob_fake(clips)
+    assert runtime.prob_fake(clips) == pytest.approx(good[:, 1].tolist())
+
+
+def test_predicting_with_onnx_gives_the_scores_of_torch(tiny_checkpoint, onnx_file, tiny_videos):
+    from dfd import Detector
+
+    found = {}
+    for checkpoint, runtime in ((tiny_checkpoint, "torch"), (tiny_checkpoint, "onnx"), (onnx_file, "auto")):
+        with Detector.load(checkpoint, runtime=runtime, device="cpu", num_workers=1) as detector:
+            found[checkpoint, runtime] = detector.score(tiny_videos.parent / "01.mp4")
+    expected = found[tiny_checkpoint, "torch"]
+    for score in found.values():
+        assert score.prob_fake == pytest.approx(expected.prob_fake, abs=1e-4)
+        assert score.verdict is expected.verdict
+        assert len(score.moments) == 3
+    assert all(moment.heatmap is not None for moment in found[tiny_checkpoint, "onnx"].moments)
+    assert all(moment.heatmap is None for moment in found[onnx_file, "auto"].moments)

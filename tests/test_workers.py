@@ -243,6 +243,29 @@ def test_a_stream_left_early_does_not_disturb_the_next(pool):
     assert items_of(pool.stream(count_up, [("end", 3)])) == {("end", 3): [0, 1, 2, None]}
 
 
+def test_a_second_stream_of_a_pool_is_refused_while_the_first_is_open(pool):
+    """Each would take the other's items."""
+    first = pool.stream(count_up, [("end", 50)])
+    next(first)
+    with pytest.raises(RuntimeError, match="has tasks under way"):
+        next(pool.map(act, [("double", 1)]))
+    assert [item for _, item in first] == [*range(1, 50), None]
+    assert list(pool.map(act, [("double", 1)])) == [(("double", 1), 2)]
+
+
+def test_a_temporary_folder_with_a_long_name_does_not_matter(tmp_path):
+    """Sockets have names of at most about a hundred bytes."""
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    code = "from dfd.workers import WorkerPool\nwith WorkerPool(num_workers=1, deadline_seconds=60) as pool:\n"
+    code += "    print(list(pool.map(len, ['four'])))"
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[('four', 4)]\n", done.stderr
+
+
 def test_two_equal_tasks_get_a_result_each(pool):
     assert list(pool.map(act, [("double", 3)] * 3)) == [(("double", 3), 6)] * 3
 

@@ -27,6 +27,8 @@ from dfd.workers import hold_to_one_core
 THUMBNAIL_SIDE = 320
 """Longer side of the picture that stands for a video, in pixels."""
 
+_HASHED_AT_ONCE = 2**25
+
 
 @dataclass(frozen=True, slots=True)
 class WindowSettings:
@@ -153,10 +155,9 @@ def stream_windows(
         NoFaceFound: no track was confirmed, or none fills half a window.
     """
     clock = StageClock()
-    with clock("hash"):
-        facts = file_facts(path)
-    if facts is not None:
-        yield facts
+    facts = None
+    for facts in clock.iterate("hash", file_facts(path)):
+        yield facts or 0.0
     with clock("decode"):
         reader = VideoReader(path, max_side=settings.max_decode_side, limits=settings.limits)
     with reader:
@@ -184,29 +185,43 @@ def stream_windows(
         yield from collector.ready(None)
         if extractor.num_frames == 0:
             raise NoFaceFound(f"{path}: no frame could be decoded from the windows looked at")
-        if not collector.num_windows:
+        faces = {track.track for track in confirmed(extractor.tracks)}
+        unscored = len(faces - collector.scored - collector.dropped)
+        if not collector.scored:
+            if faces:
+                raise NoFaceFound(
+                    f"{path}: {_counted(unscored)} found, but none for half of a clip of {settings.clip_len} frames, "
+                    f"{settings.clip_stride} frames apart; use a detector with shorter clips"
+                )
             raise NoFaceFound(
                 f"{path}: no face in any of {extractor.num_frames} frames looked at (detector {detector.name}); "
                 "lower face_detector.threshold or try another face_detector"
             )
+        # Of a damaged video, what the frames that could be decoded hold.
         num_possible = settings.num_possible(reader.num_frames)
+        num_windows = min(num_possible, sum(start < reader.num_frames for start in starts))
         yield WindowsEnd(
-            num_faces=len(confirmed(extractor.tracks)),
+            num_faces=len(faces),
             num_frames=extractor.num_frames,
-            num_windows=len(starts),
+            num_windows=num_windows,
             num_windows_possible=num_possible,
             duration_seconds=reader.info.duration_seconds or reader.num_frames / reader.fps,
             partial=reader.partial,
-            message="; ".join(_remarks(settings, len(starts), num_possible, collector.num_dropped)),
+            message="; ".join(_remarks(settings, num_windows, num_possible, collector.num_dropped, unscored)),
             seconds_by_stage=dict(clock.seconds),
         )
 
 
-def _remarks(settings: WindowSettings, num_starts: int, num_possible: int, num_dropped: int) -> Iterator[str]:
-    if num_starts < num_possible:
+def _remarks(
+    settings: WindowSettings, num_windows: int, num_possible: int, num_dropped: int, num_unscored: int
+) -> Iterator[str]:
+    if num_windows < num_possible:
         yield (
-            f"{num_starts} of {num_possible} windows were looked at, evenly spaced (max_windows={settings.max_windows})"
+            f"{num_windows} of {num_possible} windows were looked at, evenly spaced "
+            f"(max_windows={settings.max_windows})"
         )
+    if num_unscored:
+        yield f"{_counted(num_unscored)} seen for less than half of a clip and not scored"
     if num_dropped:
         yield f"{num_dropped} clips of smaller faces were not scored (max_faces={settings.max_faces})"
 
@@ -220,7 +235,10 @@ class _Collector:
         self._reader, self._extractor, self._settings, self._starts = reader, extractor, settings, starts
         self._seen: dict[int, dict[int, dict[int, tuple[FrameArray, FloatArray]]]] = {}
         """start -> track -> place in the clip -> crop and box."""
-        self.num_windows = self.num_dropped = 0
+        self.scored: set[int] = set()
+        self.dropped: set[int] = set()
+        """Tracks that have a window, and those that lost one to larger faces."""
+        self.num_dropped = 0
 
     def add(self, piece: FaceChunk) -> None:
         """Take what the windows need of a piece of a track."""
@@ -262,7 +280,8 @@ class _Collector:
         ]
         largest = sorted(found, key=_area, reverse=True)[: self._settings.max_faces]
         self.num_dropped += len(found) - len(largest)
-        self.num_windows += len(largest)
+        self.scored |= {window.track for window in largest}
+        self.dropped |= {window.track for window in found} - {window.track for window in largest}
         yield from sorted(largest, key=lambda window: window.track)
 
     def _window(self, track: int, start: int, seen: Mapping[int, tuple[FrameArray, FloatArray]]) -> FaceWindow:
@@ -307,15 +326,33 @@ class _Pictures:
         self._taken.clear()
 
 
-def file_facts(path: Path) -> FileFacts | None:
-    """Size and hash of a regular file; None for anything else and for what may not be read: the reader says why."""
+def file_facts(path: Path) -> Iterator[FileFacts | None]:
+    """Size and hash of a regular file, after a None for each part that was read: a sign of life.
+
+    Nothing for anything else and for what may not be read: the reader says why.
+    """
     try:
         if not path.is_file():
-            return None
+            return
+        digest = hashlib.sha256()
         with path.open("rb") as file:
-            return FileFacts(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+            status = os.fstat(file.fileno())
+            while part := file.read(_HASHED_AT_ONCE):
+                digest.update(part)
+                if len(part) == _HASHED_AT_ONCE:
+                    yield None
+        yield FileFacts(status.st_size, digest.hexdigest(), modified_seconds=status.st_mtime)
     except (OSError, ValueError):
-        return None
+        return
+
+
+def _counted(num_faces: int) -> str:
+    """The beginning of a sentence about faces.
+
+    >>> _counted(1), _counted(3)
+    ('1 face was', '3 faces were')
+    """
+    return f"{num_faces} face was" if num_faces == 1 else f"{num_faces} faces were"
 
 
 def _video_facts(facts: FileFacts, reader: VideoReader) -> FileFacts:

@@ -253,6 +253,7 @@ def _file(value: Mapping[str, Any]) -> FileFacts:
         fps=_maybe(value, "fps", _number),
         codec=_maybe(value, "codec", _text),
         num_frames=_maybe(value, "num_frames", _count),
+        modified_seconds=_maybe(value, "modified_seconds", _number),
     )
 
 

@@ -16,6 +16,7 @@ from dfd.faces.windows import (
     WindowsEnd,
     WindowSettings,
     _Collector,
+    file_facts,
     stream_windows,
 )
 from dfd.types import FaceBox, FileFacts
@@ -153,6 +154,25 @@ def test_a_face_in_less_than_half_of_a_window_is_not_in_it(tmp_path: Path) -> No
 def test_a_face_throughout_a_video_shorter_than_a_clip_is_scored(tmp_path: Path, clip_stride: int) -> None:
     path = video(tmp_path / "a.mp4", 5, {0: (40, range(5))})
     assert len(windows_in(path, clip_len=10, clip_stride=clip_stride)) == 1
+
+
+def test_a_face_too_brief_to_score_is_said_to_be(tmp_path: Path) -> None:
+    path = video(tmp_path / "a.mp4", 200, {0: (40, range(200)), 1: (40, range(165, 200))})
+    *_, end = found_in(path, clip_len=100)
+    assert isinstance(end, WindowsEnd)
+    assert end.num_faces == 2
+    assert end.message == "1 face was seen for less than half of a clip and not scored"
+    late = video(tmp_path / "b.mp4", 250, {0: (40, range(225, 250))})
+    with pytest.raises(NoFaceFound, match=r"b\.mp4: 1 face was found, but none for half of a clip of 100 frames"):
+        found_in(late, clip_len=100)
+
+
+def test_a_large_file_gives_signs_of_life_while_it_is_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dfd.faces.windows._HASHED_AT_ONCE", 10)
+    (tmp_path / "a.mp4").write_bytes(bytes(35))
+    items = list(file_facts(tmp_path / "a.mp4"))
+    assert items[:-1] == [None] * 3
+    assert items[-1] == FileFacts(35, hashlib.sha256(bytes(35)).hexdigest())
 
 
 def test_the_file_and_a_picture_of_it_come_first(tmp_path: Path) -> None:
