@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from dfd.config import PredictConfig, check, entry_point, options, output_dir, parse_shard, refusing, target_name
 from dfd.errors import ConfigError
-from dfd.inputs import NothingToScore, find_inputs, is_no_video
+from dfd.inputs import ANNOTATED_NAME, NOT_VIDEOS_NAME, NothingToScore, find_inputs, is_no_video
 
 if TYPE_CHECKING:
     from dfd.inference import Detector
@@ -58,8 +58,8 @@ def main(cfg: DictConfig) -> None:
         if not writer.done and num_shards == 1:
             raise NothingToScore(f"{config.input}: none of its {len(paths)} files is a video")
         if others:
-            (folder / "not_videos.txt").write_text("".join(f"{path}\n" for path in others), errors="surrogateescape")
-            print(f"{len(others)} other files are not videos: {folder / 'not_videos.txt'}")
+            (folder / NOT_VIDEOS_NAME).write_text("".join(f"{path}\n" for path in others), errors="surrogateescape")
+            print(f"{len(others)} other files are not videos: {folder / NOT_VIDEOS_NAME}")
         if config.annotate:
             annotate(folder, detector, deadline_seconds=config.deadline_seconds)
     if config.engine == "ray":
@@ -166,7 +166,7 @@ def write_scores(
 
 def annotate(folder: Path, detector: Detector, *, deadline_seconds: float) -> None:
     """Draw faces and scores into each scored video that has not been drawn yet; says which cannot be drawn."""
-    from dfd.annotate import FOLDER_NAME, annotate_task, num_without_boxes, to_annotate
+    from dfd.annotate import annotate_task, num_without_boxes, to_annotate
     from dfd.progress import progress_bar
     from dfd.workers import Failure, WorkerPool
 
@@ -190,7 +190,7 @@ def annotate(folder: Path, detector: Detector, *, deadline_seconds: float) -> No
             if message:
                 bar.console.print(f"{_printable(task.value['path'])}: {_printable(message)}", highlight=False)
             bar.update(progress, advance=1)
-    print(f"videos with boxes and scores are in {folder / FOLDER_NAME}")
+    print(f"videos with boxes and scores are in {folder / ANNOTATED_NAME}")
 
 
 def summarize(writer: PredictionWriter) -> None:

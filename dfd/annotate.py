@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw
 from dfd import captions
 from dfd.aggregation import verdict
 from dfd.captions import BACKING, GREY, VERDICT_COLORS, VERDICT_WORDS, WHITE, Color
+from dfd.inputs import ANNOTATED_NAME
 from dfd.predictions import BOXES_NAME, evidence_place, read_boxes, read_scores, score_of
 from dfd.types import FloatArray, FrameArray, Status, TrackScore, Verdict, VideoScore
 from dfd.video.decode import VideoLimits, VideoReader
@@ -429,7 +430,6 @@ def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-FOLDER_NAME = "annotated"
 _MAX_STEM_BYTES = 180  # of the 255 that a name may have
 
 
@@ -448,7 +448,7 @@ class AnnotateTask:
         """Named after the video, and by a part of its path's hash: two videos may have one name."""
         stem = os.fsencode(Path(self.value["path"]).stem)[:_MAX_STEM_BYTES].rstrip(b" .")
         digest = evidence_place(self.value["path"]).rpartition("/")[2][:8]
-        return self.folder / FOLDER_NAME / f"{os.fsdecode(stem)}-{digest}.mp4"
+        return self.folder / ANNOTATED_NAME / f"{os.fsdecode(stem)}-{digest}.mp4"
 
 
 def to_annotate(folder: Path, *, threshold: float, uncertain_margin: float, limits: VideoLimits) -> list[AnnotateTask]:

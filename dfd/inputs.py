@@ -18,12 +18,12 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 
-# What predict.py writes into its folder; dfd.predictions has the names, and takes pandas along.
-JSONL_NAME = "predictions.jsonl"
-OWN_FILES = frozenset(
-    (JSONL_NAME, "predictions.csv", "predictions.parquet", "run.json", "report.html", "not_videos.txt", "predict.log")
-)
-OWN_FOLDERS = frozenset(("evidence", "annotated"))
+# What predict.py writes into its folder.
+CSV_NAME, JSONL_NAME, PARQUET_NAME = "predictions.csv", "predictions.jsonl", "predictions.parquet"
+RUN_NAME, REPORT_NAME, NOT_VIDEOS_NAME = "run.json", "report.html", "not_videos.txt"
+EVIDENCE_NAME, ANNOTATED_NAME = "evidence", "annotated"
+OWN_FILES = (CSV_NAME, JSONL_NAME, PARQUET_NAME, RUN_NAME, REPORT_NAME, NOT_VIDEOS_NAME, "predict.log")
+OWN_FOLDERS = (EVIDENCE_NAME, ANNOTATED_NAME)
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dfd.errors import ConfigError
+from dfd.inputs import PARQUET_NAME
 from dfd.predictions import COLUMNS, SCHEMA_VERSION, read_scores
-
-PARQUET_NAME = "predictions.parquet"
 
 _FLOATS = ("prob_fake", "confidence", "duration_seconds", "seconds")
 _COUNTS = ("num_faces", "num_frames", "num_windows", "num_windows_possible", "schema_version")

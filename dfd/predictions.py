@@ -24,6 +24,16 @@ from PIL import Image
 
 from dfd.errors import DfdError
 from dfd.heatmap import overlay
+from dfd.inputs import (
+    ANNOTATED_NAME,
+    CSV_NAME,
+    EVIDENCE_NAME,
+    JSONL_NAME,
+    NOT_VIDEOS_NAME,
+    PARQUET_NAME,
+    REPORT_NAME,
+    RUN_NAME,
+)
 from dfd.types import FileFacts, FloatArray, FrameArray, Label, Status, TrackScore, Verdict, VideoScore, WindowScore
 
 COLUMNS = (
@@ -44,12 +54,11 @@ COLUMNS = (
     "schema_version",
 )
 SCHEMA_VERSION = 2
-CSV_NAME, JSONL_NAME, RUN_NAME, EVIDENCE_NAME = "predictions.csv", "predictions.jsonl", "run.json", "evidence"
 JPEG_QUALITY = 88
 BOXES_NAME = "boxes.npz"
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
-# What else a run leaves in its folder; of an earlier run, none of it may stay beside other scores.
-_LEFT = (EVIDENCE_NAME, "annotated", "report.html", "not_videos.txt", "predictions.parquet")
+# Of an earlier run, none of these may stay beside other scores.
+_LEFT = (EVIDENCE_NAME, ANNOTATED_NAME, REPORT_NAME, NOT_VIDEOS_NAME, PARQUET_NAME)
 
 _FIELDS = (*(item.name for item in fields(VideoScore) if item.name != "boxes"), "settings")
 _ANEW = "choose another output=DIR or overwrite=true"
@@ -274,7 +283,7 @@ class PredictionWriter:
         """Save its pictures, append it to both files and hand them to the operating system."""
         place = evidence_place(score.path)
         _remove(self.folder / place)
-        for drawn in (self.folder / "annotated").glob(f"*-{place.rpartition('/')[2][:8]}.mp4"):
+        for drawn in (self.folder / ANNOTATED_NAME).glob(f"*-{place.rpartition('/')[2][:8]}.mp4"):
             _remove(drawn)
         value = json_of(score) | write_evidence(score, self.folder) | {"settings": self.settings}
         self._jsonl_file.write(json.dumps(value) + "\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dfd.predictions import EVIDENCE_NAME
+from dfd.inputs import EVIDENCE_NAME
 from dfd.report.scored import MomentFacts, ScoredVideo
 
 TOTAL_BYTES = 15_000_000

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dfd.inputs import CSV_NAME, EVIDENCE_NAME, JSONL_NAME, RUN_NAME
 from dfd.predictions import (
     COLUMNS,
-    CSV_NAME,
-    EVIDENCE_NAME,
-    JSONL_NAME,
-    RUN_NAME,
     SCHEMA_VERSION,
     PredictionsError,
     read_scores,
