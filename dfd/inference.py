@@ -51,7 +51,7 @@ from dfd.workers import Again, Failure, WorkerPool, num_cores
 Progress = Callable[[Path, float], None]
 """Told of a video and the share of it, 0..1, that has been looked at."""
 
-MAX_SHOWN_FACES = 4
+MAX_SHOWN_FACES = 8
 """Faces of a video whose moments are kept, the most suspicious: what a person looks at, and a bound on memory."""
 
 
