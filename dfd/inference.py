@@ -76,7 +76,7 @@ class Detector:
         moments_per_face: windows that are kept to be shown, the most suspicious of each face; 0: none.
         heatmaps: explain these windows: see :mod:`dfd.explain`.
         boxes: look for faces in every frame and give their boxes along, for :func:`dfd.annotate.annotate_video`.
-        batch_size: clips through the network at once; None: 4 on a CPU, 16 on a GPU. Fewer take less memory and more
+        batch_size: clips through the network at once; None: 8 on a CPU, 16 on a GPU. Fewer take less memory and more
             time: an LSTM's weights are read anew for every batch.
         num_workers: processes that decode and find faces; None: one per core.
         deadline_seconds: a video that takes longer is given up as ``timeout``.
@@ -139,7 +139,7 @@ class Detector:
         self.uncertain_band = uncertain_band(self.threshold, uncertain_margin)
         self.moments_per_face = moments_per_face
         self.heatmaps = heatmaps and model is not None
-        self.batch_size = batch_size or (4 if runtime.device_type == "cpu" else 16)
+        self.batch_size = batch_size or (8 if runtime.device_type == "cpu" else 16)
         self.num_workers = num_workers or num_cores()
         self.deadline_seconds, self.stall_seconds = deadline_seconds, stall_seconds
         try:

@@ -17,6 +17,8 @@ from dfd.types import Label
 from dfd.workers import num_cores
 
 RUNTIMES = ("auto", "torch", "onnx")
+CPU_FRAMES_AT_ONCE = 16
+"""Through the backbone: ResNeXt50 is as fast with 16 frames as with 80, and takes 200 MB less."""
 MAX_DIFFERENCE = 1e-4
 """Between the probabilities of one detector in two forms; float32 sums in another order differ by some 1e-6."""
 
@@ -43,7 +45,9 @@ class TorchRuntime:
     @torch.inference_mode()
     def prob_fake(self, frames_BTCHW: Tensor) -> list[float]:
         """The probability of FAKE of each clip."""
-        logits_BK = self.model(frames_BTCHW.to(self.device)).float() / self.temperature
+        at_once = CPU_FRAMES_AT_ONCE if self.device_type == "cpu" else None
+        features_BTD = self.model.features(frames_BTCHW.to(self.device), at_once=at_once)
+        logits_BK = self.model.head(features_BTD).float() / self.temperature
         probs: list[float] = logits_BK.softmax(dim=-1)[:, Label.FAKE].double().tolist()
         return probs
 

@@ -250,3 +250,11 @@ def test_predicting_with_onnx_gives_the_scores_of_torch(tiny_checkpoint, onnx_fi
         assert len(score.moments) == 3
     assert all(moment.heatmap is not None for moment in found[tiny_checkpoint, "onnx"].moments)
     assert all(moment.heatmap is None for moment in found[onnx_file, "auto"].moments)
+
+
+def test_frames_go_through_the_backbone_in_parts_with_the_same_result(tiny_checkpoint, clips):
+    model, _ = load_model(tiny_checkpoint)
+    with torch.inference_mode():
+        whole = model(clips)
+        for at_once in (1, 5, 12, 100):
+            torch.testing.assert_close(model.head(model.features(clips, at_once=at_once)), whole, rtol=0, atol=1e-5)

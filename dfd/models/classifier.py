@@ -45,11 +45,22 @@ class ClipClassifier(nn.Module):
             ValueError: the shape is not ``(B, T, 3, H, W)`` with at least one frame, or the frames are too small.
             TypeError: the frames are neither uint8 nor floats.
         """
+        return self.head(self.features(frames_BTCHW))
+
+    def features(self, frames_BTCHW: Tensor, *, at_once: int | None = None) -> Tensor:
+        """What the backbone gives for each frame, ``(B, T, D)``; arguments and errors as of :meth:`forward`.
+
+        ``at_once`` frames go through it together; None: all. For scoring: what a backbone holds on its way grows with
+        them, and on a CPU more than a few are no faster.
+        """
         if frames_BTCHW.ndim != 5 or frames_BTCHW.shape[2] != 3 or frames_BTCHW.shape[1] == 0:
             raise ValueError(f"clips must have the shape (B, T, 3, H, W), T >= 1; got {tuple(frames_BTCHW.shape)}")
+        frames_NCHW = frames_BTCHW.flatten(0, 1)
+        parts = [frames_NCHW] if at_once is None else torch.split(frames_NCHW, at_once)
+        features: list[Tensor] = [self.backbone(self.normalize(part_NCHW)) for part_NCHW in parts]
+        features_ND = features[0] if len(features) == 1 else torch.cat(features)
         batch, time = frames_BTCHW.shape[:2]
-        features_ND = self.backbone(self.normalize(frames_BTCHW.flatten(0, 1)))
-        return self.head(features_ND.unflatten(0, (batch, time)))
+        return torch.unflatten(features_ND, 0, (batch, time))
 
     def head(self, features_BTD: Tensor) -> Tensor:
         """Logits ``(B, 2)`` of the backbone's features of each frame: all that is behind the backbone."""
