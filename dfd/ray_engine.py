@@ -292,6 +292,9 @@ class RayEngine:
 
 def _import_ray() -> Any:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray starts: nothing is reported to its makers
+    # Read when it is imported. Under `uv run` Ray would start its workers by the same command, relative paths and all,
+    # in folders of its own, where they fail to start for ever. They are to run the Python that is on their node.
+    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     try:
         import ray
         import ray.data
