@@ -1,6 +1,7 @@
 """Scoring with Ray: the same scores as on one machine, and what goes wrong costs its own row."""
 
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,16 +12,30 @@ import pytest
 
 from dfd.errors import ConfigError, DfdError
 from dfd.inference import Detector
-from dfd.ray_engine import ActorPlan, RayEngine, plan_actors
+from dfd.ray_engine import ActorPlan, RayEngine, _import_ray, plan_actors
 from dfd.types import Status, VideoScore
 
 FIXED = {"name": "fixed_box"}
 
 
+@pytest.fixture(autouse=True)
+def not_for_ever() -> Iterator[None]:
+    """Ray waits without end for workers that cannot start; a test that does not end tells nobody why."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError("Ray did not come to an end in five minutes")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(300)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[Any]:
     """A small Ray whose workers decode as tests/dying_decoder.py does."""
-    ray = pytest.importorskip("ray")
+    ray = _import_ray()
     ray.init(
         address="local",
         num_cpus=2,
