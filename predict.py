@@ -44,9 +44,12 @@ def main(cfg: DictConfig) -> None:
         print(f"The detector was calibrated for aggregation={fitted_for}: its threshold may not fit this one")
     folder = Path(config.output).expanduser() if config.output else output_dir()
     settings = settings_of(config, detector)
+    asked = {str(path) for path in paths}
     with (
         engine,
-        PredictionWriter(folder, model=detector.name, settings=settings, overwrite=config.overwrite) as writer,
+        PredictionWriter(
+            folder, model=detector.name, settings=settings, overwrite=config.overwrite, asked=asked
+        ) as writer,
     ):
         write_run(folder, run_facts(config, detector, settings))
         waiting = [path for path in paths if str(path) not in writer.done]

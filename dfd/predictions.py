@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from stat import S_ISREG
@@ -235,7 +235,8 @@ class PredictionWriter:
 
     A folder that already holds scores of the same model is continued: ``done`` has the paths of its rows. A line that
     an interruption cut short is dropped and its video scored again; so is one that failed for a reason of the moment,
-    and one whose file has been changed since: ``changed`` has their paths.
+    and one whose file has been changed since: ``changed`` has their paths. Only rows of ``asked`` paths (None: all) are
+    so given up; what this run will not score stays as it is.
 
     Raises:
         PredictionsError: the folder holds scores of another model or with other settings, is damaged, is being written
@@ -243,7 +244,13 @@ class PredictionWriter:
     """
 
     def __init__(
-        self, folder: Path, *, model: str, settings: Mapping[str, Any] | None = None, overwrite: bool = False
+        self,
+        folder: Path,
+        *,
+        model: str,
+        settings: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+        asked: Container[str] | None = None,
     ) -> None:
         self.folder = folder
         self.csv_path, self.jsonl_path = folder / CSV_NAME, folder / JSONL_NAME
@@ -265,10 +272,10 @@ class PredictionWriter:
                     f"{self.jsonl_path}: holds scores of another model or settings ({value['model']} "
                     f"{value['settings']}, not {model} {self.settings}); choose another output=DIR or overwrite=true"
                 )
-        self.changed = {path for path, value in kept.items() if _is_changed(value)}
-        kept = {
-            path: value for path, value in kept.items() if value["status"] not in TRANSIENT and path not in self.changed
-        }
+        known = {path: value for path, value in kept.items() if asked is None or path in asked}
+        self.changed = {path for path, value in known.items() if _is_changed(value)}
+        again = self.changed | {path for path, value in known.items() if value["status"] in TRANSIENT}
+        kept = {path: value for path, value in kept.items() if path not in again}
         self.done = set(kept)
         self.counts = Counter(str(value["status"]) for value in kept.values())
         partial = self.jsonl_path.with_name(self.jsonl_path.name + ".partial")

@@ -97,7 +97,9 @@ def test_a_file_that_was_changed_is_scored_again(tmp_path: Path) -> None:
         assert writer.done == {str(video), "gone.mp4"}
         assert writer.changed == set()
     video.write_bytes(b"other")
-    with PredictionWriter(out, model="m@1") as writer:
+    with PredictionWriter(out, model="m@1", asked={"other.mp4"}) as writer:
+        assert writer.done == {str(video), "gone.mp4"}, "this run would not score it again"
+    with PredictionWriter(out, model="m@1", asked={str(video)}) as writer:
         assert writer.done == {"gone.mp4"}
         assert writer.changed == {str(video)}
 
