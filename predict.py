@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from dfd.config import PredictConfig, check, entry_point, options, output_dir, parse_shard, refusing, target_name
+from dfd.config import PredictConfig, check, entry_point, output_dir, parse_shard, refusing
 from dfd.errors import ConfigError
 from dfd.inputs import ANNOTATED_NAME, NOT_VIDEOS_NAME, NothingToScore, find_inputs, is_no_video
+from dfd.scoring import detector_options, run_facts, settings_of
 
 if TYPE_CHECKING:
     from dfd.inference import Detector
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
 MAX_SHOWN = 40
 """So many rows are printed; the CSV has all."""
-
-# Options of the detector that decide what a score is; a folder holds scores of one setting of them.
-DECISIVE = ("runtime", "window_stride", "max_windows", "max_faces", "max_decode_side", "aggregation", "threshold")
-OTHER = ("device", "moments_per_face", "heatmaps", "batch_size", "num_workers", "deadline_seconds", "stall_seconds")
 
 
 @entry_point("predict")
@@ -98,47 +94,6 @@ def engine_of(config: PredictConfig) -> tuple[Detector | RayEngine, Detector]:
         engine = RayEngine(checkpoint, **asdict(config.ray), **detector_options(config))
         return engine, engine.detector
     raise ConfigError(f"engine={config.engine} is not one of local, ray")
-
-
-def detector_options(config: PredictConfig) -> dict[str, Any]:
-    """What :class:`dfd.inference.Detector` is told."""
-    from dfd.video.decode import VideoLimits
-
-    chosen = config.face_detector
-    if unknown := config.limits.keys() - {"max_width", "max_height"}:
-        raise ConfigError(f"limits: no such key {', '.join(sorted(map(str, unknown)))}; it has max_width, max_height")
-    return {
-        "face_detector": {"name": target_name(chosen), **options(chosen)} if chosen else None,
-        "limits": VideoLimits(**config.limits),
-        "uncertain_margin": config.uncertain_margin,
-        "boxes": config.annotate,
-        **{name: getattr(config, name) for name in (*DECISIVE, *OTHER)},
-    }
-
-
-def settings_of(config: PredictConfig, detector: Detector) -> dict[str, Any]:
-    """What decides a score, besides the model: a folder is continued only with the same."""
-    return {
-        "face_detector": {k: v for k, v in detector.face_detector.items() if k not in ("device", "weights")},
-        **{name: getattr(config, name) for name in DECISIVE},
-        "runtime": detector.describe()["runtime"],
-        "threshold": detector.threshold,
-        "uncertain_margin": config.uncertain_margin,
-    }
-
-
-def run_facts(config: PredictConfig, detector: Detector, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """``run.json``: who scored what, with what and when."""
-    from dfd import __version__
-
-    return {
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "dfd": __version__,
-        "input": config.input,
-        "shard": config.shard,
-        "model": {**detector.describe(), "file": Path(config.checkpoint).name},
-        "settings": settings,
-    }
 
 
 def write_scores(

@@ -49,11 +49,14 @@ RANKS: dict[str, float] = {
     "dfd.calibrate": 5.5,
     "dfd.report": 5,
     "dfd.studies": 6,
+    "dfd.scoring": 5,
+    "dfd.web": 6,
     "train": 6,
     "predict": 6,
 }
 MAY_USE_HYDRA = {
-    *("dfd.config", "dfd.preprocess", "dfd.evaluate", "dfd.calibrate", "dfd.export", "dfd.studies", "train", "predict"),
+    *("dfd.config", "dfd.preprocess", "dfd.evaluate", "dfd.calibrate", "dfd.export", "dfd.scoring", "dfd.studies"),
+    *("train", "predict"),
 }
 
 

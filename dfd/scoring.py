@@ -1,0 +1,83 @@
+"""From the options of ``predict.py`` to a detector, its settings and what ``run.json`` says of them.
+
+Shared by ``predict.py`` and by the workers of the web page, which take the same options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from dfd.config import CONFIG_DIR, PredictConfig, check, options, target_name
+from dfd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dfd.inference import Detector
+
+# Options of the detector that decide what a score is; a folder holds scores of one setting of them.
+DECISIVE = ("runtime", "window_stride", "max_windows", "max_faces", "max_decode_side", "aggregation", "threshold")
+OTHER = ("device", "moments_per_face", "heatmaps", "batch_size", "num_workers", "deadline_seconds", "stall_seconds")
+
+
+def predict_config(checkpoint: str, overrides: Sequence[str] = (), *, input: str = "") -> PredictConfig:
+    """The configuration that ``predict.py checkpoint=… input=…`` would have with these overrides.
+
+    Raises:
+        ConfigError: an override names no option, or a value that does not fit.
+    """
+    try:
+        with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            cfg = hydra.compose("predict", list(overrides))
+    except HydraException as error:
+        raise ConfigError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
+    # Not as overrides: a path may hold any sign of Hydra's grammar.
+    OmegaConf.update(cfg, "checkpoint", checkpoint)
+    OmegaConf.update(cfg, "input", input)
+    return check(cfg, PredictConfig)
+
+
+def detector_options(config: PredictConfig) -> dict[str, Any]:
+    """What :class:`dfd.inference.Detector` is told."""
+    from dfd.video.decode import VideoLimits
+
+    chosen = config.face_detector
+    if unknown := config.limits.keys() - {"max_width", "max_height"}:
+        raise ConfigError(f"limits: no such key {', '.join(sorted(map(str, unknown)))}; it has max_width, max_height")
+    return {
+        "face_detector": {"name": target_name(chosen), **options(chosen)} if chosen else None,
+        "limits": VideoLimits(**config.limits),
+        "uncertain_margin": config.uncertain_margin,
+        "boxes": config.annotate,
+        **{name: getattr(config, name) for name in (*DECISIVE, *OTHER)},
+    }
+
+
+def settings_of(config: PredictConfig, detector: Detector) -> dict[str, Any]:
+    """What decides a score, besides the model: a folder is continued only with the same."""
+    return {
+        "face_detector": {k: v for k, v in detector.face_detector.items() if k not in ("device", "weights")},
+        **{name: getattr(config, name) for name in DECISIVE},
+        "runtime": detector.describe()["runtime"],
+        "threshold": detector.threshold,
+        "uncertain_margin": config.uncertain_margin,
+    }
+
+
+def run_facts(config: PredictConfig, detector: Detector, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``run.json``: who scored what, with what and when."""
+    from dfd import __version__
+
+    return {
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "dfd": __version__,
+        "input": config.input,
+        "shard": config.shard,
+        "model": {**detector.describe(), "file": Path(config.checkpoint).name},
+        "settings": settings,
+    }

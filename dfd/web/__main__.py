@@ -1,0 +1,288 @@
+"""``python -m dfd.web``: start the page, its queue and a worker on this machine. ``--help`` shows the rest."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import FrameType
+
+from dfd.errors import ConfigError, DfdError
+from dfd.web.options import PREFIX, WebOptions, described
+
+USAGE = """\
+Upload a video in the browser, see whether its faces look forged.
+
+  python -m dfd.web checkpoint=outputs/train/RUN/detector.safetensors
+  python -m dfd.web checkpoint=detector.safetensors port=8080 face_detector=yunet max_windows=16
+
+starts all of it on this machine: pages, queue (SQLite) and a worker that scores, for this machine's own browsers.
+To run it for others, in parts and on several machines, with environment variables alone: docs/web.md.
+
+  python -m dfd.web serve             the web processes only
+  python -m dfd.web worker            one worker only
+  python -m dfd.web manage COMMAND    migrate, createsuperuser (for /admin/), check --deploy, tidy, …
+
+An option is given as key=value here, or as the environment variable DFD_WEB_KEY. A key that is not among these is taken
+as an option of predict.py (python predict.py --help).
+"""
+KEY_NAME = "secret_key"
+READY_SECONDS = 60.0
+STOP_SECONDS = 20.0
+MIN_UPTIME_SECONDS, MAX_PAUSE_SECONDS = 10.0, 60.0
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command; the exit status."""
+    if set(arguments) & {"--help", "-h", "help"} and arguments[:1] != ["manage"]:
+        print(usage())
+        return 0
+    command, *rest = arguments if arguments and "=" not in arguments[0] else ["all", *arguments]
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dfd.web.settings")
+    try:
+        if command == "manage":
+            return manage(rest)
+        commands = {"all": run_all, "serve": serve, "worker": work}
+        if command not in commands:
+            raise ConfigError(f"{command}: no such command; there are serve, worker, manage, or none for all")
+        return commands[command](environment_of(rest))
+    except DfdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.split(".")[0] not in ("django", "django_tasks", "dj_database_url", "gunicorn"):
+            raise
+        print(f"error: the web page needs {error.name}; pip install 'dfd[web]'", file=sys.stderr)
+        return 1
+
+
+def usage() -> str:
+    """The help text, with every option."""
+    width = max(len(name) for name, _, _ in described())
+    lines = [f"  {name:<{width}}  {about}{f' ({default})' if default else ''}" for name, default, about in described()]
+    return "\n".join([USAGE, "Options, and what they are if not given:", *lines])
+
+
+def environment_of(arguments: list[str]) -> dict[str, str]:
+    """The environment, with ``key=value`` arguments written into it.
+
+    Raises:
+        ConfigError: an argument is not of that form.
+    """
+    environment = dict(os.environ)
+    known = {item.name for item in fields(WebOptions)}
+    for_detector = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            raise ConfigError(f"{argument}: options are given as key=value; --help lists them")
+        if key in known:
+            environment[f"{PREFIX}{key.upper()}"] = value
+        else:
+            for_detector.append(argument)
+    if for_detector:
+        name = f"{PREFIX}DETECTOR"
+        environment[name] = shlex.join([*shlex.split(environment.get(name, "")), *for_detector])
+    return environment
+
+
+def manage(arguments: list[str]) -> int:
+    """Django's own commands."""
+    from django.core.exceptions import ImproperlyConfigured
+    from django.core.management import execute_from_command_line
+
+    os.environ.update(with_own_key(dict(os.environ)))
+    try:
+        execute_from_command_line(["python -m dfd.web manage", *arguments])
+    except ImproperlyConfigured as error:
+        raise ConfigError(str(error)) from error
+    return 0
+
+
+def serve(environment: Mapping[str, str]) -> int:
+    """Become the HTTP server."""
+    options = WebOptions.from_environment(environment)
+    if not options.secret_key:
+        raise ConfigError(f"{PREFIX}SECRET_KEY is not set; give all web processes and workers the same one")
+    command = server_command(options)
+    os.execve(command[0], command, dict(environment))
+
+
+def work(environment: Mapping[str, str]) -> int:
+    """Become a worker."""
+    check_detector(WebOptions.from_environment(environment))
+    command = [sys.executable, "-m", "dfd.web", "manage", "worker"]
+    os.execve(command[0], command, with_own_key(dict(environment)))
+
+
+def server_command(options: WebOptions) -> list[str]:
+    """gunicorn, with threads: a slow upload takes one of them and no more."""
+    return [
+        *(sys.executable, "-m", "gunicorn", "dfd.web.wsgi"),
+        *("--bind", f"[{options.host}]:{options.port}" if ":" in options.host else f"{options.host}:{options.port}"),
+        *("--workers", str(options.processes), "--worker-class", "gthread", "--threads", str(options.threads)),
+        # The process gives a sign of life from its main thread, however long an upload takes.
+        *("--timeout", "120", "--graceful-timeout", "15", "--keep-alive", "5", "--log-level", "warning"),
+    ]
+
+
+def check_detector(options: WebOptions) -> None:
+    """Refuse at once what a worker would fail on after some seconds.
+
+    Raises:
+        ConfigError: there is no checkpoint, or an option of predict.py does not fit.
+    """
+    if not options.checkpoint:
+        raise ConfigError(
+            "give the detector: python -m dfd.web checkpoint=FILE. train.py writes one (detector.safetensors); "
+            "`make web` makes and takes the demonstration's"
+        )
+    if not Path(options.checkpoint).expanduser().is_file():
+        raise ConfigError(f"checkpoint={options.checkpoint}: no such file")
+    from dfd.scoring import predict_config
+
+    predict_config(options.checkpoint, shlex.split(options.detector))
+
+
+def with_own_key(environment: dict[str, str]) -> dict[str, str]:
+    """On one machine alone a secret key is made, and kept in the data folder; elsewhere none is invented."""
+    options = WebOptions.from_environment(environment)
+    if options.secret_key or options.database_url or not options.is_loopback:
+        return environment
+    path = options.data / KEY_NAME
+    options.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(50))
+    except FileExistsError:
+        pass
+    return {
+        **environment,
+        f"{PREFIX}SECRET_KEY": path.read_text("utf-8"),
+        f"{PREFIX}HTTPS": environment.get(f"{PREFIX}HTTPS") or "false",
+        f"{PREFIX}OPEN_API": environment.get(f"{PREFIX}OPEN_API") or str(not options.api_tokens).lower(),
+    }
+
+
+@dataclass(slots=True)
+class Child:
+    """A process that is started again when it ends, after a pause that grows if it never runs for long."""
+
+    command: list[str]
+    environment: Mapping[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    began: float = 0.0
+    starts_at: float = 0.0
+    pause: float = 0.0
+    num_starts: int = field(default=0)
+
+    def keep_running(self) -> None:
+        """Start it if it does not run and its pause is over."""
+        if self.process is not None and (status := self.process.poll()) is not None:
+            uptime = time.monotonic() - self.began
+            self.pause = 0.0 if uptime > MIN_UPTIME_SECONDS else min(max(1.0, 2 * self.pause), MAX_PAUSE_SECONDS)
+            self.starts_at = time.monotonic() + self.pause
+            print(f"a process ended with status {status}; it is started again", file=sys.stderr, flush=True)
+            self.process = None
+        if self.process is None and time.monotonic() >= self.starts_at:
+            self.began = time.monotonic()
+            self.num_starts += 1
+            # A session of its own: Ctrl+C comes to this process, which then stops the others in order.
+            self.process = subprocess.Popen(self.command, env=dict(self.environment), start_new_session=True)
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+
+    def wait(self, until: float) -> None:
+        """Until it has ended, or else end it."""
+        if self.process is None:
+            return
+        try:
+            self.process.wait(max(0.1, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def run_all(environment: dict[str, str]) -> int:
+    """Pages, queue and workers, until a signal comes."""
+    options = WebOptions.from_environment(environment)
+    check_detector(options)
+    environment = with_own_key(environment)
+    if not environment.get(f"{PREFIX}SECRET_KEY"):
+        raise ConfigError(
+            f"host={options.host} lets other machines in: set {PREFIX}SECRET_KEY to 50 random characters and "
+            f"{PREFIX}HOSTS to the page's name, and put a proxy with HTTPS before it; see docs/web.md"
+        )
+    migrate = [sys.executable, "-m", "dfd.web", "manage", "migrate", "--verbosity", "0"]
+    if status := subprocess.run(migrate, env=environment, check=False).returncode:
+        return status
+    worker = [sys.executable, "-m", "dfd.web", "manage", "worker"]
+    children = [Child(server_command(options), environment)]
+    children += [Child(worker, environment) for _ in range(options.workers)]
+
+    is_stopping = False
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        nonlocal is_stopping
+        is_stopping = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        children[0].keep_running()
+        if not _answers(options, lambda: is_stopping or children[0].process is None or _ended(children[0])):
+            print(f"error: the page does not answer on port {options.port}; is the port taken?", file=sys.stderr)
+            return 0 if is_stopping else 1
+        print(f"The page is at http://{_shown_host(options.host)}:{options.port}/   (Ctrl+C stops it)", flush=True)
+        print(f"Uploads and results are in {options.data}, for {options.keep_hours:g} hours", flush=True)
+        while not is_stopping:
+            for child in children:
+                child.keep_running()
+            time.sleep(0.2)
+    finally:
+        for child in children:
+            child.stop()
+        until = time.monotonic() + STOP_SECONDS
+        for child in children:
+            child.wait(until)
+    return 0
+
+
+def _ended(child: Child) -> bool:
+    return child.process is not None and child.process.poll() is not None
+
+
+def _shown_host(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
+
+
+def _answers(options: WebOptions, given_up: Callable[[], bool]) -> bool:
+    """Wait until the server answers, whatever it says."""
+    ends = time.monotonic() + READY_SECONDS
+    url = f"http://{_shown_host(options.host)}:{options.port}/robots.txt"
+    while time.monotonic() < ends and not given_up():
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return True
+    return False
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

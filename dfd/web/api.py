@@ -1,0 +1,230 @@
+"""The JSON API: what the pages can do, for programs. ``/api/openapi.json`` describes it; docs/web.md has curl lines."""
+
+import hashlib
+import hmac
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from django.core.exceptions import TooManyFilesSent
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.multipartparser import MultiPartParserError
+from django.http.request import UnreadablePostError
+from django.urls import reverse
+from django.utils import timezone
+from ninja import NinjaAPI, Schema
+from ninja.errors import AuthenticationError, ValidationError
+from ninja.responses import Status
+from ninja.security import HttpBearer
+from pydantic import Field
+
+from dfd import __version__
+from dfd.web import admission, jobs, presentation
+from dfd.web.models import Job, options
+from dfd.web.uploads import FIELD, prepare, receive
+from dfd.web.views import MAX_SHOWN_JOBS, drain, make_jobs, report_response
+
+OPEN = "open"
+UPLOAD_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "properties": {FIELD: {"type": "string", "format": "binary", "description": "one video file"}},
+                }
+            }
+        },
+    }
+}
+
+
+class Token(HttpBearer):
+    """``Authorization: Bearer TOKEN``; where the API is open, no token at all will do, but not from another site."""
+
+    def __call__(self, request: HttpRequest) -> str | None:
+        """Who asks, as jobs have their owner; None: nobody that is known."""
+        if "Authorization" in request.headers:
+            found: str | None = super().__call__(request)
+            return found
+        return _owner(OPEN) if options().open_api and not _is_from_elsewhere(request) else None
+
+    def authenticate(self, request: HttpRequest, token: str) -> str | None:
+        """The owner whose token it is. Every token is compared, in constant time."""
+        names = [
+            name for known, name in options().tokens().items() if hmac.compare_digest(known.encode(), token.encode())
+        ]
+        return _owner(names[0]) if names else None
+
+
+def _owner(name: str) -> str:
+    return hashlib.sha256(f"api {name}".encode()).hexdigest()
+
+
+def _is_from_elsewhere(request: HttpRequest) -> bool:
+    """True if a page of another site makes the visitor's browser ask."""
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        return True
+    origin = request.headers.get("Origin")
+    return origin is not None and urlsplit(origin).netloc != request.get_host()
+
+
+class Problem(Schema):
+    """Why a request was not answered."""
+
+    error: str
+    retry_seconds: int | None = Field(None, description="when to come back; also in the header Retry-After")
+
+
+class JobOut(Schema):
+    """A job."""
+
+    id: UUID
+    file_name: str
+    size_bytes: int
+    state: str = Field(description="queued, running, done or failed")
+    place: int | None = Field(description="in the queue; 1 is next")
+    wait_seconds: int | None = Field(description="until its turn comes, roughly")
+    stage: str = Field(description="what is being done, in words")
+    progress: float = Field(description="share of the work that is done, 0 to 1")
+    attempts: int
+    error: str = Field(description="why a failed job failed")
+    created: datetime
+    started: datetime | None
+    finished: datetime | None
+    expires: datetime = Field(description="when everything of the job is deleted")
+    outcome: str | None = Field(
+        description="what became of the video: ok, partial, no_face, unreadable, too_large, timeout or error"
+    )
+    verdict: str | None = Field(description="fake, real or uncertain; null without a score. No face is not real")
+    prob_fake: float | None
+    confidence: float | None = Field(description="probability of the nearer of fake and real")
+    message: str
+    url: str
+    report_url: str | None = Field(description="a page to hand on; null before the job is done")
+    result: dict[str, Any] | None = Field(
+        None, description="every face and window, as docs/predictions.md describes; only of a single job"
+    )
+
+
+api = NinjaAPI(
+    title="dfd",
+    version=__version__,
+    description=(
+        "Send a video, learn how probable it is that it shows a faked face. A score is a reason to look closer, not a "
+        "proof. Videos are deleted once they are scored, results after a while or on DELETE."
+    ),
+    docs_url=None,
+    auth=Token(),
+    urls_namespace="api",
+)
+PROBLEMS = {code: Problem for code in (400, 401, 404)}
+UPLOAD_PROBLEMS = {code: Problem for code in (400, 401, 411, 413, 415, 429, 503, 507)}
+
+
+@api.post("jobs", response={201: JobOut, **UPLOAD_PROBLEMS}, openapi_extra=UPLOAD_BODY, summary="Send a video")
+def create_job(request: HttpRequest, response: HttpResponse) -> Any:
+    """One video in the form field ``video``; answers at once, with the job to ask for."""
+    if refusal := admission.refusal(request):
+        drain(request)
+        if refusal.retry_seconds is not None:
+            response.headers["Retry-After"] = str(refusal.retry_seconds)
+        return Status(refusal.status, {"error": refusal.message, "retry_seconds": refusal.retry_seconds})
+    if request.content_type != "multipart/form-data":
+        drain(request)
+        return Status(HTTPStatus.BAD_REQUEST, {"error": f"send a multipart form with the video in its field {FIELD!r}"})
+    try:
+        videos = receive(request, prepare(request))
+    except UnreadablePostError:
+        return Status(HTTPStatus.BAD_REQUEST, {"error": "the upload broke off"})
+    except (MultiPartParserError, TooManyFilesSent) as error:
+        return Status(HTTPStatus.BAD_REQUEST, {"error": f"the form cannot be read: {error}"})
+    if len(videos) != 1:
+        for video in videos:
+            video.discard()
+        return Status(HTTPStatus.BAD_REQUEST, {"error": f"{len(videos)} files came; send one in the field {FIELD!r}"})
+    made, refusals = make_jobs(request, _asker(request), videos)
+    if not made:
+        status, text = refusals[0]
+        return Status(status, {"error": text})
+    shown = _shown(request, made[0])
+    response.headers["Location"] = shown["url"]
+    return Status(HTTPStatus.CREATED, shown)
+
+
+@api.get("jobs", response={200: list[JobOut], 401: Problem}, summary="Your jobs")
+def list_jobs(request: HttpRequest) -> Any:
+    """Those sent with this token that have not expired, newest first; at most 200."""
+    found = Job.objects.filter(owner=_asker(request), expires__gt=timezone.now())[:MAX_SHOWN_JOBS]
+    return [_shown(request, job) for job in found]
+
+
+@api.get("jobs/{uuid:pk}", response={200: JobOut, **PROBLEMS}, summary="A job, and its result when it is done")
+def get_job(request: HttpRequest, pk: UUID) -> Any:
+    """Ask every second or two until ``state`` is done or failed."""
+    job = _own_job(request, pk)
+    return {**_shown(request, job), "result": presentation.result_of(job)}
+
+
+@api.get(
+    "jobs/{uuid:pk}/report.html",
+    summary="The report, one HTML file",
+    openapi_extra={
+        "responses": {
+            200: {"description": "the report", "content": {"text/html": {"schema": {"type": "string"}}}},
+            401: {"description": "no or a wrong token"},
+            404: {"description": "no such job of yours, or it is not done"},
+        }
+    },
+)
+def get_report(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """It needs no other file."""
+    return report_response(_own_job(request, pk), download=True)
+
+
+@api.delete("jobs/{uuid:pk}", response={204: None, **PROBLEMS}, summary="Delete a job")
+def delete_job(request: HttpRequest, pk: UUID) -> Any:
+    """With its video and everything that was found, at whatever point it is."""
+    jobs.delete(_own_job(request, pk))
+    return Status(HTTPStatus.NO_CONTENT, None)
+
+
+def _own_job(request: HttpRequest, pk: UUID) -> Job:
+    job = Job.objects.filter(pk=pk, owner=_asker(request), expires__gt=timezone.now()).first()
+    if job is None:
+        raise Http404
+    return job
+
+
+def _asker(request: HttpRequest) -> str:
+    owner: str = request.auth  # type: ignore[attr-defined]
+    return owner
+
+
+def _shown(request: HttpRequest, job: Job) -> dict[str, Any]:
+    url = request.build_absolute_uri(reverse("api:get_job", args=[job.pk]))
+    report_url = request.build_absolute_uri(reverse("api:get_report", args=[job.pk]))
+    return {**presentation.state_of(job), "url": url, "report_url": report_url if job.state == Job.State.DONE else None}
+
+
+@api.exception_handler(Http404)
+def _not_found(request: HttpRequest, error: Http404) -> HttpResponse:
+    return api.create_response(request, {"error": "no such job of yours"}, status=HTTPStatus.NOT_FOUND)
+
+
+@api.exception_handler(AuthenticationError)
+def _unknown(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
+    drain(request)
+    text = "send the header 'Authorization: Bearer TOKEN' with a token of DFD_WEB_API_TOKENS"
+    response = api.create_response(request, {"error": text}, status=HTTPStatus.UNAUTHORIZED)
+    response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+@api.exception_handler(ValidationError)
+def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    return api.create_response(request, {"error": "the request does not fit the API"}, status=HTTPStatus.BAD_REQUEST)

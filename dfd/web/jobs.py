@@ -1,0 +1,207 @@
+"""The life of a job: created, claimed, moved on, finished, taken again, deleted.
+
+Every change is one conditional UPDATE, so that of two processes that want the same one gets it, and a worker that was
+thought dead finds out when it comes back. A task in the queue only says which job to look at; a spare one does nothing.
+"""
+
+import logging
+import shutil
+import time
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from dfd.web.models import Job, UploadCount, Worker, jobs_folder, options
+from dfd.web.uploads import ReceivedVideo, remove_abandoned_parts
+
+MAX_ATTEMPTS = 2
+ORPHAN_SECONDS = 3600
+"""A folder without a row is not looked at for so long: its row may be about to be written."""
+DIED_TWICE = (
+    "The process that scored this video died, and did so again at the second try. The video may need more memory than "
+    "there is, or make a decoder crash."
+)
+
+logger = logging.getLogger(__name__)
+
+
+class JobLost(Exception):
+    """The job is no longer this worker's: it was deleted, or taken again after the worker had seemed dead."""
+
+
+def create(owner: str, video: ReceivedVideo) -> Job:
+    """A job of a received video, in the queue."""
+    from dfd.web.tasks import score
+
+    job = Job(
+        owner=owner,
+        file_name=video.shown_name,
+        size_bytes=video.size or 0,
+        expires=timezone.now() + timedelta(hours=options().keep_hours),
+    )
+    job.folder.mkdir(parents=True, mode=0o700)
+    try:
+        video.take(job.upload_path)
+        with transaction.atomic():
+            job.save(force_insert=True)
+            score.enqueue(str(job.pk))
+    except BaseException:
+        job.remove_files()
+        raise
+    logger.info("job created", extra={"job": str(job.pk), "size_bytes": job.size_bytes})
+    return job
+
+
+def claim(pk: str, worker: str) -> Job | None:
+    """The job, now running and this worker's; None if there is nothing to do for it."""
+    now = timezone.now()
+    job = Job.objects.filter(pk=pk, state=Job.State.QUEUED).first()
+    if job is None:
+        return None
+    job.started = job.started or now
+    job.attempts += 1
+    changed = Job.objects.filter(pk=pk, state=Job.State.QUEUED, attempts=job.attempts - 1).update(
+        state=Job.State.RUNNING,
+        worker=worker,
+        heartbeat=now,
+        started=job.started,
+        attempts=job.attempts,
+        stage="",
+        progress=0.0,
+    )
+    if not changed:
+        return None
+    job.state, job.worker = Job.State.RUNNING, worker
+    return job
+
+
+def change(job: Job, **values: Any) -> None:
+    """Write to a job that this worker has claimed.
+
+    Raises:
+        JobLost: it is not this worker's any more.
+    """
+    mine = Job.objects.filter(pk=job.pk, state=Job.State.RUNNING, worker=job.worker, attempts=job.attempts)
+    if not mine.update(heartbeat=timezone.now(), **values):
+        raise JobLost
+    for name, value in values.items():
+        setattr(job, name, value)
+
+
+def give_back(job: Job) -> None:
+    """A worker that is told to stop returns its job, which does not count as an attempt."""
+    _queue_again(job, attempts=job.attempts - 1)
+
+
+def take_again() -> int:
+    """Jobs of workers that died go back into the queue once, and are failed the second time; how many there were."""
+    dead = Job.objects.filter(
+        state=Job.State.RUNNING, heartbeat__lt=timezone.now() - timedelta(seconds=options().lease_seconds)
+    )
+    number = 0
+    for job in dead:
+        if job.attempts >= MAX_ATTEMPTS:
+            number += _unless_alive(job, state=Job.State.FAILED, error=DIED_TWICE, finished=timezone.now())
+            logger.error("job failed", extra={"job": str(job.pk), "reason": "the worker died twice"})
+        else:
+            number += _queue_again(job)
+            logger.warning("job taken again", extra={"job": str(job.pk), "worker": job.worker})
+    return number
+
+
+def enqueue_lost() -> int:
+    """Jobs that wait, but that no task in the queue points to: its worker died between taking the one and the other."""
+    from django_tasks_db.models import DBTaskResult
+
+    from dfd.web.tasks import score
+
+    number = 0
+    ready = DBTaskResult.objects.ready()
+    waiting = Job.objects.filter(state=Job.State.QUEUED)
+    for job in waiting.filter(created__lt=timezone.now() - timedelta(seconds=options().lease_seconds)):
+        if not ready.filter(args_kwargs__args__0=str(job.pk)).exists():
+            score.enqueue(str(job.pk))
+            number += 1
+    return number
+
+
+def retry(job: Job) -> bool:
+    """Put a failed job back at the end of the queue, as if new; False if it has not failed or its video is gone."""
+    from dfd.web.tasks import score
+
+    if not job.upload_path.is_file():
+        return False
+    with transaction.atomic():
+        changed = Job.objects.filter(pk=job.pk, state=Job.State.FAILED).update(
+            state=Job.State.QUEUED, attempts=0, error="", worker="", started=None, finished=None, progress=0.0
+        )
+        if changed:
+            score.enqueue(str(job.pk))
+    return bool(changed)
+
+
+def _queue_again(job: Job, **values: Any) -> int:
+    from dfd.web.tasks import score
+
+    with transaction.atomic():
+        changed = _unless_alive(job, state=Job.State.QUEUED, stage="", progress=0.0, worker="", **values)
+        if changed:
+            score.enqueue(str(job.pk))
+    return changed
+
+
+def _unless_alive(job: Job, **values: Any) -> int:
+    """Change a running job that nothing has been written to since it was read."""
+    unchanged = Job.objects.filter(pk=job.pk, state=Job.State.RUNNING, worker=job.worker, attempts=job.attempts)
+    return unchanged.update(**values)
+
+
+def delete(job: Job) -> None:
+    """The row first: a worker that is at it finds that out and stops. Then all that is on disk."""
+    pk = str(job.pk)
+    Job.objects.filter(pk=pk).delete()
+    job.remove_files()
+    logger.info("job deleted", extra={"job": pk})
+
+
+def tidy() -> None:
+    """What has to be done from time to time, by any process: expired jobs, dead workers, what was left on disk."""
+    from django.contrib.sessions.models import Session
+    from django_tasks_db.models import DBTaskResult
+
+    now = timezone.now()
+    for job in Job.objects.filter(expires__lt=now):
+        delete(job)
+    take_again()
+    enqueue_lost()
+    Worker.objects.filter(heartbeat__lt=now - timedelta(days=1)).delete()
+    UploadCount.objects.filter(hour__lt=now - timedelta(hours=2)).delete()
+    Session.objects.filter(expire_date__lt=now).delete()
+    DBTaskResult.objects.finished().filter(finished_at__lt=now - timedelta(hours=1)).delete()
+    DBTaskResult.objects.running().filter(started_at__lt=now - timedelta(days=1)).delete()
+    remove_abandoned_parts()
+    remove_orphans()
+
+
+def remove_orphans(*, older_than_seconds: float = ORPHAN_SECONDS) -> int:
+    """Delete folders that no job has; how many. A worker may still have written to one while it was deleted."""
+    number = 0
+    for folder in jobs_folder().glob("*"):
+        try:
+            pk = uuid.UUID(folder.name)
+            is_young = time.time() - folder.stat().st_mtime < older_than_seconds
+        except (ValueError, FileNotFoundError):
+            continue
+        if not is_young and not Job.objects.filter(pk=pk).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            number += 1
+    return number
+
+
+def oldest_waiting() -> datetime | None:
+    """Since when the first job in the queue has waited."""
+    first = Job.objects.filter(state=Job.State.QUEUED).order_by("created").first()
+    return first.created if first else None

@@ -1,0 +1,1 @@
+"""Commands for ``python -m dfd.web manage``."""

@@ -1,0 +1,137 @@
+"""What the database holds: jobs, the workers that are alive, and how many uploads an address has made."""
+
+import shutil
+import uuid
+from datetime import timedelta
+from pathlib import Path
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from dfd.web.options import WebOptions
+
+
+class Job(models.Model):
+    """One video to be scored. The row is the truth; a task in the queue only points to it.
+
+    Its files lie in a folder of their own, named by the random ``id``, which no server serves.
+    """
+
+    class State(models.TextChoices):
+        """Where a job is. DONE says that scoring ended, whatever became of the video: see ``outcome``."""
+
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.CharField(max_length=64, db_index=True, help_text="a hash of who sent it; no name, no address")
+    file_name = models.CharField(max_length=255, help_text="as the sender called it; only ever shown")
+    size_bytes = models.BigIntegerField()
+    state = models.CharField(max_length=8, choices=State, default=State.QUEUED, db_index=True)
+    stage = models.CharField(max_length=40, default="", blank=True)
+    progress = models.FloatField(default=0.0, help_text="share of the work that is done, 0 to 1")
+    attempts = models.PositiveSmallIntegerField(default=0)
+    worker = models.CharField(max_length=64, default="", blank=True)
+    error = models.TextField(default="", blank=True)
+
+    created = models.DateTimeField(default=timezone.now, db_index=True)
+    started = models.DateTimeField(null=True, blank=True)
+    heartbeat = models.DateTimeField(null=True, blank=True)
+    finished = models.DateTimeField(null=True, blank=True)
+    expires = models.DateTimeField(db_index=True)
+
+    outcome = models.CharField(max_length=12, default="", blank=True, help_text="status of the video: ok, no_face, …")
+    verdict = models.CharField(max_length=9, default="", blank=True)
+    prob_fake = models.FloatField(null=True, blank=True)
+    confidence = models.FloatField(null=True, blank=True)
+    message = models.TextField(default="", blank=True)
+    report_policy = models.TextField(default="", blank=True)
+
+    class Meta:
+        """Newest first."""
+
+        ordering = ("-created",)
+        indexes = (models.Index(fields=["state", "created"]),)
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def folder(self) -> Path:
+        """Everything of this job that is on disk."""
+        return jobs_folder() / self.id.hex
+
+    @property
+    def upload_path(self) -> Path:
+        """The video, until it is scored."""
+        return self.folder / "upload"
+
+    @property
+    def result_folder(self) -> Path:
+        """What predict.py would have written, and the fragment that the job's page shows."""
+        return self.folder / "result"
+
+    @property
+    def is_over(self) -> bool:
+        """True if nothing will change by itself any more, but its end."""
+        return self.state in (Job.State.DONE, Job.State.FAILED)
+
+    @property
+    def seconds(self) -> float | None:
+        """From the first attempt's start to the end."""
+        if self.started is None or self.finished is None:
+            return None
+        return (self.finished - self.started).total_seconds()
+
+    def remove_files(self) -> None:
+        """Delete all that is on disk of it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Worker(models.Model):
+    """A scoring process, and the detector that it has loaded."""
+
+    name = models.CharField(max_length=64, primary_key=True)
+    started = models.DateTimeField(default=timezone.now)
+    heartbeat = models.DateTimeField(default=timezone.now)
+    detector = models.JSONField(default=dict, help_text="what dfd.inference.Detector.describe() says")
+
+    class Meta:
+        """Newest first."""
+
+        ordering = ("-started",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def alive(cls) -> "models.QuerySet[Worker]":
+        """Those that gave a sign of life within the lease."""
+        return cls.objects.filter(heartbeat__gt=timezone.now() - timedelta(seconds=options().lease_seconds))
+
+
+class UploadCount(models.Model):
+    """Files sent by an address within an hour; the address itself is not kept, only a keyed hash of it and the hour."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    number = models.PositiveIntegerField(default=0)
+    hour = models.DateTimeField(db_index=True)
+
+
+def options() -> WebOptions:
+    """The options that this process was started with."""
+    found: WebOptions = settings.OPTIONS
+    return found
+
+
+def jobs_folder() -> Path:
+    """Where the folders of all jobs lie."""
+    return options().data / "jobs"
+
+
+def incoming_folder() -> Path:
+    """Where uploads are written while they come in: on the disk of the jobs, so that a rename takes them over."""
+    return options().data / "incoming"

@@ -1,0 +1,155 @@
+"""The options of the web page, all from environment variables, so that every process on every machine reads the same.
+
+``python -m dfd.web key=value`` sets the variable ``DFD_WEB_KEY`` for the processes that it starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from dfd.errors import ConfigError
+
+PREFIX = "DFD_WEB_"
+MIB = 2**20
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+ABOUT = {
+    "checkpoint": "the detector: a .safetensors, .ckpt or .onnx file (workers only)",
+    "detector": "options of predict.py for it, such as 'face_detector=yunet max_windows=16'",
+    "data": "folder of uploads, results and the SQLite file; all machines share it",
+    "database_url": "postgres://user:password@host/name; empty: SQLite in the data folder",
+    "secret_key": "signs cookies; 50 random characters, the same for all web processes",
+    "hosts": "names that the page is reached by, separated by commas",
+    "https": "cookies and links only over HTTPS; false: for one machine alone",
+    "trusted_proxies": "proxies before the page, each of which adds to X-Forwarded-For",
+    "api_tokens": "name:token pairs, separated by commas, that may use the API",
+    "open_api": "the API takes jobs without a token",
+    "max_upload_mb": "largest file, in MiB",
+    "max_files": "files of one upload",
+    "max_queue": "jobs that wait or run; with more, uploads are told to come back later",
+    "uploads_per_hour": "files that one address may send in an hour; 0: as many as it likes",
+    "keep_hours": "results are deleted after so long; the video itself once it is scored",
+    "min_free_mb": "no upload is taken when the disk has less left, in MiB",
+    "lease_seconds": "a worker that gave no sign of life for so long has died; its job is taken again",
+    "host": "address to listen on",
+    "port": "port to listen on",
+    "processes": "web processes",
+    "threads": "requests, uploads among them, that one web process answers at once",
+    "workers": "processes that score, each with a copy of the detector in memory",
+}
+"""Of each option, for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebOptions:
+    """What the web page and its workers are told.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    checkpoint: str = ""
+    detector: str = ""
+    data: Path = Path("outputs/web")
+    database_url: str = ""
+    secret_key: str = ""
+    hosts: tuple[str, ...] = LOOPBACK
+    https: bool = True
+    trusted_proxies: int = 0
+    api_tokens: tuple[str, ...] = ()
+    open_api: bool = False
+
+    max_upload_mb: int = 500
+    max_files: int = 20
+    max_queue: int = 100
+    uploads_per_hour: int = 200
+    keep_hours: float = 24.0
+    min_free_mb: int = 1024
+    lease_seconds: float = 30.0
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    processes: int = 1
+    threads: int = 32
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("max_upload_mb", "max_files", "max_queue", "keep_hours", "lease_seconds", "processes", "threads"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{PREFIX}{name.upper()} must be above 0, got {getattr(self, name)}")
+        for name in ("trusted_proxies", "uploads_per_hour", "min_free_mb", "workers"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{PREFIX}{name.upper()} must not be negative, got {getattr(self, name)}")
+        for pair in self.api_tokens:
+            name, colon, token = pair.partition(":")
+            if not (name and colon and len(token) >= 16):
+                raise ConfigError(
+                    f"{PREFIX}API_TOKENS: {name!r} is not name:token with a token of 16 characters or more"
+                )
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """Of one file."""
+        return self.max_upload_mb * MIB
+
+    @property
+    def is_loopback(self) -> bool:
+        """True if nobody but this machine reaches the page."""
+        return self.host in ("localhost", "127.0.0.1", "::1")
+
+    def tokens(self) -> dict[str, str]:
+        """Token -> the name of who has it."""
+        return {token: name for name, _, token in (pair.partition(":") for pair in self.api_tokens)}
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> WebOptions:
+        """The options that ``DFD_WEB_*`` variables give; an empty variable is as good as none.
+
+        >>> WebOptions.from_environment({"DFD_WEB_PORT": "80", "DFD_WEB_HTTPS": "false"}).port
+        80
+
+        Raises:
+            ConfigError: a variable that there is no option for, or a value that does not fit.
+        """
+        known = {item.name for item in fields(cls)}
+        given = {
+            key.removeprefix(PREFIX).lower(): text
+            for key, text in environment.items()
+            if key.startswith(PREFIX) and text != ""
+        }
+        if unknown := sorted(given.keys() - known):
+            close = difflib.get_close_matches(unknown[0], known, n=1)
+            remedy = f"; did you mean {PREFIX}{close[0].upper()}?" if close else ""
+            raise ConfigError(f"{PREFIX}{unknown[0].upper()}: no such option{remedy}")
+        kinds = get_type_hints(cls)
+        return cls(**{name: _parsed(name, text, kinds[name]) for name, text in given.items()})
+
+
+def _parsed(name: str, text: str, kind: Any) -> Any:
+    variable = f"{PREFIX}{name.upper()}"
+    if kind is bool:
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise ConfigError(f"{variable}={text} is not true or false")
+        return text.lower() in ("true", "1")
+    if kind == tuple[str, ...]:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if kind is Path:
+        return Path(text).expanduser()
+    try:
+        return kind(text)
+    except ValueError:
+        word = "a whole number" if kind is int else "a number"
+        raise ConfigError(f"{variable}={text} is not {word}") from None
+
+
+def described() -> Iterator[tuple[str, str, str]]:
+    """Name, default and meaning of each option, for ``--help`` and the docs."""
+    for item in fields(WebOptions):
+        default = item.default
+        shown = ",".join(default) if isinstance(default, tuple) else str(default)
+        yield item.name, shown.lower() if isinstance(default, bool) else shown, ABOUT[item.name]

@@ -1,0 +1,87 @@
+"""What pages and the API say of a job and of the service."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from django.urls import reverse
+
+from dfd.web import admission
+from dfd.web.models import Job, Worker, options
+
+RESULT_NAME, FRAGMENT_NAME = "result.json", "fragment.html"
+
+
+def state_of(job: Job) -> dict[str, Any]:
+    """A job as plain values; times are ISO 8601 in UTC."""
+    place = admission.place_in_queue(job)
+    return {
+        "id": str(job.pk),
+        "file_name": job.file_name,
+        "size_bytes": job.size_bytes,
+        "state": job.state,
+        "place": place or None,
+        "wait_seconds": admission.wait_seconds(place) if place else None,
+        "stage": job.stage,
+        "progress": round(job.progress, 4),
+        "attempts": job.attempts,
+        "error": job.error,
+        "created": job.created.isoformat(timespec="seconds"),
+        "started": job.started.isoformat(timespec="seconds") if job.started else None,
+        "finished": job.finished.isoformat(timespec="seconds") if job.finished else None,
+        "expires": job.expires.isoformat(timespec="seconds"),
+        "outcome": job.outcome or None,
+        "verdict": job.verdict or None,
+        "prob_fake": job.prob_fake,
+        "confidence": job.confidence,
+        "message": job.message,
+    }
+
+
+def result_of(job: Job) -> dict[str, Any] | None:
+    """The whole score as docs/predictions.md has it, with ``run``: what it was made with; None before the end."""
+    path = job.result_folder / RESULT_NAME
+    if job.state != Job.State.DONE or not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+def fragment_of(job: Job) -> str:
+    """The part of the result's page that the worker has made: HTML of our own, escaped where it was made."""
+    path = job.result_folder / FRAGMENT_NAME
+    return path.read_text("utf-8") if job.state == Job.State.DONE and path.is_file() else ""
+
+
+def detector() -> Mapping[str, Any] | None:
+    """The detector of the workers that are alive, as ``Detector.describe`` has it."""
+    worker = Worker.alive().first()
+    return worker.detector if worker else None
+
+
+def queue() -> dict[str, Any]:
+    """How busy the service is."""
+    waiting = Job.objects.filter(state=Job.State.QUEUED).count()
+    return {
+        "waiting": waiting,
+        "running": Job.objects.filter(state=Job.State.RUNNING).count(),
+        "workers": Worker.alive().count(),
+        "wait_seconds": admission.wait_seconds(waiting + 1),
+    }
+
+
+def limits() -> dict[str, Any]:
+    """What may be sent, and how long it stays."""
+    given = options()
+    return {
+        "max_upload_mb": given.max_upload_mb,
+        "max_upload_bytes": given.max_upload_bytes,
+        "max_files": given.max_files,
+        "keep_hours": given.keep_hours,
+    }
+
+
+def links(job: Job) -> dict[str, str]:
+    """Addresses of a job's page and of what belongs to it."""
+    names = ("job", "job-state", "report", "result", "delete", "retry")
+    return {name.replace("-", "_"): reverse(name, args=[job.pk]) for name in names}

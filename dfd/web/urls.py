@@ -1,0 +1,28 @@
+"""Addresses."""
+
+from django.contrib import admin
+from django.urls import path
+
+from dfd.web import views
+from dfd.web.api import api
+
+urlpatterns = [
+    path("", views.upload, name="upload"),
+    path("may-upload", views.may_upload, name="may-upload"),
+    path("jobs/", views.history, name="history"),
+    path("jobs/delete-all", views.delete_all, name="delete-all"),
+    path("jobs/<uuid:pk>/", views.job_page, name="job"),
+    path("jobs/<uuid:pk>/state", views.job_state, name="job-state"),
+    path("jobs/<uuid:pk>/report.html", views.report, name="report"),
+    path("jobs/<uuid:pk>/result.json", views.result, name="result"),
+    path("jobs/<uuid:pk>/delete", views.delete, name="delete"),
+    path("jobs/<uuid:pk>/retry", views.retry, name="retry"),
+    path("about/", views.about, name="about"),
+    path("about/api/", views.api_page, name="api"),
+    path("api/", api.urls),
+    path("admin/", admin.site.urls),
+    path("health", views.health, name="health"),
+    path("robots.txt", views.robots, name="robots"),
+]
+handler400, handler403 = "dfd.web.views.bad_request", "dfd.web.views.permission_denied"
+handler404, handler500 = "dfd.web.views.not_found", "dfd.web.views.server_error"
