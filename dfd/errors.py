@@ -72,3 +72,7 @@ class CheckpointError(DfdError):
 
 class ConfigError(DfdError):
     """A configuration does not fit the code."""
+
+
+class ReportError(DfdError):
+    """There is nothing to report on, or a file of what is reported on is damaged."""

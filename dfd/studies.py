@@ -35,7 +35,9 @@ class StudyReport(Callback):
 
 
 def _write(config: DictConfig) -> None:
-    from dfd.report import ReportError, find_runs, write_report
+    from dfd.errors import ReportError
+    from dfd.report import write_report
+    from dfd.report.runs import find_runs
 
     folder = Path(config.hydra.sweep.dir)
     try:

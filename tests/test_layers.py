@@ -114,6 +114,14 @@ def test_a_scoring_worker_starts_without_the_networks_libraries() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_page_that_is_written_can_be_sent_without_what_writes_it() -> None:
+    """The web server serves reports; it neither makes tables and figures nor runs a network."""
+    heavy = ["torch", "pandas", "matplotlib", "jinja2", "PIL", "yaml"]
+    code = f"import sys, dfd.report.policy; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("script", ["train", "predict"])
 def test_help_does_not_wait_for_torch(script: str) -> None:
     code = f"import sys, {script}; print('torch' in sys.modules)"

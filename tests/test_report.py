@@ -14,12 +14,13 @@ import pandas as pd
 import pytest
 import yaml
 
+from dfd.errors import ReportError
 from dfd.evaluate import write_results
-from dfd.report import ReportError, find_runs, write_report
+from dfd.report import write_report
 from dfd.report.__main__ import main
 from dfd.report.document import Table
 from dfd.report.results import evaluate, leaks, overlap, series, varied_setting
-from dfd.report.runs import Run, names, read_run
+from dfd.report.runs import Run, find_runs, names, read_run
 
 ROOT = Path(__file__).resolve().parents[1]
 # Table 4.1 of the original study, with FAKE as the positive class: TP, FN, FP, TN.

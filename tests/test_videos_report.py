@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from dfd.aggregation import uncertain_band, verdict
+from dfd.errors import ReportError
 from dfd.predictions import PredictionWriter, read_predictions, read_scores, write_run
 from dfd.report.__main__ import main
 from dfd.report.evidence import embed, picture_sizes
-from dfd.report.runs import ReportError
+from dfd.report.policy import report_policy
 from dfd.report.scored import find_scored, read_scored
 from dfd.report.timeline import MAX_BARS, Scale, timeline
 from dfd.report.videos import IS_DEMO, NO_PROOF, NO_RUN, NOT_CALIBRATED, write_videos_report
@@ -233,10 +234,18 @@ def test_nothing_is_loaded_from_anywhere_and_only_the_pages_own_script_may_run(m
     assert not re.search(r"https?:|url\(|@import|fetch\(|XMLHttp", source)
     (policy,) = [meta["content"] for meta in page.named("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; img-src data:; ")
+    assert report_policy(page.source) == report_policy(page.source[:2000]) == policy
     for kind in ("style", "script"):
         (text,) = re.findall(rf"<{kind}>(.*?)</{kind}>", page.source, flags=re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert f"{kind}-src 'sha256-{digest}'" in policy
+
+
+def test_a_page_without_a_policy_of_its_own_is_not_given_one():
+    named = '<meta http-equiv="Content-Security-Policy" content="default-src *">'
+    for page in ("", "<html><head><title>a</title></head></html>", f"<head><title>a</title>{named}</head>"):
+        with pytest.raises(ReportError, match="names no content security policy"):
+            report_policy(page)
 
 
 def test_the_page_shows_nothing_of_the_machine_it_was_made_on(mixed):

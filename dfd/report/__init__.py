@@ -6,9 +6,9 @@ The page of scored videos is in :mod:`dfd.report.videos`.
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfd.report.runs import ReportError, find_runs, read_run
+from dfd.errors import ReportError
 
-__all__ = ["ReportError", "find_runs", "write_report"]
+__all__ = ["write_report"]
 
 TITLE = "Comparison of runs"
 # Of an earlier report in the same folder: none of it may stand beside the new one.
@@ -22,7 +22,7 @@ def write_report(runs: Sequence[Path], output: Path, *, title: str = TITLE) -> P
     """Compare runs and write ``report.html``, ``report.md``, the figures and the tables as CSV to ``output``.
 
     Args:
-        runs: folders of runs, as :func:`find_runs` gives them.
+        runs: folders of runs, as :func:`dfd.report.runs.find_runs` gives them.
         output: made if it is not there; an earlier report in it is replaced.
         title: over the report.
 
@@ -36,6 +36,7 @@ def write_report(runs: Sequence[Path], output: Path, *, title: str = TITLE) -> P
     from dfd.report.document import write_csv, write_html, write_markdown
     from dfd.report.reproduction import all_numbers
     from dfd.report.results import evaluate
+    from dfd.report.runs import read_run
     from dfd.report.sections import document
 
     if not runs:

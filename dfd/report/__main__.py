@@ -7,7 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 from dfd.errors import DfdError
-from dfd.report import TITLE, find_runs, write_report
+from dfd.report import TITLE, write_report
+from dfd.report.runs import find_runs
 from dfd.report.scored import find_scored
 from dfd.report.videos import TITLE as VIDEOS_TITLE
 from dfd.report.videos import write_videos_report

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from dfd.errors import DfdError
+from dfd.errors import ReportError
 from dfd.types import Label
 
 RUN_FILES = ("summary.json", "config.yaml", "metrics.csv")
@@ -39,10 +39,6 @@ MEASURED = ("train", "val", "test")
 """Those of which every value is a number."""
 
 Setting = str | int | float | bool | None
-
-
-class ReportError(DfdError):
-    """There is nothing to report on, or a file of a run is damaged."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # tables do not compare

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dfd.errors import ReportError
 from dfd.inputs import CSV_NAME, EVIDENCE_NAME, JSONL_NAME, RUN_NAME
 from dfd.predictions import (
     COLUMNS,
@@ -18,7 +19,7 @@ from dfd.predictions import (
     write_run,
     write_table,
 )
-from dfd.report.runs import ReportError, flatten, show_setting
+from dfd.report.runs import flatten, show_setting
 from dfd.types import FileFacts, Label, Status, TrackScore, Verdict, VideoScore, WindowScore
 
 MERGED_KEY = "merged_from"

@@ -4,8 +4,6 @@ It has what was found, how much that is worth, and for every video the file, the
 speak for FAKE. It needs no other file, loads nothing and sends nothing.
 """
 
-import base64
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from markupsafe import Markup
 
 from dfd.aggregation import one_sided_warning
 from dfd.report.evidence import picture_sizes
+from dfd.report.policy import page_policy
 from dfd.report.runs import flatten, show_setting
 from dfd.report.scored import RunFacts, Scored, ScoredVideo, read_scored, refuse_to_replace, write_merged
 from dfd.report.timeline import Scale
@@ -120,19 +119,12 @@ def render(page: VideosPage) -> str:
         lstrip_blocks=True,
     )
     style, script = (files("dfd").joinpath("templates", f"videos.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {_source_hash(style)}; script-src {_source_hash(script)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
+    policy = page_policy(style=style, script=script)
     template = environment.get_template("videos.html.j2")
     # The two are files of this package: no name or message of a video is in them.
     return template.render(
         page=page, policy=policy, style=Markup(style), script=Markup(script), shapes=SHAPES, order=ORDER
     )
-
-
-def _source_hash(text: str) -> str:
-    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii") + "'"
 
 
 def videos_page(scored: Scored, *, title: str = TITLE, warnings: Sequence[str] = ()) -> VideosPage:
