@@ -72,7 +72,8 @@ def seconds_per_job() -> float:
     """What the last jobs took, as far as is known."""
     recent = Job.objects.filter(state=Job.State.DONE).order_by("-finished")[:NUM_RECENT]
     known = Job.objects.filter(pk__in=[job.pk for job in recent]).aggregate(mean=Avg(F("finished") - F("started")))
-    return known["mean"].total_seconds() if known["mean"] else GUESSED_SECONDS
+    mean: timedelta | None = known["mean"]
+    return GUESSED_SECONDS if mean is None else float(mean.total_seconds())
 
 
 def retry_seconds() -> int:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.core.exceptions import TooManyFilesSent
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
 from django.urls import reverse
@@ -181,7 +181,7 @@ def get_job(request: HttpRequest, pk: UUID) -> Any:
         }
     },
 )
-def get_report(request: HttpRequest, pk: UUID) -> HttpResponse:
+def get_report(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """It needs no other file."""
     return report_response(_own_job(request, pk), download=True)
 

@@ -39,7 +39,7 @@ def create(owner: str, video: ReceivedVideo) -> Job:
     job = Job(
         owner=owner,
         file_name=video.shown_name,
-        size_bytes=video.size or 0,
+        size_bytes=video.size_bytes,
         expires=timezone.now() + timedelta(hours=options().keep_hours),
     )
     job.folder.mkdir(parents=True, mode=0o700)

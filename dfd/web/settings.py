@@ -69,7 +69,7 @@ else:
     DATABASES = {
         "default": {
             "ENGINE": "django.db.backends.sqlite3",
-            "NAME": OPTIONS.data / "dfd.sqlite3",
+            "NAME": str(OPTIONS.data / "dfd.sqlite3"),
             # Readers do not wait for a writer, and writers queue up instead of failing.
             "OPTIONS": {
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",

@@ -15,7 +15,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 from django.http import HttpRequest
 from django.http.request import UnreadablePostError
@@ -69,19 +68,19 @@ def shown_name(name: str) -> str:
     return printable[:MAX_NAME] or "video"
 
 
-class ReceivedVideo(UploadedFile):
+class ReceivedVideo:
     """A file of an upload: the bytes in a part, or why it was not taken."""
 
     def __init__(self, name: str, part: Path) -> None:
-        super().__init__(name=shown_name(name))
         self.shown_name = shown_name(name)
         self.part = part
+        self.size_bytes = 0
         self.refusal = ""
         self.status = HTTPStatus.OK
         self._output = _private(part)
 
-    def write(self, data: bytes) -> None:
-        """Append to the part."""
+    def append(self, data: bytes) -> None:
+        """More of it."""
         self._output.write(data)
 
     def refuse(self, status: HTTPStatus, why: str) -> None:
@@ -92,7 +91,7 @@ class ReceivedVideo(UploadedFile):
     def finish(self, size_bytes: int) -> None:
         """All bytes are there."""
         self._output.close()
-        self.size = size_bytes
+        self.size_bytes = size_bytes
 
     def take(self, to: Path) -> None:
         """Move the video to where it is kept."""
@@ -160,9 +159,9 @@ class VideoUploadHandler(FileUploadHandler):
             if self._num_thrown_away > limit:
                 raise StopUpload(connection_reset=True)
         else:
-            video.write(raw_data)
+            video.append(raw_data)
 
-    def file_complete(self, file_size: int) -> ReceivedVideo | None:
+    def file_complete(self, file_size: int) -> Any:
         """The last byte has come."""
         video = self._current
         if not video.refusal and not file_size:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.core.exceptions import TooManyFilesSent
 from django.db import DatabaseError, connection
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
 from django.shortcuts import redirect, render
@@ -147,12 +147,12 @@ def job_state(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_GET
-def report(request: HttpRequest, pk: UUID) -> HttpResponse:
+def report(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """The report of a job: to look at, or with ``?download`` to keep."""
     return report_response(own_job(request, pk), download="download" in request.GET)
 
 
-def report_response(job: Job, *, download: bool) -> HttpResponse:
+def report_response(job: Job, *, download: bool) -> FileResponse:
     """The report, which may run its own script and nothing else, as if from another site."""
     path = job.result_folder / "report.html"
     if job.state != Job.State.DONE or not path.is_file():

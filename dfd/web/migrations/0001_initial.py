@@ -6,61 +6,77 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='UploadCount',
+            name="UploadCount",
             fields=[
-                ('key', models.CharField(max_length=64, primary_key=True, serialize=False)),
-                ('number', models.PositiveIntegerField(default=0)),
-                ('hour', models.DateTimeField(db_index=True)),
+                ("key", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ("number", models.PositiveIntegerField(default=0)),
+                ("hour", models.DateTimeField(db_index=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Worker',
+            name="Worker",
             fields=[
-                ('name', models.CharField(max_length=64, primary_key=True, serialize=False)),
-                ('started', models.DateTimeField(default=django.utils.timezone.now)),
-                ('heartbeat', models.DateTimeField(default=django.utils.timezone.now)),
-                ('detector', models.JSONField(default=dict, help_text='what dfd.inference.Detector.describe() says')),
+                ("name", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ("started", models.DateTimeField(default=django.utils.timezone.now)),
+                ("heartbeat", models.DateTimeField(default=django.utils.timezone.now)),
+                ("detector", models.JSONField(default=dict, help_text="what dfd.inference.Detector.describe() says")),
             ],
             options={
-                'ordering': ('-started',),
+                "ordering": ("-started",),
             },
         ),
         migrations.CreateModel(
-            name='Job',
+            name="Job",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('owner', models.CharField(db_index=True, help_text='a hash of who sent it; no name, no address', max_length=64)),
-                ('file_name', models.CharField(help_text='as the sender called it; only ever shown', max_length=255)),
-                ('size_bytes', models.BigIntegerField()),
-                ('state', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('done', 'Done'), ('failed', 'Failed')], db_index=True, default='queued', max_length=8)),
-                ('stage', models.CharField(blank=True, default='', max_length=40)),
-                ('progress', models.FloatField(default=0.0, help_text='share of the work that is done, 0 to 1')),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('worker', models.CharField(blank=True, default='', max_length=64)),
-                ('error', models.TextField(blank=True, default='')),
-                ('created', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
-                ('started', models.DateTimeField(blank=True, null=True)),
-                ('heartbeat', models.DateTimeField(blank=True, null=True)),
-                ('finished', models.DateTimeField(blank=True, null=True)),
-                ('expires', models.DateTimeField(db_index=True)),
-                ('outcome', models.CharField(blank=True, default='', help_text='status of the video: ok, no_face, …', max_length=12)),
-                ('verdict', models.CharField(blank=True, default='', max_length=9)),
-                ('prob_fake', models.FloatField(blank=True, null=True)),
-                ('confidence', models.FloatField(blank=True, null=True)),
-                ('message', models.TextField(blank=True, default='')),
-                ('report_policy', models.TextField(blank=True, default='')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                (
+                    "owner",
+                    models.CharField(
+                        db_index=True, help_text="a hash of who sent it; no name, no address", max_length=64
+                    ),
+                ),
+                ("file_name", models.CharField(help_text="as the sender called it; only ever shown", max_length=255)),
+                ("size_bytes", models.BigIntegerField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("queued", "Queued"), ("running", "Running"), ("done", "Done"), ("failed", "Failed")],
+                        db_index=True,
+                        default="queued",
+                        max_length=8,
+                    ),
+                ),
+                ("stage", models.CharField(blank=True, default="", max_length=40)),
+                ("progress", models.FloatField(default=0.0, help_text="share of the work that is done, 0 to 1")),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("worker", models.CharField(blank=True, default="", max_length=64)),
+                ("error", models.TextField(blank=True, default="")),
+                ("created", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                ("started", models.DateTimeField(blank=True, null=True)),
+                ("heartbeat", models.DateTimeField(blank=True, null=True)),
+                ("finished", models.DateTimeField(blank=True, null=True)),
+                ("expires", models.DateTimeField(db_index=True)),
+                (
+                    "outcome",
+                    models.CharField(
+                        blank=True, default="", help_text="status of the video: ok, no_face, …", max_length=12
+                    ),
+                ),
+                ("verdict", models.CharField(blank=True, default="", max_length=9)),
+                ("prob_fake", models.FloatField(blank=True, null=True)),
+                ("confidence", models.FloatField(blank=True, null=True)),
+                ("message", models.TextField(blank=True, default="")),
+                ("report_policy", models.TextField(blank=True, default="")),
             ],
             options={
-                'ordering': ('-created',),
-                'indexes': [models.Index(fields=['state', 'created'], name='web_job_state_a46a4b_idx')],
+                "ordering": ("-created",),
+                "indexes": [models.Index(fields=["state", "created"], name="web_job_state_a46a4b_idx")],
             },
         ),
     ]

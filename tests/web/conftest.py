@@ -1,0 +1,71 @@
+"""A service for each test: a data folder of its own, small limits, and the real views, queue and worker code."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from dfd.web.options import WebOptions
+from tests.conftest import drawn_frames
+
+MP4_HEAD = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2"
+TOKENS = ("desk:a token of sixteen or more", "wire:another token of sixteen")
+
+
+@pytest.fixture
+def configure(settings: Any) -> Callable[..., WebOptions]:
+    """Change options for this test."""
+
+    def change(**values: Any) -> WebOptions:
+        settings.OPTIONS = replace(settings.OPTIONS, **values)
+        return settings.OPTIONS
+
+    return change
+
+
+@pytest.fixture(autouse=True)
+def _service(configure: Callable[..., WebOptions], tmp_path: Path, db: None) -> None:
+    configure(data=tmp_path / "web", max_upload_mb=1, min_free_mb=0, max_files=3, api_tokens=TOKENS)
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A real video, drawn."""
+    from dfd.video.encode import write_video
+
+    path = tmp_path_factory.mktemp("video") / "drawn.mp4"
+    write_video(path, drawn_frames(1), fps=25)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def scorer(tiny_checkpoint: Path, configure: Callable[..., WebOptions], monkeypatch: Any) -> Iterator[Any]:
+    """This process as a worker, with a tiny detector."""
+    from dfd.web import worker
+
+    configure(checkpoint=str(tiny_checkpoint), detector="num_workers=1")
+    made = worker.Scorer("this-worker")
+    monkeypatch.setattr(worker, "_scorer", made)
+    with made.detector:
+        yield made
+
+
+def work(scorer: Any) -> None:
+    """Score every job that waits."""
+    from dfd.web.worker import ScoreWorker
+
+    ScoreWorker(scorer, batch=True).run()
+
+
+def send(client: Client, *files: tuple[str, bytes], **headers: str) -> Any:
+    """Upload files as the page's script does."""
+    given = [SimpleUploadedFile(name, data) for name, data in files]
+    return client.post("/", {"video": given}, headers={"Accept": "application/json", **headers})
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
