@@ -29,6 +29,7 @@ INSTALLED_APPS = [
     "dfd.web.apps.WebConfig",
     "django_tasks",
     "django_tasks_db",
+    "ninja",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

@@ -50,6 +50,8 @@ def scorer(tiny_checkpoint: Path, configure: Callable[..., WebOptions], monkeypa
     configure(checkpoint=str(tiny_checkpoint), detector="num_workers=1")
     made = worker.Scorer("this-worker")
     monkeypatch.setattr(worker, "_scorer", made)
+    # The worker's loop would close the connection whose transaction a test is rolled back with.
+    monkeypatch.setattr("django_tasks_db.management.commands.db_worker.close_old_connections", lambda: None)
     with made.detector:
         yield made
 

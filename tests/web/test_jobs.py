@@ -357,7 +357,8 @@ def environment_for(folder: Path, checkpoint: Path) -> dict[str, str]:
 
 
 HANG = """
-import sys, time, threading
+import sys, time, django
+django.setup()
 from dfd.web.__main__ import main
 import dfd.web.worker as worker
 score = worker.Scorer._score
