@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path, PurePath
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from dfd.aggregation import one_sided_warning
@@ -111,6 +111,21 @@ def write_videos_report(
 
 def render(page: VideosPage) -> str:
     """The page as HTML. Its policy lets no script run but the page's own, and nothing be loaded."""
+    templates = files("dfd").joinpath("templates")
+    style = "".join(templates.joinpath(name).read_text("utf-8") for name in ("css/video.css", "videos.css"))
+    script = templates.joinpath("videos.js").read_text("utf-8")
+    # The two are files of this package: no name or message of a video is in them.
+    return template("videos.html.j2").render(
+        page=page,
+        policy=page_policy(style=style, script=script),
+        style=Markup(style),
+        script=Markup(script),
+        order=ORDER,
+    )
+
+
+def template(name: str) -> Template:
+    """One of this package's templates. What is put into it is escaped; what it lacks is an error."""
     environment = Environment(
         loader=PackageLoader("dfd", "templates"),
         autoescape=True,
@@ -118,13 +133,8 @@ def render(page: VideosPage) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, script = (files("dfd").joinpath("templates", f"videos.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    policy = page_policy(style=style, script=script)
-    template = environment.get_template("videos.html.j2")
-    # The two are files of this package: no name or message of a video is in them.
-    return template.render(
-        page=page, policy=policy, style=Markup(style), script=Markup(script), shapes=SHAPES, order=ORDER
-    )
+    environment.globals["shapes"] = SHAPES
+    return environment.get_template(name)
 
 
 def videos_page(scored: Scored, *, title: str = TITLE, warnings: Sequence[str] = ()) -> VideosPage:
