@@ -32,14 +32,14 @@ MAX_DETAILED = 2000
 MAX_WINDOWS_IN_NUMBERS = 4000
 """With more windows than this on the page their numbers are not written out; predictions.jsonl has them."""
 
+NOT_LOOKED_AT = "Sound, bodies and backgrounds are not looked at."
 NO_PROOF = (
     "A score is a reason to look closer, not a proof. It says how much a face resembles the forgeries that this "
-    "detector was trained on. “Real” means only that it found nothing of these. Sound, bodies and backgrounds "
-    "are not looked at."
+    f"detector was trained on. “Real” means only that it found nothing of these. {NOT_LOOKED_AT}"
 )
 IS_DEMO = "This detector was trained on drawn demonstration videos: its scores say nothing about real deepfakes."
 NOT_CALIBRATED = (
-    "The detector is not calibrated: its probabilities put the videos in order, but 0.9 does not mean that nine of ten "
+    "The detector is not calibrated: its probabilities put videos in order, but 0.9 does not mean that nine of ten "
     "such videos are fake."
 )
 NO_RUN = (
@@ -176,13 +176,13 @@ def _subtitle(scored: Scored) -> str:
     parts = [counted(len(scored.videos), "video")]
     if inputs:
         parts.append(f"from {', '.join(inputs)}")
-    if when := _when(scored.runs):
+    if when := when_scored(scored.runs):
         parts.append(f"scored {when}")
     return ", ".join(parts)
 
 
-def _when(runs: Sequence[RunFacts]) -> str:
-    """The day and minute that scoring began at; of several folders the first and the last."""
+def when_scored(runs: Sequence[RunFacts]) -> str:
+    """The day and minute that scoring began at; of several folders the first and the last; empty if not known."""
     times = sorted(run.started for run in runs if run.started)
     if not times:
         return ""
@@ -229,19 +229,23 @@ def found_warnings(scored: Scored) -> Iterator[str]:
     if capped:
         least = min(capped, key=lambda video: video.score.num_windows / video.score.num_windows_possible)
         name = visible(PurePath(least.score.path).name)
-        verb = "was" if len(capped) == 1 else "were"
         least_words = f"{name} the least: " if len(capped) > 1 else ""
         yield (
-            f"{counted(len(capped), 'video')} {verb} looked at in part only ({least_words}{looked_at(least)}). A "
-            "forgery between these windows goes unseen; a larger max_windows looks at more."
+            f"{_of_all(len(capped), videos)} {'was' if len(capped) == 1 else 'were'} looked at in part only "
+            f"({least_words}{looked_at(least)}). A forgery between these windows goes unseen; a larger max_windows "
+            "looks at more."
         )
     if partial := sum(video.score.status is Status.PARTIAL for video in videos):
-        yield f"{counted(partial, 'video')} {_be(partial)} damaged: what could be read was scored."
+        yield f"{_of_all(partial, videos)} {_be(partial)} damaged: what could be read was scored."
     if without := sum(not video.has_verdict for video in videos):
-        yield f"{counted(without, 'video')} {_be(without)} without a verdict. That does not make {_them(without)} real."
+        yield f"{_of_all(without, videos)} {_be(without)} without a verdict. That does not make {_them(without)} real."
     versions = sorted({run.dfd for run in scored.runs if run.dfd})
     if len(versions) > 1:
         yield f"The folders were scored with different versions of dfd: {', '.join(map(visible, versions))}."
+
+
+def _of_all(number: int, videos: Sequence[ScoredVideo]) -> str:
+    return "This video" if len(videos) == 1 else counted(number, "video")
 
 
 def _be(number: int) -> str:
