@@ -24,7 +24,7 @@ from dfd.report.timeline import MAX_BARS, Scale, timeline
 from dfd.report.videos import IS_DEMO, NO_PROOF, NO_RUN, NOT_CALIBRATED, write_videos_report
 from dfd.types import FileFacts, Label, Moment, Status, TrackScore, VideoScore, WindowScore
 
-ROOT = Path(__file__).resolve().parents[1]
+TEMPLATES = Path(__file__).resolve().parents[1] / "dfd" / "templates"
 THRESHOLD, MARGIN = 0.5, 0.1
 SETTINGS = {"face_detector": {"name": "mtcnn"}, "max_windows": 16}
 HOSTILE_NAMES = [
@@ -584,7 +584,7 @@ def contrast(first: str, second: str) -> float:
 
 
 def test_text_has_contrast_in_light_in_dark_and_on_paper():
-    style = (ROOT / "dfd" / "templates" / "videos.css").read_text()
+    style = (TEMPLATES / "css" / "video.css").read_text()
     schemes = [
         dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", block))
         for block in re.findall(r":root \{(.*?)\}", style, re.S)
@@ -600,10 +600,12 @@ def test_text_has_contrast_in_light_in_dark_and_on_paper():
 
 
 def test_nothing_moves_and_all_is_printed():
-    style = (ROOT / "dfd" / "templates" / "videos.css").read_text()
-    assert not re.search(r"transition|animation|scroll-behavior", style), "else heed prefers-reduced-motion"
-    for rule in re.findall(r"@media ([^{]*)\{", style):
-        assert rule.startswith(("screen", "print", "(prefers-color-scheme: dark)", "(forced-colors"))
+    styles = {path.name: path.read_text() for path in TEMPLATES.rglob("*.css")}
+    for style in styles.values():
+        assert not re.search(r"transition|animation|scroll-behavior", style), "else heed prefers-reduced-motion"
+        for rule in re.findall(r"@media ([^{]*)\{", style):
+            assert rule.startswith(("screen", "print", "(prefers-color-scheme: dark)", "(forced-colors"))
+    style = styles["videos.css"]
     assert "@media screen {\n  .filtered { display: none; }\n}" in style
     assert "position: sticky" not in style.split("@media print")[1]
 

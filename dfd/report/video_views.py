@@ -177,15 +177,14 @@ class VideoView:
         facts.append(("Time taken", f"{score.seconds:.1f} s"))
         return facts
 
-    @property
-    def left_out(self) -> str:
-        """What pictures are not in the page, and where they are; empty if all are."""
+    def left_out(self, *, names_folder: bool) -> str:
+        """What pictures are not in the page, and in which folder they are; empty if all are."""
         parts = []
         if self.evidence.num_left_out:
             verb = "is" if self.evidence.num_left_out == 1 else "are"
             parts.append(
-                f"{counted(self.evidence.num_left_out, 'more moment')} {verb} left out here to keep the page small; "
-                f"the pictures are in {self._evidence_place()}."
+                f"{counted(self.evidence.num_left_out, 'more moment')} {verb} left out here to keep the page small"
+                + (f"; the pictures are in {self._evidence_place()}." if names_folder else ".")
             )
         if self.evidence.num_missing:
             parts.append(f"{counted(self.evidence.num_missing, 'picture')} could not be read.")

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path, PurePath
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from dfd.aggregation import one_sided_warning
@@ -32,14 +32,14 @@ MAX_DETAILED = 2000
 MAX_WINDOWS_IN_NUMBERS = 4000
 """With more windows than this on the page their numbers are not written out; predictions.jsonl has them."""
 
+NOT_LOOKED_AT = "Sound, bodies and backgrounds are not looked at."
 NO_PROOF = (
     "A score is a reason to look closer, not a proof. It says how much a face resembles the forgeries that this "
-    "detector was trained on. “Real” means only that it found nothing of these. Sound, bodies and backgrounds "
-    "are not looked at."
+    f"detector was trained on. “Real” means only that it found nothing of these. {NOT_LOOKED_AT}"
 )
 IS_DEMO = "This detector was trained on drawn demonstration videos: its scores say nothing about real deepfakes."
 NOT_CALIBRATED = (
-    "The detector is not calibrated: its probabilities put the videos in order, but 0.9 does not mean that nine of ten "
+    "The detector is not calibrated: its probabilities put videos in order, but 0.9 does not mean that nine of ten "
     "such videos are fake."
 )
 NO_RUN = (
@@ -111,6 +111,21 @@ def write_videos_report(
 
 def render(page: VideosPage) -> str:
     """The page as HTML. Its policy lets no script run but the page's own, and nothing be loaded."""
+    templates = files("dfd").joinpath("templates")
+    style = "".join(templates.joinpath(name).read_text("utf-8") for name in ("css/video.css", "videos.css"))
+    script = templates.joinpath("videos.js").read_text("utf-8")
+    # The two are files of this package: no name or message of a video is in them.
+    return template("videos.html.j2").render(
+        page=page,
+        policy=page_policy(style=style, script=script),
+        style=Markup(style),
+        script=Markup(script),
+        order=ORDER,
+    )
+
+
+def template(name: str) -> Template:
+    """One of this package's templates. What is put into it is escaped; what it lacks is an error."""
     environment = Environment(
         loader=PackageLoader("dfd", "templates"),
         autoescape=True,
@@ -118,13 +133,8 @@ def render(page: VideosPage) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, script = (files("dfd").joinpath("templates", f"videos.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    policy = page_policy(style=style, script=script)
-    template = environment.get_template("videos.html.j2")
-    # The two are files of this package: no name or message of a video is in them.
-    return template.render(
-        page=page, policy=policy, style=Markup(style), script=Markup(script), shapes=SHAPES, order=ORDER
-    )
+    environment.globals["shapes"] = SHAPES
+    return environment.get_template(name)
 
 
 def videos_page(scored: Scored, *, title: str = TITLE, warnings: Sequence[str] = ()) -> VideosPage:
@@ -166,13 +176,13 @@ def _subtitle(scored: Scored) -> str:
     parts = [counted(len(scored.videos), "video")]
     if inputs:
         parts.append(f"from {', '.join(inputs)}")
-    if when := _when(scored.runs):
+    if when := when_scored(scored.runs):
         parts.append(f"scored {when}")
     return ", ".join(parts)
 
 
-def _when(runs: Sequence[RunFacts]) -> str:
-    """The day and minute that scoring began at; of several folders the first and the last."""
+def when_scored(runs: Sequence[RunFacts]) -> str:
+    """The day and minute that scoring began at; of several folders the first and the last; empty if not known."""
     times = sorted(run.started for run in runs if run.started)
     if not times:
         return ""
@@ -219,19 +229,23 @@ def found_warnings(scored: Scored) -> Iterator[str]:
     if capped:
         least = min(capped, key=lambda video: video.score.num_windows / video.score.num_windows_possible)
         name = visible(PurePath(least.score.path).name)
-        verb = "was" if len(capped) == 1 else "were"
         least_words = f"{name} the least: " if len(capped) > 1 else ""
         yield (
-            f"{counted(len(capped), 'video')} {verb} looked at in part only ({least_words}{looked_at(least)}). A "
-            "forgery between these windows goes unseen; a larger max_windows looks at more."
+            f"{_of_all(len(capped), videos)} {'was' if len(capped) == 1 else 'were'} looked at in part only "
+            f"({least_words}{looked_at(least)}). A forgery between these windows goes unseen; a larger max_windows "
+            "looks at more."
         )
     if partial := sum(video.score.status is Status.PARTIAL for video in videos):
-        yield f"{counted(partial, 'video')} {_be(partial)} damaged: what could be read was scored."
+        yield f"{_of_all(partial, videos)} {_be(partial)} damaged: what could be read was scored."
     if without := sum(not video.has_verdict for video in videos):
-        yield f"{counted(without, 'video')} {_be(without)} without a verdict. That does not make {_them(without)} real."
+        yield f"{_of_all(without, videos)} {_be(without)} without a verdict. That does not make {_them(without)} real."
     versions = sorted({run.dfd for run in scored.runs if run.dfd})
     if len(versions) > 1:
         yield f"The folders were scored with different versions of dfd: {', '.join(map(visible, versions))}."
+
+
+def _of_all(number: int, videos: Sequence[ScoredVideo]) -> str:
+    return "This video" if len(videos) == 1 else counted(number, "video")
 
 
 def _be(number: int) -> str:

@@ -308,12 +308,25 @@ class TestScoring:
         work(scorer)
         assert not files_below(options().data)
 
-    def test_a_worker_that_is_told_to_stop_gives_its_job_back(self, client: Client, video: bytes, scorer: Any) -> None:
+    def test_a_worker_that_is_told_to_stop_gives_its_job_back(
+        self, client: Client, video: bytes, scorer: Any, monkeypatch: Any
+    ) -> None:
+        from dfd.web.worker import ScoreWorker
+
         job = sent(client, video)
-        scorer.is_stopping = True
-        work(scorer)
+        worker = ScoreWorker(scorer, batch=True)
+        score = scorer.detector.score
+
+        def told_meanwhile(path: Path, **given: Any) -> Any:
+            worker.shutdown(signal.SIGTERM, None)
+            return score(path, **given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(scorer.detector, "score", told_meanwhile)
+            worker.run()
         found = state_of(client, job)
         assert (found["state"], found["attempts"]) == ("queued", 0)
+        assert job.upload_path.read_bytes() == video
         scorer.is_stopping = False
         work(scorer)
         assert state_of(client, job)["state"] == "done"
