@@ -13,6 +13,7 @@ from dfd.web.models import Job, Worker, options
 RESULT_NAME, FRAGMENT_NAME = "result.json", "fragment.html"
 UNKNOWN = "unknown"
 LABELS = ("real", "fake")
+METRIC_NAMES = {"auc": "AUC", "f1": "F1"}
 
 
 def state_of(job: Job) -> dict[str, Any]:
@@ -95,7 +96,8 @@ def detector_facts(described: Mapping[str, Any]) -> list[tuple[str, str]]:
 def detector_metrics(described: Mapping[str, Any]) -> list[tuple[str, str]]:
     """As measured on its validation videos when it was trained."""
     metrics = described.get("metrics") or {}
-    return [(visible(str(name)).removeprefix("val/"), f"{value:.3f}") for name, value in metrics.items()]
+    names = {name: visible(str(name)).removeprefix("val/") for name in metrics}
+    return [(METRIC_NAMES.get(names[name], names[name]), f"{value:.3f}") for name, value in metrics.items()]
 
 
 def queue() -> dict[str, Any]:

@@ -18,12 +18,13 @@
     const line = one.querySelector("[data-line]");
     const percent = one.querySelector("[data-percent]");
     const bar = one.querySelector("[data-bar]");
-    const isRunning = job.state === "running";
+    const isQueued = job.state === "queued";
     line.textContent = job.line;
-    percent.hidden = !isRunning;
+    percent.hidden = !job.progress;
     percent.textContent = `${single ? "" : ", "}${dfd.percent(job.progress)} %`;
-    bar.value = job.progress;
-    if (!single) bar.hidden = !isRunning;
+    if (job.progress || isQueued) bar.value = job.progress;
+    else bar.removeAttribute("value"); // it runs, and nothing is known yet
+    if (!single) bar.hidden = isQueued;
   }
 
   function showStage(job) {

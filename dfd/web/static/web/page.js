@@ -22,7 +22,7 @@ const dfd = {
 
   // The server writes times in UTC, which holds without a script; here they become those of the reader's clock.
   localTimes(root) {
-    const shown = new Intl.DateTimeFormat("en-GB", { dateStyle: "long", timeStyle: "short" });
+    const shown = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
     for (const time of root.querySelectorAll("time[datetime]")) {
       time.title = time.textContent;
       time.textContent = shown.format(new Date(time.dateTime));

@@ -156,7 +156,10 @@
     list.hidden = !rows.length;
     button.textContent = isSending && !number ? "Sending…" : number > 1 ? `Send and score ${number} videos` : "Send and score";
     button.disabled = isSending && !number;
-    results.hidden = !rows.some((row) => row.state === "taken");
+    results.hidden = !count("taken");
+    // What to do next looks like it.
+    results.classList.toggle("main", !number && !isSending);
+    button.classList.toggle("main", number > 0 || isSending || results.hidden);
   }
 
   // One question at a time: the first answer brings the cookie that all videos of this browser go by.
