@@ -37,7 +37,6 @@ def shared_context(request: HttpRequest) -> dict[str, Any]:
         "version": __version__,
         "limits": presentation.limits(),
         "detector": SimpleLazyObject(lambda: presentation.detector() or {}),
-        "num_workers": SimpleLazyObject(lambda: Worker.alive().count()),
     }
 
 
