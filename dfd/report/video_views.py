@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from dfd.report.evidence import Picture, PictureSizes, ShownEvidence, ShownMoment, embed
 from dfd.report.scored import ScoredVideo
 from dfd.report.timeline import Scale, Timeline, timeline
-from dfd.report.wording import DASH, clock, counted, file_size, percent, probability, shortened, visible
-from dfd.types import Status, TrackScore, WindowScore
+from dfd.report.wording import (
+    DASH,
+    STATUS_WORDS,
+    clock,
+    counted,
+    file_size,
+    percent,
+    probability,
+    shortened,
+    visible,
+)
+from dfd.types import TrackScore, WindowScore
 
-SHAPES = {"fake": "▲", "uncertain": "◆", "real": "●", "none": "○"}
-"""Of a verdict, beside its word and colour. ``none``: the video has no verdict."""
-ORDER = {"fake": 3, "uncertain": 2, "real": 1, "none": 0}
-STATUS_WORDS = {
-    Status.OK: "scored",
-    Status.PARTIAL: "scored in part",
-    Status.NO_FACE: "no face found",
-    Status.UNREADABLE: "cannot be read",
-    Status.TOO_LARGE: "too large",
-    Status.TIMEOUT: "took too long",
-    Status.ERROR: "failed",
-}
 MAX_IN_NUMBERS = 120
 """Windows of a face that are written out; predictions.jsonl has all."""
 PIN_PERCENT = 5.0

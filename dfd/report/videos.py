@@ -21,8 +21,8 @@ from dfd.report.policy import page_policy
 from dfd.report.runs import flatten, show_setting
 from dfd.report.scored import RunFacts, Scored, ScoredVideo, read_scored, refuse_to_replace, write_merged
 from dfd.report.timeline import Scale
-from dfd.report.video_views import ORDER, SHAPES, STATUS_WORDS, Facts, VideoView, is_capped, looked_at, view
-from dfd.report.wording import counted, names_below_common_folder, visible
+from dfd.report.video_views import Facts, VideoView, is_capped, looked_at, view
+from dfd.report.wording import ORDER, SHAPES, STATUS_WORDS, counted, names_below_common_folder, training_words, visible
 from dfd.types import Status
 
 TITLE = "Scored videos"
@@ -272,31 +272,6 @@ def _key_facts(scored: Scored) -> Facts:
         calibrated = "no" if run.temperature is None else f"yes, temperature {run.temperature:.3g}"
         facts.append(("Calibrated", calibrated))
     return facts
-
-
-def training_words(data: object) -> str:
-    """The videos that a detector was trained on, as its card has them.
-
-    >>> labels = {"real": 70, "fake": 140}
-    >>> train = {"num_videos": 210, "labels": labels, "datasets": {"ffpp": 210}, "methods": {"FaceSwap": 140}}
-    >>> training_words({"splits": {"train": train}})
-    '210 videos (70 real, 140 fake) of ffpp; forgeries: FaceSwap'
-    """
-    if not isinstance(data, Mapping) or not data:
-        return "not known"
-    splits = data.get("splits")
-    train = splits.get("train") if isinstance(splits, Mapping) else None
-    if not isinstance(train, Mapping):
-        return "drawn demonstration videos" if data.get("is_demo") else "not known"
-    words = f"{train.get('num_videos', 'unknown')} videos"
-    labels, datasets, methods = (train.get(key) for key in ("labels", "datasets", "methods"))
-    if isinstance(labels, Mapping) and labels:
-        words += f" ({', '.join(f'{number} {label}' for label, number in labels.items())})"
-    if isinstance(datasets, Mapping) and datasets:
-        words += f" of {', '.join(map(str, datasets))}"
-    if isinstance(methods, Mapping) and methods:
-        words += f"; forgeries: {', '.join(map(str, methods))}"
-    return visible(("drawn demonstration videos: " if data.get("is_demo") else "") + words)
 
 
 def _about(scored: Scored) -> Iterator[tuple[str, str]]:

@@ -1,12 +1,26 @@
-"""Names, times and sizes as a page for people shows them, whatever a file is called."""
+"""Names, times, sizes and verdicts as a page for people shows them, whatever a file is called."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+
+from dfd.types import Status
 
 DASH = "–"
 NO_BREAK = "\u00a0"
 """A blank that no line ends at."""
+SHAPES = {"fake": "▲", "uncertain": "◆", "real": "●", "none": "○"}
+"""Of a verdict, beside its word and colour. ``none``: the video has no verdict."""
+ORDER = {"fake": 3, "uncertain": 2, "real": 1, "none": 0}
+STATUS_WORDS = {
+    Status.OK: "scored",
+    Status.PARTIAL: "scored in part",
+    Status.NO_FACE: "no face found",
+    Status.UNREADABLE: "cannot be read",
+    Status.TOO_LARGE: "too large",
+    Status.TIMEOUT: "took too long",
+    Status.ERROR: "failed",
+}
 # Between letters of some scripts, and within emoji: invisible, and part of an honest name.
 JOINERS = "\u200c\u200d"
 HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -115,3 +129,28 @@ def percent(part: float, whole: float) -> str:
     if 0 < share < 1:
         return f"under 1{NO_BREAK}%"
     return f"over 99{NO_BREAK}%" if 99 < share < 100 else f"{share:.0f}{NO_BREAK}%"
+
+
+def training_words(data: object) -> str:
+    """The videos that a detector was trained on, as its card has them.
+
+    >>> labels = {"real": 70, "fake": 140}
+    >>> train = {"num_videos": 210, "labels": labels, "datasets": {"ffpp": 210}, "methods": {"FaceSwap": 140}}
+    >>> training_words({"splits": {"train": train}})
+    '210 videos (70 real, 140 fake) of ffpp; forgeries: FaceSwap'
+    """
+    if not isinstance(data, Mapping) or not data:
+        return "not known"
+    splits = data.get("splits")
+    train = splits.get("train") if isinstance(splits, Mapping) else None
+    if not isinstance(train, Mapping):
+        return "drawn demonstration videos" if data.get("is_demo") else "not known"
+    words = f"{train.get('num_videos', 'unknown')} videos"
+    labels, datasets, methods = (train.get(key) for key in ("labels", "datasets", "methods"))
+    if isinstance(labels, Mapping) and labels:
+        words += f" ({', '.join(f'{number} {label}' for label, number in labels.items())})"
+    if isinstance(datasets, Mapping) and datasets:
+        words += f" of {', '.join(map(str, datasets))}"
+    if isinstance(methods, Mapping) and methods:
+        words += f"; forgeries: {', '.join(map(str, methods))}"
+    return visible(("drawn demonstration videos: " if data.get("is_demo") else "") + words)

@@ -6,10 +6,14 @@ from typing import Any
 
 from django.urls import reverse
 
-from dfd.web import admission
+from dfd.report.wording import training_words, visible
+from dfd.web import admission, wording
 from dfd.web.models import Job, Worker, options
 
 RESULT_NAME, FRAGMENT_NAME = "result.json", "fragment.html"
+UNKNOWN = "unknown"
+LABELS = ("real", "fake")
+METRIC_NAMES = {"auc": "AUC", "f1": "F1"}
 
 
 def state_of(job: Job) -> dict[str, Any]:
@@ -38,6 +42,13 @@ def state_of(job: Job) -> dict[str, Any]:
     }
 
 
+def shown(job: Job, *, num_workers: int) -> dict[str, Any]:
+    """What a page shows of a job: its state as values, in a sentence and as a badge, and where it leads."""
+    state = state_of(job)
+    line, badge = wording.line(state, num_workers=num_workers), wording.badge(state)
+    return {"state": state, "line": line, "badge": badge, "links": links(job)}
+
+
 def result_of(job: Job) -> dict[str, Any] | None:
     """The whole score as docs/predictions.md has it, with ``run``: what it was made with; None before the end."""
     path = job.result_folder / RESULT_NAME
@@ -57,6 +68,36 @@ def detector() -> Mapping[str, Any] | None:
     """The detector of the workers that are alive, as ``Detector.describe`` has it."""
     worker = Worker.alive().first()
     return worker.detector if worker else None
+
+
+def detector_facts(described: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What people should know of a detector; "unknown" for what its file does not say."""
+    clip_len, image_size = described.get("clip_len"), described.get("image_size")
+    threshold, band, temperature = (described.get(key) for key in ("threshold", "uncertain_band", "temperature"))
+    calibration = described.get("calibration") or {}
+    fitted = " and ".join(f"{calibration[f'num_{label}']} {label}" for label in LABELS if f"num_{label}" in calibration)
+    calibrated = "no: its probabilities put videos in order, but 0.9 does not mean that nine of ten are fake"
+    if temperature is not None:
+        calibrated = f"yes, temperature {temperature:.3g}" + (f", fitted to {fitted} videos" if fitted else "")
+    trained = training_words(described.get("data"))
+    has_band = band is not None and band[0] < band[1]
+    return [
+        ("Detector", visible(str(described.get("name") or UNKNOWN))),
+        ("Network for each frame", visible(str(described.get("backbone") or UNKNOWN))),
+        ("Over the frames", visible(str(described.get("temporal") or UNKNOWN))),
+        ("Looks at", f"{clip_len} frames of {image_size} pixels at a time" if clip_len and image_size else UNKNOWN),
+        ("Fake from", UNKNOWN if threshold is None else f"a probability of {threshold:.3g} on"),
+        ("Uncertain", f"from {band[0]:.3g} to {band[1]:.3g}" if has_band else "no band"),
+        ("Calibrated", calibrated if described else UNKNOWN),
+        ("Trained on", UNKNOWN if trained == "not known" else trained),
+    ]
+
+
+def detector_metrics(described: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """As measured on its validation videos when it was trained."""
+    metrics = described.get("metrics") or {}
+    names = {name: visible(str(name)).removeprefix("val/") for name in metrics}
+    return [(METRIC_NAMES.get(names[name], names[name]), f"{value:.3f}") for name, value in metrics.items()]
 
 
 def queue() -> dict[str, Any]:

@@ -22,8 +22,8 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from dfd import __version__
-from dfd.web import admission, jobs, presentation
-from dfd.web.models import Job, Worker
+from dfd.web import admission, jobs, presentation, wording
+from dfd.web.models import Job, Worker, options
 from dfd.web.uploads import ReceivedVideo, VideoUploadHandler, has_room, prepare, receive
 
 DRAIN_BYTES, DRAIN_SECONDS = 64 * 2**20, 10.0
@@ -99,10 +99,15 @@ def _upload_page(request: HttpRequest, refusals: list[str] | None = None, status
 
 @require_GET
 def may_upload(request: HttpRequest) -> HttpResponse:
-    """Asked by the page's script before it sends: a browser in the middle of sending reads no refusal."""
+    """Asked by the page's script before it sends: a browser in the middle of sending reads no refusal.
+
+    The browser's session begins here and not with its first video: of two that are sent at once, each would begin one,
+    and the browser would keep one of them and lose the other's job.
+    """
     request.META["CONTENT_LENGTH"] = request.GET.get("bytes", "")
     if refusal := admission.refusal(request):
         return refused(request, refusal)
+    browser_owner(request, make=True)
     return JsonResponse({"error": ""})
 
 
@@ -112,8 +117,10 @@ def history(request: HttpRequest) -> HttpResponse:
     owner = browser_owner(request)
     found = list(Job.objects.filter(owner=owner, expires__gt=timezone.now())[:MAX_SHOWN_JOBS]) if owner else []
     refusals = request.session.pop("refusals", [])
-    shown = [{**presentation.state_of(job), "links": presentation.links(job), "job": job} for job in found]
-    return render(request, "web/history.html", {"jobs": shown, "refusals": refusals})
+    num_workers = Worker.alive().count()
+    shown = [{"job": job, **presentation.shown(job, num_workers=num_workers)} for job in found]
+    context = {"jobs": shown, "refusals": refusals, "notice": request.session.pop("notice", "")}
+    return render(request, "web/history.html", context)
 
 
 @require_POST
@@ -122,6 +129,7 @@ def delete_all(request: HttpRequest) -> HttpResponse:
     if owner := browser_owner(request):
         for job in Job.objects.filter(owner=owner):
             jobs.delete(job)
+        request.session["notice"] = "All videos of this browser and everything that was found in them are deleted."
     return _see(reverse("history"))
 
 
@@ -131,8 +139,7 @@ def job_page(request: HttpRequest, pk: UUID) -> HttpResponse:
     job = own_job(request, pk)
     context = {
         "job": job,
-        "state": presentation.state_of(job),
-        "links": presentation.links(job),
+        **presentation.shown(job, num_workers=Worker.alive().count()),
         # Made by dfd.report with autoescape; nothing of a sender is in it as it came.
         "fragment": mark_safe(presentation.fragment_of(job)),
         "can_retry": job.state == Job.State.FAILED and job.upload_path.is_file(),
@@ -143,7 +150,8 @@ def job_page(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_GET
 def job_state(request: HttpRequest, pk: UUID) -> HttpResponse:
     """A job as JSON, for the page's script."""
-    return JsonResponse(presentation.state_of(own_job(request, pk)))
+    shown = presentation.shown(own_job(request, pk), num_workers=Worker.alive().count())
+    return JsonResponse({**shown["state"], "line": shown["line"]})
 
 
 @require_GET
@@ -186,7 +194,9 @@ def result(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_POST
 def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Delete a job of this browser, at whatever point it is."""
-    jobs.delete(own_job(request, pk))
+    job = own_job(request, pk)
+    jobs.delete(job)
+    request.session["notice"] = f"{job.file_name} and everything that was found in it are deleted."
     return _see(reverse("history"))
 
 
@@ -203,13 +213,20 @@ def retry(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_GET
 def about(request: HttpRequest) -> HttpResponse:
     """What the detector can tell and what not, and what becomes of the videos."""
-    return render(request, "web/about.html", {"queue": presentation.queue()})
+    described = presentation.detector() or {}
+    context = {
+        "queue": presentation.queue(),
+        "facts": presentation.detector_facts(described) if described else [],
+        "metrics": presentation.detector_metrics(described),
+    }
+    return render(request, "web/about.html", context)
 
 
 @require_GET
 def api_page(request: HttpRequest) -> HttpResponse:
     """How to use the API."""
-    return render(request, "web/api.html", {"base": request.build_absolute_uri(reverse("upload")).rstrip("/")})
+    base = request.build_absolute_uri(reverse("upload")).rstrip("/")
+    return render(request, "web/api.html", {"base": base, "open_api": options().open_api})
 
 
 @require_GET
@@ -259,6 +276,8 @@ def browser_owner(request: HttpRequest, *, make: bool = False) -> str:
         if not make:
             return ""
         word = request.session["owner"] = secrets.token_hex(16)
+    elif make:
+        request.session.modified = True  # the session has to outlive its newest job
     return hashlib.sha256(f"browser {word}".encode()).hexdigest()
 
 
@@ -290,7 +309,8 @@ def failed(request: HttpRequest, status: HTTPStatus, message: str, retry_seconds
     """An error, as JSON for a script, as a page for people."""
     if wants_json(request):
         return JsonResponse({"error": message, "retry_seconds": retry_seconds}, status=status)
-    context = {"status": int(status), "message": message, "retry_seconds": retry_seconds}
+    title = wording.ERROR_TITLES.get(status, "That did not work")
+    context = {"status": int(status), "title": title, "message": message, "retry_seconds": retry_seconds}
     return render(request, "web/error.html", context, status=status)
 
 
