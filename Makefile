@@ -10,8 +10,9 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN = $(UV) run --frozen
 DEMO_DIR ?= outputs/demo
+CHECKPOINT ?= $(DEMO_DIR)/train/detector.safetensors
 
-.PHONY: help setup demo test test-slow check clean
+.PHONY: help setup demo web test test-slow test-browser check clean
 
 help: ## what this Makefile can do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,11 +38,18 @@ demo: setup ## the whole chain on drawn videos: preprocess, train, evaluate, pre
 	@echo "  figures:     $(DEMO_DIR)/evaluation/*.png"
 	@echo "  your turn:   README.md, 'Your own videos'"
 
+web: setup ## the page to upload videos to, at http://127.0.0.1:8000/ (CHECKPOINT=FILE; without it the demonstration's)
+	test -f $(CHECKPOINT) || $(MAKE) demo
+	$(RUN) python -m dfd.web checkpoint=$(CHECKPOINT)
+
 test: setup ## every test that needs no GPU, no download and no browser
 	$(RUN) pytest -n auto
 
 test-slow: setup ## the slow tests too
 	$(RUN) pytest -m 'not gpu and not weights and not browser'
+
+test-browser: setup ## the web page in a real browser; needs chromium (Debian: apt-get install chromium)
+	$(RUN) pytest -m browser tests/web
 
 check: setup ## lint, format and types
 	$(RUN) ruff check .

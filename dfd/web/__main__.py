@@ -6,6 +6,7 @@ import os
 import secrets
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -153,6 +154,21 @@ def check_detector(options: WebOptions) -> None:
     predict_config(options.checkpoint, shlex.split(options.detector))
 
 
+def refuse_taken_port(options: WebOptions) -> None:
+    """Say so before anything is started.
+
+    Raises:
+        ConfigError: something else listens there, or this user may not.
+    """
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((options.host, options.port))
+    except OSError as error:
+        raise ConfigError(f"port={options.port} cannot be used ({error.strerror}); give another port=N") from error
+
+
 def with_own_key(environment: dict[str, str]) -> dict[str, str]:
     """On one machine alone a secret key is made, and kept in the data folder; elsewhere none is invented."""
     options = WebOptions.from_environment(environment)
@@ -219,6 +235,7 @@ def run_all(environment: dict[str, str]) -> int:
     """Pages, queue and workers, until a signal comes."""
     options = WebOptions.from_environment(environment)
     check_detector(options)
+    refuse_taken_port(options)
     environment = with_own_key(environment)
     if not environment.get(f"{PREFIX}SECRET_KEY"):
         raise ConfigError(
@@ -243,7 +260,7 @@ def run_all(environment: dict[str, str]) -> int:
     try:
         children[0].keep_running()
         if not _answers(options, lambda: is_stopping or children[0].process is None or _ended(children[0])):
-            print(f"error: the page does not answer on port {options.port}; is the port taken?", file=sys.stderr)
+            print(f"error: the page does not answer on port {options.port}; what it said is above", file=sys.stderr)
             return 0 if is_stopping else 1
         print(f"The page is at http://{_shown_host(options.host)}:{options.port}/   (Ctrl+C stops it)", flush=True)
         print(f"Uploads and results are in {options.data}, for {options.keep_hours:g} hours", flush=True)

@@ -134,9 +134,9 @@ def client_address(request: HttpRequest) -> str:
 
     Only as many entries of X-Forwarded-For are believed as there are trusted proxies: the rest anyone can write.
     """
-    address = request.META.get("REMOTE_ADDR", "")
+    address = str(request.META.get("REMOTE_ADDR", ""))
     if hops := options().trusted_proxies:
-        forwarded = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
+        forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
         if forwarded:
             address = forwarded[-min(hops, len(forwarded))]
     try:

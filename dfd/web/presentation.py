@@ -80,14 +80,13 @@ def detector_facts(described: Mapping[str, Any]) -> list[tuple[str, str]]:
     if temperature is not None:
         calibrated = f"yes, temperature {temperature:.3g}" + (f", fitted to {fitted} videos" if fitted else "")
     trained = training_words(described.get("data"))
-    has_band = band is not None and band[0] < band[1]
     return [
         ("Detector", visible(str(described.get("name") or UNKNOWN))),
         ("Network for each frame", visible(str(described.get("backbone") or UNKNOWN))),
         ("Over the frames", visible(str(described.get("temporal") or UNKNOWN))),
         ("Looks at", f"{clip_len} frames of {image_size} pixels at a time" if clip_len and image_size else UNKNOWN),
         ("Fake from", UNKNOWN if threshold is None else f"a probability of {threshold:.3g} on"),
-        ("Uncertain", f"from {band[0]:.3g} to {band[1]:.3g}" if has_band else "no band"),
+        ("Uncertain", f"from {band[0]:.3g} to {band[1]:.3g}" if band and band[0] < band[1] else "no band"),
         ("Calibrated", calibrated if described else UNKNOWN),
         ("Trained on", UNKNOWN if trained == "not known" else trained),
     ]

@@ -195,7 +195,7 @@ def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Delete a job of this browser, at whatever point it is."""
     job = own_job(request, pk)
     jobs.delete(job)
-    request.session["notice"] = f"{job.file_name} and everything that was found in it are deleted."
+    request.session["notice"] = "The video and everything that was found in it are deleted."
     return _see(reverse("history"))
 
 
