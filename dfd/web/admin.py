@@ -5,10 +5,13 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django_tasks_db.models import DBTaskResult
 
 from dfd.web import jobs
 from dfd.web.models import Job, Worker
 
+# Tasks only point to jobs, and their tracebacks may hold what is nobody's business.
+admin.site.unregister(DBTaskResult)
 admin.site.site_header = admin.site.site_title = "dfd"
 admin.site.index_title = "Jobs and workers"
 
@@ -29,11 +32,16 @@ class ReadOnly(admin.ModelAdmin[Any]):
 class JobAdmin(ReadOnly):
     """Jobs by state, with durations and errors."""
 
-    list_display = ("id", "state", "outcome", "verdict", "created", "took", "attempts", "percent", "size", "problem")
+    list_display = ("key", "state", "outcome", "verdict", "created", "took", "attempts", "percent", "size", "problem")
     list_filter = ("state", "outcome", "verdict", "created")
     date_hierarchy = "created"
     exclude = ("file_name", "owner", "report_policy")
     actions = ("retry_failed",)
+
+    @admin.display(description="job")
+    def key(self, job: Job) -> str:
+        """Enough of the key to find it in the log."""
+        return job.id.hex[:8]
 
     @admin.display(description="took, s")
     def took(self, job: Job) -> str:

@@ -26,9 +26,9 @@ ROOT_URLCONF = "dfd.web.urls"
 WSGI_APPLICATION = "dfd.web.wsgi.application"
 
 INSTALLED_APPS = [
-    "dfd.web.apps.WebConfig",
     "django_tasks",
     "django_tasks_db",
+    "dfd.web.apps.WebConfig",  # after the others: its admin takes out one of theirs
     "ninja",
     "django.contrib.admin",
     "django.contrib.auth",

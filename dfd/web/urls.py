@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import path
+from django.views.generic import RedirectView
 
 from dfd.web import views
 from dfd.web.api import api
@@ -23,6 +24,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("health", views.health, name="health"),
     path("robots.txt", views.robots, name="robots"),
+    path("favicon.ico", RedirectView.as_view(url="/static/web/logo.svg")),  # pages that name no icon of their own
 ]
 handler400, handler403 = "dfd.web.views.bad_request", "dfd.web.views.permission_denied"
 handler404, handler500 = "dfd.web.views.not_found", "dfd.web.views.server_error"

@@ -1,0 +1,58 @@
+"""What the keeper of the service sees: jobs and errors, and nothing of what people sent."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from dfd.web import jobs
+from dfd.web.models import Job, options
+from tests.web.conftest import files_below, send, work
+
+
+@pytest.fixture
+def keeper() -> Client:
+    User.objects.create_superuser("keeper", password="a long word for tests")
+    client = Client()
+    client.login(username="keeper", password="a long word for tests")
+    return client
+
+
+def test_jobs_are_listed_with_state_duration_and_error_but_without_names(
+    client: Client, keeper: Client, video: bytes, scorer: Any
+) -> None:
+    send(client, ("Jane Doe.mp4", video))
+    send(client, ("Jane Doe, broken.mp4", b"\0\0\0\x18ftypisom" + b"x" * 500))
+    work(scorer)
+    page = keeper.get("/admin/web/job/").content.decode()
+    for words in ("2 jobs", "Done", "unreadable", "100%"):
+        assert words in page
+    for job in Job.objects.all():
+        assert f"{job.seconds:.1f}" in page
+        page += keeper.get(f"/admin/web/job/{job.pk}/change/").content.decode()
+    assert "Jane" not in page
+    assert "this-worker" in page
+
+
+def test_the_keeper_can_delete_and_retry_but_not_write(client: Client, keeper: Client, video: bytes) -> None:
+    send(client, ("a.mp4", video))
+    job = jobs.claim(str(Job.objects.get().pk), "w")
+    assert job is not None
+    jobs.change(job, state=Job.State.FAILED, error="boom", finished=timezone.now())
+    assert "boom" in keeper.get("/admin/web/job/").content.decode()
+    assert keeper.get("/admin/web/job/add/").status_code == 403
+    chosen = {"action": "retry_failed", "_selected_action": [str(job.pk)]}
+    assert "1 of 1 queued again" in keeper.post("/admin/web/job/", chosen, follow=True).content.decode()
+    keeper.post("/admin/web/job/", {**chosen, "action": "delete_selected", "post": "yes"})
+    assert not Job.objects.exists()
+    assert not files_below(options().data)
+
+
+def test_a_visitor_has_no_admin(client: Client) -> None:
+    assert client.get("/admin/web/job/").status_code == 302
+
+
+def test_tasks_and_their_tracebacks_are_not_in_it(keeper: Client) -> None:
+    assert "Task Results" not in keeper.get("/admin/").content.decode()
