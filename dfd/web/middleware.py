@@ -48,7 +48,7 @@ def log_requests(respond: Respond) -> Respond:
             "milliseconds": round(1000 * (time.perf_counter() - began), 1),
         }
         level = logging.ERROR if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
-        if not (match is None and response.status_code == HTTPStatus.OK):  # static files
+        if not (match is None and response.status_code in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED)):  # static files
             logger.log(level, "request", extra=facts)
         return response
 

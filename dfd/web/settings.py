@@ -105,6 +105,7 @@ SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = max(3600, int(3600 * OPTIONS.keep_hours))
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = OPTIONS.https
 CSRF_COOKIE_HTTPONLY = True
+CSRF_COOKIE_AGE = None  # until the browser is closed
 CSRF_FAILURE_VIEW = "dfd.web.views.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
