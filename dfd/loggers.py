@@ -105,7 +105,7 @@ def tensorboard_logger(*, save_dir: str) -> "TensorBoardLogger":
         raise ConfigError("logger=tensorboard needs the package tensorboard: pip install 'dfd[tensorboard]'")
     from lightning.pytorch.loggers import TensorBoardLogger
 
-    return TensorBoardLogger(save_dir, name="", version="tensorboard", default_hp_metric=False)
+    return TensorBoardLogger(Path(save_dir) / "tensorboard", name="", version="", default_hp_metric=False)
 
 
 def has_wandb_login() -> bool:

@@ -285,8 +285,9 @@ def clip_strips(clips: Sequence[tuple[str, bool, FrameArray]], *, max_frames: in
     panels = figure.subplots(len(clips), 1, squeeze=False)[:, 0]
     for ax, (text, is_right, frames) in zip(panels, clips, strict=True):
         shown = frames[np.linspace(0, len(frames) - 1, min(len(frames), columns)).round().astype(int)]
-        strip = np.full((shown.shape[1], columns * shown.shape[2], 3), 255, np.uint8)
-        strip[:, : len(shown) * shown.shape[2]] = np.concatenate(list(shown), axis=1)
+        gap = max(1, shown.shape[2] // 32)
+        parted = np.pad(shown, ((0, columns - len(shown)), (0, 0), (0, gap), (0, 0)), constant_values=255)
+        strip = np.concatenate(list(parted), axis=1)[:, :-gap]
         ax.imshow(strip, interpolation="nearest")
         ax.set_axis_off()
         words = text if is_right else f"{text}: wrong"

@@ -198,7 +198,7 @@ def test_a_damaged_clip_ends_all_processes(uneven_store: Path, tmp_path: Path) -
         clip = next(row["path"] for row in csv.DictReader(file) if row["split"] == "train")
     (store / clip).write_bytes(b"damaged")
     process = start(tmp_path, "trainer=ddp_cpu", "data.batch_size=2", f"data.store={store}")
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=240)
     assert process.returncode != 0
     assert "clip cannot be read" in output
 
