@@ -25,8 +25,9 @@ import re
 import socket
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -374,10 +375,13 @@ def read_geometry(clip: Path) -> TrackGeometry:
 # The whole store
 
 
-def read_records(store: str | Path) -> list[VideoRecord]:
-    """Every record, sorted by data set and video. Those that cannot be used are left out, each with a warning."""
+def read_records(store: str | Path, *, but: Set[str] = frozenset()) -> list[VideoRecord]:
+    """Every record, sorted by data set and video. Those that cannot be used are left out, each with a warning.
+
+    Videos whose id is in ``but`` are passed over, and not read.
+    """
     folders = sorted(path.parent for path in Path(store).glob(f"*/*/{RECORD_NAME}"))
-    return [record for folder in folders if (record := read_record(folder)) is not None]
+    return [record for folder in folders if folder.name not in but and (record := read_record(folder)) is not None]
 
 
 def read_splits(store: str | Path) -> dict[str, str]:
@@ -405,8 +409,8 @@ def read_splits(store: str | Path) -> dict[str, str]:
     return splits
 
 
-def known_videos(store: str | Path) -> list[IndexVideo]:
-    """Every video with a record, with its frozen split: what ties new videos to a side.
+def known_videos(store: str | Path, *, but: Set[str] = frozenset()) -> list[IndexVideo]:
+    """Every video with a record, with its frozen split: what ties new videos to a side. Without those in ``but``.
 
     Give them to :func:`dfd.data.splits.assign_splits` together with the new rows when a store grows.
     """
@@ -421,7 +425,7 @@ def known_videos(store: str | Path) -> list[IndexVideo]:
             record.method,
             record.extra.get("official_split", ""),
         )
-        for record in read_records(store)
+        for record in read_records(store, but=but)
     ]
 
 
@@ -454,14 +458,11 @@ def write_left_out(store: str | Path, left_out: Iterable[tuple[str, str, str]], 
     Raises:
         StoreError: the file that is there is not such a table.
     """
-    import fcntl
-
     left_out = list(left_out)
     gone = {name for name, _, _ in left_out}.union(taken)
     path = Path(store) / LEFT_OUT_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:  # several shards add to it
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _locked(path):  # several shards add to it
         kept = [row for row in _read_left_out(path) if row[0] not in gone]
         _write_table(path, LEFT_OUT_COLUMNS, sorted({*kept, *left_out}))
 
@@ -487,9 +488,16 @@ def write_splits(store: str | Path, splits: Mapping[str, str]) -> None:
 def build_index(store: str | Path) -> pd.DataFrame:
     """Make ``index.csv`` (a row per face track) and ``videos.csv`` (a row per video, failures too) from the records.
 
-    Returns the index. Its order and text depend on the records and ``splits.csv`` alone.
+    Returns the index. Its order and text depend on the records and ``splits.csv`` alone. Shards that end together wait
+    for each other, so that none writes tables made of less than the last one's.
     """
     store = Path(store)
+    store.mkdir(parents=True, exist_ok=True)
+    with _locked(store / INDEX_NAME):
+        return _build_index(store)
+
+
+def _build_index(store: Path) -> pd.DataFrame:
     splits = read_splits(store)
     tracks, videos = [], []
     records = read_records(store)
@@ -718,6 +726,19 @@ def _replace_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Let one process at a time read and write a file of the store."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _partial_tables(path: Path, host: str) -> Iterator[tuple[Path, int]]:
