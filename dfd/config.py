@@ -39,6 +39,15 @@ class AudioOnlyConfig:
 
 
 @dataclass
+class RayVideosConfig:
+    """What ``engine=ray`` takes wherever videos are decoded."""
+
+    address: str | None = None
+    num_cpus_per_video: float = 1.0
+    max_retries: int = 3
+
+
+@dataclass
 class PreprocessConfig:
     """``python -m dfd.preprocess``."""
 
@@ -63,6 +72,8 @@ class PreprocessConfig:
     deadline_seconds: float = 600.0
     retry_failed: bool = False
     shard: str = "0/1"
+    engine: str = "local"
+    ray: RayVideosConfig = field(default_factory=RayVideosConfig)
 
 
 @dataclass
@@ -116,14 +127,11 @@ class CalibrateConfig:
 
 
 @dataclass
-class RayConfig:
-    """What ``engine=ray`` takes."""
+class RayConfig(RayVideosConfig):
+    """What ``predict.py engine=ray`` takes."""
 
-    address: str | None = None
     num_actors: int | None = None
     num_gpus_per_actor: float | None = None
-    num_cpus_per_video: float = 1.0
-    max_retries: int = 3
 
 
 @dataclass

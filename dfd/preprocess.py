@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from dfd.data.audio_only import PairVerdict
     from dfd.data.manifest import VideoRow
-    from dfd.data.preparation import PreparationSettings
+    from dfd.data.preparation import Engine, PreparationSettings
     from dfd.data.sources import Listing
     from dfd.data.store import VideoRecord
 
@@ -53,6 +54,7 @@ def main(cfg: DictConfig) -> None:
         check_fractions(config.split_fractions)
         if config.per_label is not None:
             check_per_label(config.per_label)
+        engine = engine_of(config)
     listing = list_videos(config)
     store = Path(config.store).expanduser()
     splits = plan_splits(
@@ -63,12 +65,27 @@ def main(cfg: DictConfig) -> None:
         raise StoreError(
             f"{store}: none of {len(listing.rows)} videos is taken; {store}/left_out.csv says why for each"
         )
-    statuses = prepare_with_progress(rows, store, settings, config)
+    statuses = prepare_with_progress(rows, store, settings, config, engine)
     summarize(store)
     print(f"{sum(statuses.values())} videos done; the clip store is {store} (videos.csv: a row per video)")
     if rows and not (statuses["ok"] or statuses["partial"]):
         raise StoreError(f"{store}: no video has a usable face; {store}/videos.csv says why for each")
     print(f"next: python train.py data=clips data.store={store}")
+
+
+def engine_of(config: PreprocessConfig) -> Engine | None:
+    """Where the videos are prepared; None: in processes of this machine.
+
+    Raises:
+        ConfigError, ValueError: there is no such engine, or one of its options is refused.
+    """
+    if config.engine == "local":
+        return None
+    if config.engine == "ray":
+        from dfd.ray_preparation import RayPreparation
+
+        return RayPreparation(**asdict(config.ray), deadline_seconds=config.deadline_seconds)
+    raise ConfigError(f"engine={config.engine} is not one of local, ray")
 
 
 def list_videos(config: PreprocessConfig) -> Listing:
@@ -164,7 +181,11 @@ def settings_of(config: PreprocessConfig) -> PreparationSettings:
 
 
 def prepare_with_progress(
-    rows: Sequence[VideoRow], store: Path, settings: PreparationSettings, config: PreprocessConfig
+    rows: Sequence[VideoRow],
+    store: Path,
+    settings: PreparationSettings,
+    config: PreprocessConfig,
+    engine: Engine | None,
 ) -> Counter[str]:
     """:func:`dfd.data.preparation.prepare_store` under a progress bar; failures are printed as they come."""
     from rich.markup import escape
@@ -194,6 +215,7 @@ def prepare_with_progress(
             seed=config.split_seed,
             num_workers=config.num_workers,
             deadline_seconds=config.deadline_seconds,
+            engine=engine,
             retry_failed=config.retry_failed,
             on_record=on_record,
         )

@@ -14,7 +14,7 @@ import pickle
 import socket
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,24 +132,16 @@ class RayEngine:
         device: str = "auto",
         **options: Any,
     ) -> None:
-        if address is not None and address.startswith("ray://"):
-            raise ConfigError(
-                f"address={address}: scoring through a Ray client is not supported; start the command on a machine of "
-                "the cluster with address=auto, or hand it over with `ray job submit`"
-            )
+        check_ray_options(address, num_cpus_per_video=num_cpus_per_video, max_retries=max_retries)
         if num_actors is not None and num_actors < 1:
             raise ValueError(f"num_actors must be at least 1, got {num_actors}")
         if num_gpus_per_actor is not None and not 0 <= num_gpus_per_actor <= 1:
             raise ValueError(f"num_gpus_per_actor must be in 0..1: a network runs on one GPU; got {num_gpus_per_actor}")
-        if not num_cpus_per_video > 0:
-            raise ValueError(f"num_cpus_per_video must be above 0, got {num_cpus_per_video}")
-        if max_retries < 0:
-            raise ValueError(f"max_retries must not be negative, got {max_retries}")
         if options.pop("num_workers", None) is not None:
             raise ConfigError("num_workers is for engine=local; Ray decodes a video on every free num_cpus_per_video")
         from dfd.inference import Detector
 
-        self._ray = _import_ray()
+        self._ray = import_ray()
         self._checkpoint = Path(checkpoint)
         self.detector = Detector.load(checkpoint, device="cpu", **options)
         """What the actors load, here for its card, name and settings."""
@@ -190,7 +182,7 @@ class RayEngine:
         self._start()
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         plan = plan_actors(nodes, device=self._device, **self._shares)  # type: ignore[arg-type]
-        with _ray_errors(self._ray):
+        with ray_errors(self._ray):
             checkpoint = self._ray.put(self._checkpoint.read_bytes())
             for first in range(0, len(files), MAX_ROWS_AT_ONCE):
                 for score in self._scores(files[first : first + MAX_ROWS_AT_ONCE], plan, checkpoint):
@@ -205,7 +197,7 @@ class RayEngine:
         )
         for row in (row for table in rows for row in table.to_pylist()):
             outcome = pickle.loads(row["score"])  # noqa: S301 - made by _Network below
-            if isinstance(outcome, _Fatal):
+            if isinstance(outcome, Fatal):
                 raise DfdError(outcome.message)
             del waiting[row["key"]]
             yield outcome
@@ -225,7 +217,8 @@ class RayEngine:
         dataset.context.enable_progress_bars = False
         dataset.context.print_on_execution_start = False
         detector = self.detector
-        job = _Job(
+        job = Job(
+            start_worker,
             (detector.face_detector, detector.extraction, detector.windows),
             deadline_seconds=detector.deadline_seconds,
             stall_seconds=detector.stall_seconds,
@@ -258,39 +251,70 @@ class RayEngine:
         for handler in logging.getLogger("ray.data").handlers:
             if handler.get_name() == "console":
                 handler.setLevel(logging.CRITICAL)  # a lost video is a row, and its traceback is in the log file
-        if ray.is_initialized():
-            return
-        where: dict[str, Any] = (
-            {"address": "local", "num_cpus": max(2, num_cores()), "include_dashboard": False}  # one for each step
-            if self._address is None
-            else {"address": self._address, "runtime_env": {"py_modules": [str(_PACKAGE)]}}
+        self._is_ours = self._is_ours or start_ray(ray, self._address)
+
+
+def check_ray_options(address: str | None, *, num_cpus_per_video: float, max_retries: int) -> None:
+    """Refuse what does not fit, before Ray starts.
+
+    Raises:
+        ConfigError, ValueError: it does not.
+    """
+    if address is not None and address.startswith("ray://"):
+        raise ConfigError(
+            f"address={address}: working through a Ray client is not supported; start the command on a machine of "
+            "the cluster with address=auto, or hand it over with `ray job submit`"
         )
+    if not num_cpus_per_video > 0:
+        raise ValueError(f"num_cpus_per_video must be above 0, got {num_cpus_per_video}")
+    if max_retries < 0:
+        raise ValueError(f"max_retries must not be negative, got {max_retries}")
+
+
+def start_ray(ray: Any, address: str | None) -> bool:
+    """Start or join Ray; False if it runs in this process already, and is not ours to stop.
+
+    Raises:
+        ConfigError: it does not start, or the cluster is not there, or cannot import what dfd needs.
+    """
+    if ray.is_initialized():
+        return False
+    where: dict[str, Any] = (
+        {"address": "local", "num_cpus": max(2, num_cores()), "include_dashboard": False}  # one for each step
+        if address is None
+        else {"address": address, "runtime_env": {"py_modules": [str(_PACKAGE)]}}
+    )
+    try:
+        if address is not None and ":" in address:
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself tries for minutes
+        ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        remedy = (
+            "use engine=local"
+            if address is None
+            else "start Ray on the nodes with `ray start`, or leave the address out to use this machine alone"
+        )
+        raise ConfigError(
+            f"address={address or 'null'}: Ray does not start or cannot be reached: "
+            f"{(str(error).strip() or type(error).__name__).splitlines()[0]}; {remedy}"
+        ) from error
+    if address is not None:
         try:
-            if self._address is not None and ":" in self._address:
-                host, _, port = self._address.rpartition(":")
-                socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself tries for minutes
-            ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
-        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            remedy = (
-                "use engine=local"
-                if self._address is None
-                else "start Ray on the nodes with `ray start`, or leave the address out to use this machine alone"
-            )
-            raise ConfigError(
-                f"address={self._address or 'null'}: Ray does not start or cannot be reached: "
-                f"{(str(error).strip() or type(error).__name__).splitlines()[0]}; {remedy}"
-            ) from error
-        self._is_ours = True
-        if self._address is not None:
-            try:
-                ray.get(ray.remote(num_cpus=0)(_can_import).remote())
-            except ray.exceptions.RayError as error:
-                self.close()
-                reason = str(error).strip().splitlines()[-1]
-                raise ConfigError(f"address={self._address}: a node cannot import what dfd needs: {reason}") from error
+            ray.get(ray.remote(num_cpus=0)(_can_import).remote())
+        except ray.exceptions.RayError as error:
+            ray.shutdown()
+            reason = str(error).strip().splitlines()[-1]
+            raise ConfigError(f"address={address}: a node cannot import what dfd needs: {reason}") from error
+    return True
 
 
-def _import_ray() -> Any:
+def import_ray() -> Any:
+    """Ray, told what it reads before it starts.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray starts: nothing is reported to its makers
     # Read when it is imported. Under `uv run` Ray would start its workers by the same command, relative paths and all,
     # in folders of its own, where they fail to start for ever. They are to run the Python that is on their node.
@@ -304,7 +328,7 @@ def _import_ray() -> Any:
 
 
 @contextmanager
-def _ray_errors(ray: Any) -> Iterator[None]:
+def ray_errors(ray: Any) -> Iterator[None]:
     """Say in a sentence that Ray itself gave up.
 
     Raises:
@@ -314,7 +338,7 @@ def _ray_errors(ray: Any) -> Iterator[None]:
         yield
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise DfdError(f"Ray gave up: {type(error).__name__}: {reason}; what was scored is kept") from error
+        raise DfdError(f"Ray gave up: {type(error).__name__}: {reason}; what is done is kept") from error
 
 
 def _refuse_large_rows(windows: WindowSettings, extraction: ExtractionSettings) -> None:
@@ -338,23 +362,27 @@ def _can_import() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fatal:
+class Fatal:
     """No video's fault: the job cannot go on."""
 
     message: str
 
     @classmethod
-    def of(cls, error: Exception) -> "_Fatal":
+    def of(cls, error: Exception) -> "Fatal":
+        """What an error on this node says."""
         return cls(f"{Failure.of(error).message} (on node {socket.gethostname()})")
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """What decoding needs to know. ``folder`` is where relative paths begin."""
+class Job:
+    """What decoding needs to know: ``start(*arguments)`` prepares its process. ``folder`` is where relative paths
+    begin.
+    """
 
-    arguments: tuple[dict[str, Any], ExtractionSettings, WindowSettings]
+    start: Callable[..., None]
+    arguments: tuple[Any, ...]
     deadline_seconds: float
-    stall_seconds: float
+    stall_seconds: float | None
     folder: str
 
 
@@ -362,7 +390,8 @@ _pools: dict[bytes, WorkerPool] = {}
 """In a Ray worker: the process that decodes, by its job. It stays for the next video."""
 
 
-def _pool(job: _Job) -> WorkerPool:
+def pool_below(job: Job) -> WorkerPool:
+    """The process below this Ray worker that does the job's videos, which may hang or die without harm to the rest."""
     key = pickle.dumps(job)
     if key not in _pools:
         while _pools:
@@ -372,28 +401,28 @@ def _pool(job: _Job) -> WorkerPool:
             deadline_seconds=job.deadline_seconds,
             stall_seconds=job.stall_seconds,
             initializer=_start_worker,
-            initargs=(job.folder, *job.arguments),
+            initargs=(job.folder, job.start, *job.arguments),
         )
     return _pools[key]
 
 
-def _start_worker(folder: str, *arguments: Any) -> None:
+def _start_worker(folder: str, start: Callable[..., None], *arguments: Any) -> None:
     if os.path.isdir(folder):
         os.chdir(folder)
-    start_worker(*arguments)
+    start(*arguments)
 
 
-def find_faces(row: Mapping[str, Any], job: _Job) -> dict[str, Any]:
+def find_faces(row: Mapping[str, Any], job: Job) -> dict[str, Any]:
     """A Ray task: what :func:`dfd.faces.windows.stream_windows` finds in the video of a row, or how it failed.
 
     The video is decoded in a process below this one, which may hang, crash or be killed without harm to the row.
     """
     began = time.perf_counter()
-    found: list[Found | Failure] | _Fatal
+    found: list[Found | Failure] | Fatal
     try:
-        found = _pieces(_pool(job), Path(os.fsdecode(row["path"])))
+        found = _pieces(pool_below(job), Path(os.fsdecode(row["path"])))
     except Exception as error:  # noqa: BLE001 - the edge of the task; what a video does comes as a Failure
-        found = _Fatal.of(error)
+        found = Fatal.of(error)
     return {
         "key": row["key"],
         "path": row["path"],
@@ -425,21 +454,21 @@ class _Network:
 
         from dfd.inference import Detector
 
-        self._detector: Detector | _Fatal
+        self._detector: Detector | Fatal
         try:
             with TemporaryDirectory() as folder:
                 file = Path(folder) / name
                 file.write_bytes(ray.get(checkpoint[0]))
                 self._detector = Detector.load(file, **options)
         except Exception as error:  # noqa: BLE001 - said with the first video, in words instead of Ray's
-            self._detector = _Fatal.of(error)
+            self._detector = Fatal.of(error)
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
         found = pickle.loads(row["found"])  # noqa: S301 - made by find_faces above
-        outcome: VideoScore | _Fatal
-        if isinstance(self._detector, _Fatal):
+        outcome: VideoScore | Fatal
+        if isinstance(self._detector, Fatal):
             outcome = self._detector
-        elif isinstance(found, _Fatal):
+        elif isinstance(found, Fatal):
             outcome = found
         else:
             score = self._score(self._detector, Path(os.fsdecode(row["path"])), found)

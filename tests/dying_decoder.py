@@ -1,4 +1,4 @@
-"""For Ray's workers in test_ray_engine.py: decoding that hangs, dies or takes the worker along, by the file's name."""
+"""For Ray's workers in tests: decoding that hangs, dies or takes the worker along, by the file's name."""
 
 import os
 import signal
@@ -7,25 +7,43 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dfd.ray_engine
+import dfd.ray_preparation
+from dfd.data.manifest import VideoRow
+from dfd.data.preparation import prepare_task
+from dfd.data.store import VideoRecord
 from dfd.faces.windows import Found, windows_task
 
 
 def install() -> None:
-    """For ``worker_process_setup_hook``: decode by :func:`task` in this worker."""
+    """For ``worker_process_setup_hook``: decode by :func:`task` and :func:`preparation` in this worker."""
     dfd.ray_engine.windows_task = task
+    dfd.ray_preparation.prepare_task = preparation
 
 
 def task(path: Path) -> Iterator[Found]:
     """In the process below a Ray worker."""
+    die_of(path)
+    yield from windows_task(path)
+
+
+def preparation(row: VideoRow) -> VideoRecord:
+    """In the process below a Ray worker."""
+    die_of(row.path)
+    return prepare_task(row)
+
+
+def die_of(path: Path) -> None:
+    """Die, hang or return, as the file's name says."""
     match path.stem:
         case "kills_decoder":
             os.kill(os.getpid(), signal.SIGKILL)
-        case "kills_worker":
-            with (path.parent / "deaths").open("a") as file:
+        case "kills_worker" | "kills_worker_once":
+            deaths = path.with_name("deaths")
+            if path.stem == "kills_worker_once" and deaths.exists():
+                return
+            with deaths.open("a") as file:
                 file.write("x")
             os.kill(os.getppid(), signal.SIGKILL)
             time.sleep(60)
         case "hangs":
             time.sleep(60)
-        case _:
-            yield from windows_task(path)

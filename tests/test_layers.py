@@ -44,6 +44,7 @@ RANKS: dict[str, float] = {
     "dfd.training": 4,
     "dfd.inference": 4,
     "dfd.ray_engine": 4.5,
+    "dfd.ray_preparation": 4.6,
     "dfd.preprocess": 5,
     "dfd.evaluate": 5,
     "dfd.export": 5,

@@ -96,6 +96,17 @@ def test_a_corrected_label_reaches_the_index_without_decoding_again(manifest: Pa
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*.mp4")} == before
 
 
+def test_killed_while_it_corrects_a_label_it_leaves_no_index_of_the_old_one(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    prepare_store(read_manifest(manifest), store, SETTINGS, num_workers=2)
+    manifest.write_text(manifest.read_text().replace("0.mp4,real", "0.mp4,fake"))
+    monkeypatch.setattr("dfd.data.preparation.build_index", lambda store: None)  # it does not come to that
+    prepare_store(read_manifest(manifest), store, SETTINGS, num_workers=2)
+    assert not (store / "index.csv").exists()
+
+
 def test_shards_together_make_the_store_of_one_run(manifest: Path, tmp_path: Path) -> None:
     rows = read_manifest(manifest)
     prepare_store(rows, tmp_path / "one", SETTINGS, num_workers=2)

@@ -12,7 +12,7 @@ import pytest
 
 from dfd.errors import ConfigError, DfdError
 from dfd.inference import Detector
-from dfd.ray_engine import ActorPlan, RayEngine, _import_ray, plan_actors
+from dfd.ray_engine import ActorPlan, RayEngine, import_ray, plan_actors
 from dfd.types import Status, VideoScore
 
 FIXED = {"name": "fixed_box"}
@@ -35,7 +35,7 @@ def not_for_ever() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[Any]:
     """A small Ray whose workers decode as tests/dying_decoder.py does."""
-    ray = _import_ray()
+    ray = import_ray()
     ray.init(
         address="local",
         num_cpus=2,

@@ -7,8 +7,10 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, TypedDict
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler, Sampler
 
@@ -24,15 +26,20 @@ TRACK_CHOICES = ("main", "all")
 logger = logging.getLogger(__name__)
 
 
-class ClipItem(TypedDict):
-    """One clip: ``frames`` uint8 (T, C, H, W), RGB, and what it was cut from. :func:`collate` makes a batch of them."""
+class TrackFacts(TypedDict):
+    """What a clip was cut from."""
 
-    frames: Tensor
     label: int
     video_id: str
     track: int
     dataset: str
     method: str
+
+
+class ClipItem(TrackFacts):
+    """One clip: ``frames`` uint8 (T, C, H, W), RGB, and what it was cut from. :func:`collate` makes a batch of them."""
+
+    frames: Tensor
     is_repeat: bool
 
 
@@ -43,17 +50,55 @@ class Repeat:
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Track:
-    """A row of the index, as far as it is needed to read clips. Small: every worker holds all of them."""
+class _Tracks:
+    """The rows of an index, as far as they are needed to read clips, in arrays.
 
-    path: str
-    num_frames: int
-    label: int
-    video_id: str
-    track: int
-    dataset: str
-    method: str
+    Every worker process holds all of them. As Python objects they would take five times the room, and a worker that is
+    forked would come to hold a copy: whoever looks at an object writes its count of references.
+    """
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        labels = {name: int(Label.parse(name)) for name in rows["label"].unique()}
+        self.label = rows["label"].map(labels).to_numpy(np.int8)
+        self.num_frames = rows["num_frames"].to_numpy(np.int32)
+        self.track = rows["track"].to_numpy(np.int32)
+        self._path, self._video_id = _texts(rows["path"]), _texts(rows["video_id"])
+        self._dataset, self._datasets = _codes(rows["dataset"])
+        self._method, self._methods = _codes(rows["method"])
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def path(self, position: int) -> str:
+        """Of the clip, from the store's folder."""
+        return _text(self._path[position])
+
+    def video_id(self, position: int) -> str:
+        """The video that the clip was cut from."""
+        return _text(self._video_id[position])
+
+    def facts(self, position: int) -> TrackFacts:
+        """What an item says of its track, beside the frames."""
+        return {
+            "label": int(self.label[position]),
+            "video_id": self.video_id(position),
+            "track": int(self.track[position]),
+            "dataset": self._datasets[self._dataset[position]],
+            "method": self._methods[self._method[position]],
+        }
+
+
+def _texts(column: pd.Series) -> NDArray[np.bytes_]:
+    return np.array([text.encode(errors="surrogateescape") for text in column.tolist()], np.bytes_)
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="surrogateescape")
+
+
+def _codes(column: pd.Series) -> tuple[NDArray[np.int32], list[str]]:
+    codes, names = pd.factorize(column)
+    return codes.astype(np.int32), names.tolist()
 
 
 class ClipDataset(Dataset[ClipItem]):
@@ -106,47 +151,43 @@ class ClipDataset(Dataset[ClipItem]):
         self.training = training
         self.transform = transform
         chosen = index if tracks == "all" else index[index["is_main"]]
-        self.tracks = [
-            _Track(path, num_frames, Label.parse(label), video_id, track, dataset, method)
-            for path, num_frames, label, video_id, track, dataset, method in zip(
-                *(
-                    chosen[column].tolist()
-                    for column in ("path", "num_frames", "label", "video_id", "track", "dataset", "method")
-                ),
-                strict=True,
-            )
-        ]
+        self._tracks = _Tracks(chosen)
+        lengths, length_of = np.unique(self._tracks.num_frames, return_inverse=True)
         stride = self.strides[0] if training else eval_stride(clip_stride)
-        self._items: list[tuple[int, int]] = []
-        """Position in ``tracks`` and, when not training, first frame."""
-        for position, track in enumerate(self.tracks):
-            starts = [0]
-            if not training:
-                starts = window_starts(track.num_frames, clip_len=clip_len, stride=stride, num_windows=num_eval_clips)
-            self._items += [(position, start) for start in starts]
+        self._position = np.arange(len(self._tracks), dtype=np.int32)
+        """Of each item, in ``_tracks``."""
+        self._start = np.zeros(len(self._tracks), np.int32)
+        """Of each item, its first frame; drawn anew when training."""
+        if not training:
+            starts = [
+                window_starts(n, clip_len=clip_len, stride=stride, num_windows=num_eval_clips) for n in lengths.tolist()
+            ]
+            self._position = self._position.repeat([len(starts[length]) for length in length_of])
+            self._start = np.array([start for length in length_of for start in starts[length]], np.int32)
         self._eval_stride = stride
         span = (clip_len - 1) * stride + 1
-        num_short = sum(track.num_frames < span for track in self.tracks)
+        num_short = int((self._tracks.num_frames < span).sum())
         if num_short:
             logger.info(
                 "%d of %d face tracks have fewer than the %d frames that a clip spans; they repeat their last frame",
                 num_short,
-                len(self.tracks),
+                len(self._tracks),
                 span,
             )
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._position)
 
     @property
     def labels(self) -> list[int]:
         """Of each item, in order."""
-        return [self.tracks[position].label for position, _ in self._items]
+        labels: list[int] = self._tracks.label[self._position].tolist()
+        return labels
 
     @property
     def video_ids(self) -> list[str]:
         """Of each item, in order."""
-        return [self.tracks[position].video_id for position, _ in self._items]
+        return [self._tracks.video_id(int(position)) for position in self._position]
 
     def __getitem__(self, item: int | tuple[int, int] | Repeat) -> ClipItem:
         """Raises:
@@ -156,27 +197,20 @@ class ClipDataset(Dataset[ClipItem]):
         if isinstance(item, Repeat):
             item = item.number
         number, seed = item if isinstance(item, tuple) else (item, None)
-        position, start = self._items[number]
-        track = self.tracks[position]
+        position, start = int(self._position[number]), int(self._start[number])
+        num_frames = int(self._tracks.num_frames[position])
         stride = self._eval_stride
         generator = torch.Generator()
         if self.training:
             generator.manual_seed(int(torch.randint(2**62, ())) if seed is None else seed)
-            stride = self._draw_stride(track.num_frames, generator)
-            start = random_start(track.num_frames, clip_len=self.clip_len, stride=stride, generator=generator)
-        indices = clip_frame_indices(track.num_frames, clip_len=self.clip_len, stride=stride, start=start)
-        frames = torch.from_numpy(read_frames(self.store / track.path, indices)).permute(0, 3, 1, 2).contiguous()
+            stride = self._draw_stride(num_frames, generator)
+            start = random_start(num_frames, clip_len=self.clip_len, stride=stride, generator=generator)
+        indices = clip_frame_indices(num_frames, clip_len=self.clip_len, stride=stride, start=start)
+        clip = self.store / self._tracks.path(position)
+        frames = torch.from_numpy(read_frames(clip, indices)).permute(0, 3, 1, 2).contiguous()
         if self.training and self.transform is not None:
             frames = self._augment(frames, generator)
-        return {
-            "frames": frames,
-            "label": track.label,
-            "video_id": track.video_id,
-            "track": track.track,
-            "dataset": track.dataset,
-            "method": track.method,
-            "is_repeat": is_repeat,
-        }
+        return {"frames": frames, **self._tracks.facts(position), "is_repeat": is_repeat}
 
     def _draw_stride(self, num_frames: int, generator: torch.Generator) -> int:
         """From the range, but none that would make a clip repeat frames if a smaller one does not."""

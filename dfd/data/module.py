@@ -6,6 +6,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,16 @@ from dfd.data.store import (
     read_index,
     read_record,
     read_split_plan,
+    unindexed_videos,
 )
 from dfd.errors import StoreError
 from dfd.types import LABEL_NAMES, Label
 from dfd.workers import num_cores
 
 MAX_NAMED = 10
+LOOK_SECONDS = 3.0
+"""The most that looking for the clips of the index may take, and so for videos that are not in it. A local disk needs
+less for 100,000; on a network file system it would be minutes."""
 RANDOM_VIDEO = "random_video"
 
 logger = logging.getLogger(__name__)
@@ -171,7 +176,16 @@ class ClipDataModule(LightningDataModule):
         if self._index is None:
             index = read_index(self.store)
             _check_alike(self.store, index)
-            missing = missing_clips(self.store, index)
+            if new := unindexed_videos(self.store, seconds=LOOK_SECONDS):
+                logger.warning(
+                    "%s: %s is older than the records of %d videos, such as %s, and they are not used; run the "
+                    "preprocessing again, which makes it anew",
+                    self.store,
+                    INDEX_NAME,
+                    len(new),
+                    new[0],
+                )
+            missing = missing_clips(self.store, index, seconds=LOOK_SECONDS)
             if missing:
                 more = f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
                 raise StoreError(
@@ -218,9 +232,8 @@ class ClipDataModule(LightningDataModule):
                 self.split_mode,
                 words,
             )
-        splits = {video.video_id: video.split for video in videos}
-        chosen = index[index["video_id"].isin(list(splits))]
-        return chosen.assign(split=chosen["video_id"].map(splits)).reset_index(drop=True)
+        splits = index["video_id"].map({video.video_id: video.split for video in videos})
+        return index.assign(split=splits)[splits.notna()].reset_index(drop=True)
 
     @property
     def image_size(self) -> int:
@@ -314,9 +327,7 @@ class ClipDataModule(LightningDataModule):
         used = index if self.tracks == "all" else index[index["is_main"]]
         return {
             "store": self.store.resolve().name,
-            "index_sha256": hashlib.sha256((self.store / INDEX_NAME).read_bytes()).hexdigest(),
-            "manifest_sha256": manifest_sha256(self.store),
-            "videos_sha256": _videos_sha256(index),
+            **self._hashes,
             "clip_len": self.clip_len,
             "clip_stride": list(self.train_strides),
             "tracks": self.tracks,
@@ -328,7 +339,7 @@ class ClipDataModule(LightningDataModule):
                 "mode": self.split_mode,
                 "overlap": self._overlap,
                 # Videos that share a source with another. If there is none, the overlap is empty for any split.
-                "num_shared_sources": _num_sharing(index),
+                "num_shared_sources": self._num_sharing,
             },
             # What chose these videos and their splits; given again with the same index, it chooses the same.
             "selection": {
@@ -340,6 +351,19 @@ class ClipDataModule(LightningDataModule):
             },
             "splits": {split: _counts(used[used["split"] == split]) for split in SPLITS},
         }
+
+    @cached_property
+    def _hashes(self) -> dict[str, str]:
+        """Of what was read when the first summary was asked for: the preprocessing may go on while a run trains."""
+        return {
+            "index_sha256": hashlib.sha256((self.store / INDEX_NAME).read_bytes()).hexdigest(),
+            "manifest_sha256": manifest_sha256(self.store),
+            "videos_sha256": _videos_sha256(self.index),
+        }
+
+    @cached_property
+    def _num_sharing(self) -> int:
+        return _num_sharing(self.index)
 
     def _loader(
         self, dataset: ClipDataset, *, sampler: Sampler[Any] | None = None, drop_last: bool = False

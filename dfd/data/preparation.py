@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,17 +190,40 @@ def _commit_track(
     )
 
 
+Engine = Callable[[Sequence[VideoRow], Path, PreparationSettings], Iterator[tuple[VideoRow, VideoRecord | Failure]]]
+"""Prepares videos into the store, by :func:`prepare_task` wherever that runs, and gives what became of each."""
+
 _worker: dict[str, Any] = {}
 """What a worker process builds once."""
 
 
-def _start_worker(store: Path, settings: PreparationSettings) -> None:
+def start_worker(store: Path, settings: PreparationSettings) -> None:
+    """The initializer of a worker process that does :func:`prepare_task`."""
     hold_to_one_core()
     _worker["arguments"] = (store, settings, build_detector(**settings.face_detector))
 
 
-def _prepare_task(row: VideoRow) -> VideoRecord:
+def prepare_task(row: VideoRow) -> VideoRecord:
+    """:func:`prepare_video` in a worker process."""
     return prepare_video(row, *_worker["arguments"])
+
+
+def prepare_here(
+    rows: Sequence[VideoRow],
+    store: Path,
+    settings: PreparationSettings,
+    *,
+    num_workers: int | None = None,
+    deadline_seconds: float = 600.0,
+) -> Iterator[tuple[VideoRow, VideoRecord | Failure]]:
+    """The :data:`Engine` of one machine: a pool of worker processes, one for each core unless told otherwise."""
+    with WorkerPool(
+        num_workers=min(num_workers or num_cores(), len(rows)),
+        deadline_seconds=deadline_seconds,
+        initializer=start_worker,
+        initargs=(store, settings),
+    ) as pool:
+        yield from pool.map(prepare_task, rows)
 
 
 def plan_splits(
@@ -231,7 +255,7 @@ def plan_splits(
         )
     # Videos of earlier manifests tie their people to a side; a row of this manifest stands for itself.
     ids = {row.video_id for row in rows}
-    earlier = [video for video in known_videos(store) if video.video_id not in ids]
+    earlier = known_videos(store, but=ids)
     official = {video.video_id: video.official_split for video in earlier if video.official_split}
     official |= {row.video_id: row.extra["official_split"] for row in rows if row.extra.get("official_split")}
     splits = assign_splits(
@@ -270,6 +294,7 @@ def prepare_store(
     seed: int = 0,
     num_workers: int | None = None,
     deadline_seconds: float = 600.0,
+    engine: Engine | None = None,
     retry_failed: bool = False,
     shard: tuple[int, int] = (0, 1),
     on_record: Callable[[VideoRecord], None] | None = None,
@@ -278,10 +303,12 @@ def prepare_store(
 
     Work that an earlier run committed with the same settings is kept. What failed for a reason of the moment is tried
     again; what was unreadable or had no face only with ``retry_failed``. ``on_record`` is called with each record as it
-    is committed, those kept from before first. All of ``rows`` are prepared, also those that are in no split.
+    is committed, those kept from before first. All of ``rows`` are prepared, also those that are in no split. Without
+    an ``engine`` it is :func:`prepare_here`, with ``num_workers`` and ``deadline_seconds``.
 
     Raises:
         SplitLeak, SplitError: as :func:`plan_splits` does.
+        DfdError: the engine cannot go on; what is done is kept.
     """
     store = Path(store)
     plan_splits(store, rows, mode=mode, fractions=fractions, seed=seed)
@@ -302,38 +329,21 @@ def prepare_store(
             continue
         current = record.with_row(row)
         if current != record:  # the manifest was corrected; the clips stay
+            (store / INDEX_NAME).unlink(missing_ok=True)
             write_record(store, current)
         clean_video_folder(video_folder(store, row))
         commit(current)
-    if waiting:
-        (store / INDEX_NAME).unlink(missing_ok=True)  # until the end it would mix what was with what will be
+    run = engine or partial(prepare_here, num_workers=num_workers, deadline_seconds=deadline_seconds)
     try:
-        for record in _prepared(waiting, store, settings, num_workers, deadline_seconds):
-            write_record(store, record)
-            commit(record)
+        if waiting:
+            (store / INDEX_NAME).unlink(missing_ok=True)  # until the end it would mix what was with what will be
+            for row, result in run(waiting, store, settings):
+                record = _failed(row, store, settings, result) if isinstance(result, Failure) else result
+                write_record(store, record)
+                commit(record)
     finally:
         build_index(store)
     return counts
-
-
-def _prepared(
-    rows: Sequence[VideoRow],
-    store: Path,
-    settings: PreparationSettings,
-    num_workers: int | None,
-    deadline_seconds: float,
-) -> Iterator[VideoRecord]:
-    if not rows:
-        return
-    workers = min(num_workers or num_cores(), len(rows))
-    with WorkerPool(
-        num_workers=workers,
-        deadline_seconds=deadline_seconds,
-        initializer=_start_worker,
-        initargs=(store, settings),
-    ) as pool:
-        for row, result in pool.map(_prepare_task, rows):
-            yield _failed(row, store, settings, result) if isinstance(result, Failure) else result
 
 
 def _failed(row: VideoRow, store: Path, settings: PreparationSettings, failure: Failure) -> VideoRecord:

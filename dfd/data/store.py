@@ -15,13 +15,19 @@ byte for byte, to one made in one go. A file is written under a name with ``.par
 import csv
 import hashlib
 import io
+import itertools
 import json
 import logging
+import math
 import os
+import random
 import re
 import socket
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +79,9 @@ VIDEO_COLUMNS = (
     "duration_seconds",
     "message",
 )
+
+_NUM_LOOKING = 16
+"""Threads that look for clips: on a network file system each waits for its answer; a local disk is as fast with one."""
 
 logger = logging.getLogger(__name__)
 
@@ -366,10 +375,13 @@ def read_geometry(clip: Path) -> TrackGeometry:
 # The whole store
 
 
-def read_records(store: str | Path) -> list[VideoRecord]:
-    """Every record, sorted by data set and video. Those that cannot be used are left out, each with a warning."""
+def read_records(store: str | Path, *, but: Set[str] = frozenset()) -> list[VideoRecord]:
+    """Every record, sorted by data set and video. Those that cannot be used are left out, each with a warning.
+
+    Videos whose id is in ``but`` are passed over, and not read.
+    """
     folders = sorted(path.parent for path in Path(store).glob(f"*/*/{RECORD_NAME}"))
-    return [record for folder in folders if (record := read_record(folder)) is not None]
+    return [record for folder in folders if folder.name not in but and (record := read_record(folder)) is not None]
 
 
 def read_splits(store: str | Path) -> dict[str, str]:
@@ -397,8 +409,8 @@ def read_splits(store: str | Path) -> dict[str, str]:
     return splits
 
 
-def known_videos(store: str | Path) -> list[IndexVideo]:
-    """Every video with a record, with its frozen split: what ties new videos to a side.
+def known_videos(store: str | Path, *, but: Set[str] = frozenset()) -> list[IndexVideo]:
+    """Every video with a record, with its frozen split: what ties new videos to a side. Without those in ``but``.
 
     Give them to :func:`dfd.data.splits.assign_splits` together with the new rows when a store grows.
     """
@@ -413,7 +425,7 @@ def known_videos(store: str | Path) -> list[IndexVideo]:
             record.method,
             record.extra.get("official_split", ""),
         )
-        for record in read_records(store)
+        for record in read_records(store, but=but)
     ]
 
 
@@ -446,14 +458,11 @@ def write_left_out(store: str | Path, left_out: Iterable[tuple[str, str, str]], 
     Raises:
         StoreError: the file that is there is not such a table.
     """
-    import fcntl
-
     left_out = list(left_out)
     gone = {name for name, _, _ in left_out}.union(taken)
     path = Path(store) / LEFT_OUT_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:  # several shards add to it
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _locked(path):  # several shards add to it
         kept = [row for row in _read_left_out(path) if row[0] not in gone]
         _write_table(path, LEFT_OUT_COLUMNS, sorted({*kept, *left_out}))
 
@@ -479,9 +488,16 @@ def write_splits(store: str | Path, splits: Mapping[str, str]) -> None:
 def build_index(store: str | Path) -> pd.DataFrame:
     """Make ``index.csv`` (a row per face track) and ``videos.csv`` (a row per video, failures too) from the records.
 
-    Returns the index. Its order and text depend on the records and ``splits.csv`` alone.
+    Returns the index. Its order and text depend on the records and ``splits.csv`` alone. Shards that end together wait
+    for each other, so that none writes tables made of less than the last one's.
     """
     store = Path(store)
+    store.mkdir(parents=True, exist_ok=True)
+    with _locked(store / INDEX_NAME):
+        return _build_index(store)
+
+
+def _build_index(store: Path) -> pd.DataFrame:
     splits = read_splits(store)
     tracks, videos = [], []
     records = read_records(store)
@@ -554,8 +570,9 @@ def read_index(store: str | Path) -> pd.DataFrame:
 def index_videos(index: pd.DataFrame) -> list[IndexVideo]:
     """Each row's video, once for every way in which the rows describe it."""
     columns = ["video_id", "source_ids", "split", "label", "dataset", "method"]
+    labels = {name: Label.parse(name) for name in index["label"].unique()}
     return [
-        IndexVideo(video_id, tuple(source_ids.split(";")), split, Label.parse(label), dataset, method)
+        IndexVideo(video_id, tuple(source_ids.split(";")), split, labels[label], dataset, method)
         for video_id, source_ids, split, label, dataset, method in dict.fromkeys(
             zip(*(index[column].tolist() for column in columns), strict=True)
         )
@@ -568,20 +585,82 @@ def manifest_sha256(store: str | Path) -> str:
     Raises:
         StoreError: ``videos.csv`` is missing or damaged.
     """
-    path = Path(store) / VIDEOS_NAME
-    columns = ["name", "label", "dataset", "method", "source_ids"]
-    try:
-        table = pd.read_csv(path, dtype="str", keep_default_na=False, encoding="utf-8")[columns]
-    except (OSError, KeyError, ValueError, pd.errors.ParserError) as error:
-        raise StoreError(f"{path}: cannot be read ({error}); run the preprocessing again, which writes it") from error
-    rows = sorted([*row[:-1], row[-1].split(";")] for row in table.to_numpy().tolist())
+    columns = _read_videos(Path(store), ["name", "label", "dataset", "method", "source_ids"])
+    rows = sorted([*row[:-1], row[-1].split(";")] for row in columns)
     text = json.dumps(rows, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def missing_clips(store: str | Path, index: pd.DataFrame) -> list[str]:
-    """The paths in the index that are not there."""
-    return [path for path in index["path"] if not (Path(store) / path).is_file()]
+def _read_videos(store: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """Cells of ``videos.csv``. Not by pandas, which is slow to give strings back.
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
+    path = store / VIDEOS_NAME
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file, strict=True)
+            places = [header.index(column) for column in columns]
+            return [tuple(row[place] for place in places) for row in rows]
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        raise StoreError(f"{path}: cannot be read ({error}); run the preprocessing again, which writes it") from error
+
+
+def missing_clips(store: str | Path, index: pd.DataFrame, *, seconds: float = math.inf) -> list[str]:
+    """The paths in the index that are not there.
+
+    They are looked for one by one, which may take minutes on a network file system. After ``seconds`` the rest is left;
+    which ones that are is drawn, so clips that are missing in large numbers are found, and the log says how many.
+    """
+    paths: list[str] = index["path"].tolist()
+    end = time.monotonic() + seconds
+
+    def look(part: Sequence[int]) -> tuple[list[int], int]:
+        missing: list[int] = []
+        for number, position in enumerate(part):
+            if time.monotonic() > end:
+                return missing, len(part) - number
+            if not os.path.isfile(os.path.join(store, paths[position])):
+                missing.append(position)
+        return missing, 0
+
+    order = random.Random(0).sample(range(len(paths)), len(paths))
+    with ThreadPoolExecutor(_NUM_LOOKING) as pool:
+        found = list(pool.map(look, [order[first::_NUM_LOOKING] for first in range(_NUM_LOOKING)]))
+    if left := sum(number for _, number in found):
+        logger.info(
+            "%s: %d of %d clips were not looked for, for lack of time; one that is missing is an error once it is read",
+            store,
+            left,
+            len(paths),
+        )
+    return [paths[position] for position in sorted(position for part, _ in found for position in part)]
+
+
+def unindexed_videos(store: str | Path, *, seconds: float = math.inf) -> list[str]:
+    """The folders of videos that have a record and are not in the tables: these are older than the records.
+
+    A data set's folder is listed only if it has changed since the index was made, and for ``seconds`` at most.
+
+    Raises:
+        StoreError: ``videos.csv`` is missing or damaged.
+    """
+    store = Path(store)
+    end = time.monotonic() + seconds
+    made = (store / INDEX_NAME).stat().st_mtime_ns
+    changed = [entry for entry in os.scandir(store) if entry.is_dir() and entry.stat().st_mtime_ns > made]
+    if not changed:
+        return []
+    videos = _read_videos(store, ["dataset", "video_id"])
+    slugs = {dataset: slug(dataset) for dataset in {dataset for dataset, _ in videos}}
+    known = {f"{slugs[dataset]}/{video_id}" for dataset, video_id in videos}
+    return sorted(
+        folder
+        for entry in changed
+        for video in itertools.takewhile(lambda _: time.monotonic() < end, os.scandir(entry))
+        if (folder := f"{entry.name}/{video.name}") not in known and (store / folder / RECORD_NAME).is_file()
+    )
 
 
 def row_fields(row: VideoRow) -> dict[str, Any]:
@@ -647,6 +726,19 @@ def _replace_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Let one process at a time read and write a file of the store."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _partial_tables(path: Path, host: str) -> Iterator[tuple[Path, int]]:

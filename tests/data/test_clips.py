@@ -1,8 +1,11 @@
 """Clips hold the frames they should, are drawn anew in training, and never stand in for one another."""
 
+import gc
 import logging
+import pickle
 import shutil
 from pathlib import Path
+from types import FunctionType, ModuleType
 
 import numpy as np
 import pandas as pd
@@ -267,6 +270,29 @@ def test_balanced_sampling_draws_both_labels_equally_often() -> None:
     drawn = [labels[item] for item, _ in sampler]
     assert len(drawn) == 1000
     assert 420 < sum(drawn) < 580
+
+
+def num_objects(root: object) -> int:
+    """Python objects that can be reached from one, classes and modules aside."""
+    seen: set[int] = set()
+    waiting = [root]
+    while waiting:
+        one = waiting.pop()
+        if id(one) not in seen and not isinstance(one, type | ModuleType | FunctionType):
+            seen.add(id(one))
+            waiting += gc.get_referents(one)
+    return len(seen)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_dataset_holds_no_python_object_for_each_clip(small_store: Path, index: pd.DataFrame, training: bool) -> None:
+    """A forked worker would come to copy them all, by looking at them."""
+    small = ClipDataset(small_store, index, training=training)
+    large = ClipDataset(small_store, pd.concat([index] * 100), training=training)
+    assert len(large) == 100 * len(small)
+    assert num_objects(large) == num_objects(small)
+    assert torch.equal(large[13, 1]["frames"], small[1, 1]["frames"])
+    assert len(pickle.dumps(large)) < 100 * len(large)
 
 
 @pytest.mark.parametrize("stride", [0, -1, (2, 1), (0, 3), (1, 2, 3), (1.5, 2)])

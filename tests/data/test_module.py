@@ -160,6 +160,23 @@ def test_missing_clips_are_named_at_setup(store: Path) -> None:
     assert "and 2 more" in str(caught.value)
 
 
+def test_an_index_older_than_its_records_is_told(store: Path, caplog: pytest.LogCaptureFixture) -> None:
+    module(store).setup("fit")
+    assert "older" not in caplog.text
+    add_video(store, make_row(20), 5)
+    data = module(store)
+    data.setup("fit")
+    assert "index.csv is older than the records of 1 videos, such as drawn/20-" in caplog.text
+    assert len(used(data)) == 12
+
+
+def test_a_run_keeps_the_hashes_of_what_it_read(store: Path) -> None:
+    data = module(store)
+    before = data.summary()
+    (store / INDEX_NAME).unlink()  # as a preprocessing does that goes on meanwhile
+    assert data.summary() == before
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [({"size": 48}, "different crop sizes: 32"), ({"settings": SETTINGS | {"fps": 30}}, "preprocessing settings")],

@@ -1,8 +1,10 @@
 """The clip store: records come back as written, damage counts as absence, tables depend on the records alone."""
 
 import json
+import logging
 import os
 import socket
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +39,7 @@ from dfd.data.store import (
     read_splits,
     row_fields,
     settings_hash,
+    unindexed_videos,
     video_folder,
     write_geometry,
     write_left_out,
@@ -239,6 +242,61 @@ def test_missing_clips_are_found(small_store: Path, tmp_path: Path) -> None:
     index = read_index(small_store)
     assert missing_clips(small_store, index) == []
     assert missing_clips(tmp_path, index) == index["path"].tolist()
+
+
+def test_looking_for_clips_ends_in_time_and_says_how_many_are_left(
+    small_store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    index = read_index(small_store)
+    with caplog.at_level(logging.INFO):
+        assert missing_clips(small_store, index.assign(path="gone"), seconds=-1) == []
+        assert "24 of 24 clips were not looked for" in caplog.text
+        caplog.clear()
+        missing_clips(small_store, index, seconds=100)
+        assert not caplog.text
+
+
+def test_videos_that_came_after_the_index_are_found_without_reading_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        add_video(tmp_path, make_row(number, dataset="a/b"), number, num_frames=2)
+    build_index(tmp_path)
+    assert unindexed_videos(tmp_path) == []
+    new, in_hand = make_row(3, dataset="a/b"), make_row(4, dataset="a/b")
+    add_video(tmp_path, new, 3, num_frames=2)
+    video_folder(tmp_path, in_hand).mkdir()
+    monkeypatch.setattr("dfd.data.store.read_record", lambda folder: pytest.fail("a record was read"))
+    assert unindexed_videos(tmp_path) == [video_folder("", new).as_posix()]
+    assert unindexed_videos(tmp_path, seconds=-1) == []
+
+
+def test_shards_that_end_together_write_the_tables_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one that read the records before the last was there might write its tables after the others'."""
+    add_video(tmp_path, make_row(0), 0, num_frames=2)
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slowly(store: Path) -> list[VideoRecord]:
+        records = read_records(store)
+        if not reading.is_set():
+            reading.set()
+            go_on.wait(20)
+        return records
+
+    monkeypatch.setattr("dfd.data.store.read_records", slowly)
+    first = threading.Thread(target=build_index, args=(tmp_path,))
+    first.start()
+    assert reading.wait(20)
+    add_video(tmp_path, make_row(1), 1, num_frames=2)
+    second = threading.Thread(target=build_index, args=(tmp_path,))
+    second.start()
+    second.join(0.5)  # were it not made to wait, it would be done by now, or else after the first
+    go_on.set()
+    first.join(20)
+    second.join(20)
+    assert len(read_index(tmp_path)) == 2
 
 
 def test_the_frozen_splits_come_back(tmp_path: Path) -> None:
