@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from dfd.config import TrainConfig, build, build_all, check, entry_point, output_dir, target_name
-from dfd.errors import ConfigError
+from dfd.errors import ConfigError, RunPruned
 
 if TYPE_CHECKING:
     from dfd.checkpoint import DetectorCard
     from dfd.data.module import ClipDataModule
     from dfd.inference import Detector
     from dfd.models.classifier import ClipClassifier
+    from dfd.pruning import TrialPruning
 
 
 @entry_point("train")
@@ -58,10 +59,13 @@ def main(cfg: DictConfig) -> float | None:
         class_weights=data.class_weights() if config.class_weights == "balanced" else config.class_weights,
         freeze_batchnorm=config.freeze_batchnorm,
     )
-    loggers = build_all(config.logger)
-    trainer = build({**config.trainer, "callbacks": build_all(config.callbacks), "logger": loggers})
+    loggers, pruning = build_all(config.logger), trial_pruning(config.optimized_metric)
     try:
+        callbacks = [*build_all(config.callbacks), *([pruning] if pruning else [])]
+        trainer = build({**config.trainer, "callbacks": callbacks, "logger": loggers})
         trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+        if pruning and pruning.message:
+            raise RunPruned(pruning.message)
         best = best_checkpoint(trainer)
         if config.test and best:
             trainer.test(module, data, ckpt_path=best, weights_only=True)
@@ -82,6 +86,20 @@ def main(cfg: DictConfig) -> float | None:
         names = ("detector.safetensors", "test", "metrics.csv", "summary.json")
         print(f"the run is in {folder}: {', '.join(name for name in names if (folder / name).exists())}")
     return metric
+
+
+def trial_pruning(metric: str) -> TrialPruning | None:
+    """In a job of ``hydra/sweeper=optuna``, what tells its study of every epoch, and ends it if it is hopeless."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    sweeper = HydraConfig.get().sweeper
+    if HydraConfig.get().mode is not RunMode.MULTIRUN or sweeper.get("trial") is None or not sweeper.pruning:
+        return None
+    from dfd.pruning import TrialPruning
+    from dfd.tuning import Pruning
+
+    return TrialPruning(storage=sweeper.storage, trial=sweeper.trial, metric=metric, pruning=Pruning(**sweeper.pruning))
 
 
 def detector_of(checkpoint: str, data: ClipDataModule, *, calibrate: bool, device: str) -> Detector:
