@@ -8,6 +8,7 @@ from typing import Any
 
 from dfd.errors import ReportError
 from dfd.outcomes import JobRecord, Outcome, StudyRecord
+from dfd.report.conclusions import FEW_VIDEOS
 from dfd.report.document import Gallery, Picture, Section, Table, Text
 from dfd.report.formatting import DASH, number
 from dfd.report.results import Result, known
@@ -87,8 +88,13 @@ class Study:
         return [f"Best of the study: {best.name}, with {shown} on the validation split, which chose it."]
 
     def warnings(self) -> list[str]:
-        """Jobs that have no result."""
+        """Jobs that have no result, and an order that few videos made."""
         lines = []
+        num_val = known(self.rows[0].run.data("splits", "val", "num_videos"))
+        if num_val is not None and num_val < FEW_VIDEOS and len(self.rows) > 1:
+            lines.append(
+                f"The order of the study's jobs is by {num_val:.0f} validation videos: so few leave it to chance."
+            )
         failed = [row for row in self.rows if row.record.outcome is Outcome.FAILED]
         if failed:
             lines.append(f"{len(failed)} of {len(self.rows)} jobs failed; the table says why.")
@@ -222,7 +228,12 @@ def _pictures(study: Study, folder: Path) -> list[Picture]:
     pictures = [
         Picture(
             path,
-            f"{record.metric} against each parameter. A job without a result is a cross at the lower edge.",
+            f"{record.metric} against each parameter."
+            + (
+                " A job without a result is a cross at the lower edge."
+                if any(p.kind == "failed" for p in points)
+                else ""
+            ),
             f"{record.metric} against {', '.join(record.swept)}. {words}",
             narrow=len(record.swept) < 2,
         )
@@ -273,7 +284,7 @@ def _duration(seconds: float | None) -> str:
     """
     if seconds is None:
         return DASH
-    if seconds < 60:
+    if seconds < 120:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02}"

@@ -1,7 +1,7 @@
-"""Hydra's launchers of dfd: jobs on Slurm by submitit, and as tasks of Ray. For joblib, Hydra's own is used.
+"""Hydra's launchers of dfd: jobs in processes of this machine by joblib, on Slurm by submitit, and as tasks of Ray.
 
-In both, a job whose process is killed is one failed job: the launchers that are published for the two raise at the
-first one, and leave the others running with nobody waiting for them.
+In the last two, a job whose process is killed is one failed job: the launchers that are published for them raise at
+the first one, and leave the others running with nobody waiting for them.
 """
 
 import importlib
@@ -62,7 +62,7 @@ class OneJob:
 
 
 class JobsLauncher(Launcher):
-    """What the two have in common."""
+    """What they have in common."""
 
     def __init__(self) -> None:
         self.config: DictConfig
@@ -82,6 +82,31 @@ class JobsLauncher(Launcher):
         for number, overrides in enumerate(job_overrides, start=first):
             logger.info("\t#%d : %s", number, " ".join(filter_overrides(overrides)))
             yield OneJob(self.hydra_context, self.config, self.task_function, list(overrides), number)
+
+
+class JoblibLauncher(JobsLauncher):
+    """Jobs in several processes of this machine.
+
+    Hydra's own plugin would begin as many as there are cores. If a process is killed, joblib ends the others, too; the
+    sweeper launches their jobs again.
+
+    Args:
+        n_jobs: processes at once; with 1 the jobs run in this process, as with the basic launcher.
+    """
+
+    def __init__(self, *, n_jobs: int) -> None:
+        super().__init__()
+        self.n_jobs = n_jobs
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run all, and wait for each."""
+        import joblib
+
+        if self.n_jobs < 1:
+            raise ConfigError(f"hydra.launcher.n_jobs must be 1 or more, got {self.n_jobs}")
+        parallel = joblib.Parallel(n_jobs=self.n_jobs, backend="loky", pre_dispatch="n_jobs")
+        returned = parallel(joblib.delayed(job)() for job in self.jobs(job_overrides, initial_job_idx))
+        return list(returned)
 
 
 class SubmititLauncher(JobsLauncher):

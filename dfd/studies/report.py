@@ -22,7 +22,7 @@ class StudyReport(Callback):
 
     def on_job_start(self, config: DictConfig, *, task_function: TaskFunction, **_: Any) -> None:
         """Take a GPU, where several processes of one machine would all take the first."""
-        if "joblib" in str(config.hydra.launcher.get("_target_", "")):
+        if "joblib" in str(config.hydra.launcher.get("_target_", "")).lower():
             from dfd.studies.gpus import take_gpu
 
             take_gpu(Path(config.hydra.sweep.dir))

@@ -12,8 +12,8 @@ from dfd.tuning import import_optuna
 def distributions(overrides: Iterable[Override]) -> dict[str, Any]:
     """What Optuna draws each key's values from.
 
-    ``choice(a, b)`` and ``a,b`` are choices; ``interval(0.1, 1)`` is any real number of that range, ``interval(1, 8)``
-    of whole ends a whole one; ``range(10, 101, step=10)`` are whole numbers in steps, its end left out as in Python.
+    ``choice(a, b)`` and ``a,b`` are choices; ``interval(0.1, 1)`` is any real number of that range, ``int(interval(1,
+    8))`` a whole one; ``range(10, 101, step=10)`` are whole numbers in steps, its end left out as in Python.
     ``tag(log, interval(…))`` searches on a logarithmic scale.
 
     Raises:

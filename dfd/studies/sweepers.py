@@ -176,7 +176,7 @@ class StudySweeper(Sweeper):
             if all(job.record and job.record.outcome is Outcome.WAITING for job in jobs):
                 raise  # it cannot launch at all
             problem = f"{type(error).__name__}: {(str(error).strip() or LOST).splitlines()[0]}"
-            logger.exception("the launcher gave up")
+            logger.warning("the launcher gave up (%s)", problem)
         for job, result in zip(jobs, returned, strict=True):
             record = job.record
             assert record is not None

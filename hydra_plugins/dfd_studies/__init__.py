@@ -14,6 +14,10 @@ class OptunaSweeper(sweepers.OptunaSweeper):
     """``hydra/sweeper=optuna``."""
 
 
+class JoblibLauncher(launchers.JoblibLauncher):
+    """``hydra/launcher=joblib``."""
+
+
 class SubmititLauncher(launchers.SubmititLauncher):
     """``hydra/launcher=submitit_slurm`` and ``submitit_local``."""
 
