@@ -94,7 +94,11 @@ def trial_pruning(metric: str) -> TrialPruning | None:
     from hydra.types import RunMode
 
     sweeper = HydraConfig.get().sweeper
-    if HydraConfig.get().mode is not RunMode.MULTIRUN or sweeper.get("trial") is None or not sweeper.pruning:
+    if (
+        HydraConfig.get().mode is not RunMode.MULTIRUN
+        or OmegaConf.select(sweeper, "trial") is None
+        or not sweeper.pruning
+    ):
         return None
     from dfd.pruning import TrialPruning
     from dfd.tuning import Pruning

@@ -24,7 +24,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dfd.errors import ConfigError, DfdError
-from dfd.outcomes import StudyRecord, overrides_by_key, recorded
+from dfd.outcomes import JobsFailed, StudyRecord, overrides_by_key, recorded
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "conf"
 SWEEPS_DIR = CONFIG_DIR.parent / "sweeps"
@@ -389,7 +389,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
                 print(f"error: {error}", file=sys.stderr)
                 raise SystemExit(1) from error
             except SystemExit as stop:
-                if stop.code == 1 and not entered:
+                if stop.code == 1 and not entered and not isinstance(stop, JobsFailed):
                     for line in _suggestions(config_name, sys.argv[1:]):
                         print(line, file=sys.stderr)
                 raise

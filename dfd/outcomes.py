@@ -140,6 +140,13 @@ def overrides_by_key(overrides: Sequence[str]) -> dict[str, str]:
     return {key.lstrip("+~"): value.strip("'\"") for key, _, value in pairs}
 
 
+class JobsFailed(SystemExit):
+    """Ends the command of a study in which jobs failed, with exit status 1. All has been said before."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+
 @dataclass(slots=True)
 class Recorder:
     """Takes what a job returns."""

@@ -250,7 +250,8 @@ def test_a_study_that_is_run_elsewhere_is_not_run_here(tmp_path: Path) -> None:
 
 def train_search(folder: Path, store: Path, num_trials: int) -> list[str]:
     return [
-        *TINY, f"data.store={store}", "test=false", "calibrate=false", "trainer.max_epochs=3", "callbacks.progress_bar=null",
+        *TINY, f"data.store={store}", "test=false", "calibrate=false", "trainer.max_epochs=3",
+        "callbacks.progress_bar=null",
         f"hydra.sweep.dir={folder}", "hydra/sweeper=optuna", f"hydra.sweeper.num_trials={num_trials}",
         "hydra.sweeper.startup_trials=4", "hydra.sweeper.pruning=null", "optimizer.lr=tag(log,interval(1e-5,1e-2))",
     ]  # fmt: skip

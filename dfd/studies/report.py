@@ -9,7 +9,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import TaskFunction
 from omegaconf import DictConfig
 
-from dfd.outcomes import JobRecord, Outcome
+from dfd.outcomes import JobRecord, JobsFailed, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -52,4 +52,4 @@ class StudyReport(Callback):
                 "those that are not finished",
                 file=sys.stderr,
             )
-            raise SystemExit(1)
+            raise JobsFailed
