@@ -342,12 +342,12 @@ def test_a_study_can_be_kept_as_a_log_on_a_shared_disk(tmp_path: Path) -> None:
     ["submitit_local", pytest.param("joblib", marks=pytest.mark.slow), pytest.param("ray", marks=pytest.mark.slow)],
 )
 def test_on_every_launcher_a_job_that_fails_or_is_killed_costs_no_other(launcher: str, tmp_path: Path) -> None:
-    done = launch(tmp_path, launcher, "seed=1,13,7,2")
+    done = launch(tmp_path, launcher, "seed=13,7,2")
     assert done.returncode == 1, done.stderr
-    assert outcomes(tmp_path) == {"0": "finished", "1": "failed", "2": "failed", "3": "finished"}
+    assert outcomes(tmp_path) == {"0": "failed", "1": "failed", "2": "finished"}
     messages = {row["job"]: row["message"] for row in rows_of(tmp_path)}
-    assert messages["2"] == "RuntimeError: out of luck"
-    assert re.match(r"(TerminatedWorker|UncompletedJob|WorkerCrashed)Error", messages["1"])
+    assert re.match(r"(TerminatedWorker|UncompletedJob|WorkerCrashed)Error", messages["0"])
+    assert messages["1"] == "RuntimeError: out of luck"
     assert "Traceback" not in done.stdout
 
 
@@ -365,12 +365,13 @@ def test_jobs_of_joblib_are_processes_of_their_own(tmp_path: Path) -> None:
 def test_training_on_every_launcher_gives_the_numbers_of_one_process(
     launcher: str, tiny_store: Path, tmp_path: Path
 ) -> None:
-    arguments = [*TINY, f"data.store={tiny_store}", *SHORT, "seed=0,1", "-m"]
-    run("train", *arguments, f"hydra.sweep.dir={tmp_path}/one")
+    arguments = [*TINY, f"data.store={tiny_store}", *SHORT, "seed=0,1"]
+    run("train", *arguments, f"hydra.sweep.dir={tmp_path}/one", "-m")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     subprocess.run(
-        [sys.executable, "train.py", *arguments, f"hydra.sweep.dir={tmp_path}/many", f"hydra/launcher={launcher}"],
+        [sys.executable, "train.py", *arguments, f"hydra.sweep.dir={tmp_path}/many", f"hydra/launcher={launcher}",
+         "-m"],
         cwd=ROOT, env=environment, check=True, timeout=400,
     )  # fmt: skip
     for job in "01":
