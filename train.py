@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from dfd.config import TrainConfig, build, build_all, check, entry_point, output_dir, target_name
-from dfd.errors import ConfigError
+from dfd.errors import ConfigError, RunPruned
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dfd.data.module import ClipDataModule
     from dfd.inference import Detector
     from dfd.models.classifier import ClipClassifier
+    from dfd.pruning import TrialPruning
     from dfd.training import DetectorModule
 
 
@@ -42,7 +43,9 @@ def main(cfg: DictConfig) -> float | None:
     if config.seed is not None:
         lightning.seed_everything(config.seed, workers=True)
     folder, loggers = output_dir(), build_all(config.logger)
-    trainer = build_trainer({**config.trainer, "callbacks": build_all(config.callbacks), "logger": loggers})
+    pruning = trial_pruning(config.optimized_metric)
+    callbacks = [*build_all(config.callbacks), *([pruning] if pruning else [])]
+    trainer = build_trainer({**config.trainer, "callbacks": callbacks, "logger": loggers})
     check_processes(trainer, in_multirun=HydraConfig.get().mode is RunMode.MULTIRUN)
     speak_once(trainer)
     with finishing(loggers), ending_together(trainer):
@@ -53,13 +56,15 @@ def main(cfg: DictConfig) -> float | None:
             OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
             log_run(loggers, OmegaConf.to_container(cfg, resolve=True), facts, tags_of(config))  # type: ignore[arg-type]
         trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
-        best = best_checkpoint(trainer)
-        if config.test and best:
-            trainer.test(module, data, ckpt_path=best, weights_only=True)
-        metric = optimized_value(trainer, best, config.optimized_metric)
-        if trainer.is_global_zero:  # the others are done
-            write_results(config, trainer, data, best, folder, facts)
-    return metric
+        if not (pruning and pruning.message):
+            best = best_checkpoint(trainer)
+            if config.test and best:
+                trainer.test(module, data, ckpt_path=best, weights_only=True)
+            metric = optimized_value(trainer, best, config.optimized_metric)
+            if trainer.is_global_zero:  # the others are done
+                write_results(config, trainer, data, best, folder, facts)
+            return metric
+    raise RunPruned(pruning.message)
 
 
 def prepare(config: TrainConfig, trainer: Trainer, folder: Path) -> tuple[ClipDataModule, DetectorModule, str | None]:
@@ -132,6 +137,24 @@ def track(
     log_results(
         *(trainer.loggers, folder, split), metrics=overall, summary=summary, clips=clips, step=trainer.global_step
     )
+
+
+def trial_pruning(metric: str) -> TrialPruning | None:
+    """In a job of ``hydra/sweeper=optuna``, what tells its study of every epoch, and ends it if it is hopeless."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    sweeper = HydraConfig.get().sweeper
+    if (
+        HydraConfig.get().mode is not RunMode.MULTIRUN
+        or OmegaConf.select(sweeper, "trial") is None
+        or not sweeper.pruning
+    ):
+        return None
+    from dfd.pruning import TrialPruning
+    from dfd.tuning import Pruning
+
+    return TrialPruning(storage=sweeper.storage, trial=sweeper.trial, metric=metric, pruning=Pruning(**sweeper.pruning))
 
 
 def detector_of(checkpoint: str, data: ClipDataModule, *, calibrate: bool, device: str) -> Detector:

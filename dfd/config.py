@@ -5,6 +5,7 @@ binds every ``_target_`` to its signature, so a misspelt or missing argument fai
 """
 
 import difflib
+import gc
 import importlib
 import inspect
 import os
@@ -24,9 +25,12 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dfd.errors import ConfigError, DfdError
+from dfd.outcomes import JobsFailed, StudyRecord, overrides_by_key, recorded
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "conf"
 SWEEPS_DIR = CONFIG_DIR.parent / "sweeps"
+MAX_TAG = 64
+"""Characters of a tag that W&B takes."""
 ALLOWED_PACKAGES = ("dfd.", "torch.", "lightning.", "torchvision.", "torchmetrics.", "timm.")
 
 
@@ -384,10 +388,12 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
             nonlocal entered
             entered = True
             try:
+                if HydraConfig.get().mode is RunMode.MULTIRUN:
+                    return _run_job(function, cfg)
                 return function(cfg)
             except DfdError as error:
                 if HydraConfig.get().mode is RunMode.MULTIRUN:
-                    # The launcher decides whether others go on. At the end Hydra hands the error over to `run` below,
+                    # The sweeper decides whether others go on. Hydra's own hands the error over to `run` below,
                     # where it would else print a traceback.
                     os.environ["HYDRA_FULL_ERROR"] = "1"
                     raise
@@ -408,7 +414,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
                 print(f"error: {error}", file=sys.stderr)
                 raise SystemExit(1) from error
             except SystemExit as stop:
-                if stop.code == 1 and not entered:
+                if stop.code == 1 and not entered and not isinstance(stop, JobsFailed):
                     for line in _suggestions(config_name, sys.argv[1:]):
                         print(line, file=sys.stderr)
                 raise
@@ -418,6 +424,59 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
         return run
 
     return decorate
+
+
+def _run_job(function: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
+    """One job of a multirun. Its folder says what became of it, and it leaves no memory to the next one."""
+    with recorded(output_dir(), list(HydraConfig.get().overrides.task)) as recorder:
+        try:
+            recorder.value = function(cfg)
+        finally:
+            gc.collect()
+            if "torch" in sys.modules:
+                sys.modules["torch"].cuda.empty_cache()
+    return recorder.value
+
+
+def job_choices() -> dict[str, str]:
+    """What this run chose of what is varied, as a job of a study or as a run of a W&B sweep; else nothing."""
+    if not HydraConfig.initialized():
+        return {}
+    hydra_config = HydraConfig.get()
+    given = list(hydra_config.overrides.task or ())
+    if hydra_config.mode is RunMode.MULTIRUN:
+        study = StudyRecord.read(Path(hydra_config.sweep.dir))
+        return study.choices(given) if study else {}
+    swept = os.environ.get("WANDB_SWEEP_PARAM_PATH")  # W&B's agent writes what it chose into this file
+    if swept and Path(swept).is_file():
+        keys = list(OmegaConf.to_container(OmegaConf.load(swept)) or ())
+        return {key: value for key, value in overrides_by_key(given).items() if key in keys}
+    return {}
+
+
+def shown_choices() -> list[str]:
+    """Each as ``key=value``, numbers to three places, as W&B's tags take them."""
+    return [f"{key}={_short(value)}"[:MAX_TAG] for key, value in job_choices().items()]
+
+
+def _short(value: str) -> str:
+    try:
+        return value if value.lstrip("-").isdecimal() else f"{float(value):.3g}"
+    except ValueError:
+        return value
+
+
+def study_group() -> str | None:
+    """The group of this run in W&B: its study and when it began; None for a run on its own."""
+    if HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN:
+        study = StudyRecord.read(Path(HydraConfig.get().sweep.dir))
+        return study.group if study else None
+    return None
+
+
+OmegaConf.register_new_resolver("dfd.run_name", lambda: ", ".join(shown_choices()) or None, replace=True)
+OmegaConf.register_new_resolver("dfd.run_group", study_group, replace=True)
+OmegaConf.register_new_resolver("dfd.run_tags", lambda tags: [*tags, *shown_choices()], replace=True)
 
 
 def _suggestions(config_name: str, arguments: list[str]) -> Iterator[str]:

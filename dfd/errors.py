@@ -76,3 +76,15 @@ class ConfigError(DfdError):
 
 class ReportError(DfdError):
     """There is nothing to report on, or a file of what is reported on is damaged."""
+
+
+class RunPruned(DfdError):
+    """A run of a study was ended early: others were better by then. No error, but no result either."""
+
+
+class JobFailed(DfdError):
+    """A job of a study failed; the others go on. The message is that of what happened in it."""
+
+
+class StudyError(DfdError):
+    """A study cannot be run as asked, or not go on in the folder that is given."""

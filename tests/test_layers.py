@@ -14,9 +14,11 @@ RANKS: dict[str, float] = {
     "dfd": 0,
     "dfd.types": 0,
     "dfd.errors": 0.5,
+    "dfd.outcomes": 0.7,
     "dfd.aggregation": 1,
     "dfd.captions": 1,
     "dfd.config": 1,
+    "dfd.tuning": 1,
     "dfd.progress": 1,
     "dfd.weights": 1,
     "dfd.workers": 1,
@@ -42,6 +44,7 @@ RANKS: dict[str, float] = {
     "dfd.data": 3,
     "dfd.annotate": 3,
     "dfd.training": 4,
+    "dfd.pruning": 4,
     "dfd.inference": 4,
     "dfd.ray_engine": 4.5,
     "dfd.ray_preparation": 4.6,
@@ -54,11 +57,12 @@ RANKS: dict[str, float] = {
     "dfd.tracking": 5,
     "dfd.scoring": 5,
     "dfd.web": 6,
-    "train": 6,
-    "predict": 6,
+    "train": 7,
+    "predict": 7,
 }
 MAY_USE_HYDRA = {
-    *("dfd.config", "dfd.preprocess", "dfd.evaluate", "dfd.calibrate", "dfd.export", "dfd.scoring", "dfd.studies"),
+    *("dfd.config", "dfd.preprocess", "dfd.evaluate", "dfd.calibrate", "dfd.export", "dfd.scoring"),
+    *("dfd.studies", "dfd.studies.launchers", "dfd.studies.report", "dfd.studies.search", "dfd.studies.sweepers"),
     *("train", "predict"),
 }
 

@@ -5,8 +5,12 @@ The page of scored videos is in :mod:`dfd.report.videos`.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dfd.errors import ReportError
+
+if TYPE_CHECKING:
+    from dfd.report.study import Study
 
 __all__ = ["write_report"]
 
@@ -15,16 +19,18 @@ TITLE = "Comparison of runs"
 OWN_FILES = (
     *("report.html", "report.md", "runs.csv", "table_*.csv", "learning_curves_*.png"),
     *("comparison.png", "confusion_matrices.png", "roc.png", "against_setting.png"),
+    *("study.csv", "parallel_coordinates.png", "metric_by_parameter.png"),
 )
 
 
-def write_report(runs: Sequence[Path], output: Path, *, title: str = TITLE) -> Path:
+def write_report(runs: Sequence[Path], output: Path, *, title: str = TITLE, study: "Study | None" = None) -> Path:
     """Compare runs and write ``report.html``, ``report.md``, the figures and the tables as CSV to ``output``.
 
     Args:
         runs: folders of runs, as :func:`dfd.report.runs.find_runs` gives them.
         output: made if it is not there; an earlier report in it is replaced.
         title: over the report.
+        study: that they are of: the report begins with the table and the figures of all its jobs.
 
     Returns:
         The path of report.html, one file that needs no other.
@@ -39,17 +45,19 @@ def write_report(runs: Sequence[Path], output: Path, *, title: str = TITLE) -> P
     from dfd.report.runs import read_run
     from dfd.report.sections import document
 
-    if not runs:
+    if not runs and study is None:
         raise ReportError("there are no runs to compare; give the folders that train.py prints at its end")
     results = evaluate([read_run(Path(folder)) for folder in runs])
     output.mkdir(parents=True, exist_ok=True)
     for pattern in OWN_FILES:
         for path in output.glob(pattern):
             path.unlink()
-    page = document(results, output, title=title)
+    page = document(results, output, title=title, study=study)
     for table in page.tables():
         write_csv(table, output)
-    rows = [all_numbers(result) for result in results]
-    write_table(output / "runs.csv", rows, dict.fromkeys(column for row in rows for column in row))
+    if rows := [all_numbers(result) for result in results]:
+        write_table(output / "runs.csv", rows, dict.fromkeys(column for row in rows for column in row))
+    if study is not None:
+        study.write_csv(output / "study.csv")
     write_markdown(page, output / "report.md")
     return write_html(page, output / "report.html")

@@ -16,7 +16,8 @@ from dfd.report.videos import write_videos_report
 DESCRIPTION = """For folders of train.py: compare the runs, with tables of training, validation and test with intervals,
 McNemar's test between every two runs, learning curves, confusion matrices and ROC curves, and what is needed to
 reproduce them. Writes report.html (one file, to be mailed or printed), report.md, the figures as PNG and the tables as
-CSV; runs.csv has every number.
+CSV; runs.csv has every number. For a study's folder, of train.py -m: also a table of all its jobs, best first, those
+that failed or were pruned too, and figures of the metric against what was varied.
 
 For folders of predict.py: show the scored videos, with a table to sort and filter, and for each video the faces over
 time and the moments that speak for fake. Writes report.html (one file); of several folders, such as those of shards,
@@ -60,6 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             page = write_videos_report(scored, output, title=chosen.title or VIDEOS_TITLE)
             done = f"{len(scored)} folder{'s' if len(scored) != 1 else ''} of scored videos read"
         else:
+            from dfd.report.study import read_study, write_study_report  # not above: --help does not wait for torch
+
+            studies = [study for folder in folders if (study := read_study(folder))]
+            if len(studies) == len(folders) == 1:
+                page = write_study_report(folders[0], chosen.output, title=chosen.title)
+                print(f"{studies[0].counts()}; the report is {_shown(page)}")
+                return 0
             output = chosen.output or (folders[0] / "report" if len(folders) == 1 else _dated_output())
             runs = find_runs(folders)
             page = write_report(runs, output, title=chosen.title or TITLE)
@@ -67,9 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DfdError, OSError) as error:  # OSError: the output cannot be written, and its message says where
         print(f"error: {error}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
         return 1
-    shown = str(page).encode("utf-8", "backslashreplace").decode()  # a folder's name need not be text
-    print(f"{done}; the report is {shown}")
+    print(f"{done}; the report is {_shown(page)}")
     return 0
+
+
+def _shown(path: Path) -> str:
+    return str(path).encode("utf-8", "backslashreplace").decode()  # a folder's name need not be text
 
 
 def _dated_output() -> Path:

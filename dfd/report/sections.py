@@ -25,34 +25,37 @@ from dfd.report.results import (
     why_no_leak,
 )
 from dfd.report.runs import differing, show_setting
+from dfd.report.study import Study, study_section
 
 LOSSES = ("train/loss", "val/loss")
 MAX_PAIRS = 15
 """Shown on the page, those with the smallest p first."""
 
 
-def document(results: Sequence[Result], folder: Path, *, title: str) -> Document:
-    """The whole report; its figures are written to ``folder``."""
+def document(results: Sequence[Result], folder: Path, *, title: str, study: Study | None = None) -> Document:
+    """The whole report; its figures are written to ``folder``. Of a study all jobs are shown first."""
     pairs = compare(results)
     tested = [result for result in results if result.is_tested]
     num_videos = len(frozenset().union(*map(videos_tested, tested)))
-    parts = [f"{len(results)} run{'s' if len(results) != 1 else ''}: {', '.join(models(results))}"]
+    parts = [study.counts()] if study else []
+    parts += [f"{len(results)} run{'s' if len(results) != 1 else ''}: {', '.join(models(results))}"] if results else []
     parts += [f"{num_videos} test videos"] if tested else []
     parts += [f"written {datetime.now():%Y-%m-%d %H:%M}", f"dfd {dfd.__version__}"]
     sections = [
-        training_section(results, folder),
+        study_section(study, results, folder) if study else None,
+        training_section(results, folder) if results else None,
         test_section(tested, folder),
         group_section(tested),
         mcnemar_section(pairs),
-        settings_section(results, folder),
+        settings_section(results, folder) if results else None,
         leak_section(results),
-        reproduction_section(results),
+        reproduction_section(results) if results else None,
     ]
     return Document(
         title,
         " · ".join(parts),
-        summary(results, pairs),
-        warnings(results, pairs),
+        [*(study.summary() if study else []), *(summary(results, pairs) if results else [])],
+        [*(study.warnings() if study else []), *warnings(results, pairs)],
         [section for section in sections if section],
     )
 

@@ -1,0 +1,240 @@
+"""Hydra's launchers of dfd: jobs in processes of this machine by joblib, on Slurm by submitit, and as tasks of Ray.
+
+In the last two, a job whose process is killed is one failed job: the launchers that are published for them raise at
+the first one, and leave the others running with nobody waiting for them.
+"""
+
+import importlib
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from dfd.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+class OneJob:
+    """A job as it is sent to another process, which may be on another machine with the same disk."""
+
+    def __init__(
+        self, context: HydraContext, config: DictConfig, function: TaskFunction, overrides: list[str], number: int
+    ) -> None:
+        self.context = context
+        self.config = config
+        self.function = function
+        self.overrides = overrides
+        self.number = number
+        self.singletons = Singleton.get_state()
+        self.folder = Path.cwd()
+
+    def __call__(self) -> JobReturn:
+        """Run it, from the folder of the command: relative paths begin there."""
+        os.chdir(self.folder)
+        Singleton.set_state(self.singletons)
+        setup_globals()
+        config = self.context.config_loader.load_sweep_config(self.config, self.overrides)
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = self.number
+        HydraConfig.instance().set_config(config)
+        return run_job(
+            hydra_context=self.context,
+            task_function=self.function,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+
+    def checkpoint(self) -> Any:
+        """What submitit sends again when Slurm takes the machine away or the time is over: the same, which goes on."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self)
+
+
+class JobsLauncher(Launcher):
+    """What they have in common."""
+
+    def __init__(self) -> None:
+        self.config: DictConfig
+        self.hydra_context: HydraContext
+        self.task_function: TaskFunction
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """As Hydra calls it before :meth:`launch`."""
+        self.hydra_context = hydra_context
+        self.task_function = task_function
+        self.config = config
+
+    def jobs(self, job_overrides: Sequence[Sequence[str]], first: int) -> Iterator[OneJob]:
+        """Each job, logged."""
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        for number, overrides in enumerate(job_overrides, start=first):
+            logger.info("\t#%d : %s", number, " ".join(filter_overrides(overrides)))
+            yield OneJob(self.hydra_context, self.config, self.task_function, list(overrides), number)
+
+
+class JoblibLauncher(JobsLauncher):
+    """Jobs in several processes of this machine.
+
+    Hydra's own plugin would begin as many as there are cores. If a process is killed, joblib ends the others, too; the
+    sweeper launches their jobs again.
+
+    Args:
+        n_jobs: processes at once; with 1 the jobs run in this process, as with the basic launcher.
+    """
+
+    def __init__(self, *, n_jobs: int) -> None:
+        super().__init__()
+        self.n_jobs = n_jobs
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run all, and wait for each."""
+        import joblib
+
+        if self.n_jobs < 1:
+            raise ConfigError(f"hydra.launcher.n_jobs must be 1 or more, got {self.n_jobs}")
+        parallel = joblib.Parallel(n_jobs=self.n_jobs, backend="loky", pre_dispatch="n_jobs")
+        returned = parallel(joblib.delayed(job)() for job in self.jobs(job_overrides, initial_job_idx))
+        return list(returned)
+
+
+class SubmititLauncher(JobsLauncher):
+    """Jobs as an array of Slurm, or as processes of this machine (``cluster=local``) to try it.
+
+    Args:
+        cluster: ``slurm`` or ``local``.
+        submitit_folder: for submitit's files and the jobs' output.
+        max_num_timeout: how often a job that runs out of time is sent again; it goes on from its last epoch.
+        parameters: ``timeout_min``, ``gpus_per_node``, ``cpus_per_task``, ``mem_gb``, ``nodes``, ``tasks_per_node``,
+            ``name``, and those of the cluster, such as ``partition``. None leaves one to the cluster.
+    """
+
+    SHARED = (
+        *("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name"),
+        "stderr_to_stdout",
+    )
+
+    def __init__(self, *, cluster: str, submitit_folder: str, max_num_timeout: int = 0, **parameters: Any) -> None:
+        super().__init__()
+        self.cluster = cluster
+        self.submitit_folder = submitit_folder
+        self.max_num_timeout = max_num_timeout
+        self.parameters = {
+            name if name in self.SHARED else f"{cluster}_{name}": value
+            for name, value in parameters.items()
+            if value is not None
+        }
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Submit all, and wait for each."""
+        submitit = _import("submitit", "submitit", "hydra/launcher=submitit_…")
+        specific = {"slurm_max_num_timeout": self.max_num_timeout} if self.cluster == "slurm" else {}
+        try:
+            executor = submitit.AutoExecutor(folder=self.submitit_folder, cluster=self.cluster, **specific)
+            executor.update_parameters(**self.parameters)
+        except (NameError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ConfigError(f"hydra.launcher: submitit refuses it for cluster={self.cluster} ({reason})") from error
+        with executor.batch():
+            submitted = [executor.submit(job) for job in self.jobs(job_overrides, initial_job_idx)]
+        return [_result(job) for job in submitted]
+
+
+def _result(job: Any) -> JobReturn:
+    try:
+        first: JobReturn = job.results()[0]  # of several processes of a job the first one writes
+    except Exception as error:  # noqa: BLE001 - of submitit, or what the job raised outside of the training
+        return _lost(
+            f"{type(error).__name__}: {str(error).strip().splitlines()[0]} (its output is in {job.paths.stderr})"
+        )
+    return first
+
+
+class RayLauncher(JobsLauncher):
+    """Jobs as tasks of Ray, each in a process of its own.
+
+    Nodes need Python, Ray and dfd's requirements in the versions of this machine, and its disk, mounted alike: the
+    folder of this command is where each job begins.
+
+    Args:
+        address: None: a Ray on this machine alone; ``auto``: the cluster it belongs to; else ``host:port``.
+        num_cpus: that a job reserves.
+        num_gpus: that a job reserves, and sees; 0.5: two jobs share one.
+        max_retries: how often a job is begun again when its process or node dies; it goes on from its last epoch.
+    """
+
+    def __init__(
+        self, *, address: str | None = None, num_cpus: float = 1, num_gpus: float = 0, max_retries: int = 1
+    ) -> None:
+        super().__init__()
+        self.address = address
+        self.options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "max_retries": max_retries}
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Hand all to Ray, and wait for each. Ray, if it is started here, ends with this process."""
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is reported to its makers
+        # Read when it is imported. Under `uv run` Ray would start its workers by the same command, relative paths and
+        # all, in folders of its own, where they fail to start for ever.
+        os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+        ray = _import("ray", "ray", "hydra/launcher=ray")
+        if not ray.is_initialized():
+            self._start(ray)
+        root = str(Path(__file__).resolve().parents[2])
+        # A process for each job, that ends with it: CUDA's memory is free again for the next.
+        task = ray.remote(**self.options, max_calls=1)(_in_ray)
+        running = [task.remote(root, job) for job in self.jobs(job_overrides, initial_job_idx)]
+        return [_ray_result(ray, one) for one in running]
+
+    def _start(self, ray: Any) -> None:
+        where: dict[str, Any] = {"address": self.address or "local"}
+        if self.address is None:
+            where["include_dashboard"] = False
+        try:
+            ray.init(**where, logging_level=logging.ERROR)
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ConfigError(
+                f"hydra.launcher.address={self.address or 'null'}: Ray does not start or cannot be reached: {reason}; "
+                "start it on the nodes with `ray start`, or leave the address out to use this machine alone"
+            ) from error
+
+
+def _in_ray(root: str, job: OneJob) -> JobReturn:
+    """A Ray task."""
+    import sys
+
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    return job()
+
+
+def _ray_result(ray: Any, running: Any) -> JobReturn:
+    try:
+        result: JobReturn = ray.get(running)
+    except ray.exceptions.RayError as error:
+        return _lost(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+    return result
+
+
+def _lost(message: str) -> JobReturn:
+    lost = JobReturn(status=JobStatus.FAILED)
+    lost.return_value = RuntimeError(message)
+    return lost
+
+
+def _import(module: str, extra: str, what: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(f"{what} needs {module} ({error}): pip install 'dfd[{extra}]'") from error

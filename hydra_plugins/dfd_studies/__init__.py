@@ -1,0 +1,26 @@
+"""dfd's sweepers and launchers, where Hydra looks for plugins: it takes classes of ``hydra_plugins`` only.
+
+No ``__init__.py`` may be in the folder above: other packages have plugins in it, too.
+"""
+
+from dfd.studies import launchers, sweepers
+
+
+class GridSweeper(sweepers.GridSweeper):
+    """``hydra/sweeper=grid``."""
+
+
+class OptunaSweeper(sweepers.OptunaSweeper):
+    """``hydra/sweeper=optuna``."""
+
+
+class JoblibLauncher(launchers.JoblibLauncher):
+    """``hydra/launcher=joblib``."""
+
+
+class SubmititLauncher(launchers.SubmititLauncher):
+    """``hydra/launcher=submitit_slurm`` and ``submitit_local``."""
+
+
+class RayLauncher(launchers.RayLauncher):
+    """``hydra/launcher=ray``."""
