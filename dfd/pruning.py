@@ -55,7 +55,4 @@ class TrialPruning(Callback):
         is_last = trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epoch + 1
         if not is_last and self._trial.should_prune():
             trainer.should_stop = True
-            self.message = (
-                f"pruned after epoch {epoch + 1}: its best {self.metric} so far was worse than the median of the "
-                "study's other runs at that epoch"
-            )
+            self.message = f"after epoch {epoch + 1}, its best {self.metric} was worse than the median of the others"

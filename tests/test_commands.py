@@ -321,7 +321,7 @@ def test_one_failed_job_of_a_multirun_costs_neither_the_others_nor_their_report(
         check=False,
     )
     assert done.returncode == 1
-    assert "error: test_windows must be 1 or more, got 0" in done.stderr
+    assert "error: job 1: test_windows must be 1 or more, got 0" in done.stderr
     assert "Traceback" not in done.stderr
     page = (tmp_path / "report" / "report.html").read_text()
     assert "test_resnet + lstm" in page

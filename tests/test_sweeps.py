@@ -313,7 +313,7 @@ def test_a_hopeless_run_is_pruned_and_ends_cleanly(
     record = JobRecord.read(folder / "2")
     assert record is not None
     assert record.outcome is Outcome.PRUNED
-    assert "pruned after epoch 2" in record.message
+    assert "after epoch 2" in record.message
     assert not (folder / "2" / "summary.json").exists()
     _, records = offline_run(folder / "2")
     assert has_ended(records)

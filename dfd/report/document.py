@@ -39,6 +39,8 @@ class Table:
     notes: Sequence[str] = ()
     max_shown: int | None = None
     num_labels: int = 1
+    has_short_labels: bool = False
+    """Such as numbers: their column is no wider than they are."""
 
     def __post_init__(self) -> None:
         for row in self.rows:

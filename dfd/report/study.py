@@ -172,35 +172,42 @@ def write_study_report(folder: Path, output: Path | None = None, *, title: str |
 def study_section(study: Study, results: Sequence[Result], folder: Path) -> Section:
     """The table of all jobs, and the figures. ``results``: of the runs that are compared below."""
     tested = {result.run.folder: result for result in results if result.is_tested}
+    keys = study.record.swept  # of several, each has a column; of one, it names the row
     rows = []
     for row in study.rows:
         result = tested.get(row.run.folder)
         auc, accuracy = (result.estimate(m)[0] if result else known(_tested(row).get(m)) for m in ("auc", "accuracy"))
         rows.append(
             [
-                row.name,
-                row.run.folder.name,
+                *([row.name, row.run.folder.name] if len(keys) < 2 else [row.run.folder.name]),
+                *([_short(row.choices.get(key, DASH)) for key in keys] if len(keys) > 1 else []),
                 WORDS[row.record.outcome],
                 number(row.value),
                 number(auc),
                 number(accuracy),
                 DASH if row.num_epochs is None else str(row.num_epochs),
                 _duration(row.record.seconds),
-                row.record.message or DASH,
+                DASH if row.record.outcome is Outcome.PRUNED else row.record.message or DASH,
             ]
         )
+    has_pruned = any(row.record.outcome is Outcome.PRUNED for row in study.rows)
     metric = study.record.metric
     table = Table(
         "table_study",
         f"Every job of the study, best first by {metric}",
-        ["choice", "job", "outcome", metric, "test AUC", "test accuracy", "epochs", "time", "remark"],
+        [
+            *(["choice", "job"] if len(keys) < 2 else ["job", *(key.rpartition(".")[2] for key in keys)]),
+            *("outcome", metric, "test AUC", "test accuracy", "epochs", "time", "remark"),
+        ],
         rows,
         [
             f"{metric} is of the chosen epoch; of a job that did not come to its end, of its last one. It is of the "
             "validation split, by which both epoch and order are chosen, so it flatters; the test numbers are per "
             "video and choose nothing. study.csv has all choices and numbers.",
+            *(["Pruned: by then, its best value was worse than the median of the others'."] if has_pruned else []),
         ],
         max_shown=MAX_SHOWN,
+        has_short_labels=len(keys) > 1,
     )
     blocks: list[Table | Picture | Gallery | Text] = [table, *_pictures(study, folder)]
     num_finished = sum(row.record.outcome is Outcome.FINISHED for row in study.rows)

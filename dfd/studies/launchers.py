@@ -7,6 +7,7 @@ the first one, and leave the others running with nobody waiting for them.
 import importlib
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -201,12 +202,16 @@ class RayLauncher(JobsLauncher):
         if self.address is None:
             where["include_dashboard"] = False
         try:
+            if self.address is not None and ":" in self.address:
+                host, _, port = self.address.rpartition(":")
+                socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself tries for minutes
             ray.init(**where, logging_level=logging.ERROR)
         except (OSError, RuntimeError, ValueError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ConfigError(
                 f"hydra.launcher.address={self.address or 'null'}: Ray does not start or cannot be reached: {reason}; "
-                "start it on the nodes with `ray start`, or leave the address out to use this machine alone"
+                "start it on the nodes with `ray start` (with its token, RAY_AUTH_MODE=token), or leave the address "
+                "out to use this machine alone"
             ) from error
 
 
