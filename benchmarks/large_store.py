@@ -41,8 +41,8 @@ def make_clips(folder: Path) -> Path:
     return folder / "clips"
 
 
-def make_store(clips: Path, store: Path, size: int) -> float:
-    """A store of ``size`` videos, links to the few of ``clips``; returns the seconds that its index took."""
+def make_store(clips: Path, store: Path, size: int, *, link: bool = True) -> float:
+    """A store of ``size`` videos, links to the few of ``clips`` or copies; returns the seconds that its index took."""
     from dfd.data.store import RECORD_NAME, build_index, read_records, video_folder, write_splits
     from dfd.types import Label
 
@@ -63,7 +63,10 @@ def make_store(clips: Path, store: Path, size: int) -> float:
         folder.mkdir(parents=True)
         for track in record.tracks:
             for name in (track.file, track.geometry_file):
-                (folder / name).hardlink_to(video_folder(clips, original) / name)
+                if link:
+                    (folder / name).hardlink_to(video_folder(clips, original) / name)
+                else:
+                    shutil.copy(video_folder(clips, original) / name, folder / name)
         (folder / RECORD_NAME).write_text(record.to_json(), encoding="utf-8")  # not to the disk each: these may be lost
         splits[record.video_id] = (
             "train",
@@ -152,15 +155,15 @@ def table(results: dict[int, list[dict[str, float]]], index_seconds: dict[int, f
     ]
     smallest = min(results)
     for size, found in sorted(results.items()):
-        cells = [_spread([one[key] for one in found]) for key in heads]
-        ratio = _spread(
+        cells = [spread([one[key] for one in found]) for key in heads]
+        ratio = spread(
             [one["first_batch"] / base["first_batch"] for one, base in zip(found, results[smallest], strict=True)]
         )
         lines.append(f"| {size:,} | {index_seconds[size]:.1f} | {' | '.join(cells)} | {ratio} |")
     return "\n".join(lines)
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
     digits = 2 if max(values) < 10 else 1 if max(values) < 100 else 0
     return f"{median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
 
