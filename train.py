@@ -12,10 +12,13 @@ from dfd.config import TrainConfig, build, build_all, check, entry_point, output
 from dfd.errors import ConfigError
 
 if TYPE_CHECKING:
+    from lightning import Trainer
+
     from dfd.checkpoint import DetectorCard
     from dfd.data.module import ClipDataModule
     from dfd.inference import Detector
     from dfd.models.classifier import ClipClassifier
+    from dfd.training import DetectorModule
 
 
 @entry_point("train")
@@ -24,10 +27,13 @@ def main(cfg: DictConfig) -> float | None:
     config = check(cfg, TrainConfig)
 
     import lightning
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
-    from dfd.loggers import finish_loggers, quiet_lightning
-    from dfd.models.classifier import build_model
-    from dfd.training import DetectorModule, best_checkpoint, check_optimized_metric, write_run_summary
+    from dfd.distributed import build_trainer, check_processes, ending_together, meet, speak_once
+    from dfd.loggers import finishing, quiet_lightning
+    from dfd.tracking import log_run
+    from dfd.training import best_checkpoint, check_optimized_metric, optimized_value
 
     check_optimized_metric(config.optimized_metric)
     if config.test_windows < 1:
@@ -35,20 +41,44 @@ def main(cfg: DictConfig) -> float | None:
     quiet_lightning()
     if config.seed is not None:
         lightning.seed_everything(config.seed, workers=True)
-    folder = output_dir()
+    folder, loggers = output_dir(), build_all(config.logger)
+    trainer = build_trainer({**config.trainer, "callbacks": build_all(config.callbacks), "logger": loggers})
+    check_processes(trainer, in_multirun=HydraConfig.get().mode is RunMode.MULTIRUN)
+    speak_once(trainer)
+    with finishing(loggers), ending_together(trainer):
+        meet(trainer, folder)
+        data, module, resumed = prepare(config, trainer, folder)
+        facts = facts_of(config, module.model, data)
+        if trainer.is_global_zero:
+            OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+            log_run(loggers, OmegaConf.to_container(cfg, resolve=True), facts, tags_of(config))  # type: ignore[arg-type]
+        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+        best = best_checkpoint(trainer)
+        if config.test and best:
+            trainer.test(module, data, ckpt_path=best, weights_only=True)
+        metric = optimized_value(trainer, best, config.optimized_metric)
+        if trainer.is_global_zero:  # the others are done
+            write_results(config, trainer, data, best, folder, facts)
+    return metric
+
+
+def prepare(config: TrainConfig, trainer: Trainer, folder: Path) -> tuple[ClipDataModule, DetectorModule, str | None]:
+    """The data, the module, and the checkpoint to go on from; refused if the run could not end well."""
+    from dfd.distributed import first_prepares
+    from dfd.models.classifier import build_model
+    from dfd.training import DetectorModule
+
     resumed = resume_path(config.ckpt_path, folder)
     if not config.ckpt_path:
         refuse_used(folder)
-    data = build(config.data)
-    data.prepare_data()
+    data: ClipDataModule = build(config.data)
+    first_prepares(trainer, data.prepare_data)
     data.setup("fit")
     if config.test:
         data.setup("test")  # that there is nothing to test on is better known before the training
     if resumed:
         check_same_data(resumed, data)
-    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     model = build_model({"backbone": config.backbone, "temporal": config.temporal, "dropout": config.dropout})
-    facts = facts_of(config, model, data)
     module = DetectorModule(
         model,
         optimizer=build(config.optimizer),
@@ -58,30 +88,50 @@ def main(cfg: DictConfig) -> float | None:
         class_weights=data.class_weights() if config.class_weights == "balanced" else config.class_weights,
         freeze_batchnorm=config.freeze_batchnorm,
     )
-    loggers = build_all(config.logger)
-    trainer = build({**config.trainer, "callbacks": build_all(config.callbacks), "logger": loggers})
-    try:
-        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
-        best = best_checkpoint(trainer)
-        if config.test and best:
-            trainer.test(module, data, ckpt_path=best, weights_only=True)
-    finally:
-        finish_loggers(loggers)
-    detector = None
-    if best and trainer.is_global_zero:
+    return data, module, resumed
+
+
+def write_results(
+    config: TrainConfig, trainer: Trainer, data: ClipDataModule, best: str | None, folder: Path, facts: dict[str, Any]
+) -> None:
+    """Leave in the folder, and with the loggers, what the run is for."""
+    from dfd.training import write_run_summary
+
+    data.used_videos().to_csv(folder / "videos.csv", index=False)
+    if best:
         data.num_eval_clips = config.test_windows
         detector = detector_of(best, data, calibrate=config.calibrate, device=str(trainer.strategy.root_device))
-    card = detector.card if detector else None
-    metric = write_run_summary(folder, best, trainer, metric=config.optimized_metric, facts=facts, card=card)
-    if trainer.is_global_zero:
-        data.used_videos().to_csv(folder / "videos.csv", index=False)
-        if config.test and best and detector:
-            test_videos(detector, data, folder / "test", checkpoint=Path(best).name)
-        if best:
-            print(f"next: python -m dfd.report {folder}")
-        names = ("detector.safetensors", "test", "metrics.csv", "summary.json")
-        print(f"the run is in {folder}: {', '.join(name for name in names if (folder / name).exists())}")
-    return metric
+        write_run_summary(folder, best, trainer, facts=facts, card=detector.card)
+        track(config, trainer, data, detector, folder, checkpoint=Path(best).name)
+        print(f"next: python -m dfd.report {folder}")
+    names = ("detector.safetensors", "test", "metrics.csv", "summary.json")
+    print(f"the run is in {folder}: {', '.join(name for name in names if (folder / name).exists())}")
+
+
+def track(
+    config: TrainConfig, trainer: Trainer, data: ClipDataModule, detector: Detector, folder: Path, *, checkpoint: str
+) -> None:
+    """Score the videos of test, draw some of their clips, and hand all to the loggers.
+
+    Without a test, and if there is a logger for more than numbers, those of val.
+    """
+    import json
+
+    from dfd import plots
+    from dfd.tracking import clip_sheet, log_results, sample_clips, trackers_of
+
+    split = "test" if config.test else "val"
+    if not config.test and not trackers_of(trainer.loggers):
+        return
+    metrics = score_videos(detector, data, split, folder / split, checkpoint=checkpoint)
+    clips = sample_clips(data, split, folder / split / "predictions.csv", num_clips=config.num_sample_clips)
+    if clips:
+        plots.save(clip_sheet(clips), folder / "samples.png")
+    summary = json.loads((folder / "summary.json").read_text())
+    overall = metrics["overall"]
+    log_results(
+        *(trainer.loggers, folder, split), metrics=overall, summary=summary, clips=clips, step=trainer.global_step
+    )
 
 
 def detector_of(checkpoint: str, data: ClipDataModule, *, calibrate: bool, device: str) -> Detector:
@@ -103,21 +153,27 @@ def detector_of(checkpoint: str, data: ClipDataModule, *, calibrate: bool, devic
     return Detector.of(detector.model, card, name=detector.name, device=device, for_comparison=True)
 
 
-def test_videos(detector: Detector, data: ClipDataModule, folder: Path, *, checkpoint: str) -> None:
-    """Score the test split's videos (the trainer's own test is about clips): what ``dfd.report`` compares runs by."""
+def score_videos(
+    detector: Detector, data: ClipDataModule, split: str, folder: Path, *, checkpoint: str
+) -> dict[str, Any]:
+    """Score a split's videos (the trainer's own test is about clips): what ``dfd.report`` compares runs by."""
     from dfd.evaluate import evaluate_split, print_metrics
 
-    threshold = detector.card.threshold
-    print_metrics(evaluate_split(detector, data, "test", folder, threshold=threshold, checkpoint=checkpoint))
+    metrics = evaluate_split(detector, data, split, folder, threshold=detector.card.threshold, checkpoint=checkpoint)
+    print_metrics(metrics)
+    return metrics
 
 
 def facts_of(config: TrainConfig, model: ClipClassifier, data: ClipDataModule) -> dict[str, Any]:
     """What else the run's summary has to say, so that the run can be repeated."""
     from dfd.checkpoint import weights_sha256
+    from dfd.tracking import git_revision
 
     return {
         "name": f"{backbone_name(config.backbone)} + {target_name(config.temporal)}",
+        "tags": tags_of(config),
         "seed": config.seed,
+        "git": git_revision(),
         "initial_weights": {
             "pretrained": config.backbone.get("pretrained"),
             "weights": config.backbone.get("weights"),
@@ -126,6 +182,12 @@ def facts_of(config: TrainConfig, model: ClipClassifier, data: ClipDataModule) -
         "data": data.summary(),
         "frames_per_video": frames_per_video(data, config.test_windows),
     }
+
+
+def tags_of(config: TrainConfig) -> list[str]:
+    """To find a run by: its backbone, head and length of clips, and what was given as ``tags``."""
+    choices = [backbone_name(config.backbone), target_name(config.temporal), f"{config.data['clip_len']} frames"]
+    return [*dict.fromkeys([*choices, *config.tags])]
 
 
 def backbone_name(node: Mapping[str, Any]) -> str:
@@ -185,7 +247,7 @@ def check_same_data(path: str, data: ClipDataModule) -> None:
 
 
 def resume_path(ckpt_path: str | None, folder: Path) -> str | None:
-    """The checkpoint to go on from; ``last`` is the one in this run's own folder.
+    """The checkpoint to go on from; ``last`` is the one in this run's own folder, ``auto`` too, if it is there.
 
     In a multirun, a job that had not come to its first checkpoint begins.
 
@@ -199,9 +261,9 @@ def resume_path(ckpt_path: str | None, folder: Path) -> str | None:
 
     if ckpt_path is None:
         return None
-    path = folder / "checkpoints" / "last.ckpt" if ckpt_path == "last" else Path(ckpt_path)
+    path = folder / "checkpoints" / "last.ckpt" if ckpt_path in ("last", "auto") else Path(ckpt_path)
     if not path.is_file():
-        if ckpt_path == "last" and HydraConfig.get().mode is RunMode.MULTIRUN:
+        if ckpt_path == "auto" or (ckpt_path == "last" and HydraConfig.get().mode is RunMode.MULTIRUN):
             return None
         raise CheckpointError(
             f"{path}: no such checkpoint; ckpt_path=last needs hydra.run.dir=RUN_DIR of a stopped run"

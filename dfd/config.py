@@ -9,6 +9,7 @@ import importlib
 import inspect
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -96,6 +97,7 @@ class TrainConfig:
     calibrate: bool = True
     test: bool = True
     test_windows: int = 4
+    num_sample_clips: int = 8
     optimized_metric: str = "val/auc"
     tags: list[str] = field(default_factory=list)
 
@@ -174,8 +176,23 @@ class ExportConfig:
     licence: str | None = None
 
 
+def shared_name(default: str) -> str:
+    """A name for the run's folder that all of its processes come to; ``default`` if it is not srun's or torchrun's.
+
+    A job that Slurm requeues comes to the same name again, so it finds its checkpoints.
+    """
+    job, step = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_STEP_ID")
+    if job and step and "SLURM_PROCID" in os.environ:
+        return f"slurm_{job}" if step == "0" else f"slurm_{job}_{step}"
+    if run_id := os.environ.get("TORCHELASTIC_RUN_ID"):
+        # Without a rendezvous of its own the id is "none"; on one machine, the process that started all is the same.
+        return f"torchrun_{run_id}" if run_id != "none" else f"torchrun_{time.strftime('%Y-%m-%d')}_{os.getppid()}"
+    return default
+
+
 # The named studies lie outside of conf/; a search path may not depend on where the command is run.
 OmegaConf.register_new_resolver("dfd.sweeps", lambda: str(SWEEPS_DIR), replace=True)
+OmegaConf.register_new_resolver("dfd.shared_name", shared_name, replace=True)
 
 Schema = TypeVar("Schema")
 

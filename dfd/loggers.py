@@ -1,10 +1,12 @@
-"""Where a run's numbers go: a CSV file that survives resuming, and Weights & Biases without questions."""
+"""Where a run's numbers go: a CSV file that survives resuming, TensorBoard, Weights & Biases without questions."""
 
 import csv
+import importlib.util
 import netrc
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -12,8 +14,10 @@ from urllib.parse import urlsplit
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 
+from dfd.errors import ConfigError
+
 if TYPE_CHECKING:
-    from lightning.pytorch.loggers import WandbLogger
+    from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 
 class RunCSVLogger(CSVLogger):
@@ -61,8 +65,8 @@ def wandb_logger(
 ) -> "WandbLogger":
     """Lightning's W&B logger; offline unless a key is at hand, so that it never prompts.
 
-    An offline run lies in ``save_dir/wandb`` and goes up later with ``wandb sync``. Whoever builds this logger calls
-    :func:`finish_loggers` when the run ends, however it ends: a sweep's next job would otherwise write into this run.
+    An offline run lies in ``save_dir/wandb`` and goes up later with ``wandb sync``. Whoever builds this logger runs
+    within :func:`finishing`: a sweep's next job would otherwise write into this run.
 
     Args:
         save_dir: where ``wandb/`` is made.
@@ -72,15 +76,36 @@ def wandb_logger(
         tags: to find runs by.
         notes: a sentence on why.
         offline: None means offline unless ``WANDB_API_KEY`` is set or the netrc file has a login for the server.
+
+    Raises:
+        ConfigError: ``offline`` is False and there is no login, for which wandb would ask.
     """
     from lightning.pytorch.loggers import WandbLogger
 
     if offline is None:
         offline = os.environ.get("WANDB_MODE", "online") != "online" or not has_wandb_login()
+    elif not offline and not has_wandb_login():
+        raise ConfigError(
+            "logger.wandb.offline=false needs a login: set WANDB_API_KEY or run `wandb login`; or let the run be "
+            "offline and send it later with `wandb sync`"
+        )
     Path(save_dir).mkdir(parents=True, exist_ok=True)  # wandb would use a temporary folder, and the run be lost
     return WandbLogger(
         save_dir=save_dir, project=project, name=name, offline=offline, group=group, tags=list(tags), notes=notes
     )
+
+
+def tensorboard_logger(*, save_dir: str) -> "TensorBoardLogger":
+    """Lightning's TensorBoard logger, in ``save_dir/tensorboard``; a resumed run goes on there.
+
+    Raises:
+        ConfigError: the package is not installed.
+    """
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError("logger=tensorboard needs the package tensorboard: pip install 'dfd[tensorboard]'")
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(Path(save_dir) / "tensorboard", name="", version="", default_hp_metric=False)
 
 
 def has_wandb_login() -> bool:
@@ -113,7 +138,18 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
-def finish_loggers(loggers: Iterable[object]) -> None:
+@contextmanager
+def finishing(loggers: Sequence[object]) -> Iterator[None]:
+    """End what the loggers began, however the block ends; a W&B run is then marked as finished or as failed."""
+    try:
+        yield
+    except BaseException:
+        finish_loggers(loggers, failed=True)
+        raise
+    finish_loggers(loggers)
+
+
+def finish_loggers(loggers: Iterable[object], *, failed: bool = False) -> None:
     """End the run of every W&B logger among ``loggers`` that began one; wandb is not imported otherwise."""
     from lightning.pytorch.loggers import WandbLogger
 
@@ -121,4 +157,4 @@ def finish_loggers(loggers: Iterable[object]) -> None:
         import wandb
 
         if wandb.run is not None:
-            wandb.finish()
+            wandb.finish(exit_code=1 if failed else 0)

@@ -22,7 +22,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 from torch import Tensor
 from torchmetrics import MetricCollection
-from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryF1Score, BinaryPrecision, BinaryRecall
+from torchmetrics.classification import (
+    BinaryAccuracy,
+    BinaryAUROC,
+    BinaryF1Score,
+    BinaryPrecision,
+    BinaryRecall,
+    BinaryStatScores,
+)
 from torchmetrics.utilities.data import dim_zero_cat
 
 from dfd.types import Label
@@ -41,22 +48,41 @@ SMALLEST_PROB = 2.0**-24
 and one wrong video at exactly 0 or 1 would make the likelihood of all of them infinite."""
 
 
-class _Precision(BinaryPrecision):
+class _MayBeEmpty(BinaryStatScores):
+    """A batch of no clips counts nothing, where torchmetrics fails: one of several processes may have no more."""
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        if target.numel():
+            super().update(preds, target)
+
+
+class _Accuracy(_MayBeEmpty, BinaryAccuracy):
+    pass
+
+
+class _Precision(_MayBeEmpty, BinaryPrecision):
     def compute(self) -> Tensor:
         return _nan_unless(super().compute(), self.tp, self.fp)
 
 
-class _Recall(BinaryRecall):
+class _Recall(_MayBeEmpty, BinaryRecall):
     def compute(self) -> Tensor:
         return _nan_unless(super().compute(), self.tp, self.fn)
 
 
-class _F1(BinaryF1Score):
+class _F1(_MayBeEmpty, BinaryF1Score):
     def compute(self) -> Tensor:
         return _nan_unless(super().compute(), self.tp, self.fp, self.fn)
 
 
 class _AUC(BinaryAUROC):
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        if target.numel():
+            super().update(preds, target)
+        else:  # of the right types, for the other processes to gather
+            self.preds.append(preds)
+            self.target.append(target)
+
     def compute(self) -> Tensor:  # type: ignore[override]
         label = dim_zero_cat(self.target)
         if int(label.min()) == int(label.max()):
@@ -75,8 +101,10 @@ def clip_metrics(prefix: str) -> MetricCollection:
     0.5
     """
     return MetricCollection(
-        {"accuracy": BinaryAccuracy(), "precision": _Precision(), "recall": _Recall(), "f1": _F1(), "auc": _AUC()},
+        {"accuracy": _Accuracy(), "precision": _Precision(), "recall": _Recall(), "f1": _F1(), "auc": _AUC()},
         prefix=prefix,
+        # What shares its counts. torchmetrics would find out from the first batch, and processes might disagree.
+        compute_groups=[["accuracy", "precision", "recall", "f1"], ["auc"]],
     )
 
 

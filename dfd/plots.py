@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
+from PIL import Image
 from scipy.stats import binomtest
 
 from dfd.metrics import CALIBRATION_BINS, expected_calibration_error, reliability_bins, roc_curve
-from dfd.types import LABEL_NAMES, Label
+from dfd.types import LABEL_NAMES, FrameArray, Label
 
 Interval = tuple[float, float]
 Estimate = tuple[float | None, Interval | None]
@@ -54,6 +56,19 @@ def save(figure: Figure, path: Path) -> Path:
     partial = path.with_name(path.name + ".partial")
     figure.savefig(partial, format="png")
     return partial.replace(path)
+
+
+def as_array(figure: Figure) -> FrameArray:
+    """The figure as RGB pixels, (H, W, 3)."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
+
+
+def read_png(path: Path) -> FrameArray:
+    """A figure that was saved, as RGB pixels (H, W, 3)."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def read_history(metrics_csv: Path) -> pd.DataFrame:
@@ -254,6 +269,30 @@ def _stroke(index: int) -> dict[str, Any]:
     """The colour and line style of one of several series."""
     round_, color = divmod(index, len(SERIES_COLORS))
     return {"color": SERIES_COLORS[color], "linestyle": STROKES[round_ % len(STROKES)], "linewidth": 1.5}
+
+
+def clip_strips(clips: Sequence[tuple[str, bool, FrameArray]], *, max_frames: int = 10) -> Figure:
+    """Clips below each other: of each a line of text and its frames, first to last.
+
+    Args:
+        clips: the text, whether the verdict is right (if not, the text is of another colour and says so), and frames
+            ``(T, H, W, 3)``.
+        max_frames: of a clip, evenly spaced.
+    """
+    columns = max(min(len(frames), max_frames) for _, _, frames in clips)
+    width = max(5.0, 0.95 * columns)
+    figure = Figure(figsize=(width, len(clips) * (0.3 + width / columns)), layout="constrained", dpi=110)
+    panels = figure.subplots(len(clips), 1, squeeze=False)[:, 0]
+    for ax, (text, is_right, frames) in zip(panels, clips, strict=True):
+        shown = frames[np.linspace(0, len(frames) - 1, min(len(frames), columns)).round().astype(int)]
+        gap = max(1, shown.shape[2] // 32)
+        parted = np.pad(shown, ((0, columns - len(shown)), (0, 0), (0, gap), (0, 0)), constant_values=255)
+        strip = np.concatenate(list(parted), axis=1)[:, :-gap]
+        ax.imshow(strip, interpolation="nearest")
+        ax.set_axis_off()
+        words = text if is_right else f"{text}: wrong"
+        ax.set_title(_plain(words, 100), fontsize=8, loc="left", color="black" if is_right else ORANGE)
+    return figure
 
 
 def roc_and_pr(prob_fake: ArrayLike, label: ArrayLike, *, title: str = "") -> Figure:

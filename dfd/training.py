@@ -11,15 +11,15 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
-from torchmetrics import MetricCollection
+from torchmetrics import MeanMetric, MetricCollection
 
-from dfd.checkpoint import CARD_KEY, DetectorCard, load_model, save_safetensors, weights_sha256
+from dfd.checkpoint import CARD_KEY, DetectorCard, load_checkpoint, load_model, save_safetensors, weights_sha256
 from dfd.errors import CheckpointError, ConfigError
 from dfd.metrics import clip_metrics
 from dfd.models.classifier import ClipClassifier, architecture
@@ -83,6 +83,7 @@ class DetectorModule(LightningModule):
         self.train_metrics = clip_metrics("train/")
         self.val_metrics = clip_metrics("val/")
         self.test_metrics = clip_metrics("test/")
+        self.losses = nn.ModuleDict({f"{stage}/loss": MeanMetric() for stage in ("train", "val", "test")})
 
     def forward(self, frames_BTCHW: Tensor) -> Tensor:
         """Logits, shape ``(B, 2)``."""
@@ -115,9 +116,9 @@ class DetectorModule(LightningModule):
         """The loss to minimise."""
         logits_BK, label_B = self(batch["frames"]), batch["label"]
         loss = F.cross_entropy(logits_BK, label_B, weight=self.class_weights, label_smoothing=self.label_smoothing)
-        self._record("train", loss, logits_BK, label_B, self.train_metrics)
+        self._record("train", loss.detach().expand(len(label_B)), logits_BK, label_B, self.train_metrics)
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.log("train/lr", float(rate), on_step=False, on_epoch=True, batch_size=len(label_B))
+        self.log("train/lr", float(rate), on_step=False, on_epoch=True, batch_size=len(label_B), sync_dist=True)
         return loss
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
@@ -130,15 +131,15 @@ class DetectorModule(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's metrics."""
-        self._log_epoch(self.train_metrics)
+        self._log_epoch("train", self.train_metrics)
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's metrics; also ends the sanity check, of which nothing is kept."""
-        self._log_epoch(self.val_metrics)
+        self._log_epoch("val", self.val_metrics)
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics of the test."""
-        self._log_epoch(self.test_metrics)
+        self._log_epoch("test", self.test_metrics)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all parameters, and its schedule over the whole run.
@@ -183,24 +184,30 @@ class DetectorModule(LightningModule):
 
     def _evaluate(self, stage: str, batch: ClipBatch, metrics: MetricCollection) -> None:
         logits_BK, label_B = self(batch["frames"]), batch["label"]
-        self._record(stage, F.cross_entropy(logits_BK, label_B), logits_BK, label_B, metrics)
+        if "is_repeat" in batch:  # this may leave none
+            counted_B = ~batch["is_repeat"]
+            logits_BK, label_B = logits_BK[counted_B], label_B[counted_B]
+        self._record(stage, F.cross_entropy(logits_BK, label_B, reduction="none"), logits_BK, label_B, metrics)
 
-    def _record(self, stage: str, loss: Tensor, logits_BK: Tensor, label_B: Tensor, metrics: MetricCollection) -> None:
+    def _record(
+        self, stage: str, loss_B: Tensor, logits_BK: Tensor, label_B: Tensor, metrics: MetricCollection
+    ) -> None:
         # Not in half precision: its probabilities would tie, and AUC counts ties.
         metrics.update(logits_BK.detach().float().softmax(dim=-1)[:, Label.FAKE], label_B)
-        self.log(
-            f"{stage}/loss",
-            loss.detach(),
-            on_step=False,
-            on_epoch=True,
-            prog_bar=True,
-            sync_dist=True,
-            batch_size=len(label_B),
-        )
+        self._loss(stage).update(loss_B.float())
 
-    def _log_epoch(self, metrics: MetricCollection) -> None:
-        self.log_dict(metrics.compute(), sync_dist=True)  # equal in all processes: torchmetrics has gathered the clips
+    def _log_epoch(self, stage: str, metrics: MetricCollection) -> None:
+        """Log what all processes counted together: torchmetrics gathers it, over shares of any size."""
+        loss = self._loss(stage)
+        self.log(f"{stage}/loss", loss.compute(), prog_bar=True, sync_dist=True)  # of equal numbers, by now
+        self.log_dict(metrics.compute(), sync_dist=True)
         metrics.reset()
+        loss.reset()
+
+    def _loss(self, stage: str) -> MeanMetric:
+        loss = self.losses[f"{stage}/loss"]
+        assert isinstance(loss, MeanMetric)
+        return loss
 
 
 def best_checkpoint(trainer: Trainer) -> str | None:
@@ -211,73 +218,70 @@ def best_checkpoint(trainer: Trainer) -> str | None:
     return None
 
 
+def optimized_value(trainer: Trainer, best: str | None, metric: str) -> float | None:
+    """What a sweep optimises: a metric at the best checkpoint, the same in all processes, which all have to call this.
+
+    None if there is no checkpoint, or the metric was not defined.
+    """
+    value = None
+    if best and trainer.is_global_zero:
+        value = load_checkpoint(best)[0].metrics.get(metric)
+    agreed: float | None = trainer.strategy.broadcast(value)
+    return agreed
+
+
 def write_run_summary(
     folder: Path,
-    best: str | None,
+    best: str,
     trainer: Trainer,
     *,
-    metric: str,
     facts: Mapping[str, Any] | None = None,
     card: DetectorCard | None = None,
-) -> float | None:
-    """Leave in ``folder`` what a run is for, and return what a sweep optimises.
+) -> None:
+    """Leave in ``folder`` what a run is for.
 
     ``detector.safetensors`` is the best checkpoint without the state of its training (not for a model that exists for
     comparison only). ``summary.json`` has the best epoch (counted from 0) with its training and validation metrics,
     the metrics of the test over clips if there was one, the calibration, the parameters' number and the weights' hash,
     and ``facts``.
-    ``learning_curves.png`` is drawn from ``metrics.csv``. Only the first process of several writes.
+    ``learning_curves.png`` is drawn from ``metrics.csv``. Of several processes, the first one's to call.
 
     Args:
         folder: of the run.
-        best: from :func:`best_checkpoint`; if None, nothing is written.
+        best: from :func:`best_checkpoint`.
         trainer: after fit and test.
-        metric: one of ``VAL_METRICS``: what is chosen by the test split is no longer tested by it.
         facts: what else is needed to reproduce the run, as plain values.
         card: the best checkpoint's, calibrated; None: as the training saved it.
-
-    Returns:
-        The metric at the best checkpoint; None if there is none, or the metric was not defined.
-
-    Raises:
-        ConfigError: there is no such metric.
     """
-    check_optimized_metric(metric)
-    if best is None:
-        return None
+    from dfd import plots
+
     model, saved = load_model(best)
     card = card or saved
-    if trainer.is_global_zero:
-        from dfd import plots
-
-        best_epoch = int(torch.load(best, map_location="meta", weights_only=True)["epoch"])
-        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        train: dict[str, float] = {}
-        if (folder / "metrics.csv").is_file():
-            history = plots.read_history(folder / "metrics.csv")
-            plots.save(plots.learning_curves(history), folder / "learning_curves.png")
-            row = history[history["epoch"] == best_epoch]
-            train = {
-                str(name): float(row[name].iloc[-1]) for name in row if str(name).startswith("train/") and len(row)
-            }
-        if not model.mixes_clips:
-            save_safetensors(folder / "detector.safetensors", model, card)
-        summary = {
-            **(facts or {}),
-            "best_checkpoint": Path(best).name,
-            "best_epoch": best_epoch,
-            "num_epochs": trainer.current_epoch,
-            "train": _finite(train),
-            "val": card.metrics,
-            "test": _finite({name: value for name, value in logged.items() if name.startswith("test/")}),
-            "calibration": {"temperature": card.temperature, "threshold": card.threshold, **card.calibration},
-            "comparison_only": model.mixes_clips,
-            "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "weights_sha256": weights_sha256(model.state_dict()),
-            "versions": card.versions,
-        }
-        (folder / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    return card.metrics.get(metric)
+    best_epoch = int(torch.load(best, map_location="meta", weights_only=True)["epoch"])
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    train: dict[str, float] = {}
+    if (folder / "metrics.csv").is_file():
+        history = plots.read_history(folder / "metrics.csv")
+        plots.save(plots.learning_curves(history), folder / "learning_curves.png")
+        row = history[history["epoch"] == best_epoch]
+        train = {str(name): float(row[name].iloc[-1]) for name in row if str(name).startswith("train/") and len(row)}
+    if not model.mixes_clips:
+        save_safetensors(folder / "detector.safetensors", model, card)
+    summary = {
+        **(facts or {}),
+        "best_checkpoint": Path(best).name,
+        "best_epoch": best_epoch,
+        "num_epochs": trainer.current_epoch,
+        "train": _finite(train),
+        "val": card.metrics,
+        "test": _finite({name: value for name, value in logged.items() if name.startswith("test/")}),
+        "calibration": {"temperature": card.temperature, "threshold": card.threshold, **card.calibration},
+        "comparison_only": model.mixes_clips,
+        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "weights_sha256": weights_sha256(model.state_dict()),
+        "versions": card.versions,
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
@@ -286,7 +290,7 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def check_optimized_metric(metric: str) -> None:
-    """Refuse a metric that :func:`write_run_summary` would not have at the end of the run.
+    """Refuse a metric that :func:`optimized_value` would not have, or that is of the test: choosing by it spoils it.
 
     Raises:
         ConfigError: there is no such metric.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +113,8 @@ class ClipBatch(TypedDict):
     track: list[int]
     dataset: list[str]
     method: list[str]
+    is_repeat: NotRequired[Any]
+    """bool tensor (B,): clips that another process counts, and that only make its share as long as the others'."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,9 +37,9 @@ def test_python_versions_agree() -> None:
     assert python == f"python{wanted}"
 
 
-def test_ci_runs_the_readmes_test_command() -> None:
+def test_ci_runs_the_readmes_test_commands() -> None:
     ci = (ROOT / ".ci" / "run").read_text()
-    assert [line for line in ci.splitlines() if line.startswith("make")] == ["make test"]
+    assert [line for line in ci.splitlines() if line.startswith("make")] == ["make test", "make test-browser"]
     readme = (ROOT / "README.md").read_text()
     assert "make test" in readme
     assert "make demo" in readme

@@ -23,6 +23,7 @@ from dfd.training import (
     check_optimized_metric,
     constant,
     cosine,
+    optimized_value,
     plateau,
     step,
     write_run_summary,
@@ -268,12 +269,13 @@ def test_smoothing_and_class_weights_act_on_the_training_loss_only():
     plain, weighted = make_module(), make_module(label_smoothing=0.1, class_weights=[2.0, 1.0])
     losses = {}
     for name, module in {"plain": plain, "weighted": weighted}.items():
-        module.log = lambda key, value, name=name, **_: losses.__setitem__((name, key), float(value))
+        module.log = lambda *_, **__: None
         module.trainer = lightning.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
         module.trainer.strategy.optimizers = [module.make_optimizer(module.parameters())]
         module.eval()  # without dropout, for comparison
         module.training_step(batch, 0)
         module.validation_step(batch, 0)
+        losses |= {(name, key): float(loss.compute()) for key, loss in module.losses.items() if loss.update_called}
     logits = plain.model(batch["frames"])
     expected = nn.functional.cross_entropy(
         logits, batch["label"], weight=torch.tensor([2.0, 1.0]), label_smoothing=0.1
@@ -319,7 +321,8 @@ def test_bfloat16_training_runs_and_its_metrics_are_of_full_precision(tmp_path):
 def test_a_run_leaves_a_detector_a_summary_and_its_curves(finished):
     folder, trainer, _ = finished
     best = best_checkpoint(trainer)
-    value = write_run_summary(folder, best, trainer, metric="val/loss", facts={"seed": 0})
+    value = optimized_value(trainer, best, "val/loss")
+    write_run_summary(folder, best, trainer, facts={"seed": 0})
     model, card = load_model(folder / "detector.safetensors")
     assert value == card.metrics["val/loss"]
     summary = json.loads((folder / "summary.json").read_text())
@@ -338,7 +341,7 @@ def test_a_run_of_the_published_lstm_leaves_a_summary_and_no_detector(tmp_path):
     config = {**CONFIG, "temporal": {"_target_": "dfd.models.temporal.lstm_over_batch", "hidden_features": 8}}
     trainer = make_trainer(tmp_path, *checkpointing(tmp_path), max_epochs=1)
     trainer.fit(make_module(config=config), loader(), loader())
-    write_run_summary(tmp_path, best_checkpoint(trainer), trainer, metric="val/loss")
+    write_run_summary(tmp_path, best_checkpoint(trainer), trainer)
     assert json.loads((tmp_path / "summary.json").read_text())["comparison_only"] is True
     assert not (tmp_path / "detector.safetensors").exists()
 
@@ -349,12 +352,11 @@ def test_a_metric_that_no_sweep_may_optimise_is_refused_with_those_it_may(metric
         check_optimized_metric(metric)
 
 
-def test_a_run_without_checkpoints_has_no_summary(tmp_path):
+def test_a_run_without_checkpoints_has_nothing_to_optimise(tmp_path):
     trainer = make_trainer(tmp_path, max_epochs=1)
     trainer.fit(make_module(), loader(), loader())
     assert best_checkpoint(trainer) is None
-    assert write_run_summary(tmp_path, None, trainer, metric="val/loss") is None
-    assert not (tmp_path / "summary.json").exists()
+    assert optimized_value(trainer, None, "val/loss") is None
 
 
 def test_what_is_called_a_validation_metric_is_logged(finished):
@@ -369,17 +371,22 @@ def test_a_fused_optimizer_with_clipping_in_half_precision_is_refused_with_the_o
         module.configure_optimizers()
 
 
-@pytest.mark.slow
-def test_two_processes_log_the_metrics_of_the_whole_split(tmp_path):
-    labels = (0, 1, 0, 1, 1, 0, 0, 1)
-    module = make_module(optimizer=partial(torch.optim.SGD, lr=1e-12), freeze_batchnorm=True)
-    trainer = make_trainer(tmp_path, *checkpointing(tmp_path), max_epochs=1, strategy="ddp_spawn", devices=2)
-    trainer.fit(module, loader(labels), loader(labels))
-    model, card = load_model(tmp_path / "checkpoints" / "last.ckpt")
-    with torch.inference_mode():
-        logits = model(Clips(list(labels)).frames)
-    expected = video_metrics(logits.softmax(-1)[:, 1], labels)
-    assert card.metrics["val/auc"] == pytest.approx(expected["auc"])
-    assert card.metrics["val/accuracy"] == pytest.approx(expected["accuracy"])
-    loss = nn.functional.cross_entropy(logits, torch.tensor(labels)).item()
-    assert card.metrics["val/loss"] == pytest.approx(loss, rel=1e-5)
+def test_a_clip_that_only_fills_up_a_share_is_not_counted():
+    clips, module = Clips([0, 1, 1]), make_module().eval()
+    repeated = {
+        "frames": clips.frames,
+        "label": torch.tensor([0, 1, 1]),
+        "is_repeat": torch.tensor([False, True, True]),
+    }
+    alone = {"frames": clips.frames[:1], "label": torch.tensor([0])}
+    counted = []
+    for batch in (repeated, alone):
+        module.validation_step(batch, 0)
+        metrics = (module.losses["val/loss"].compute(), module.val_metrics.compute()["val/accuracy"])
+        counted.append([float(value) for value in metrics])
+        module.losses["val/loss"].reset()
+        module.val_metrics.reset()
+    assert counted[0] == pytest.approx(counted[1])
+    module.validation_step({**repeated, "is_repeat": torch.tensor([True, True, True])}, 0)  # a share of nothing else
+    assert module.losses["val/loss"].weight == 0
+    assert not module.val_metrics["auc"].target[0].numel()

@@ -2,15 +2,17 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, DistributedSampler, Sampler
 
 from dfd.data.store import INDEX_NAME
 from dfd.errors import StoreError, UnreadableVideo
@@ -38,6 +40,14 @@ class ClipItem(TrackFacts):
     """One clip: ``frames`` uint8 (T, C, H, W), RGB, and what it was cut from. :func:`collate` makes a batch of them."""
 
     frames: Tensor
+    is_repeat: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """An item that is asked for once more, to make the shares of several processes even; not to be counted."""
+
+    number: int
 
 
 class _Tracks:
@@ -63,11 +73,15 @@ class _Tracks:
         """Of the clip, from the store's folder."""
         return _text(self._path[position])
 
+    def video_id(self, position: int) -> str:
+        """Of the video."""
+        return _text(self._video_id[position])
+
     def facts(self, position: int) -> TrackFacts:
         """What an item says of its track, beside the frames."""
         return {
             "label": int(self.label[position]),
-            "video_id": _text(self._video_id[position]),
+            "video_id": self.video_id(position),
             "track": int(self.track[position]),
             "dataset": self._datasets[self._dataset[position]],
             "method": self._methods[self._method[position]],
@@ -96,6 +110,7 @@ class ClipDataset(Dataset[ClipItem]):
 
     An item is asked for by its number or by ``(number, seed)``, as :class:`ClipSampler` does. With a seed the draw
     depends on nothing else, so it is the same with any number of workers; without, it comes from torch's generator.
+    Asked for as a :class:`Repeat`, it says ``is_repeat``.
 
     A track with too few frames repeats its last one. How many do so is logged, once.
 
@@ -169,10 +184,18 @@ class ClipDataset(Dataset[ClipItem]):
         labels: list[int] = self._tracks.label[self._position].tolist()
         return labels
 
-    def __getitem__(self, item: int | tuple[int, int]) -> ClipItem:
+    @property
+    def video_ids(self) -> list[str]:
+        """Of each item, in order."""
+        return [self._tracks.video_id(position) for position in self._position.tolist()]
+
+    def __getitem__(self, item: int | tuple[int, int] | Repeat) -> ClipItem:
         """Raises:
         StoreError: the clip's file cannot be read; it is never replaced by another.
         """
+        is_repeat = isinstance(item, Repeat)
+        if isinstance(item, Repeat):
+            item = item.number
         number, seed = item if isinstance(item, tuple) else (item, None)
         position, start = int(self._position[number]), int(self._start[number])
         num_frames = int(self._tracks.num_frames[position])
@@ -187,7 +210,7 @@ class ClipDataset(Dataset[ClipItem]):
         frames = torch.from_numpy(read_frames(clip, indices)).permute(0, 3, 1, 2).contiguous()
         if self.training and self.transform is not None:
             frames = self._augment(frames, generator)
-        return {"frames": frames, **self._tracks.facts(position)}
+        return {"frames": frames, "is_repeat": is_repeat, **self._tracks.facts(position)}
 
     def _draw_stride(self, num_frames: int, generator: torch.Generator) -> int:
         """From the range, but none that would make a clip repeat frames if a smaller one does not."""
@@ -244,6 +267,52 @@ class ClipSampler(Sampler[tuple[int, int]]):
         return iter(list(zip(order.tolist(), seeds.tolist(), strict=True)))
 
 
+class TrainingShare(DistributedSampler[Any]):
+    """One process's items of an epoch: every ``num_replicas``-th of the sampler's, from the ``rank``-th on.
+
+    The processes' shares are of one size, since they take their steps together; items from the epoch's beginning fill
+    up the last ones. A step's batches are, together, what one process would take with a batch of their summed size.
+
+    Args:
+        sampler: draws the same order in every process.
+        num_replicas: how many processes there are.
+        rank: of this one.
+    """
+
+    def __init__(self, sampler: ClipSampler, *, num_replicas: int, rank: int) -> None:
+        super().__init__(sampler, num_replicas=num_replicas, rank=rank, shuffle=False)  # type: ignore[arg-type]
+        self.sampler = sampler
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next iteration is this epoch's."""
+        self.sampler.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[Any]:
+        whole = islice(cycle(list(self.sampler)), self.total_size)
+        return islice(whole, self.rank, None, self.num_replicas)
+
+
+class EvalShare(DistributedSampler[Any]):
+    """One process's items of a split: every ``num_replicas``-th from the ``rank``-th on, each counted exactly once.
+
+    Lightning's loop needs as many batches in each process (one without any would leave it, and the others would wait).
+    What fills up the shares comes as a :class:`Repeat`, which the metrics leave out.
+
+    Args:
+        num_items: of the split; there may be fewer than processes.
+        num_replicas: how many processes there are.
+        rank: of this one.
+    """
+
+    def __init__(self, num_items: int, *, num_replicas: int, rank: int) -> None:
+        super().__init__(range(num_items), num_replicas=num_replicas, rank=rank, shuffle=False)  # type: ignore[arg-type]
+        self.num_items = num_items
+
+    def __iter__(self) -> Iterator[Any]:
+        for position in range(self.rank, self.total_size, self.num_replicas):
+            yield position if position < self.num_items else Repeat(position % self.num_items)
+
+
 def balanced_weights(labels: Sequence[int]) -> Tensor:
     """Weights with which both labels are drawn equally often, float64 (N,).
 
@@ -255,7 +324,7 @@ def balanced_weights(labels: Sequence[int]) -> Tensor:
 
 
 def collate(items: Sequence[ClipItem]) -> ClipBatch:
-    """Items as a batch: ``frames`` (B, T, C, H, W), ``label`` (B,) int64, the rest as lists."""
+    """Items as a batch: ``frames`` (B, T, C, H, W), ``label`` (B,) int64, ``is_repeat`` (B,), the rest as lists."""
     return {
         "frames": torch.stack([item["frames"] for item in items]),
         "label": torch.tensor([item["label"] for item in items], dtype=torch.int64),
@@ -263,6 +332,7 @@ def collate(items: Sequence[ClipItem]) -> ClipBatch:
         "track": [item["track"] for item in items],
         "dataset": [item["dataset"] for item in items],
         "method": [item["method"] for item in items],
+        "is_repeat": torch.tensor([item["is_repeat"] for item in items]),
     }
 
 

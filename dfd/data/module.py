@@ -14,9 +14,18 @@ import pandas as pd
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
-from dfd.data.clips import ClipDataset, ClipSampler, balanced_weights, collate, eval_stride, stride_range
+from dfd.data.clips import (
+    ClipDataset,
+    ClipSampler,
+    EvalShare,
+    TrainingShare,
+    balanced_weights,
+    collate,
+    eval_stride,
+    stride_range,
+)
 from dfd.data.placing import shuffle_key
 from dfd.data.selection import draw_balanced
 from dfd.data.splits import SPLITS, assign_splits, audit, check_fractions, describe_overlap, overlap
@@ -58,7 +67,7 @@ class ClipDataModule(LightningDataModule):
         clip_len: frames per clip (the ``sequence_length`` of the original study).
         clip_stride: from one frame of a clip to the next; a range ``[low, high]`` is drawn from in training, and
             evaluation takes its middle.
-        batch_size: clips per batch.
+        batch_size: clips per batch, in each process.
         tracks: ``main``, the face that stands for the video, or ``all``. A person who stands beside a faked face is
             labelled fake with it, so ``all`` suits videos with one face each.
         num_eval_clips: clips per face track in val and test, evenly spaced.
@@ -255,28 +264,30 @@ class ClipDataModule(LightningDataModule):
         dataset = self.dataset("train", training=True)
         weights = balanced_weights(dataset.labels) if self.balanced_sampling else None
         trainer = self.trainer
-        epoch, world_size = (trainer.current_epoch, trainer.world_size) if trainer else (0, 1)
+        epoch = trainer.current_epoch if trainer else 0
+        rank, world_size = self._process
         seed = int(torch.randint(2**31, ())) if self.seed is None else self.seed
         if trainer:  # every process must draw the same order, of which each takes its share
             seed = trainer.strategy.broadcast(seed)
         sampler = ClipSampler(len(dataset), seed=seed, epoch=epoch, weights=weights)
+        share = TrainingShare(sampler, num_replicas=world_size, rank=rank) if world_size > 1 else sampler
         # A last batch of one clip would give batch normalisation the statistics of a single face.
         per_process = -(-len(dataset) // world_size)
         drop_last = self.batch_size > 1 and per_process > self.batch_size and per_process % self.batch_size == 1
         if drop_last:
             logger.info("each epoch leaves out 1 of %d training clips, another each time", per_process)
-        return self._loader(dataset, sampler=sampler, drop_last=drop_last)
+        return self._loader(dataset, sampler=share, drop_last=drop_last)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """The fixed clips of ``val``."""
-        return self.eval_dataloader("val")
+        """The fixed clips of ``val``; in a run of several processes, this one's share of them."""
+        return self.eval_dataloader("val", *self._process)
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """The fixed clips of ``test``."""
-        return self.eval_dataloader("test")
+        """The fixed clips of ``test``; in a run of several processes, this one's share of them."""
+        return self.eval_dataloader("test", *self._process)
 
-    def eval_dataloader(self, split: str) -> DataLoader[Any]:
-        """The fixed clips of any split, in the order of the index.
+    def eval_dataloader(self, split: str, rank: int = 0, world_size: int = 1) -> DataLoader[Any]:
+        """The fixed clips of any split, in the order of the index; all, or one process's :class:`EvalShare`.
 
         Raises:
             StoreError: the split is empty.
@@ -284,7 +295,13 @@ class ClipDataModule(LightningDataModule):
         dataset = self.dataset(split)
         if not len(dataset):
             raise StoreError(f"{self.store}: no video with a face in split {split!r}")
-        return self._loader(dataset)
+        share = EvalShare(len(dataset), num_replicas=world_size, rank=rank) if world_size > 1 else None
+        return self._loader(dataset, sampler=share)
+
+    @property
+    def _process(self) -> tuple[int, int]:
+        """Which one this is of how many that train together."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def class_weights(self) -> list[float]:
         """Weights of (real, fake) for the loss that make both labels of ``train`` weigh the same; their mean is 1 over
@@ -349,7 +366,7 @@ class ClipDataModule(LightningDataModule):
         return _num_sharing(self.index)
 
     def _loader(
-        self, dataset: ClipDataset, *, sampler: ClipSampler | None = None, drop_last: bool = False
+        self, dataset: ClipDataset, *, sampler: Sampler[Any] | None = None, drop_last: bool = False
     ) -> DataLoader[Any]:
         return DataLoader(
             dataset,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
 import shlex
@@ -10,15 +11,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import FrameType
 
 from dfd.errors import ConfigError, DfdError
-from dfd.web.options import PREFIX, WebOptions, described
+from dfd.web.options import PREFIX, USELESS, WebOptions, described
 
 USAGE = """\
 Upload a video in the browser, see whether its faces look forged.
@@ -36,9 +35,13 @@ To run it for others, in parts and on several machines, with environment variabl
 An option is given as key=value here, or as the environment variable DFD_WEB_KEY. A key that is not among these is taken
 as an option of predict.py (python predict.py --help).
 """
+PACKAGES = (
+    *("django", "django_tasks", "django_tasks_db", "ninja", "gunicorn", "whitenoise", "dj_database_url", "psycopg"),
+    "psycopg_pool",
+)
 KEY_NAME = "secret_key"
 READY_SECONDS = 60.0
-STOP_SECONDS = 20.0
+STOP_SECONDS = 30.0
 MIN_UPTIME_SECONDS, MAX_PAUSE_SECONDS = 10.0, 60.0
 
 
@@ -59,8 +62,10 @@ def main(arguments: list[str]) -> int:
     except DfdError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     except ModuleNotFoundError as error:
-        if not error.name or error.name.split(".")[0] not in ("django", "django_tasks", "dj_database_url", "gunicorn"):
+        if not error.name or error.name.split(".")[0] not in PACKAGES:
             raise
         print(f"error: the web page needs {error.name}; pip install 'dfd[web]'", file=sys.stderr)
         return 1
@@ -100,12 +105,15 @@ def manage(arguments: list[str]) -> int:
     """Django's own commands."""
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
+    from django.db import OperationalError
 
     os.environ.update(with_own_key(dict(os.environ)))
     try:
         execute_from_command_line(["python -m dfd.web manage", *arguments])
     except ImproperlyConfigured as error:
         raise ConfigError(str(error)) from error
+    except OperationalError as error:
+        raise ConfigError(f"the database does not answer: {error}") from error
     return 0
 
 
@@ -131,8 +139,10 @@ def server_command(options: WebOptions) -> list[str]:
         *(sys.executable, "-m", "gunicorn", "dfd.web.wsgi"),
         *("--bind", f"[{options.host}]:{options.port}" if ":" in options.host else f"{options.host}:{options.port}"),
         *("--workers", str(options.processes), "--worker-class", "gthread", "--threads", str(options.threads)),
-        # The process gives a sign of life from its main thread, however long an upload takes.
-        *("--timeout", "120", "--graceful-timeout", "15", "--keep-alive", "5", "--log-level", "warning"),
+        # The process gives a sign of life from its main thread, however long an upload takes. A connection ends with
+        # its answer: to keep it, the rest of a body that was refused would have to be waited for.
+        *("--timeout", "120", "--graceful-timeout", "15", "--keep-alive", "0"),
+        *("--logger-class", "dfd.web.server.ServerLogger"),
     ]
 
 
@@ -172,10 +182,13 @@ def refuse_taken_port(options: WebOptions) -> None:
 def with_own_key(environment: dict[str, str]) -> dict[str, str]:
     """On one machine alone a secret key is made, and kept in the data folder; elsewhere none is invented."""
     options = WebOptions.from_environment(environment)
+    try:
+        options.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"data={options.data}: cannot be made a folder of ours ({error.strerror})") from error
     if options.secret_key or options.database_url or not options.is_loopback:
         return environment
     path = options.data / KEY_NAME
-    options.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(50))
@@ -204,6 +217,8 @@ class Child:
     def keep_running(self) -> None:
         """Start it if it does not run and its pause is over."""
         if self.process is not None and (status := self.process.poll()) is not None:
+            if status == USELESS:
+                raise ConfigError("a process cannot be started; what it said is above")
             uptime = time.monotonic() - self.began
             self.pause = 0.0 if uptime > MIN_UPTIME_SECONDS else min(max(1.0, 2 * self.pause), MAX_PAUSE_SECONDS)
             self.starts_at = time.monotonic() + self.pause
@@ -213,7 +228,9 @@ class Child:
             self.began = time.monotonic()
             self.num_starts += 1
             # A session of its own: Ctrl+C comes to this process, which then stops the others in order.
-            self.process = subprocess.Popen(self.command, env=dict(self.environment), start_new_session=True)
+            self.process = subprocess.Popen(
+                self.command, env=dict(self.environment), start_new_session=True, preexec_fn=_end_with_parent
+            )
 
     def stop(self) -> None:
         """Ask it to end."""
@@ -231,6 +248,13 @@ class Child:
             self.process.wait()
 
 
+def _end_with_parent() -> None:
+    """In a new child on Linux: have it told to stop when this process dies without being able to say so."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1  # linux/prctl.h
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
 def run_all(environment: dict[str, str]) -> int:
     """Pages, queue and workers, until a signal comes."""
     options = WebOptions.from_environment(environment)
@@ -238,9 +262,10 @@ def run_all(environment: dict[str, str]) -> int:
     refuse_taken_port(options)
     environment = with_own_key(environment)
     if not environment.get(f"{PREFIX}SECRET_KEY"):
+        why = "a database of its own" if options.is_loopback else f"host={options.host}, which lets other machines in,"
         raise ConfigError(
-            f"host={options.host} lets other machines in: set {PREFIX}SECRET_KEY to 50 random characters and "
-            f"{PREFIX}HOSTS to the page's name, and put a proxy with HTTPS before it; see docs/web.md"
+            f"{why} needs {PREFIX}SECRET_KEY, 50 random characters that all processes share, {PREFIX}HOSTS with the "
+            "page's name, and a proxy with HTTPS; see docs/web.md"
         )
     migrate = [sys.executable, "-m", "dfd.web", "manage", "migrate", "--verbosity", "0"]
     if status := subprocess.run(migrate, env=environment, check=False).returncode:
@@ -255,7 +280,7 @@ def run_all(environment: dict[str, str]) -> int:
         nonlocal is_stopping
         is_stopping = True
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     try:
         children[0].keep_running()
@@ -286,14 +311,12 @@ def _shown_host(host: str) -> str:
 
 
 def _answers(options: WebOptions, given_up: Callable[[], bool]) -> bool:
-    """Wait until the server answers, whatever it says."""
+    """Wait until the server listens."""
     ends = time.monotonic() + READY_SECONDS
-    url = f"http://{_shown_host(options.host)}:{options.port}/robots.txt"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(options.host, options.host)
     while time.monotonic() < ends and not given_up():
         try:
-            urllib.request.urlopen(url, timeout=2).close()
-        except urllib.error.HTTPError:
-            return True
+            socket.create_connection((host, options.port), timeout=2).close()
         except OSError:
             time.sleep(0.1)
         else:

@@ -1,4 +1,4 @@
-"""For whoever keeps the service: what became of jobs, without their videos, results or names of files."""
+"""For whoever keeps the service: what became of jobs, without their videos, pictures or names of files."""
 
 from typing import Any
 
@@ -35,7 +35,8 @@ class JobAdmin(ReadOnly):
     list_display = ("key", "state", "outcome", "verdict", "created", "took", "attempts", "percent", "size", "problem")
     list_filter = ("state", "outcome", "verdict", "created")
     date_hierarchy = "created"
-    exclude = ("file_name", "owner", "report_policy")
+    exclude = ("file_name", "owner", "report_policy", "error", "message")
+    readonly_fields = ("problem",)
     actions = ("retry_failed",)
 
     @admin.display(description="job")
@@ -61,7 +62,8 @@ class JobAdmin(ReadOnly):
     @admin.display(description="error or message")
     def problem(self, job: Job) -> str:
         """What was said of it, without the file's name."""
-        return (job.error or job.message).replace(job.file_name, "the video")[:120]
+        stem = job.file_name.rpartition(".")[0] or job.file_name
+        return (job.error or job.message).replace(job.file_name, "the video").replace(stem, "the video")[:300]
 
     @admin.action(description="Queue failed jobs again")
     def retry_failed(self, request: HttpRequest, chosen: QuerySet[Job]) -> None:

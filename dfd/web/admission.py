@@ -3,38 +3,29 @@
 import hashlib
 import hmac
 import ipaddress
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from django.conf import settings
-from django.db import IntegrityError
-from django.db.models import Avg, F
+from django.db.models import F
 from django.http import HttpRequest
 from django.utils import timezone
 
-from dfd.web.models import Job, UploadCount, Worker, options
-from dfd.web.uploads import has_room
+from dfd.web.models import Job, UploadCount, options
+from dfd.web.queue import MIN_RETRY_SECONDS, Queue
+from dfd.web.uploads import FULL_SECONDS, Refusal, has_room
 
-MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 10, 3600
-GUESSED_SECONDS = 30.0
-"""Of a job, as long as none has been done."""
-NUM_RECENT = 20
 FORM_BYTES = 64 * 1024
 """What a form's other fields and headers may add to its files."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why an upload is not taken now, and when to come back; None: never."""
-
-    status: HTTPStatus
-    message: str
-    retry_seconds: int | None = None
+SPARE_THREADS = 8
+"""Threads of a web process that no upload takes, so that pages are answered whatever senders do."""
 
 
 def refusal(request: HttpRequest) -> Refusal | None:
-    """Why this upload is refused before it is read, or None."""
+    """Why this upload would be refused before it is read, or None."""
     limit = options().max_upload_bytes * options().max_files + FORM_BYTES
     try:
         announced = int(request.META.get("CONTENT_LENGTH") or 0)
@@ -51,16 +42,12 @@ def refusal(request: HttpRequest) -> Refusal | None:
     if is_full():
         return full()
     if not has_room(min(announced, limit)):
-        return Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "The disk of this server is full.", MAX_RETRY_SECONDS)
-    if until := _used_up(request):
-        seconds = max(1, int((until - timezone.now()).total_seconds()))
-        return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "Too many uploads came from this address this hour.", seconds)
+        return Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "The disk of this server is full.", FULL_SECONDS)
+    hour = _hour()
+    key, most = _key(request, hour), options().uploads_per_hour
+    if most and UploadCount.objects.filter(key=key, number__gte=most).exists():
+        return _used_up(hour)
     return None
-
-
-def full() -> Refusal:
-    """Busy, try later."""
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "All places in the queue are taken.", retry_seconds())
 
 
 def is_full() -> bool:
@@ -68,64 +55,54 @@ def is_full() -> bool:
     return Job.objects.filter(state__in=(Job.State.QUEUED, Job.State.RUNNING)).count() >= options().max_queue
 
 
-def seconds_per_job() -> float:
-    """What the last jobs took, as far as is known."""
-    recent = Job.objects.filter(state=Job.State.DONE).order_by("-finished")[:NUM_RECENT]
-    known = Job.objects.filter(pk__in=[job.pk for job in recent]).aggregate(mean=Avg(F("finished") - F("started")))
-    mean: timedelta | None = known["mean"]
-    return GUESSED_SECONDS if mean is None else float(mean.total_seconds())
+def full() -> Refusal:
+    """Busy, try later."""
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "All places in the queue are taken.", Queue().retry_seconds)
 
 
-def retry_seconds() -> int:
-    """When a place may be free."""
-    each = seconds_per_job() / max(1, Worker.alive().count())
-    return int(min(max(each, MIN_RETRY_SECONDS), MAX_RETRY_SECONDS))
-
-
-def place_in_queue(job: Job) -> int:
-    """1 for the job that is next; 0 for one that does not wait."""
-    if job.state != Job.State.QUEUED:
-        return 0
-    return Job.objects.filter(state=Job.State.QUEUED, created__lt=job.created).count() + 1
-
-
-def wait_seconds(place: int) -> int:
-    """How long a job at ``place`` will wait, roughly."""
-    return int(place * seconds_per_job() / max(1, Worker.alive().count()))
-
-
-def count_upload(request: HttpRequest, number: int = 1) -> None:
-    """Count files against the sender's address."""
-    if not options().uploads_per_hour:
-        return
-    hour = _hour()
-    key = _key(client_address(request), hour)
-    for _ in range(2):
-        if UploadCount.objects.filter(key=key).update(number=F("number") + number):
-            return
-        try:
-            UploadCount.objects.create(key=key, number=number, hour=hour)
-        except IntegrityError:
-            continue  # another request has just made it
-        return
-
-
-def _used_up(request: HttpRequest) -> datetime | None:
-    """When the sender's next hour begins, if this one is used up."""
+def count_file(request: HttpRequest) -> Refusal | None:
+    """Count a file against its sender's address, whatever becomes of it; a refusal if the hour is used up."""
     most = options().uploads_per_hour
-    hour = _hour()
-    if not most or not UploadCount.objects.filter(key=_key(client_address(request), hour), number__gte=most).exists():
+    if not most:
         return None
-    return hour + timedelta(hours=1)
+    hour = _hour()
+    key = _key(request, hour)
+    UploadCount.objects.get_or_create(key=key, defaults={"hour": hour})
+    counted = UploadCount.objects.filter(key=key, number__lt=most).update(number=F("number") + 1)
+    return None if counted else _used_up(hour)
+
+
+_reading = threading.Lock()
+_num_reading = 0
+
+
+@contextmanager
+def a_thread_to_read() -> Iterator[Refusal | None]:
+    """While an upload is read, which takes as long as its sender likes; a refusal if too many are being read."""
+    global _num_reading
+    with _reading:
+        is_free = _num_reading < max(1, options().threads - SPARE_THREADS)
+        _num_reading += is_free
+    try:
+        words = "Too many uploads are coming in at this moment."
+        yield None if is_free else Refusal(HTTPStatus.SERVICE_UNAVAILABLE, words, MIN_RETRY_SECONDS)
+    finally:
+        with _reading:
+            _num_reading -= is_free
+
+
+def _used_up(hour: datetime) -> Refusal:
+    seconds = max(1, int((hour + timedelta(hours=1) - timezone.now()).total_seconds()))
+    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "Too many uploads came from this address this hour.", seconds)
 
 
 def _hour() -> datetime:
     return timezone.now().replace(minute=0, second=0, microsecond=0)
 
 
-def _key(address: str, hour: datetime) -> str:
-    """A name for an address that tells nobody the address, and another one each hour."""
-    text = f"upload {hour.isoformat()} {address}"
+def _key(request: HttpRequest, hour: datetime) -> str:
+    """A name for the sender's address that tells nobody without our key the address, and another one each hour."""
+    text = f"upload {hour.isoformat()} {client_address(request)}"
     return hmac.new(settings.SECRET_KEY.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 

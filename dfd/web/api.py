@@ -23,7 +23,8 @@ from pydantic import Field
 from dfd import __version__
 from dfd.web import admission, jobs, presentation
 from dfd.web.models import Job, options
-from dfd.web.uploads import FIELD, prepare, receive
+from dfd.web.queue import Queue
+from dfd.web.uploads import FIELD, Refusal, prepare, receive
 from dfd.web.views import MAX_SHOWN_JOBS, drain, make_jobs, report_response
 
 OPEN = "open"
@@ -70,7 +71,10 @@ def _is_from_elsewhere(request: HttpRequest) -> bool:
     if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
         return True
     origin = request.headers.get("Origin")
-    return origin is not None and urlsplit(origin).netloc != request.get_host()
+    try:
+        return origin is not None and urlsplit(origin).netloc != request.get_host()
+    except ValueError:  # no address at all
+        return True
 
 
 class Problem(Schema):
@@ -129,45 +133,57 @@ UPLOAD_PROBLEMS = {code: Problem for code in (400, 401, 411, 413, 415, 429, 503,
 @api.post("jobs", response={201: JobOut, **UPLOAD_PROBLEMS}, openapi_extra=UPLOAD_BODY, summary="Send a video")
 def create_job(request: HttpRequest, response: HttpResponse) -> Any:
     """One video in the form field ``video``; answers at once, with the job to ask for."""
-    if refusal := admission.refusal(request):
-        drain(request)
-        if refusal.retry_seconds is not None:
-            response.headers["Retry-After"] = str(refusal.retry_seconds)
-        return Status(refusal.status, {"error": refusal.message, "retry_seconds": refusal.retry_seconds})
-    if request.content_type != "multipart/form-data":
-        drain(request)
-        return Status(HTTPStatus.BAD_REQUEST, {"error": f"send a multipart form with the video in its field {FIELD!r}"})
-    try:
-        videos = receive(request, prepare(request))
-    except UnreadablePostError:
-        return Status(HTTPStatus.BAD_REQUEST, {"error": "the upload broke off"})
-    except (MultiPartParserError, TooManyFilesSent) as error:
-        return Status(HTTPStatus.BAD_REQUEST, {"error": f"the form cannot be read: {error}"})
-    if len(videos) != 1:
-        for video in videos:
-            video.discard()
-        return Status(HTTPStatus.BAD_REQUEST, {"error": f"{len(videos)} files came; send one in the field {FIELD!r}"})
-    made, refusals = make_jobs(request, _asker(request), videos)
+    with admission.a_thread_to_read() as too_many:
+        refusal = too_many or admission.refusal(request) or admission.count_file(request)
+        if refusal is not None:
+            if not too_many:
+                drain(request)
+            return _refused(response, refusal)
+        if request.content_type != "multipart/form-data":
+            drain(request)
+            return _bad(f"send a multipart form with the video in its field {FIELD!r}")
+        handler = prepare(request)
+        try:
+            videos = receive(request, handler)
+            if len(videos) != 1:
+                return _bad(f"{len(videos)} files came; send one in the field {FIELD!r}")
+            made, refusals = make_jobs(request, _asker(request), videos)
+        except UnreadablePostError:
+            return _bad("the upload broke off")
+        except (MultiPartParserError, TooManyFilesSent):
+            return _bad("the form cannot be read")
+        finally:
+            handler.discard_all()
     if not made:
-        status, text = refusals[0]
-        return Status(status, {"error": text})
-    shown = _shown(request, made[0])
+        return _refused(response, refusals[0])
+    shown = _shown(request, made[0], Queue())
     response.headers["Location"] = shown["url"]
     return Status(HTTPStatus.CREATED, shown)
+
+
+def _bad(error: str) -> Any:
+    return Status(HTTPStatus.BAD_REQUEST, {"error": error})
+
+
+def _refused(response: HttpResponse, refusal: Refusal) -> Any:
+    if refusal.retry_seconds is not None:
+        response.headers["Retry-After"] = str(refusal.retry_seconds)
+    return Status(refusal.status, {"error": refusal.message, "retry_seconds": refusal.retry_seconds})
 
 
 @api.get("jobs", response={200: list[JobOut], 401: Problem}, summary="Your jobs")
 def list_jobs(request: HttpRequest) -> Any:
     """Those sent with this token that have not expired, newest first; at most 200."""
     found = Job.objects.filter(owner=_asker(request), expires__gt=timezone.now())[:MAX_SHOWN_JOBS]
-    return [_shown(request, job) for job in found]
+    queue = Queue()
+    return [_shown(request, job, queue) for job in found]
 
 
 @api.get("jobs/{uuid:pk}", response={200: JobOut, **PROBLEMS}, summary="A job, and its result when it is done")
 def get_job(request: HttpRequest, pk: UUID) -> Any:
     """Ask every second or two until ``state`` is done or failed."""
     job = _own_job(request, pk)
-    return {**_shown(request, job), "result": presentation.result_of(job)}
+    return {**_shown(request, job, Queue()), "result": presentation.result_of(job)}
 
 
 @api.get(
@@ -205,10 +221,14 @@ def _asker(request: HttpRequest) -> str:
     return owner
 
 
-def _shown(request: HttpRequest, job: Job) -> dict[str, Any]:
+def _shown(request: HttpRequest, job: Job, queue: Queue) -> dict[str, Any]:
     url = request.build_absolute_uri(reverse("api:get_job", args=[job.pk]))
     report_url = request.build_absolute_uri(reverse("api:get_report", args=[job.pk]))
-    return {**presentation.state_of(job), "url": url, "report_url": report_url if job.state == Job.State.DONE else None}
+    return {
+        **presentation.state_of(job, queue),
+        "url": url,
+        "report_url": report_url if job.state == Job.State.DONE else None,
+    }
 
 
 @api.exception_handler(Http404)

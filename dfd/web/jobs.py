@@ -11,9 +11,10 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
+from dfd.web import admission
 from dfd.web.models import Job, UploadCount, Worker, jobs_folder, options
 from dfd.web.uploads import ReceivedVideo, remove_abandoned_parts
 
@@ -28,12 +29,24 @@ DIED_TWICE = (
 logger = logging.getLogger(__name__)
 
 
+QUEUE_LOCK = 0x64666451
+"""A number of ours for PostgreSQL's advisory locks."""
+
+
+class QueueFull(Exception):
+    """There is no place for another job."""
+
+
 class JobLost(Exception):
     """The job is no longer this worker's: it was deleted, or taken again after the worker had seemed dead."""
 
 
 def create(owner: str, video: ReceivedVideo) -> Job:
-    """A job of a received video, in the queue."""
+    """A job of a received video, in the queue.
+
+    Raises:
+        QueueFull: others have taken the last places.
+    """
     from dfd.web.tasks import score
 
     job = Job(
@@ -42,10 +55,14 @@ def create(owner: str, video: ReceivedVideo) -> Job:
         size_bytes=video.size_bytes,
         expires=timezone.now() + timedelta(hours=options().keep_hours),
     )
-    job.folder.mkdir(parents=True, mode=0o700)
+    jobs_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
+    job.folder.mkdir(mode=0o700)
     try:
         video.take(job.upload_path)
         with transaction.atomic():
+            _lock_queue()
+            if admission.is_full():
+                raise QueueFull
             job.save(force_insert=True)
             score.enqueue(str(job.pk))
     except BaseException:
@@ -53,6 +70,13 @@ def create(owner: str, video: ReceivedVideo) -> Job:
         raise
     logger.info("job created", extra={"job": str(job.pk), "size_bytes": job.size_bytes})
     return job
+
+
+def _lock_queue() -> None:
+    """Until the end of the transaction nobody else counts or adds. SQLite has one writer at a time anyway."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [QUEUE_LOCK])
 
 
 def claim(pk: str, worker: str) -> Job | None:
@@ -84,6 +108,8 @@ def change(job: Job, **values: Any) -> None:
     Raises:
         JobLost: it is not this worker's any more.
     """
+    # A tag of a video may have a NUL in it, which PostgreSQL does not store.
+    values = {name: value.replace("\0", "") if isinstance(value, str) else value for name, value in values.items()}
     mine = Job.objects.filter(pk=job.pk, state=Job.State.RUNNING, worker=job.worker, attempts=job.attempts)
     if not mine.update(heartbeat=timezone.now(), **values):
         raise JobLost
@@ -104,7 +130,8 @@ def take_again() -> int:
     number = 0
     for job in dead:
         if job.attempts >= MAX_ATTEMPTS:
-            number += _unless_alive(job, state=Job.State.FAILED, error=DIED_TWICE, finished=timezone.now())
+            failed = {"state": Job.State.FAILED, "error": DIED_TWICE, "stage": "", "finished": timezone.now()}
+            number += _unless_alive(job, **failed)
             logger.error("job failed", extra={"job": str(job.pk), "reason": "the worker died twice"})
         else:
             number += _queue_again(job)
@@ -121,7 +148,7 @@ def enqueue_lost() -> int:
     number = 0
     ready = DBTaskResult.objects.ready()
     waiting = Job.objects.filter(state=Job.State.QUEUED)
-    for job in waiting.filter(created__lt=timezone.now() - timedelta(seconds=options().lease_seconds)):
+    for job in waiting.filter(queued__lt=timezone.now() - timedelta(seconds=options().lease_seconds)):
         if not ready.filter(args_kwargs__args__0=str(job.pk)).exists():
             score.enqueue(str(job.pk))
             number += 1
@@ -136,7 +163,14 @@ def retry(job: Job) -> bool:
         return False
     with transaction.atomic():
         changed = Job.objects.filter(pk=job.pk, state=Job.State.FAILED).update(
-            state=Job.State.QUEUED, attempts=0, error="", worker="", started=None, finished=None, progress=0.0
+            state=Job.State.QUEUED,
+            queued=timezone.now(),
+            attempts=0,
+            error="",
+            worker="",
+            started=None,
+            finished=None,
+            progress=0.0,
         )
         if changed:
             score.enqueue(str(job.pk))
@@ -148,8 +182,8 @@ def _queue_again(job: Job, **values: Any) -> int:
 
     with transaction.atomic():
         changed = _unless_alive(job, state=Job.State.QUEUED, stage="", progress=0.0, worker="", **values)
-        if changed:
-            score.enqueue(str(job.pk))
+        if changed:  # it keeps its place, which is before all that wait
+            score.using(priority=1).enqueue(str(job.pk))
     return changed
 
 
@@ -182,6 +216,8 @@ def tidy() -> None:
     Session.objects.filter(expire_date__lt=now).delete()
     DBTaskResult.objects.finished().filter(finished_at__lt=now - timedelta(hours=1)).delete()
     DBTaskResult.objects.running().filter(started_at__lt=now - timedelta(days=1)).delete()
+    for job in Job.objects.filter(state=Job.State.DONE):
+        job.upload_path.unlink(missing_ok=True)  # its worker was killed between the one and the other
     remove_abandoned_parts()
     remove_orphans()
 
@@ -203,5 +239,5 @@ def remove_orphans(*, older_than_seconds: float = ORPHAN_SECONDS) -> int:
 
 def oldest_waiting() -> datetime | None:
     """Since when the first job in the queue has waited."""
-    first = Job.objects.filter(state=Job.State.QUEUED).order_by("created").first()
-    return first.created if first else None
+    first = Job.objects.filter(state=Job.State.QUEUED).order_by("queued").first()
+    return first.queued if first else None

@@ -28,6 +28,16 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+class WithoutValues(logging.Filter):
+    """Leaves a record's text as it stands in the code, and what would be filled in, out: it may be an address."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always true."""
+        record.args = ()
+        record.msg = str(record.msg).replace("%s", "…").replace("%r", "…")
+        return True
+
+
 def _places(error: BaseException | None) -> list[str]:
     """Where an exception came through: file, line and function, the innermost last."""
     places = []

@@ -1,10 +1,13 @@
-"""Headers on every answer, and a line in the log for every request."""
+"""Headers on every answer, a line in the log for every request, and what is done when something goes wrong."""
 
 import logging
 import time
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 
+from django.core.signals import got_request_exception
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 
 Respond = Callable[[HttpRequest], HttpResponse]
@@ -34,22 +37,41 @@ def add_headers(respond: Respond) -> Respond:
     return middleware
 
 
-def log_requests(respond: Respond) -> Respond:
+class LogRequests:
     """One line for each request, with the pattern of its address: no job, no query, no sender, no file's name."""
 
-    def middleware(request: HttpRequest) -> HttpResponse:
+    def __init__(self, respond: Respond) -> None:
+        self._respond = respond
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer, and write down how that went."""
         began = time.perf_counter()
-        response = respond(request)
+        response = self._respond(request)
         match = request.resolver_match
-        facts = {
-            "method": request.method,
-            "route": match.route if match else "",
-            "status": response.status_code,
-            "milliseconds": round(1000 * (time.perf_counter() - began), 1),
-        }
-        level = logging.ERROR if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
-        if not (match is None and response.status_code in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED)):  # static files
-            logger.log(level, "request", extra=facts)
+        is_static = match is None and response.status_code in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED)
+        if not is_static:
+            facts = {
+                "method": request.method,
+                "route": match.route if match else "",
+                "status": response.status_code,
+                "milliseconds": round(1000 * (time.perf_counter() - began), 1),
+            }
+            logger.info("request", extra=facts)
         return response
 
-    return middleware
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """A database that does not answer is nobody's fault: come back later. Anything else is a bug of ours."""
+        if not isinstance(error, OperationalError | InterfaceError):
+            return None
+        from dfd.web.views import no_database
+
+        log_exception()
+        return no_database(request)
+
+
+def log_exception(**_: Any) -> None:
+    """The exception in hand, by its kind and place."""
+    logger.exception("server error")
+
+
+got_request_exception.connect(log_exception, dispatch_uid="dfd.web")

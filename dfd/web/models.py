@@ -38,6 +38,7 @@ class Job(models.Model):
     error = models.TextField(default="", blank=True)
 
     created = models.DateTimeField(default=timezone.now, db_index=True)
+    queued = models.DateTimeField(default=timezone.now, help_text="what its place in the queue goes by")
     started = models.DateTimeField(null=True, blank=True)
     heartbeat = models.DateTimeField(null=True, blank=True)
     finished = models.DateTimeField(null=True, blank=True)
@@ -54,7 +55,7 @@ class Job(models.Model):
         """Newest first."""
 
         ordering = ("-created",)
-        indexes = (models.Index(fields=["state", "created"]),)
+        indexes = (models.Index(fields=["state", "queued"]),)
 
     def __str__(self) -> str:
         return str(self.id)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +16,8 @@ from dfd.errors import ConfigError
 
 PREFIX = "DFD_WEB_"
 MIB = 2**20
+USELESS = 3
+"""Exit status of a worker that will fail in the same way when it is started again."""
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -75,13 +78,18 @@ class WebOptions:
     host: str = "127.0.0.1"
     port: int = 8000
     processes: int = 1
-    threads: int = 32
+    threads: int = 64
     workers: int = 1
 
     def __post_init__(self) -> None:
         for name in ("max_upload_mb", "max_files", "max_queue", "keep_hours", "lease_seconds", "processes", "threads"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{PREFIX}{name.upper()} must be above 0, got {getattr(self, name)}")
+        for name in ("keep_hours", "lease_seconds"):
+            if not math.isfinite(getattr(self, name)):
+                raise ConfigError(f"{PREFIX}{name.upper()} must be a number, got {getattr(self, name)}")
+        if not 1 <= self.port <= 65535:
+            raise ConfigError(f"{PREFIX}PORT must be in 1..65535, got {self.port}")
         for name in ("trusted_proxies", "uploads_per_hour", "min_free_mb", "workers"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{PREFIX}{name.upper()} must not be negative, got {getattr(self, name)}")

@@ -7,8 +7,9 @@ from typing import Any
 from django.urls import reverse
 
 from dfd.report.wording import training_words, visible
-from dfd.web import admission, wording
+from dfd.web import wording
 from dfd.web.models import Job, Worker, options
+from dfd.web.queue import Queue
 
 RESULT_NAME, FRAGMENT_NAME = "result.json", "fragment.html"
 UNKNOWN = "unknown"
@@ -16,16 +17,16 @@ LABELS = ("real", "fake")
 METRIC_NAMES = {"auc": "AUC", "f1": "F1"}
 
 
-def state_of(job: Job) -> dict[str, Any]:
+def state_of(job: Job, queue: Queue) -> dict[str, Any]:
     """A job as plain values; times are ISO 8601 in UTC."""
-    place = admission.place_in_queue(job)
+    place = queue.places.get(job.pk) if job.state == Job.State.QUEUED else None
     return {
         "id": str(job.pk),
         "file_name": job.file_name,
         "size_bytes": job.size_bytes,
         "state": job.state,
-        "place": place or None,
-        "wait_seconds": admission.wait_seconds(place) if place else None,
+        "place": place,
+        "wait_seconds": queue.wait_seconds(place) if place else None,
         "stage": job.stage,
         "progress": round(job.progress, 4),
         "attempts": job.attempts,
@@ -42,10 +43,10 @@ def state_of(job: Job) -> dict[str, Any]:
     }
 
 
-def shown(job: Job, *, num_workers: int) -> dict[str, Any]:
+def shown(job: Job, queue: Queue) -> dict[str, Any]:
     """What a page shows of a job: its state as values, in a sentence and as a badge, and where it leads."""
-    state = state_of(job)
-    line, badge = wording.line(state, num_workers=num_workers), wording.badge(state)
+    state = state_of(job, queue)
+    line, badge = wording.line(state, num_workers=queue.num_workers), wording.badge(state)
     return {"state": state, "line": line, "badge": badge, "links": links(job)}
 
 
@@ -96,17 +97,18 @@ def detector_metrics(described: Mapping[str, Any]) -> list[tuple[str, str]]:
     """As measured on its validation videos when it was trained."""
     metrics = described.get("metrics") or {}
     names = {name: visible(str(name)).removeprefix("val/") for name in metrics}
-    return [(METRIC_NAMES.get(names[name], names[name]), f"{value:.3f}") for name, value in metrics.items()]
+    numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+    return [(METRIC_NAMES.get(names[name], names[name]), f"{value:.3f}") for name, value in numbers.items()]
 
 
-def queue() -> dict[str, Any]:
+def business() -> dict[str, Any]:
     """How busy the service is."""
-    waiting = Job.objects.filter(state=Job.State.QUEUED).count()
+    queue = Queue()
     return {
-        "waiting": waiting,
-        "running": Job.objects.filter(state=Job.State.RUNNING).count(),
-        "workers": Worker.alive().count(),
-        "wait_seconds": admission.wait_seconds(waiting + 1),
+        "waiting": len(queue.places),
+        "running": queue.num_running,
+        "workers": queue.num_workers,
+        "wait_seconds": queue.wait_seconds(len(queue.places) + 1),
     }
 
 

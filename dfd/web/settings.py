@@ -38,7 +38,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
-    "dfd.web.middleware.log_requests",
+    "dfd.web.middleware.LogRequests",
     "django.middleware.security.SecurityMiddleware",
     "dfd.web.middleware.add_headers",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -65,7 +65,10 @@ TEMPLATES = [
 ]
 
 if OPTIONS.database_url:
-    DATABASES = {"default": dj_database_url.parse(OPTIONS.database_url, conn_max_age=60, conn_health_checks=True)}
+    DATABASES = {"default": dj_database_url.parse(OPTIONS.database_url)}
+    if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+        # A process shares so many connections among its threads; a thread waits for one that is free.
+        DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 0, "max_size": 8, "timeout": 30}}
 else:
     DATABASES = {
         "default": {
@@ -99,6 +102,7 @@ WHITENOISE_MAX_AGE = 3600
 FILE_UPLOAD_HANDLERS = ["dfd.web.uploads.RefusingUploadHandler"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
+DATA_UPLOAD_MAX_NUMBER_FILES = 2 * OPTIONS.max_files + 10  # those beyond max_files are refused by name
 
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"

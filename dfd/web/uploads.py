@@ -11,6 +11,7 @@ import shutil
 import time
 import unicodedata
 import uuid
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,17 @@ from django.http import HttpRequest
 from django.http.request import UnreadablePostError
 
 from dfd.web.models import incoming_folder, options
+from dfd.web.options import MIB
 
 FIELD = "video"
 """The form's field; it may be there many times."""
 PART_SUFFIX = ".part"
+STALL_SECONDS = 30.0
+FULL_SECONDS = 3600
+"""A full disk is not empty again in less."""
 ABANDONED_SECONDS = 6 * 3600
 """A part that nothing was written to for so long is what a killed process left."""
 MAX_NAME = 200
-MIB = 2**20
 
 # Offset and bytes by which containers are told: https://en.wikipedia.org/wiki/List_of_file_signatures and, for the
 # boxes that an ISO file may begin with, ISO/IEC 14496-12 and the QuickTime file format.
@@ -68,6 +72,15 @@ def shown_name(name: str) -> str:
     return printable[:MAX_NAME] or "video"
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an upload, or a file of it, is not taken, and when to come back; None: never."""
+
+    status: HTTPStatus
+    message: str
+    retry_seconds: int | None = None
+
+
 class ReceivedVideo:
     """A file of an upload: the bytes in a part, or why it was not taken."""
 
@@ -75,17 +88,16 @@ class ReceivedVideo:
         self.shown_name = shown_name(name)
         self.part = part
         self.size_bytes = 0
-        self.refusal = ""
-        self.status = HTTPStatus.OK
+        self.refusal: Refusal | None = None
         self._output = _private(part)
 
     def append(self, data: bytes) -> None:
         """More of it."""
         self._output.write(data)
 
-    def refuse(self, status: HTTPStatus, why: str) -> None:
+    def refuse(self, status: HTTPStatus, why: str, retry_seconds: int | None = None) -> None:
         """Give up on this file: nothing of it stays."""
-        self.status, self.refusal = status, f"{self.shown_name}: {why}"
+        self.refusal = Refusal(status, f"{self.shown_name}: {why}", retry_seconds)
         self.discard()
 
     def finish(self, size_bytes: int) -> None:
@@ -127,6 +139,7 @@ class VideoUploadHandler(FileUploadHandler):
     def __init__(self, request: HttpRequest | None = None) -> None:
         super().__init__(request)
         self.videos: list[ReceivedVideo] = []
+        self.is_cut = False
         self._num_thrown_away = 0
 
     @property
@@ -153,10 +166,11 @@ class VideoUploadHandler(FileUploadHandler):
             why = f"this file is larger than {options().max_upload_mb} MiB, the most that is taken here"
             video.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"{why}; cut or re-encode the video")
         if not video.refusal and not has_room(len(raw_data)):
-            video.refuse(HTTPStatus.INSUFFICIENT_STORAGE, "the disk of this server is full; try again later")
+            video.refuse(HTTPStatus.INSUFFICIENT_STORAGE, "the disk of this server is full", FULL_SECONDS)
         if video.refusal:
             self._num_thrown_away += len(raw_data)
             if self._num_thrown_away > limit:
+                self.is_cut = True
                 raise StopUpload(connection_reset=True)
         else:
             video.append(raw_data)
@@ -195,8 +209,16 @@ class RefusingUploadHandler(FileUploadHandler):
         """Never reached."""
 
 
+def limit_patience(request: HttpRequest, seconds: float) -> None:
+    """A sender who sends nothing for so long has broken off. Under gunicorn, which hands its socket along."""
+    connection = request.META.get("gunicorn.socket")
+    if connection is not None:
+        connection.settimeout(seconds)
+
+
 def prepare(request: HttpRequest) -> VideoUploadHandler:
     """Have the request's files handled here. Nothing may have read its body before."""
+    limit_patience(request, STALL_SECONDS)
     handler = VideoUploadHandler(request)
     request.upload_handlers = [handler]
     return handler
@@ -211,7 +233,7 @@ def receive(request: HttpRequest, handler: VideoUploadHandler) -> list[ReceivedV
     """
     try:
         request.FILES  # noqa: B018 - reading it is what takes the files in
-        if not _is_whole(request):
+        if not handler.is_cut and not _is_whole(request):
             raise UnreadablePostError("the sender broke off")
     except BaseException:
         handler.discard_all()
@@ -229,7 +251,7 @@ def _is_whole(request: HttpRequest) -> bool:
 def has_room(num_bytes: int = 0) -> bool:
     """True if the disk keeps its reserve when so much more is written to it."""
     folder = options().data
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return shutil.disk_usage(folder).free - num_bytes > options().min_free_mb * MIB
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 import time
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -19,14 +20,15 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.http import content_disposition_header
 from django.utils.safestring import mark_safe
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from dfd import __version__
 from dfd.web import admission, jobs, presentation, wording
-from dfd.web.models import Job, Worker, options
-from dfd.web.uploads import ReceivedVideo, VideoUploadHandler, has_room, prepare, receive
+from dfd.web.models import Job, options
+from dfd.web.queue import Queue
+from dfd.web.uploads import ReceivedVideo, Refusal, VideoUploadHandler, has_room, limit_patience, prepare, receive
 
-DRAIN_BYTES, DRAIN_SECONDS = 64 * 2**20, 10.0
+DRAIN_BYTES, DRAIN_SECONDS, DRAIN_STALL_SECONDS = 64 * 2**20, 10.0, 1.0
 """Of a refused upload, so much is read and thrown away: a browser that is still sending does not read an answer."""
 MAX_SHOWN_JOBS = 200
 
@@ -46,10 +48,16 @@ def upload(request: HttpRequest) -> HttpResponse:
     """The page that videos are sent from, and where they are sent to."""
     if request.method != "POST":
         return _upload_page(request)
-    if refusal := admission.refusal(request):
-        drain(request)
-        return refused(request, refusal)
-    return _take(request, prepare(request))
+    with admission.a_thread_to_read() as too_many:
+        if refusal := too_many or admission.refusal(request) or admission.count_file(request):
+            if not too_many:
+                drain(request)
+            return refused(request, refusal)
+        handler = prepare(request)
+        try:
+            return _take(request, handler)
+        finally:
+            handler.discard_all()  # the check of the token reads the form, too, and says nothing when that breaks off
 
 
 @csrf_protect
@@ -63,40 +71,44 @@ def _take(request: HttpRequest, handler: VideoUploadHandler) -> HttpResponse:
     if not videos:
         return failed(request, HTTPStatus.BAD_REQUEST, "No file was chosen.")
     made, refusals = make_jobs(request, browser_owner(request, make=True), videos)
+    told = [refusal.message for refusal in refusals]
     if wants_json(request):
-        status = HTTPStatus.CREATED if made else refusals[0][0]
         taken = [{"file_name": job.file_name, "url": reverse("job", args=[job.pk])} for job in made]
-        return JsonResponse({"jobs": taken, "refusals": [text for _, text in refusals]}, status=status)
-    if not made:
-        return _upload_page(request, [text for _, text in refusals], refusals[0][0])
-    if len(made) == 1 and not refusals:
-        return _see(reverse("job", args=[made[0].pk]))
-    request.session["refusals"] = [text for _, text in refusals]
-    return _see(reverse("history"))
+        status = HTTPStatus.CREATED if made else refusals[0].status
+        response: HttpResponse = JsonResponse({"jobs": taken, "refusals": told}, status=status)
+    elif not made:
+        response = _upload_page(request, told, refusals[0].status)
+    elif len(made) == 1 and not refusals:
+        response = _see(reverse("job", args=[made[0].pk]))
+    else:
+        request.session["refusals"] = told
+        response = _see(reverse("history"))
+    return response if made else _with_retry(response, refusals[0])
 
 
-def make_jobs(
-    request: HttpRequest, owner: str, videos: list[ReceivedVideo]
-) -> tuple[list[Job], list[tuple[HTTPStatus, str]]]:
-    """Jobs of the videos that were taken, and why the others were not."""
-    admission.count_upload(request, len(videos))
-    made, refusals = [], []
-    for video in videos:
-        if video.refusal:
-            refusals.append((video.status, video.refusal))
-        elif admission.is_full():
-            refusals.append((HTTPStatus.SERVICE_UNAVAILABLE, f"{video.shown_name}: all places in the queue are taken"))
-        else:
-            made.append(jobs.create(owner, video))
+def make_jobs(request: HttpRequest, owner: str, videos: list[ReceivedVideo]) -> tuple[list[Job], list[Refusal]]:
+    """Jobs of the videos that were taken, and why the others were not. The first has been counted already."""
+    made: list[Job] = []
+    refusals: list[Refusal] = []
+    for number, video in enumerate(videos):
+        refusal = video.refusal or (admission.count_file(request) if number else None)
+        if refusal is None:
+            try:
+                made.append(jobs.create(owner, video))
+            except jobs.QueueFull:
+                refusal = admission.full()
+        if refusal is not None:
+            of_file = refusal.message if video.refusal else f"{video.shown_name}: {refusal.message}"
+            refusals.append(replace(refusal, message=of_file))
     return made, refusals
 
 
 def _upload_page(request: HttpRequest, refusals: list[str] | None = None, status: int = HTTPStatus.OK) -> HttpResponse:
-    context = {"refusals": refusals or [], "queue": presentation.queue()}
+    context = {"refusals": refusals or [], "queue": presentation.business()}
     return render(request, "web/upload.html", context, status=status)
 
 
-@require_GET
+@require_safe
 def may_upload(request: HttpRequest) -> HttpResponse:
     """Asked by the page's script before it sends: a browser in the middle of sending reads no refusal.
 
@@ -110,14 +122,14 @@ def may_upload(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"error": ""})
 
 
-@require_GET
+@require_safe
 def history(request: HttpRequest) -> HttpResponse:
     """The jobs of this browser."""
     owner = browser_owner(request)
     found = list(Job.objects.filter(owner=owner, expires__gt=timezone.now())[:MAX_SHOWN_JOBS]) if owner else []
     refusals = request.session.pop("refusals", [])
-    num_workers = Worker.alive().count()
-    shown = [{"job": job, **presentation.shown(job, num_workers=num_workers)} for job in found]
+    queue = Queue()
+    shown = [{"job": job, **presentation.shown(job, queue)} for job in found]
     context = {"jobs": shown, "refusals": refusals, "notice": request.session.pop("notice", "")}
     return render(request, "web/history.html", context)
 
@@ -132,13 +144,13 @@ def delete_all(request: HttpRequest) -> HttpResponse:
     return _see(reverse("history"))
 
 
-@require_GET
+@require_safe
 def job_page(request: HttpRequest, pk: UUID) -> HttpResponse:
     """A job: its place, how far it is, or what was found."""
     job = own_job(request, pk)
     context = {
         "job": job,
-        **presentation.shown(job, num_workers=Worker.alive().count()),
+        **presentation.shown(job, Queue()),
         # Made by dfd.report with autoescape; nothing of a sender is in it as it came.
         "fragment": mark_safe(presentation.fragment_of(job)),
         "can_retry": job.state == Job.State.FAILED and job.upload_path.is_file(),
@@ -146,14 +158,14 @@ def job_page(request: HttpRequest, pk: UUID) -> HttpResponse:
     return render(request, "web/job.html", context)
 
 
-@require_GET
+@require_safe
 def job_state(request: HttpRequest, pk: UUID) -> HttpResponse:
     """A job as JSON, for the page's script."""
-    shown = presentation.shown(own_job(request, pk), num_workers=Worker.alive().count())
+    shown = presentation.shown(own_job(request, pk), Queue())
     return JsonResponse({**shown["state"], "line": shown["line"]})
 
 
-@require_GET
+@require_safe
 def report(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """The report of a job: to look at, or with ``?download`` to keep."""
     return report_response(own_job(request, pk), download="download" in request.GET)
@@ -176,7 +188,7 @@ def report_response(job: Job, *, download: bool) -> FileResponse:
     return response
 
 
-@require_GET
+@require_safe
 def result(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The whole score of a job as JSON."""
     job = own_job(request, pk)
@@ -209,39 +221,39 @@ def retry(request: HttpRequest, pk: UUID) -> HttpResponse:
     return _see(reverse("job", args=[job.pk]))
 
 
-@require_GET
+@require_safe
 def about(request: HttpRequest) -> HttpResponse:
     """What the detector can tell and what not, and what becomes of the videos."""
     described = presentation.detector() or {}
     context = {
-        "queue": presentation.queue(),
+        "queue": presentation.business(),
         "facts": presentation.detector_facts(described) if described else [],
         "metrics": presentation.detector_metrics(described),
     }
     return render(request, "web/about.html", context)
 
 
-@require_GET
+@require_safe
 def api_page(request: HttpRequest) -> HttpResponse:
     """How to use the API."""
     base = request.build_absolute_uri(reverse("upload")).rstrip("/")
     return render(request, "web/api.html", {"base": base, "open_api": options().open_api})
 
 
-@require_GET
+@require_safe
 def robots(request: HttpRequest) -> HttpResponse:
     """Nothing here is for search engines."""
     return HttpResponse("User-agent: *\nDisallow: /\n", content_type="text/plain")
 
 
-@require_GET
+@require_safe
 def health(request: HttpRequest) -> HttpResponse:
     """For whatever watches over the service: 200 if it can take videos and score them, else 503 with what is wrong."""
     problems = []
     facts: dict[str, Any] = {"version": __version__}
     try:
         connection.ensure_connection()
-        facts |= presentation.queue()
+        facts |= presentation.business()
         waiting_since = jobs.oldest_waiting()
         waited = (timezone.now() - waiting_since).total_seconds() if waiting_since else 0.0
         facts["oldest_waiting_seconds"] = round(waited)
@@ -281,7 +293,8 @@ def browser_owner(request: HttpRequest, *, make: bool = False) -> str:
 
 
 def drain(request: HttpRequest) -> None:
-    """Read some of a body that nobody wants."""
+    """Read some of a body that nobody wants, from a sender who does not make us wait."""
+    limit_patience(request, DRAIN_STALL_SECONDS)
     ends = time.monotonic() + DRAIN_SECONDS
     left = DRAIN_BYTES
     try:
@@ -292,13 +305,16 @@ def drain(request: HttpRequest) -> None:
 
 
 def wants_json(request: HttpRequest) -> bool:
-    """True for a script, which sends the header; a browser that loads a page prefers HTML."""
-    return request.headers.get("Accept", "").startswith("application/json")
+    """True for a program or a script, which sends the header; a browser that loads a page prefers HTML."""
+    return request.path.startswith("/api/") or request.headers.get("Accept", "").startswith("application/json")
 
 
-def refused(request: HttpRequest, refusal: admission.Refusal) -> HttpResponse:
+def refused(request: HttpRequest, refusal: Refusal) -> HttpResponse:
     """The answer to an upload that is not taken now."""
-    response = failed(request, refusal.status, refusal.message, refusal.retry_seconds)
+    return _with_retry(failed(request, refusal.status, refusal.message, refusal.retry_seconds), refusal)
+
+
+def _with_retry(response: HttpResponse, refusal: Refusal) -> HttpResponse:
     if refusal.retry_seconds is not None:
         response.headers["Retry-After"] = str(refusal.retry_seconds)
     return response
@@ -332,6 +348,11 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Of an address, or a job that is not this browser's."""
     message = "There is nothing here. A result is deleted after a while, and only the browser that sent it can see it."
     return failed(request, HTTPStatus.NOT_FOUND, message)
+
+
+def no_database(request: HttpRequest) -> HttpResponse:
+    """The database does not answer."""
+    return refused(request, Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The database does not answer.", 10))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -110,6 +110,8 @@ def line(state: Mapping[str, Any], *, num_workers: int) -> str:
         return str(stage[:1].upper() + stage[1:])
     if state["state"] != "queued":
         return {"done": "Done", "failed": "Failed"}.get(state["state"], "")
+    if not state["place"]:  # taken at this moment
+        return "Beginning"
     place = "Next in the queue" if state["place"] == 1 else f"Place {state['place']} in the queue"
     if not num_workers:
         return f"{place}. Nothing is scored at the moment: it waits until a worker is started"

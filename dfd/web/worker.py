@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection
 from django.utils import timezone
 from django_tasks_db.management.commands.db_worker import Worker as TaskWorker
 
@@ -35,6 +35,8 @@ SHOW_SECONDS = 0.5
 TIDY_SECONDS = 30.0
 SCORING, WRITING = "looking at the faces", "writing the report"
 SHARE_OF_SCORING = 0.97
+WORK = "work-"
+DATABASE_PAUSE_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +64,10 @@ class Scorer:
         self.detector = Detector.load(checkpoint, **detector_options(self.config))
         self.settings = settings_of(self.config, self.detector)
         self.is_stopping = False
+        self.current: Job | None = None
+        """The job in hand, which the pulse keeps alive."""
+        self.interrupted: Job | None = None
+        """A job that the database was lost over."""
 
     def score(self, pk: str) -> None:
         """Take a job, score it, and write down what became of it. Whatever goes wrong becomes the job's error."""
@@ -69,8 +75,10 @@ class Scorer:
         if job is None:
             return
         logger.info("job started", extra={"job": pk, "worker": self.name, "attempt": job.attempts})
-        work = job.folder / f"work-{job.attempts}"
+        work = job.folder / f"{WORK}{job.attempts}"
+        self.current = job
         try:
+            remove_works(job)
             self._score(job, work)
         except jobs.JobLost:
             logger.info("job was deleted or taken over", extra={"job": pk})
@@ -80,14 +88,22 @@ class Scorer:
             jobs.give_back(job)
             logger.info("job given back", extra={"job": pk})
             raise
-        except DatabaseError:
-            raise  # nothing can be written down; the job is taken again when its lease has ended
+        except (OperationalError, InterfaceError):
+            self.interrupted = job  # nothing can be written down now
+            raise
         except Exception as error:  # the edge: one bad job becomes one failed row
             self.detector.close()  # its processes may be in any state
             logger.exception("job failed", extra={"job": pk})
             self._fail(job, error)
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            self.current = None
+            remove_works(job)
+
+    def give_back_interrupted(self) -> None:
+        """Once the database is there again: it was not the job's fault."""
+        if self.interrupted is not None:
+            jobs.give_back(self.interrupted)
+            self.interrupted = None
 
     def _fail(self, job: Job, error: Exception) -> None:
         # The video has no name of its sender's on disk, but it has a path, which is nobody's business.
@@ -156,6 +172,12 @@ class Scorer:
         return report_policy(report.read_text("utf-8"))
 
 
+def remove_works(job: Job) -> None:
+    """Delete what an attempt that was killed has left of its work."""
+    for folder in job.folder.glob(f"{WORK}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _without_path(message: str, job: Job) -> str:
     """A message with the file called as its sender called it."""
     return re.sub(rf"{re.escape(str(job.upload_path))}:?\s*", "", message)
@@ -187,28 +209,37 @@ class Pulse:
     """Says that this worker is alive, and tidies up, in a thread of its own: a video may take an hour."""
 
     def __init__(self, scorer: Scorer) -> None:
-        self.name, self.detector = scorer.name, scorer.detector.describe()
+        self.scorer, self.name = scorer, scorer.name
+        # A card may be a stranger's. PostgreSQL stores no NUL.
+        self.detector = json.loads(json.dumps(scorer.detector.describe(), default=str).replace("\\u0000", ""))
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> "Pulse":
-        Worker.objects.create(name=self.name, detector=json.loads(json.dumps(self.detector, default=str)))
+        self._say_alive()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join(timeout=10)
-        Worker.objects.filter(name=self.name).delete()
+        with contextlib.suppress(DatabaseError):
+            Worker.objects.filter(name=self.name).delete()
+
+    def _say_alive(self) -> None:
+        now = timezone.now()
+        Worker.objects.update_or_create(name=self.name, defaults={"heartbeat": now, "detector": self.detector})
+        job = self.scorer.current
+        if job is not None:
+            mine = Job.objects.filter(pk=job.pk, worker=self.name, state=Job.State.RUNNING, attempts=job.attempts)
+            mine.update(heartbeat=now)
 
     def _beat(self) -> None:
         tidied = time.monotonic() - TIDY_SECONDS
         while not self._ended.wait(min(options().lease_seconds / 5, TIDY_SECONDS)):
             try:
                 close_old_connections()
-                now = timezone.now()
-                Worker.objects.filter(name=self.name).update(heartbeat=now)
-                Job.objects.filter(worker=self.name, state=Job.State.RUNNING).update(heartbeat=now)
+                self._say_alive()
                 if time.monotonic() - tidied > TIDY_SECONDS:
                     jobs.tidy()
                     tidied = time.monotonic()
@@ -234,16 +265,24 @@ def run_worker(*, batch: bool = False) -> None:
     """Score jobs until told to stop; in a ``batch``, until none is waiting."""
     global _scorer
     name = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
-    _scorer = Scorer(name)
-    worker = ScoreWorker(_scorer, batch=batch)
-    facts: dict[str, Any] = {"worker": name, "detector": _scorer.detector.name}
+    scorer = _scorer = Scorer(name)
+    worker = ScoreWorker(scorer, batch=batch)
+    facts: dict[str, Any] = {"worker": name, "detector": scorer.detector.name}
     try:
-        with Pulse(_scorer), _scorer.detector:
+        with Pulse(scorer), scorer.detector:
             logger.info("worker ready", extra=facts)
             jobs.tidy()
             if not batch:
                 worker.configure_signals()
-            worker.run()
+            while not scorer.is_stopping:
+                try:
+                    scorer.give_back_interrupted()
+                    worker.run()
+                    break
+                except (OperationalError, InterfaceError):
+                    logger.exception("the database does not answer")
+                    connection.close()
+                    time.sleep(DATABASE_PAUSE_SECONDS)
     except (Stopping, SystemExit):
         pass
     finally:

@@ -13,7 +13,18 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dfd.data.clips import ClipDataset, ClipSampler, balanced_weights, collate, eval_stride, read_frames, stride_range
+from dfd.data.clips import (
+    ClipDataset,
+    ClipSampler,
+    EvalShare,
+    Repeat,
+    TrainingShare,
+    balanced_weights,
+    collate,
+    eval_stride,
+    read_frames,
+    stride_range,
+)
 from dfd.data.store import build_index, read_index
 from dfd.data.transforms import clip_augmentation
 from dfd.errors import StoreError
@@ -215,6 +226,42 @@ def test_the_sampler_gives_each_item_once_in_an_order_of_seed_and_epoch() -> Non
     assert list(sampler) == epochs[0]
     assert list(ClipSampler(50, seed=1, epoch=1)) == epochs[1]
     assert list(ClipSampler(50, seed=2)) != epochs[0]
+
+
+@pytest.mark.parametrize(("num_items", "num_replicas"), [(12, 2), (5, 2), (7, 3), (1, 4), (3, 3)])
+def test_the_shares_of_a_split_count_each_item_once_and_are_of_one_size(num_items: int, num_replicas: int) -> None:
+    shares = [list(EvalShare(num_items, num_replicas=num_replicas, rank=rank)) for rank in range(num_replicas)]
+    counted = [item for share in shares for item in share if not isinstance(item, Repeat)]
+    assert sorted(counted) == list(range(num_items))
+    sizes = {len(EvalShare(num_items, num_replicas=num_replicas, rank=rank)) for rank in range(num_replicas)}
+    assert {len(share) for share in shares} == sizes == {-(-num_items // num_replicas)}
+
+
+def test_a_repeat_is_the_same_clip_and_says_so(small_store: Path, index: pd.DataFrame) -> None:
+    dataset = ClipDataset(small_store, index, clip_len=3)
+    batch = collate([dataset[1], dataset[Repeat(1)]])
+    assert torch.equal(batch["frames"][0], batch["frames"][1])
+    assert batch["is_repeat"].tolist() == [False, True]
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([5.0, 1, 1, 1, 1, 1, 1])])
+def test_the_shares_of_an_epoch_are_its_items_and_new_ones_in_the_next(weights: torch.Tensor | None) -> None:
+    def shares(epoch: int) -> list[list[tuple[int, int]]]:
+        found = []
+        for rank in range(2):
+            share = TrainingShare(ClipSampler(7, seed=3, weights=weights), num_replicas=2, rank=rank)
+            share.set_epoch(epoch)
+            found.append(list(share))
+            assert len(found[-1]) == len(share) == 4
+        return found
+
+    alone = ClipSampler(7, seed=3, weights=weights)
+    alone.set_epoch(2)
+    whole = list(alone)
+    first, second = shares(2)
+    assert [item for pair in zip(first, second, strict=True) for item in pair] == [*whole, whole[0]]
+    assert shares(2) == [first, second]
+    assert shares(3) != [first, second]
 
 
 def test_balanced_sampling_draws_both_labels_equally_often() -> None:

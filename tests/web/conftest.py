@@ -1,5 +1,6 @@
 """A service for each test: a data folder of its own, small limits, and the real views, queue and worker code."""
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
 from django.test import Client
 
 from dfd.web.options import WebOptions
@@ -71,3 +74,39 @@ def send(client: Client, *files: tuple[str, bytes], **headers: str) -> Any:
 
 def files_below(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def posted(path: str, body: Any, length: int, **extra: str) -> tuple[int, dict[str, str], bytes]:
+    """A request as an HTTP server hands it to the application, with the stream that it has there."""
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": path,
+        "SERVER_NAME": "testserver",
+        "SERVER_PORT": "80",
+        "REMOTE_ADDR": "198.51.100.1",
+        "CONTENT_TYPE": "multipart/form-data; boundary=edge",
+        "CONTENT_LENGTH": str(length),
+        "wsgi.input": body,
+        "wsgi.url_scheme": "http",
+        "wsgi.errors": io.StringIO(),
+        **extra,
+    }
+    found: dict[str, Any] = {}
+
+    def start(status: str, headers: list[tuple[str, str]]) -> None:
+        found.update(status=int(status.split()[0]), headers=dict(headers))
+
+    from dfd.web.wsgi import application
+
+    for signal in (request_started, request_finished):  # as the test client does: the connection is the test's
+        signal.disconnect(close_old_connections)
+    try:
+        response = application(environ, start)
+        content = b"".join(response)
+        response.close()  # type: ignore[attr-defined]
+    finally:
+        from dfd.web.wsgi import application
+
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+    return found["status"], found["headers"], content

@@ -24,7 +24,7 @@ def test_jobs_are_listed_with_state_duration_and_error_but_without_names(
     client: Client, keeper: Client, video: bytes, scorer: Any
 ) -> None:
     send(client, ("Jane Doe.mp4", video))
-    send(client, ("Jane Doe, broken.mp4", b"\0\0\0\x18ftypisom" + b"x" * 500))
+    send(client, ("Jane Doe broken.mp4", b"\0\0\0\x18ftypisom" + b"x" * 500))
     work(scorer)
     page = keeper.get("/admin/web/job/").content.decode()
     for words in ("2 jobs", "Done", "unreadable", "100%"):
@@ -34,6 +34,16 @@ def test_jobs_are_listed_with_state_duration_and_error_but_without_names(
         page += keeper.get(f"/admin/web/job/{job.pk}/change/").content.decode()
     assert "Jane" not in page
     assert "this-worker" in page
+
+
+def test_an_error_does_not_name_the_file_on_a_jobs_own_page(client: Client, keeper: Client, video: bytes) -> None:
+    send(client, ("Jane Doe.mp4", video))
+    job = jobs.claim(str(Job.objects.get().pk), "w")
+    assert job is not None
+    jobs.change(job, state=Job.State.FAILED, error="KeyError: Jane Doe.mp4: fps", finished=timezone.now())
+    page = keeper.get(f"/admin/web/job/{job.pk}/change/").content.decode()
+    assert "KeyError: the video: fps" in page
+    assert "Jane" not in page
 
 
 def test_the_keeper_can_delete_and_retry_but_not_write(client: Client, keeper: Client, video: bytes) -> None:

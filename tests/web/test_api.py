@@ -106,6 +106,19 @@ def test_one_video_at_a_time(client: Client, video: bytes) -> None:
     assert client.post("/api/jobs", b"{}", content_type="application/json", headers=DESK).status_code == 400
 
 
+def test_an_error_is_json_whatever_it_is(client: Client, video: bytes) -> None:
+    big = client.post("/api/jobs", {"video": io.BytesIO(video), "note": "x" * 100_000}, headers=DESK)
+    assert (big.status_code, bool(big.json()["error"])) == (400, True)
+    assert client.get("/api/nothing", headers=DESK).json()["error"]
+    odd = client.get("/api/jobs", headers={"Origin": "http://[", **DESK})
+    assert odd.status_code == 200
+
+
+def test_an_origin_that_is_no_address_is_elsewhere(client: Client, configure: Any) -> None:
+    configure(open_api=True, api_tokens=())
+    assert client.get("/api/jobs", headers={"Origin": "http://["}).status_code == 401
+
+
 def test_a_full_queue_says_when_to_come_back(client: Client, video: bytes, configure: Any) -> None:
     configure(max_queue=1)
     post(client, video)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from django.contrib.sessions.models import Session
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
@@ -114,7 +115,7 @@ def test_a_job_whose_task_was_lost_is_queued_again(client: Client, video: bytes)
     job = sent(client, video)
     DBTaskResult.objects.all().delete()  # a worker took it, and died before it took the job
     assert jobs.enqueue_lost() == 0  # not at once: a worker may be about to
-    Job.objects.update(created=timezone.now() - timedelta(seconds=2 * options().lease_seconds))
+    Job.objects.update(queued=timezone.now() - timedelta(seconds=2 * options().lease_seconds))
     assert jobs.enqueue_lost() == 1
     assert jobs.enqueue_lost() == 0
     assert DBTaskResult.objects.ready().get().args_kwargs["args"] == [str(job.pk)]
@@ -140,6 +141,43 @@ def test_a_failed_job_can_be_tried_again(client: Client, video: bytes) -> None:
     assert (found["state"], found["error"], found["attempts"]) == ("queued", "", 0)
     assert client.post(f"/jobs/{job.pk}/retry").status_code == 303  # a second press of the button
     assert DBTaskResult.objects.ready().count() == 2
+
+
+def test_a_job_that_is_tried_again_waits_behind_those_that_came_meanwhile(client: Client, video: bytes) -> None:
+    first, second = sent(client, video), sent(client, video)
+    claimed = jobs.claim(str(first.pk), "w")
+    assert claimed is not None
+    jobs.change(claimed, state=Job.State.FAILED, error="boom", finished=timezone.now())
+    assert jobs.retry(first)
+    assert [state_of(client, job)["place"] for job in (second, first)] == [1, 2]
+
+
+def test_a_job_that_is_taken_again_is_next(client: Client, video: bytes) -> None:
+    first, second = sent(client, video), sent(client, video)
+    assert jobs.claim(str(first.pk), "w")
+    DBTaskResult.objects.filter(args_kwargs__args__0=str(first.pk)).update(status="FAILED")
+    make_dead(first)
+    jobs.take_again()
+    assert [state_of(client, job)["place"] for job in (first, second)] == [1, 2]
+    queued = [task.args_kwargs["args"][0] for task in DBTaskResult.objects.ready()]
+    assert queued == [str(first.pk), str(second.pk)]
+
+
+def test_a_text_that_no_database_stores_fails_nothing(client: Client, video: bytes) -> None:
+    job = sent(client, video)
+    claimed = jobs.claim(str(job.pk), "w")
+    assert claimed is not None
+    jobs.change(claimed, message="an odd tag \0 in it")
+    assert state_of(client, job)["message"] == "an odd tag  in it"
+
+
+def test_looking_at_many_jobs_asks_the_database_no_more_often(
+    client: Client, video: bytes, django_assert_max_num_queries: Any
+) -> None:
+    for number in range(12):
+        sent(client, video, f"{number}.mp4")
+    with django_assert_max_num_queries(10):
+        assert client.get("/jobs/").content.count(b".mp4") >= 12
 
 
 def test_deleting_leaves_nothing(client: Client, video: bytes) -> None:
@@ -200,6 +238,58 @@ def test_a_running_job_that_expires_is_stopped(client: Client, video: bytes) -> 
 
 
 class TestScoring:
+    def test_a_worker_keeps_only_the_job_in_its_hands_alive(self, client: Client, video: bytes, scorer: Any) -> None:
+        from dfd.web.worker import Pulse
+
+        left, held = (jobs.claim(str(sent(client, video).pk), scorer.name) for _ in range(2))
+        for job in (left, held):
+            make_dead(job)
+        scorer.current = held
+        Pulse(scorer)._say_alive()
+        assert jobs.take_again() == 1
+        assert state_of(client, left)["state"] == "queued"
+        assert state_of(client, held)["state"] == "running"
+
+    def test_a_job_that_the_database_was_lost_over_is_done_when_it_is_back(
+        self, client: Client, video: bytes, scorer: Any, monkeypatch: Any
+    ) -> None:
+        job = sent(client, video)
+        with monkeypatch.context() as patch:
+
+            def lost(*given: Any, **more: Any) -> Any:
+                raise OperationalError("server closed the connection")
+
+            patch.setattr(scorer.detector, "score", lost)
+            work(scorer)
+        assert state_of(client, job)["state"] == "running"
+        scorer.give_back_interrupted()
+        work(scorer)
+        found = state_of(client, job)
+        assert (found["state"], found["attempts"]) == ("done", 1)
+
+    def test_what_a_killed_attempt_left_is_deleted(self, client: Client, video: bytes, scorer: Any) -> None:
+        job = sent(client, video)
+        left = job.folder / "work-1"
+        left.mkdir()
+        (left / "predictions.jsonl").write_text("{}")
+        work(scorer)
+        assert state_of(client, job)["state"] == "done"
+        assert [path.name for path in job.folder.iterdir()] == ["result"]
+        job.upload_path.write_bytes(b"killed before it was deleted")
+        jobs.tidy()
+        assert not job.upload_path.exists()
+
+    def test_a_strangers_card_does_not_stop_a_worker(self, scorer: Any, monkeypatch: Any, client: Client) -> None:
+        from dfd.web.worker import Pulse
+
+        card = {**scorer.detector.describe(), "name": "odd\0<script>", "metrics": {"<b>": "x", "val/auc": 0.5}}
+        monkeypatch.setattr(scorer.detector, "describe", lambda: card)
+        with Pulse(scorer):
+            page = client.get("/about/")
+        assert page.status_code == 200
+        assert b"odd&lt;script&gt;" in page.content
+        assert b"0.500" in page.content
+
     def test_a_video_gets_its_verdict_and_is_then_deleted(self, client: Client, video: bytes, scorer: Any) -> None:
         job = sent(client, video, "my clip.mp4")
         work(scorer)
@@ -394,6 +484,11 @@ def ask(environment: dict[str, str], code: str) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
 
+def stages(database: Path) -> list[str]:
+    with sqlite3.connect(database) as connection:
+        return [stage for (stage,) in connection.execute("SELECT stage FROM web_job")]
+
+
 def test_a_worker_that_is_killed_loses_no_job(tmp_path: Path, tiny_checkpoint: Path, video: bytes) -> None:
     """With real processes: kill -9 in the middle of a job, and another worker takes it and ends it."""
     environment = environment_for(tmp_path / "web", tiny_checkpoint)
@@ -411,7 +506,8 @@ def test_a_worker_that_is_killed_loses_no_job(tmp_path: Path, tiny_checkpoint: P
     pk = ask(environment, made)
     hanging = subprocess.Popen([sys.executable, "-c", HANG], env=environment, stderr=subprocess.PIPE)
     ends = time.monotonic() + 120
-    while ask(environment, "print(Job.objects.get().stage)") != "hanging":
+    while stages(tmp_path / "web" / "dfd.sqlite3") != ["hanging"]:
+        time.sleep(0.2)
         assert time.monotonic() < ends
         assert hanging.poll() is None, hanging.stderr.read().decode() if hanging.stderr else ""
     os.kill(hanging.pid, signal.SIGKILL)

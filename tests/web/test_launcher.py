@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import fields
@@ -54,6 +55,10 @@ def test_the_docs_name_every_option_with_its_default() -> None:
         (["checkpoint=README.md", "max_windos=3"], "max_windos"),
         (["checkpoint=README.md", "max_windows=many"], "max_windows"),
         (["checkpoint=README.md", "port=http"], "DFD_WEB_PORT=http is not a whole number"),
+        (["checkpoint=README.md", "port=99999"], "must be in 1..65535"),
+        (["checkpoint=README.md", "keep_hours=inf"], "must be a number"),
+        (["checkpoint=README.md", "data=README.md"], "cannot be made a folder of ours"),
+        (["checkpoint=README.md", "database_url=postgres://nobody@127.0.0.1:9/x"], "DFD_WEB_SECRET_KEY"),
         (["checkpoint=README.md", "max_queue=0"], "DFD_WEB_MAX_QUEUE must be above 0"),
         (["checkpoint=README.md", "api_tokens=desk:short"], "a token of 16 characters or more"),
         (["checkpoint=README.md", "host=0.0.0.0"], "DFD_WEB_SECRET_KEY"),
@@ -157,6 +162,31 @@ def test_one_command_starts_all_and_ends_all(service: Service, video: bytes) -> 
 
     assert service.stop() == []
     assert service.process.returncode == 0
+
+
+def test_with_a_key_of_its_own_it_starts_too_keeps_threads_for_pages_and_ends_with_its_launcher(
+    tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    service = Service(tmp_path, tiny_checkpoint, "threads=10", "https=false", f"secret_key={'k' * 50}")
+    try:
+        service.wait("The page is at http://127.0.0.1")
+        stalled = []
+        for _ in range(20):
+            connection = socket.create_connection(("127.0.0.1", service.port))
+            head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
+            connection.sendall(head + b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x")
+            stalled.append(connection)
+        time.sleep(0.5)
+        request = urllib.request.Request(f"http://127.0.0.1:{service.port}/health", method="HEAD")
+        with pytest.raises(urllib.error.HTTPError, match="503"):  # it answers: no worker is there yet
+            urllib.request.urlopen(request, timeout=10)
+        children = psutil.Process(service.process.pid).children(recursive=True)
+        service.process.kill()
+        _, alive = psutil.wait_procs(children, timeout=40)
+        assert alive == []
+    finally:
+        if service.process.poll() is None:
+            service.stop()
 
 
 def test_compose_names_only_options_that_exist_and_passes_djangos_own_check() -> None:

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
 from django.urls import get_resolver
 
 from dfd.web import jobs
-from dfd.web.logs import JsonFormatter
+from dfd.web.logs import JsonFormatter, WithoutValues
 from dfd.web.models import Job, options
-from tests.web.conftest import TOKENS, files_below, send, work
+from tests.web.conftest import TOKENS, files_below, posted, send, work
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -212,18 +213,64 @@ def test_an_error_is_logged_by_its_place_and_not_by_its_words() -> None:
     assert "Jane" not in json.dumps(line)
 
 
-def test_a_server_error_is_a_page_that_tells_nothing(client: Client, monkeypatch: Any) -> None:
+def test_a_server_error_is_logged_and_its_page_tells_nothing(client: Client, monkeypatch: Any, caplog: Any) -> None:
     from dfd.web import presentation
 
     def broken() -> Any:
         raise ValueError("the innermost secret")
 
-    monkeypatch.setattr(presentation, "queue", broken)
+    monkeypatch.setattr(presentation, "business", broken)
     client.raise_request_exception = False
-    answer = client.get("/")
+    with caplog.at_level(logging.ERROR), monkeypatch.context() as patch:
+        patch.setattr(logging.getLogger("dfd.web"), "propagate", True)
+        answer = client.get("/")
     assert answer.status_code == 500
     assert b"secret" not in answer.content
     assert b"logged" in answer.content
+    record = next(record for record in caplog.records if record.getMessage() == "server error")
+    line = JsonFormatter().format(record)
+    assert "ValueError" in line
+    assert " broken" in line  # the function it came from
+    assert "secret" not in line
+
+
+def test_a_lost_database_is_told_as_that(client: Client, monkeypatch: Any) -> None:
+    from dfd.web import presentation
+
+    def lost() -> Any:
+        raise OperationalError("server closed the connection")
+
+    monkeypatch.setattr(presentation, "business", lost)
+    answer = client.get("/")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+    assert b"database does not answer" in answer.content
+
+
+@pytest.mark.parametrize("charset", ["rot13", "base64", "hex", "undefined", "idna", "utf-16", "no such"])
+def test_a_strange_charset_is_no_server_error(charset: str) -> None:
+    kind = f"multipart/form-data; boundary=x; charset={charset}"
+    for path in ("/", "/api/jobs", "/jobs/delete-all"):
+        status, _, _ = posted(path, io.BytesIO(b"--x--"), 5, CONTENT_TYPE=kind, QUERY_STRING="bytes=10")
+        assert 400 <= status < 500
+    status, _, _ = posted(
+        "/may-upload", io.BytesIO(), 0, CONTENT_TYPE=kind, QUERY_STRING="bytes=9", REQUEST_METHOD="GET"
+    )
+    assert status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/jobs/", "/about/", "/about/api/", "/health", "/robots.txt"])
+def test_what_can_be_got_can_be_asked_for_by_its_head(client: Client, path: str) -> None:
+    assert client.head(path).status_code == client.get(path).status_code
+
+
+def test_the_servers_own_log_has_no_values_in_it() -> None:
+    record = logging.LogRecord(
+        "g", logging.WARNING, "", 0, "Invalid request from ip=%s: %s", ("203.0.113.7", "x"), None
+    )
+    WithoutValues().filter(record)
+    line = JsonFormatter().format(record)
+    assert "Invalid request from ip=" in line
+    assert "203.0.113.7" not in line
 
 
 def test_no_address_serves_a_folder() -> None:

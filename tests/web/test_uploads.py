@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.uploadhandler import StopUpload
 from django.db import connection
 from django.test import Client, RequestFactory
 
 from dfd.web import admission, uploads
 from dfd.web.models import Job, UploadCount, incoming_folder, jobs_folder, options
 from dfd.web.uploads import looks_like_video, shown_name
-from tests.web.conftest import MP4_HEAD, files_below, send
+from tests.web.conftest import MP4_HEAD, files_below, posted, send
 
 MIB = 2**20
 
@@ -104,7 +105,7 @@ def test_the_limit_holds_while_streaming_whatever_length_was_announced() -> None
     request._stream = stream
     handler = uploads.prepare(request)
     (video,) = uploads.receive(request, handler)
-    assert video.status == 413
+    assert video.refusal.status == 413
     assert stream.num_read < 5 * MIB
     assert not files_below(options().data)
 
@@ -191,7 +192,11 @@ def _named(data: bytes, name: str = "a.mp4") -> io.BytesIO:
 
 def test_a_file_in_another_field_or_for_another_form_is_not_stored(client: Client, video: bytes) -> None:
     assert client.post("/", {"other": _named(video)}, headers={"Accept": "application/json"}).status_code == 400
-    assert client.post("/jobs/delete-all", {"video": _named(video)}).status_code in (303, 400)
+    # Reading the form for its token must not take the file in, either.
+    strict = Client(enforce_csrf_checks=True)
+    assert strict.post("/jobs/delete-all", {"video": _named(video)}).status_code == 403
+    with pytest.raises(StopUpload):
+        uploads.RefusingUploadHandler().new_file("video", "a.mp4", "video/mp4", 1)
     assert not files_below(options().data)
     assert not Job.objects.exists()
 
@@ -233,7 +238,52 @@ def test_a_name_that_shows_nothing_is_called_video_or_as_it_is(name: str) -> Non
     assert shown_name(name) in ("video", ".", "..")
 
 
+class Broken(io.BytesIO):
+    """The body of a sender whose connection is reset."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        if not data:
+            raise ConnectionResetError
+        return data
+
+
+def form(size: int) -> bytes:
+    head = b'--edge\r\nContent-Disposition: form-data; name="video"; filename="a.mp4"\r\n\r\n'
+    return head + MP4_HEAD + b"\0" * size
+
+
+TOKEN = {"HTTP_AUTHORIZATION": "Bearer a token of sixteen or more"}
+
+
+@pytest.mark.parametrize("path", ["/", "/api/jobs"])
+def test_a_connection_that_is_reset_leaves_nothing_with_or_without_a_token(path: str) -> None:
+    status, _, _ = posted(path, Broken(form(300_000)), 900_000, **TOKEN)
+    assert status in (400, 403)
+    assert not files_below(options().data)
+    assert UploadCount.objects.get().number == 1
+
+
+@pytest.mark.parametrize("times", [1.2, 2.5])
+def test_a_file_that_goes_on_and_on_is_told_that_it_is_too_large(times: float) -> None:
+    body = form(int(times * MIB)) + b"\r\n--edge--\r\n"
+    status, _, content = posted("/api/jobs", io.BytesIO(body), len(body), **TOKEN)
+    assert (status, b"larger than 1 MiB" in content) == (413, True)
+    assert not files_below(options().data)
+
+
 class TestBusy:
+    def test_a_process_keeps_threads_for_pages_whatever_senders_do(
+        self, client: Client, video: bytes, configure: Any
+    ) -> None:
+        configure(threads=admission.SPARE_THREADS + 1)
+        with admission.a_thread_to_read() as refusal:
+            assert refusal is None
+            answer = send(client, ("a.mp4", video))
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+            assert client.get("/").status_code == 200
+        assert send(client, ("a.mp4", video)).status_code == 201
+
     def test_a_full_queue_says_when_to_come_back(self, client: Client, video: bytes, configure: Any) -> None:
         configure(max_queue=1)
         assert send(client, ("a.mp4", video)).status_code == 201
@@ -243,13 +293,24 @@ class TestBusy:
         assert answer.json()["retry_seconds"] == int(answer.headers["Retry-After"])
         assert len(files_below(options().data)) == 1
 
+    def test_it_says_so_too_when_the_last_place_was_taken_meanwhile(
+        self, client: Client, video: bytes, configure: Any, monkeypatch: Any
+    ) -> None:
+        configure(max_queue=1)
+        send(client, ("a.mp4", video))
+        monkeypatch.setattr(admission, "refusal", lambda request: None)
+        answer = send(client, ("b.mp4", video))
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) >= 10
+        assert len(files_below(options().data)) == 1
+
     def test_a_full_queue_takes_no_more_of_one_upload_than_it_has_places(
         self, client: Client, video: bytes, configure: Any
     ) -> None:
         configure(max_queue=2)
         answer = send(client, ("a.mp4", video), ("b.mp4", video), ("c.mp4", video))
         assert [job["file_name"] for job in answer.json()["jobs"]] == ["a.mp4", "b.mp4"]
-        assert answer.json()["refusals"] == ["c.mp4: all places in the queue are taken"]
+        assert answer.json()["refusals"] == ["c.mp4: All places in the queue are taken."]
         assert len(files_below(options().data)) == 2
 
     def test_an_address_has_so_many_uploads_in_an_hour(self, client: Client, video: bytes, configure: Any) -> None:
@@ -259,6 +320,13 @@ class TestBusy:
         assert 0 < int(answer.headers["Retry-After"]) <= 3600
         elsewhere = Client(REMOTE_ADDR="203.0.113.9")
         assert send(elsewhere, ("a.mp4", video)).status_code == 201
+
+    def test_files_of_one_form_count_one_by_one(self, client: Client, video: bytes, configure: Any) -> None:
+        configure(uploads_per_hour=4)
+        assert len(send(client, *[("a.mp4", video)] * 3).json()["jobs"]) == 3
+        second = send(client, *[("b.mp4", video)] * 3).json()
+        assert len(second["jobs"]) == 1
+        assert second["refusals"] == ["b.mp4: Too many uploads came from this address this hour."] * 2
 
     def test_refused_files_count_too(self, client: Client, configure: Any) -> None:
         configure(uploads_per_hour=2)
@@ -318,3 +386,24 @@ def test_fifty_simultaneous_uploads_give_fifty_jobs(video: bytes) -> None:
     assert sorted(Job.objects.values_list("file_name", flat=True)) == sorted(f"{n}.mp4" for n in range(50))
     assert len(files_below(jobs_folder())) == 50
     assert not files_below(incoming_folder())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_uploads_at_once_no_more_are_taken_than_there_are_places(video: bytes, configure: Any) -> None:
+    configure(max_queue=3)
+    statuses = []
+
+    def one(number: int) -> None:
+        try:
+            statuses.append(send(Client(), (f"{number}.mp4", video)).status_code)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses) == [201] * 3 + [503] * 9
+    assert Job.objects.count() == 3
+    assert len(files_below(options().data)) == 3

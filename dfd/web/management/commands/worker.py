@@ -3,8 +3,10 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError, ProgrammingError
 
 from dfd.errors import DfdError
+from dfd.web.options import USELESS
 
 
 class Command(BaseCommand):
@@ -23,4 +25,6 @@ class Command(BaseCommand):
         try:
             run_worker(batch=given["batch"])
         except DfdError as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(str(error), returncode=USELESS) from error
+        except (OperationalError, ProgrammingError) as error:
+            raise CommandError(f"the database is not ready ({error}); python -m dfd.web manage migrate") from error

@@ -1,0 +1,152 @@
+"""A run of several processes: how they find each other, agree on a folder, and end together.
+
+Either Lightning starts them (the command is given once; at ``fit`` the first process starts the others, with the same
+arguments), or something else does: ``srun``, ``torchrun``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dfd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lightning import Trainer
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+
+def check_processes(trainer: Trainer, *, in_multirun: bool) -> None:
+    """Refuse what would hang or fail after minutes.
+
+    Raises:
+        ConfigError: batch normalisation is to be synchronised on CPUs, or a multirun's job would start processes.
+    """
+    from lightning.pytorch.plugins import LayerSync
+    from lightning.pytorch.strategies import ParallelStrategy
+
+    strategy = trainer.strategy
+    if not isinstance(strategy, ParallelStrategy):
+        return
+    if isinstance(strategy._layer_sync, LayerSync) and strategy.root_device.type == "cpu":
+        raise ConfigError(
+            "trainer.sync_batchnorm works on GPUs only; on CPUs use trainer=ddp_cpu, or trainer.sync_batchnorm=false, "
+            "and freeze_batchnorm=true if the processes' batches are small"
+        )
+    if in_multirun and trainer.world_size > 1 and not _started_by_others(trainer):
+        raise ConfigError(
+            "a multirun's job cannot start processes of its own: they would run the whole multirun again. Give each "
+            "job one GPU (trainer=gpu), or all processes at once with a Slurm launcher and trainer=slurm"
+        )
+
+
+def meet(trainer: Trainer, folder: Path) -> None:
+    """Where something else started the processes: connect them now, before any of them writes.
+
+    Those that Lightning starts come later, and are told the folder.
+
+    Raises:
+        ConfigError: the scheduler started another number of them, or their folders differ.
+    """
+    if trainer.world_size == 1 or not _started_by_others(trainer):
+        return
+    environment = _environment(trainer)
+    try:
+        environment.validate_settings(num_devices=trainer.num_devices, num_nodes=trainer.num_nodes)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    trainer.strategy.setup_environment()
+    first = trainer.strategy.broadcast(str(folder.absolute()))
+    if not trainer.strategy.reduce_boolean_decision(first == str(folder.absolute())):
+        raise ConfigError(
+            f"the processes of this run have different folders (this one's is {folder}, the first one's {first}); give "
+            "all of them the same hydra.run.dir=DIR"
+        )
+
+
+def slurm_environment() -> SLURMEnvironment:
+    """Slurm's numbers of this process, by the variables that ``srun`` sets.
+
+    Lightning's own requeueing is off: its checkpoint of the middle of an epoch would begin the epoch's clips anew. The
+    batch script requeues, and ``ckpt_path=auto`` goes on after the last whole epoch.
+
+    Raises:
+        ConfigError: this is not started by srun, or not with so many tasks per node.
+    """
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+    names = ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS_PER_NODE")
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise ConfigError(
+            f"trainer=slurm: {', '.join(missing)} not set; put `srun` before the command, in a job with --nodes=N and "
+            "--ntasks-per-node=GPUS, or take trainer=ddp on one machine"
+        )
+    return SLURMEnvironment(auto_requeue=False)
+
+
+def first_prepares(trainer: Trainer, prepare: Callable[[], None]) -> None:
+    """Call ``prepare`` in one process while the others wait, or before there are others."""
+    if trainer.is_global_zero:
+        prepare()
+    if trainer.world_size > 1 and _started_by_others(trainer):
+        trainer.strategy.barrier("prepared")
+
+
+def speak_once(trainer: Trainer) -> None:
+    """Leave the terminal to the first process; of the others it shows errors. Their log files have the rest."""
+    if not trainer.is_global_zero:
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+                handler.setLevel(logging.ERROR)
+
+
+@contextmanager
+def ending_together(trainer: Trainer) -> Iterator[None]:
+    """If this process fails, end those that it started: they would wait for it."""
+    import signal
+
+    from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+
+    try:
+        yield
+    except BaseException:
+        launcher = trainer.strategy.launcher
+        if isinstance(launcher, _SubprocessScriptLauncher):
+            launcher.kill(signal.SIGTERM)
+        raise
+
+
+def build_trainer(config: Mapping[str, Any]) -> Trainer:
+    """Lightning's trainer; what it refuses about devices and strategies is a sentence.
+
+    Raises:
+        ConfigError: there is no such accelerator here, or options contradict each other.
+    """
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from dfd.config import build
+
+    try:
+        trainer: Trainer = build(config)
+    except Exception as error:
+        cause = error.__cause__
+        if isinstance(cause, MisconfigurationException | RuntimeError):
+            raise ConfigError(f"trainer: {cause}") from error
+        raise
+    return trainer
+
+
+def _environment(trainer: Trainer) -> Any:
+    return getattr(trainer.strategy, "cluster_environment", None)
+
+
+def _started_by_others(trainer: Trainer) -> bool:
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+
+    environment = _environment(trainer)
+    return environment is not None and not isinstance(environment, LightningEnvironment)
