@@ -74,7 +74,7 @@ class _Tracks:
         return _text(self._path[position])
 
     def video_id(self, position: int) -> str:
-        """The video that the clip was cut from."""
+        """Of the video."""
         return _text(self._video_id[position])
 
     def facts(self, position: int) -> TrackFacts:
@@ -187,7 +187,7 @@ class ClipDataset(Dataset[ClipItem]):
     @property
     def video_ids(self) -> list[str]:
         """Of each item, in order."""
-        return [self._tracks.video_id(int(position)) for position in self._position]
+        return [self._tracks.video_id(position) for position in self._position.tolist()]
 
     def __getitem__(self, item: int | tuple[int, int] | Repeat) -> ClipItem:
         """Raises:
@@ -210,7 +210,7 @@ class ClipDataset(Dataset[ClipItem]):
         frames = torch.from_numpy(read_frames(clip, indices)).permute(0, 3, 1, 2).contiguous()
         if self.training and self.transform is not None:
             frames = self._augment(frames, generator)
-        return {"frames": frames, **self._tracks.facts(position), "is_repeat": is_repeat}
+        return {"frames": frames, "is_repeat": is_repeat, **self._tracks.facts(position)}
 
     def _draw_stride(self, num_frames: int, generator: torch.Generator) -> int:
         """From the range, but none that would make a clip repeat frames if a smaller one does not."""
