@@ -215,7 +215,7 @@ def test_the_revision_is_that_of_the_checkout_and_says_if_it_was_changed(tmp_pat
 def test_the_clips_shown_are_of_both_labels_and_of_all_probabilities(tiny_store: Path, tmp_path: Path) -> None:
     data = ClipDataModule(tiny_store, clip_len=4, num_eval_clips=2)
     dataset = data.dataset("train")
-    videos = {video: dataset.tracks[number].label for number, video in enumerate(dict.fromkeys(dataset.video_ids))}
+    videos = dict(zip(dataset.video_ids, dataset.labels, strict=True))
     rows = [
         {"video_id": video, "label": str(Label(label)), "predicted": "fake", "prob_fake": number / 12}
         for number, (video, label) in enumerate(videos.items())
