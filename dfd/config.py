@@ -67,6 +67,7 @@ class PreprocessConfig:
     fps: float | None = None
     min_track_frames: int = 10
     max_decode_side: int | None = 1920
+    stills: bool = False
     encode: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
     split: str = "source"
