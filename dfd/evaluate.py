@@ -211,8 +211,7 @@ def evaluate_split(
 
     table = score_split(detector, data, split)
     # Of a draw or another split, the videos without a face are not known: they were never in it.
-    is_whole = data.per_label is None and data.split is None
-    if is_whole and len(unscored := unscored_rows(data.store, split)):
+    if data.is_whole and len(unscored := unscored_rows(data.store, split)):
         table = pd.concat([table, unscored], ignore_index=True).sort_values("video_id", ignore_index=True)
         print(f"{len(unscored)} videos of {split} have no face clip, so no score: see the store's videos.csv")
     warn_if_one_sided(table, threshold)

@@ -44,6 +44,22 @@ class ClipItem(TrackFacts):
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """A clip as it lies in the store: its file, which of its frames, the frames, uint8 (T, H, W, 3), and the facts.
+
+    ``num_frames`` are those of the whole file. ``generator`` goes on with the item's draw; None in evaluation, where
+    nothing is drawn.
+    """
+
+    path: Path
+    indices: list[int]
+    num_frames: int
+    frames: FrameArray
+    facts: TrackFacts
+    generator: torch.Generator | None
+
+
+@dataclass(frozen=True, slots=True)
 class Repeat:
     """An item that is asked for once more, to make the shares of several processes even; not to be counted."""
 
@@ -128,6 +144,8 @@ class ClipDataset(Dataset[ClipItem]):
         ValueError: an argument is out of range.
     """
 
+    SHORT_TRACKS = "they repeat their last frame"
+
     def __init__(
         self,
         store: str | Path,
@@ -169,10 +187,11 @@ class ClipDataset(Dataset[ClipItem]):
         num_short = int((self._tracks.num_frames < span).sum())
         if num_short:
             logger.info(
-                "%d of %d face tracks have fewer than the %d frames that a clip spans; they repeat their last frame",
+                "%d of %d face tracks have fewer than the %d frames that a clip spans; %s",
                 num_short,
                 len(self._tracks),
                 span,
+                self.SHORT_TRACKS,
             )
 
     def __len__(self) -> int:
@@ -189,28 +208,39 @@ class ClipDataset(Dataset[ClipItem]):
         """Of each item, in order."""
         return [self._tracks.video_id(position) for position in self._position.tolist()]
 
+    @property
+    def dataset_names(self) -> list[str]:
+        """Of each clip, in order."""
+        return [self._tracks.facts(position)["dataset"] for position in self._position.tolist()]
+
     def __getitem__(self, item: int | tuple[int, int] | Repeat) -> ClipItem:
         """Raises:
         StoreError: the clip's file cannot be read; it is never replaced by another.
         """
         is_repeat = isinstance(item, Repeat)
-        if isinstance(item, Repeat):
-            item = item.number
+        cut = self.cut(item.number if isinstance(item, Repeat) else item)
+        frames = self.augment(as_tensor(cut.frames), cut.generator)
+        return {"frames": frames, "is_repeat": is_repeat, **cut.facts}
+
+    def cut(self, item: int | tuple[int, int]) -> Cut:
+        """What an item is made of, before any augmentation.
+
+        Raises:
+            StoreError: the clip's file cannot be read.
+        """
         number, seed = item if isinstance(item, tuple) else (item, None)
         position, start = int(self._position[number]), int(self._start[number])
         num_frames = int(self._tracks.num_frames[position])
         stride = self._eval_stride
-        generator = torch.Generator()
+        generator = None
         if self.training:
+            generator = torch.Generator()
             generator.manual_seed(int(torch.randint(2**62, ())) if seed is None else seed)
             stride = self._draw_stride(num_frames, generator)
             start = random_start(num_frames, clip_len=self.clip_len, stride=stride, generator=generator)
         indices = clip_frame_indices(num_frames, clip_len=self.clip_len, stride=stride, start=start)
         clip = self.store / self._tracks.path(position)
-        frames = torch.from_numpy(read_frames(clip, indices)).permute(0, 3, 1, 2).contiguous()
-        if self.training and self.transform is not None:
-            frames = self._augment(frames, generator)
-        return {"frames": frames, "is_repeat": is_repeat, **self._tracks.facts(position)}
+        return Cut(clip, indices, num_frames, read_frames(clip, indices), self._tracks.facts(position), generator)
 
     def _draw_stride(self, num_frames: int, generator: torch.Generator) -> int:
         """From the range, but none that would make a clip repeat frames if a smaller one does not."""
@@ -219,8 +249,14 @@ class ClipDataset(Dataset[ClipItem]):
         high = max(low, min(high, fitting))
         return int(torch.randint(low, high + 1, (), generator=generator))
 
-    def _augment(self, frames_TCHW: Tensor, generator: torch.Generator) -> Tensor:
-        assert self.transform is not None
+    def augment(self, frames_TCHW: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The clip through ``transform``, by one draw of the item's generator; as it is without either.
+
+        Raises:
+            ValueError: the transform changes the clip's shape or type.
+        """
+        if generator is None or self.transform is None:
+            return frames_TCHW
         # torchvision draws from the global generator. Only the CPU's is lent: torch.manual_seed would reseed the GPU's,
         # too, and with it the model's dropout.
         with torch.random.fork_rng(devices=[]):
@@ -232,6 +268,11 @@ class ClipDataset(Dataset[ClipItem]):
                 f"{tuple(augmented.shape)}; it must keep both"
             )
         return augmented
+
+
+def as_tensor(frames: FrameArray) -> Tensor:
+    """Frames (T, H, W, 3) as the clip that networks take, uint8 (T, C, H, W)."""
+    return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous()
 
 
 class ClipSampler(Sampler[tuple[int, int]]):

@@ -160,10 +160,19 @@ class ClipDataModule(LightningDataModule):
                     "make the store with more videos or other split_fractions"
                     + (", or train with test=false" if split == "test" else "")
                 )
-        labels = set(index.loc[index["split"] == "train", "label"])
-        if stage == "fit" and len(labels) < len(LABEL_NAMES):
+        if stage == "fit":
+            self._check_labels()
+
+    def _check_labels(self) -> None:
+        """Raises:
+        StoreError: the training split has one label only.
+        """
+        labels = set(self.index.loc[self.index["split"] == "train", "label"])
+        if len(labels) < len(LABEL_NAMES):
+            only = labels.pop()
+            hint = "; data=blend makes the fakes itself" if only == str(Label.REAL) else ""
             raise StoreError(
-                f"{self.store}: the training split has only {labels.pop()} videos; a detector needs both labels"
+                f"{self.store}: the training split has only {only} videos; a detector needs both labels{hint}"
             )
 
     @property
@@ -236,6 +245,11 @@ class ClipDataModule(LightningDataModule):
         return index.assign(split=splits)[splits.notna()].reset_index(drop=True)
 
     @property
+    def is_whole(self) -> bool:
+        """True if the videos are all that the store's own splits hold."""
+        return self.per_label is None and self.split is None
+
+    @property
     def image_size(self) -> int:
         """Side of the store's crops, in pixels."""
         return int(self.index["size"].iloc[0])
@@ -246,37 +260,49 @@ class ClipDataModule(LightningDataModule):
         Raises:
             ValueError: there is no such split.
         """
+        return ClipDataset(self.store, self._rows(split), **self._clip_options(training))
+
+    def _rows(self, split: str) -> pd.DataFrame:
         if split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-        return ClipDataset(
-            self.store,
-            self.index[self.index["split"] == split],
-            clip_len=self.clip_len,
-            clip_stride=self.train_strides if training else self.clip_stride,
-            training=training,
-            tracks=self.tracks,
-            num_eval_clips=self.num_eval_clips,
-            transform=self.augmentation if training else None,
-        )
+        return self.index[self.index["split"] == split]
+
+    def _clip_options(self, training: bool) -> dict[str, Any]:
+        return {
+            "clip_len": self.clip_len,
+            "clip_stride": self.train_strides if training else self.clip_stride,
+            "training": training,
+            "tracks": self.tracks,
+            "num_eval_clips": self.num_eval_clips,
+            "transform": self.augmentation if training else None,
+        }
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled, augmented clips of ``train``."""
         dataset = self.dataset("train", training=True)
-        weights = balanced_weights(dataset.labels) if self.balanced_sampling else None
         trainer = self.trainer
         epoch = trainer.current_epoch if trainer else 0
         rank, world_size = self._process
         seed = int(torch.randint(2**31, ())) if self.seed is None else self.seed
         if trainer:  # every process must draw the same order, of which each takes its share
             seed = trainer.strategy.broadcast(seed)
-        sampler = ClipSampler(len(dataset), seed=seed, epoch=epoch, weights=weights)
+        sampler = self._sampler(dataset, seed=seed, epoch=epoch)
         share = TrainingShare(sampler, num_replicas=world_size, rank=rank) if world_size > 1 else sampler
         # A last batch of one clip would give batch normalisation the statistics of a single face.
         per_process = -(-len(dataset) // world_size)
         drop_last = self.batch_size > 1 and per_process > self.batch_size and per_process % self.batch_size == 1
         if drop_last:
             logger.info("each epoch leaves out 1 of %d training clips, another each time", per_process)
-        return self._loader(dataset, sampler=share, drop_last=drop_last)
+        return self._loader(dataset, sampler=self._in_batches(share), drop_last=drop_last)
+
+    def _sampler(self, dataset: ClipDataset, *, seed: int, epoch: int) -> ClipSampler:
+        """What draws an epoch, the same in every process."""
+        weights = balanced_weights(dataset.labels) if self.balanced_sampling else None
+        return ClipSampler(len(dataset), seed=seed, epoch=epoch, weights=weights)
+
+    def _in_batches(self, share: Sampler[Any]) -> Sampler[Any]:
+        """One process's draws as items."""
+        return share
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The fixed clips of ``val``; in a run of several processes, this one's share of them."""
