@@ -91,7 +91,7 @@ class BlendSettings:
     """
 
     regions: Mapping[str, float] = field(
-        default_factory=lambda: {"face": 0.4, "inner": 0.3, "lower": 0.12, "mouth": 0.1, "eyes": 0.04, "nose": 0.04}
+        default_factory=lambda: {"face": 0.45, "inner": 0.3, "lower": 0.12, "mouth": 0.08, "eyes": 0.03, "nose": 0.02}
     )
     opacity: Sequence[float] = (0.5, 0.75, 1.0, 1.0, 1.0)
     deform: float = 0.06

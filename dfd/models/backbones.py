@@ -126,14 +126,18 @@ def inception_v3(*, pretrained: bool = True, weights: str | None = None) -> Back
     return Backbone(network, num_features=num_features, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), min_size=75)
 
 
-def timm(*, name: str, pretrained: bool = True, weights: str | None = None) -> Backbone:
+def timm(
+    *, name: str, pretrained: bool = True, weights: str | None = None, input_size: int | None = None
+) -> Backbone:
     """Any image model of the timm library by its name, such as ``resnet18`` or ``vit_small_patch16_224.augreg_in1k``.
 
     ``pretrained`` takes timm's weights from the Hugging Face hub or its cache; ``weights`` is a file to use instead,
-    in timm's naming or one that timm converts.
+    in timm's naming or one that timm converts. ``input_size`` is the side to which crops are resized before the
+    network, in pixels; None: of a model of a fixed size its own, else none. Small crops of which the finest traces
+    matter may be worth enlarging: most networks halve the picture in their first layer.
 
     Raises:
-        ConfigError: timm has no such model, or it does not give one vector per picture.
+        ConfigError: timm has no such model, it does not give one vector per picture, or it takes another size only.
         WeightsMissing: the weights cannot be had, or the file does not fit.
     """
     from timm import create_model
@@ -149,12 +153,16 @@ def timm(*, name: str, pretrained: bool = True, weights: str | None = None) -> B
         load_weights(network, path, head=head, convert=getattr(family, "checkpoint_filter_fn", None))
     config = network.pretrained_cfg
     side = int(config["input_size"][-1])
+    fixed = side if config.get("fixed_input_size") else None
+    if input_size is not None and (input_size < 1 or fixed not in (None, input_size)):
+        allowed = f"only {fixed}" if fixed else "1 or more"
+        raise ConfigError(f"backbone.input_size={input_size}: {name} takes {allowed} pixels")
     return Backbone(
         network,
         num_features=_measured_features(name, network, side=side),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
-        input_size=side if config.get("fixed_input_size") else None,
+        input_size=input_size or fixed,
     )
 
 
