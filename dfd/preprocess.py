@@ -177,7 +177,7 @@ def settings_of(config: PreprocessConfig) -> PreparationSettings:
         fps=config.fps,
         min_track_frames=config.min_track_frames,
         max_decode_side=config.max_decode_side,
-        stills=config.stills,
+        stills=config.stills or (bool(config.source) and target_name(config.source) == "stills"),
         encode=config.encode,
         limits=VideoLimits(**config.limits),
     )

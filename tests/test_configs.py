@@ -77,7 +77,7 @@ def test_each_option_composes_and_binds(group: str, option: str) -> None:
 @pytest.mark.parametrize(
     "path", sorted((CONFIG_DIR / "data" / "augmentation").glob("*.yaml")), ids=lambda path: path.stem
 )
-@pytest.mark.parametrize("data", ["demo", "clips", "mixed"])
+@pytest.mark.parametrize("data", ["demo", "clips", "mixed", "blend"])
 def test_an_augmentation_is_laid_over_that_of_any_data(path: Path, data: str) -> None:
     config = checked("train", f"data={data}", f"data/augmentation={path.stem}")
     assert isinstance(config, TrainConfig)
@@ -155,3 +155,10 @@ def test_each_study_composes_binds_and_varies_something() -> None:
     for path in studies:
         checked("train", f"study={path.stem}")
         assert OmegaConf.load(path)["hydra"]["sweeper"]["params"]
+
+
+def test_photographs_are_read_as_such_without_more_ado() -> None:
+    from dfd.preprocess import settings_of
+
+    for overrides, is_still in ((["source=stills"], True), (["source=folder"], False), (["stills=true"], True)):
+        assert settings_of(checked("preprocess", *overrides, "store=a", "root=b")).stills is is_still

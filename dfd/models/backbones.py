@@ -126,9 +126,7 @@ def inception_v3(*, pretrained: bool = True, weights: str | None = None) -> Back
     return Backbone(network, num_features=num_features, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), min_size=75)
 
 
-def timm(
-    *, name: str, pretrained: bool = True, weights: str | None = None, input_size: int | None = None
-) -> Backbone:
+def timm(*, name: str, pretrained: bool = True, weights: str | None = None, input_size: int | None = None) -> Backbone:
     """Any image model of the timm library by its name, such as ``resnet18`` or ``vit_small_patch16_224.augreg_in1k``.
 
     ``pretrained`` takes timm's weights from the Hugging Face hub or its cache; ``weights`` is a file to use instead,
