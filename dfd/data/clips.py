@@ -123,6 +123,8 @@ class ClipDataset(Dataset[ClipItem]):
         tracks: ``"main"``, the face that stands for the video, or ``"all"``.
         num_eval_clips: at most so many per track when not training.
         transform: from uint8 (T, C, H, W) to the same shape and type; used in training.
+        disturb: of a clip, uint8 (T, C, H, W), and its name, which says the video, track and first frame; gives the
+            same shape and type. Used when not training: see :class:`dfd.data.disturbances.Disturb`.
 
     Raises:
         ValueError: an argument is out of range.
@@ -139,6 +141,7 @@ class ClipDataset(Dataset[ClipItem]):
         tracks: str = "main",
         num_eval_clips: int = 1,
         transform: Callable[[Tensor], Tensor] | None = None,
+        disturb: Callable[[Tensor, str], Tensor] | None = None,
     ) -> None:
         if tracks not in TRACK_CHOICES:
             raise ValueError(f"tracks must be one of {', '.join(TRACK_CHOICES)}, got {tracks!r}")
@@ -150,6 +153,7 @@ class ClipDataset(Dataset[ClipItem]):
         self.strides = stride_range(clip_stride)
         self.training = training
         self.transform = transform
+        self.disturb = disturb
         chosen = index if tracks == "all" else index[index["is_main"]]
         self._tracks = _Tracks(chosen)
         lengths, length_of = np.unique(self._tracks.num_frames, return_inverse=True)
@@ -210,7 +214,10 @@ class ClipDataset(Dataset[ClipItem]):
         frames = torch.from_numpy(read_frames(clip, indices)).permute(0, 3, 1, 2).contiguous()
         if self.training and self.transform is not None:
             frames = self._augment(frames, generator)
-        return {"frames": frames, "is_repeat": is_repeat, **self._tracks.facts(position)}
+        facts = self._tracks.facts(position)
+        if not self.training and self.disturb is not None:
+            frames = self.disturb(frames, f"{facts['video_id']}/{facts['track']}/{start}")
+        return {"frames": frames, "is_repeat": is_repeat, **facts}
 
     def _draw_stride(self, num_frames: int, generator: torch.Generator) -> int:
         """From the range, but none that would make a clip repeat frames if a smaller one does not."""
