@@ -262,6 +262,7 @@ def evaluate_robustness(config: EvaluateConfig, detector: Detector, folder: Path
         disturbances=disturbances,
         threshold=_threshold(config, detector),
         detector=detector.name,
+        temperature=detector.card.temperature,
     )
     print_robustness(rows)
     print(f"robustness.csv, robustness.json and figures are in {folder}")
@@ -285,6 +286,7 @@ def evaluate_stores(config: EvaluateConfig, detector: Detector, folder: Path) ->
         trained_on=trained_on,
         threshold=_threshold(config, detector),
         detector=detector.name,
+        temperature=detector.card.temperature,
     )
     print_cross_dataset(rows)
     print(f"cross_dataset.csv, cross_dataset.json and the figure are in {folder}")

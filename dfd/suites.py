@@ -115,6 +115,7 @@ def robustness(
     disturbances: Sequence[Disturbance],
     threshold: float,
     detector: str,
+    temperature: float | None = None,
 ) -> list[Row]:
     """Score a split as it is and under each disturbance at each level.
 
@@ -129,6 +130,7 @@ def robustness(
         disturbances: in the order of tables and figures.
         threshold: a video is called fake from this probability on.
         detector: its name with the hash of its weights.
+        temperature: the detector's, on which the scores depend as well.
 
     Returns:
         The table's rows: level 0 of the disturbance ``none``, then the levels of each.
@@ -137,7 +139,7 @@ def robustness(
         ConfigError: the folder has scores of another evaluation.
         DisturbanceError: an encoder failed.
     """
-    facts = {"detector": detector, "split": split, **_facts(data)}
+    facts = {"detector": detector, "temperature": temperature, "split": split, **_facts(data)}
     files = ScoreFiles(folder / "scores", facts)
     plots.save(plots.disturbance_sheet(list(disturbed_faces(data, split, disturbances))), folder / "disturbances.png")
     parts: list[tuple[Disturbance | None, int]] = [(None, 0)]
@@ -223,6 +225,7 @@ def cross_dataset(
     trained_on: Collection[str],
     threshold: float,
     detector: str,
+    temperature: float | None = None,
 ) -> list[Row]:
     """Score a split of several stores, and set each data set and method apart.
 
@@ -237,6 +240,7 @@ def cross_dataset(
         trained_on: names of the data sets that the detector was trained on, if they are known.
         threshold: a video is called fake from this probability on.
         detector: its name with the hash of its weights.
+        temperature: the detector's, on which the scores depend as well.
 
     Returns:
         The table's rows: of each data set all of it (``method`` is empty), then each method.
@@ -244,12 +248,18 @@ def cross_dataset(
     Raises:
         ConfigError: the folder has scores of another evaluation.
     """
-    known = {"detector": detector, "split": split, "threshold": threshold, "trained_on": sorted(trained_on)}
+    known = {
+        "detector": detector,
+        "temperature": temperature,
+        "split": split,
+        "threshold": threshold,
+        "trained_on": sorted(trained_on),
+    }
     rows: list[Row] = []
     facts_of_stores: dict[str, Any] = {}
     for place, (name, data) in enumerate(stores.items(), start=1):
         facts_of_stores[name] = _facts(data)
-        facts = {"detector": detector, "split": split, **facts_of_stores[name]}
+        facts = {"detector": detector, "temperature": temperature, "split": split, **facts_of_stores[name]}
         files = ScoreFiles(folder / "scores" / quote(name, safe=" "), facts)
         table = files.table("videos", lambda: score(data, f"{place}/{len(stores)} {name}"))  # noqa: B023 - called at once
         for dataset, method, videos in _groups(table):

@@ -108,6 +108,8 @@ def test_scores_of_another_evaluation_are_not_gone_on_with(data, tmp_path):
     robust(Scorer(data), tmp_path)
     with pytest.raises(ConfigError, match=r"detector was tiny@0 and is tiny@1\); give another output"):
         robust(Scorer(data), tmp_path, detector="tiny@1")
+    with pytest.raises(ConfigError, match="temperature was None and is 2"):
+        robust(Scorer(data), tmp_path, temperature=2.0)
 
 
 def test_with_one_label_there_is_no_auc_and_it_is_said(data, tmp_path, caplog):
