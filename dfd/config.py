@@ -117,6 +117,9 @@ class EvaluateConfig:
     device: str = "auto"
     output: str | None = None
     threshold: float | None = None
+    suite: str | None = None
+    stores: Any = None
+    disturbances: list[str] | None = None
 
 
 @dataclass

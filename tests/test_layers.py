@@ -46,6 +46,7 @@ RANKS: dict[str, float] = {
     "dfd.training": 4,
     "dfd.pruning": 4,
     "dfd.inference": 4,
+    "dfd.suites": 4.5,
     "dfd.ray_engine": 4.5,
     "dfd.ray_preparation": 4.6,
     "dfd.preprocess": 5,

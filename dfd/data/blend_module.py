@@ -153,10 +153,10 @@ class BlendDataset(ClipDataset):
     def _pair(self, item: Number) -> tuple[tuple[Tensor, Tensor], Cut]:
         pair, cut = self.blended(item)
         state = None if cut.generator is None else cut.generator.get_state()
-        real = self.augment(as_tensor(pair.real), cut.generator)
+        real = self.finish(as_tensor(pair.real), cut)
         if cut.generator is not None and state is not None:
             cut.generator.set_state(state)
-        return (real, self.augment(as_tensor(pair.fake), cut.generator)), cut
+        return (real, self.finish(as_tensor(pair.fake), cut)), cut
 
 
 def fake_id(video_id: str) -> str:

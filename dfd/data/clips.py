@@ -139,6 +139,8 @@ class ClipDataset(Dataset[ClipItem]):
         tracks: ``"main"``, the face that stands for the video, or ``"all"``.
         num_eval_clips: at most so many per track when not training.
         transform: from uint8 (T, C, H, W) to the same shape and type; used in training.
+        disturb: of a clip, uint8 (T, C, H, W), and its name, which says the video, track and first frame; gives the
+            same shape and type. Used when not training: see :class:`dfd.data.disturbances.Disturb`.
 
     Raises:
         ValueError: an argument is out of range.
@@ -157,6 +159,7 @@ class ClipDataset(Dataset[ClipItem]):
         tracks: str = "main",
         num_eval_clips: int = 1,
         transform: Callable[[Tensor], Tensor] | None = None,
+        disturb: Callable[[Tensor, str], Tensor] | None = None,
     ) -> None:
         if tracks not in TRACK_CHOICES:
             raise ValueError(f"tracks must be one of {', '.join(TRACK_CHOICES)}, got {tracks!r}")
@@ -168,6 +171,7 @@ class ClipDataset(Dataset[ClipItem]):
         self.strides = stride_range(clip_stride)
         self.training = training
         self.transform = transform
+        self.disturb = disturb
         chosen = index if tracks == "all" else index[index["is_main"]]
         self._tracks = _Tracks(chosen)
         lengths, length_of = np.unique(self._tracks.num_frames, return_inverse=True)
@@ -219,7 +223,7 @@ class ClipDataset(Dataset[ClipItem]):
         """
         is_repeat = isinstance(item, Repeat)
         cut = self.cut(item.number if isinstance(item, Repeat) else item)
-        frames = self.augment(as_tensor(cut.frames), cut.generator)
+        frames = self.finish(as_tensor(cut.frames), cut)
         return {"frames": frames, "is_repeat": is_repeat, **cut.facts}
 
     def cut(self, item: int | tuple[int, int]) -> Cut:
@@ -249,19 +253,25 @@ class ClipDataset(Dataset[ClipItem]):
         high = max(low, min(high, fitting))
         return int(torch.randint(low, high + 1, (), generator=generator))
 
-    def augment(self, frames_TCHW: Tensor, generator: torch.Generator | None) -> Tensor:
-        """The clip through ``transform``, by one draw of the item's generator; as it is without either.
+    def finish(self, frames_TCHW: Tensor, cut: Cut) -> Tensor:
+        """The clip of an item: through ``transform`` by the item's draw in training, else through ``disturb``.
 
         Raises:
             ValueError: the transform changes the clip's shape or type.
         """
-        if generator is None or self.transform is None:
-            return frames_TCHW
+        if cut.generator is not None:
+            return frames_TCHW if self.transform is None else self._augment(frames_TCHW, self.transform, cut.generator)
+        if self.disturb is not None:
+            return self.disturb(frames_TCHW, f"{cut.facts['video_id']}/{cut.facts['track']}/{cut.indices[0]}")
+        return frames_TCHW
+
+    @staticmethod
+    def _augment(frames_TCHW: Tensor, transform: Callable[[Tensor], Tensor], generator: torch.Generator) -> Tensor:
         # torchvision draws from the global generator. Only the CPU's is lent: torch.manual_seed would reseed the GPU's,
         # too, and with it the model's dropout.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-            augmented = self.transform(frames_TCHW)
+            augmented = transform(frames_TCHW)
         if augmented.shape != frames_TCHW.shape or augmented.dtype != frames_TCHW.dtype:
             raise ValueError(
                 f"the augmentation turned {frames_TCHW.dtype} {tuple(frames_TCHW.shape)} into {augmented.dtype} "

@@ -136,6 +136,8 @@ class ClipDataModule(LightningDataModule):
         self.fractions = fractions
         self.split_seed = split_seed
         self.allow_fewer = allow_fewer
+        self.disturb: Callable[[Tensor, str], Tensor] | None = None
+        """What is done to the clips of val and test, if anything: see :class:`dfd.data.clips.ClipDataset`."""
         self._index: pd.DataFrame | None = None
         self._overlap: dict[str, dict[str, int]] = {}
 
@@ -275,6 +277,7 @@ class ClipDataModule(LightningDataModule):
             "tracks": self.tracks,
             "num_eval_clips": self.num_eval_clips,
             "transform": self.augmentation if training else None,
+            "disturb": None if training else self.disturb,
         }
 
     def train_dataloader(self) -> DataLoader[Any]:
