@@ -316,9 +316,10 @@ def print_cross_dataset(rows: Sequence[Row]) -> None:
     caption = (
         f"A method is set against all real videos of its data set. Mean AUC of data sets: {_number(mean_auc(rows))}."
     )
+    caption += " known: the detector was trained on videos of it; bal.: balanced accuracy."
     if any(row["note"] for row in rows):
         caption += " –: only one label has videos."
-    heads = ["", "trained on", "real", "fake", "AUC", "bal. acc."]
+    heads = ["", "known", "real", "fake", "AUC", "bal."]
     table = _terminal_table("AUC at video level, 95 % bootstrap intervals", heads, caption)
     for row in rows:
         name = f"  {row['method']}" if row["method"] else f"{row['store']}: {row['dataset']}"
@@ -382,7 +383,9 @@ def _terminal_table(title: str, heads: Sequence[str], caption: str) -> Any:
 
     table = Table(title=title, caption=caption, box=SIMPLE, padding=(0, 1, 0, 0))
     for head in heads:
-        table.add_column(head, justify="right" if head else "left", no_wrap=True, overflow="ellipsis")
+        # A long name gives way, so that the numbers fit a terminal of 80 columns.
+        width = None if head else 26
+        table.add_column(head, justify="right" if head else "left", no_wrap=True, overflow="ellipsis", max_width=width)
     return table
 
 

@@ -151,10 +151,16 @@ def test_scores_survive_their_file(tmp_path):
     pd.testing.assert_frame_equal(files.table("a/b", lambda: pytest.fail("scored again")), first)
 
 
-def test_each_data_set_and_method_is_set_against_its_own_reals(data, tmp_path, capsys):
+def test_each_data_set_and_method_is_set_against_its_own_reals(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     tables = {
         "a": pd.concat(
-            [videos("ffpp", 8, 5, "swap"), videos("ffpp", 0, 3, "talk"), videos("dfdc", 4, 2, "x")], ignore_index=True
+            [
+                videos("ffpp", 8, 5, "swap"),
+                videos("ffpp", 0, 3, "a talking head of a very long name"),
+                videos("dfdc", 4, 2, "x"),
+            ],
+            ignore_index=True,
         ),
         "b": videos("celebdf", 3, 9, "swap", seed=4),
         "c": videos("hdtf", 6, 0),
@@ -179,7 +185,7 @@ def test_each_data_set_and_method_is_set_against_its_own_reals(data, tmp_path, c
         ("a", "dfdc", "x"): (4, 2, "no"),
         ("a", "ffpp", ""): (8 - 1, 8, "yes"),
         ("a", "ffpp", "swap"): (7, 5, "yes"),
-        ("a", "ffpp", "talk"): (7, 3, "yes"),
+        ("a", "ffpp", "a talking head of a very long name"): (7, 3, "yes"),
         ("b", "celebdf", ""): (3, 9, "no"),
         ("b", "celebdf", "swap"): (3, 9, "no"),
         ("c", "hdtf", ""): (6, 0, "no"),
@@ -195,6 +201,10 @@ def test_each_data_set_and_method_is_set_against_its_own_reals(data, tmp_path, c
     assert (tmp_path / "cross_dataset.png").read_bytes().startswith(b"\x89PNG")
     print_cross_dataset(rows)
     shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    (line,) = [line.split() for line in shown.splitlines() if line.strip().startswith("a: ffpp")]
+    assert line[2:5] == ["yes", "7", "8"]
+    assert len(line[-1]) == len("0.123")
     assert "b: celebdf" in shown
     assert "only one label has videos" in shown
 
