@@ -26,7 +26,6 @@ import socket
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -79,9 +78,6 @@ VIDEO_COLUMNS = (
     "duration_seconds",
     "message",
 )
-
-_NUM_LOOKING = 16
-"""Threads that look for clips: on a network file system each waits for its answer; a local disk is as fast with one."""
 
 logger = logging.getLogger(__name__)
 
@@ -615,27 +611,21 @@ def missing_clips(store: str | Path, index: pd.DataFrame, *, seconds: float = ma
     """
     paths: list[str] = index["path"].tolist()
     end = time.monotonic() + seconds
-
-    def look(part: Sequence[int]) -> tuple[list[int], int]:
-        missing: list[int] = []
-        for number, position in enumerate(part):
-            if time.monotonic() > end:
-                return missing, len(part) - number
-            if not os.path.isfile(os.path.join(store, paths[position])):
-                missing.append(position)
-        return missing, 0
-
+    missing: list[int] = []
     order = random.Random(0).sample(range(len(paths)), len(paths))
-    with ThreadPoolExecutor(_NUM_LOOKING) as pool:
-        found = list(pool.map(look, [order[first::_NUM_LOOKING] for first in range(_NUM_LOOKING)]))
-    if left := sum(number for _, number in found):
-        logger.info(
-            "%s: %d of %d clips were not looked for, for lack of time; one that is missing is an error once it is read",
-            store,
-            left,
-            len(paths),
-        )
-    return [paths[position] for position in sorted(position for part, _ in found for position in part)]
+    for number, position in enumerate(order):
+        if time.monotonic() > end:
+            logger.info(
+                "%s: %d of %d clips were not looked for, for lack of time; one that is missing is an error once it is "
+                "read",
+                store,
+                len(paths) - number,
+                len(paths),
+            )
+            break
+        if not os.path.isfile(os.path.join(store, paths[position])):
+            missing.append(position)
+    return [paths[position] for position in sorted(missing)]
 
 
 def unindexed_videos(store: str | Path, *, seconds: float = math.inf) -> list[str]:
