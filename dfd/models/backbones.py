@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from dfd.errors import ConfigError, WeightsMissing
+from dfd.models.resnext import NUM_FEATURES, ResNeXt50
 from dfd.tensor_files import is_state_dict, load_exactly, read_tensor_file
 from dfd.weights import WeightsFile, fetch
 
@@ -92,14 +92,11 @@ def resnext50(*, pretrained: bool = True, weights: str | None = None) -> Backbon
     Raises:
         WeightsMissing: the weights cannot be had, or the file does not fit.
     """
-    network = torchvision.models.resnext50_32x4d(weights=None)
-    num_features = network.fc.in_features
-    head = {f"fc.{name}" for name in network.fc.state_dict()}
-    network.fc = nn.Identity()
+    network = ResNeXt50()
     path = _torchvision_file(RESNEXT50_WEIGHTS, pretrained=pretrained, weights=weights)
     if path is not None:
-        load_weights(network, path, head=head)
-    return Backbone(network, num_features=num_features)
+        load_weights(network, path, head=("fc.weight", "fc.bias"))
+    return Backbone(network, num_features=NUM_FEATURES)
 
 
 def inception_v3(*, pretrained: bool = True, weights: str | None = None) -> Backbone:
@@ -112,6 +109,8 @@ def inception_v3(*, pretrained: bool = True, weights: str | None = None) -> Back
     Raises:
         WeightsMissing: the weights cannot be had, or the file does not fit.
     """
+    import torchvision  # seconds: see dfd.models.resnext
+
     path = _torchvision_file(INCEPTION_V3_WEIGHTS, pretrained=pretrained, weights=weights)
     with torch.device("meta"):
         whole = torchvision.models.inception_v3(weights=None, init_weights=False, aux_logits=True)
