@@ -84,6 +84,10 @@ def prepare(config: TrainConfig, trainer: Trainer, folder: Path) -> tuple[ClipDa
     if resumed:
         check_same_data(resumed, data)
     model = build_model({"backbone": config.backbone, "temporal": config.temporal, "dropout": config.dropout})
+    if data.cache_features:
+        cache = data.use_features(model)
+        device = trainer.strategy.root_device
+        first_prepares(trainer, lambda: cache.fill(device=device, num_workers=data.num_workers))
     module = DetectorModule(
         model,
         optimizer=build(config.optimizer),

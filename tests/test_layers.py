@@ -42,6 +42,7 @@ RANKS: dict[str, float] = {
     "dfd.runtimes": 3.4,
     "dfd.calibration": 4,
     "dfd.data": 3,
+    "dfd.data.features": 3.5,
     "dfd.annotate": 3,
     "dfd.training": 4,
     "dfd.pruning": 4,

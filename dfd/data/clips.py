@@ -50,6 +50,16 @@ class Repeat:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What an item is made of: the clip's path in the store, which of its frames, and the generator of its draw."""
+
+    path: str
+    indices: list[int]
+    facts: TrackFacts
+    generator: torch.Generator
+
+
 class _Tracks:
     """The rows of an index, as far as they are needed to read clips, in arrays.
 
@@ -194,8 +204,15 @@ class ClipDataset(Dataset[ClipItem]):
         StoreError: the clip's file cannot be read; it is never replaced by another.
         """
         is_repeat = isinstance(item, Repeat)
-        if isinstance(item, Repeat):
-            item = item.number
+        chosen = self.choose(item.number if isinstance(item, Repeat) else item)
+        clip = self.store / chosen.path
+        frames = torch.from_numpy(read_frames(clip, chosen.indices)).permute(0, 3, 1, 2).contiguous()
+        if self.training and self.transform is not None:
+            frames = self._augment(frames, chosen.generator)
+        return {"frames": frames, "is_repeat": is_repeat, **chosen.facts}
+
+    def choose(self, item: int | tuple[int, int]) -> Choice:
+        """Which frames of which clip an item has, drawn if this is for training; nothing is read."""
         number, seed = item if isinstance(item, tuple) else (item, None)
         position, start = int(self._position[number]), int(self._start[number])
         num_frames = int(self._tracks.num_frames[position])
@@ -206,11 +223,7 @@ class ClipDataset(Dataset[ClipItem]):
             stride = self._draw_stride(num_frames, generator)
             start = random_start(num_frames, clip_len=self.clip_len, stride=stride, generator=generator)
         indices = clip_frame_indices(num_frames, clip_len=self.clip_len, stride=stride, start=start)
-        clip = self.store / self._tracks.path(position)
-        frames = torch.from_numpy(read_frames(clip, indices)).permute(0, 3, 1, 2).contiguous()
-        if self.training and self.transform is not None:
-            frames = self._augment(frames, generator)
-        return {"frames": frames, "is_repeat": is_repeat, **self._tracks.facts(position)}
+        return Choice(self._tracks.path(position), indices, self._tracks.facts(position), generator)
 
     def _draw_stride(self, num_frames: int, generator: torch.Generator) -> int:
         """From the range, but none that would make a clip repeat frames if a smaller one does not."""
