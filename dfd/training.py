@@ -216,6 +216,24 @@ class DetectorModule(LightningModule):
         return loss
 
 
+def compile_backbone(model: ClipClassifier, device: torch.device) -> None:
+    """Have torch's compiler make the kernels of the backbone, when it is first run. Its weights keep their names.
+
+    Raises:
+        ConfigError: there is no compiler that works here; said now, and not by a long traceback in the first step.
+    """
+    try:
+        torch.compile(torch.sin)(torch.zeros(8, device=device))
+    except RuntimeError as error:  # every error of torch's compiler is one
+        needed = "a C++ compiler (g++ or clang++)" if device.type == "cpu" else "Triton and a C compiler"
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(
+            f"compile=true needs {needed}, and torch's compiler does not work here ({lines[0][:200]}); "
+            "install what is missing, or set compile=false"
+        ) from error
+    model.backbone.compile()
+
+
 def best_checkpoint(trainer: Trainer) -> str | None:
     """The checkpoint that was best on val; None if none was written (``callbacks=none``, ``debug=fast``)."""
     for callback in trainer.checkpoint_callbacks:
