@@ -32,6 +32,9 @@ from dfd.inference import Detector
 from dfd.models.classifier import ClipClassifier, build_model
 from dfd.models.folding import fold_batchnorm
 
+TITLE = "Scoring a video, models loaded"
+COLUMNS = ["video", "frames", "way", "seconds", "times notebook", "times view", "times 32 frames"]
+
 Boxes = Sequence[tuple[int, int, int, int]]
 Detect = Callable[[np.ndarray], Boxes]
 Score = Callable[[Path], Any]
@@ -175,9 +178,7 @@ def main() -> None:
             speedups = [shown(ratios(seconds[other], taken), 1) for other in compared]
             cells = [*speedups, "", ""][:2] if "20" in way else ["", ""]
             rows.append([size, frames, way, shown(taken), *cells, speedups[0] if "ours, 32" in way else ""])
-    columns = ["video", "frames", "way", "seconds", "times notebook", "times view", "times 32 frames"]
-    title = "Scoring a video, models loaded"
-    report(arguments, "score_video", title, columns, rows, values, per_frame_detector=name)
+        report(arguments, "score_video", TITLE, COLUMNS, rows, values, per_frame_detector=name)  # as far as it is
 
 
 if __name__ == "__main__":
