@@ -5,12 +5,14 @@ CPU time of one thread, medians over clips drawn from a clip store, all three st
 
 import argparse
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from dfd.data.blend_module import BlendDataModule
+from dfd.data.blend_module import BlendDataModule, BlendDataset
 from dfd.data.transforms import clip_augmentation
 
 STAGES = ("reading", "reading and blending", "and the usual augmentation of both")
@@ -30,19 +32,32 @@ def main() -> None:
         data = BlendDataModule(options.store, clip_len=clip_len, num_workers=0, augmentation=clip_augmentation())
         dataset = data.dataset("train", training=True)
         rng = np.random.default_rng(0)
-        cut, blended, whole = [], [], []
-        for _ in range(options.clips + 1):
-            item = int(rng.integers(dataset.num_pairs)), int(rng.integers(2**62))
-            pair = [(2 * item[0], item[1]), (2 * item[0] + 1, item[1])]
-            for times, stage in ((cut, lambda i=item: dataset.cut(i)), (blended, lambda i=item: dataset.blended(i))):
-                start = time.process_time()
-                stage()
-                times.append(time.process_time() - start)
-            start = time.process_time()
-            dataset.__getitems__(pair)
-            whole.append(time.process_time() - start)
-        medians = [1e3 * float(np.median(times[1:])) for times in (cut, blended, whole)]  # the first one loads
+        items = [(int(rng.integers(dataset.num_pairs)), int(rng.integers(2**62))) for _ in range(options.clips)]
+        stages: tuple[Callable[[tuple[int, int]], object], ...] = (
+            partial(_read, dataset),
+            dataset.blended,
+            partial(_whole, dataset),
+        )
+        for stage in stages:
+            stage(items[0])  # the first one loads
+        times = [[_cpu_seconds(stage, item) for stage in stages] for item in items]
+        medians = (1e3 * np.median(times, axis=0)).tolist()
         print(f"| {clip_len} frames | {' | '.join(f'{median:.1f}' for median in medians)} |")
+
+
+def _read(dataset: BlendDataset, item: tuple[int, int]) -> object:
+    return dataset.read(dataset.choose(item))
+
+
+def _whole(dataset: BlendDataset, item: tuple[int, int]) -> object:
+    number, seed = item
+    return dataset.__getitems__([(2 * number, seed), (2 * number + 1, seed)])
+
+
+def _cpu_seconds(stage: Callable[[tuple[int, int]], object], item: tuple[int, int]) -> float:
+    start = time.process_time()
+    stage(item)
+    return time.process_time() - start
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ class TrainConfig:
     label_smoothing: float = 0.0
     class_weights: Any = None
     freeze_batchnorm: bool = False
+    compile: bool = False
     seed: int | None = 0
     ckpt_path: str | None = None
     calibrate: bool = True

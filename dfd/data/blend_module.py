@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from dfd.data.blend import BlendedPair, BlendSettings, moving_still, self_blend
-from dfd.data.clips import ClipDataset, ClipItem, ClipSampler, Cut, Repeat, as_tensor
+from dfd.data.clips import Choice, ClipDataset, ClipItem, ClipSampler, Repeat, as_tensor
 from dfd.data.module import ClipDataModule
 from dfd.data.store import read_geometry, read_record
 from dfd.errors import StoreError
@@ -109,7 +109,7 @@ class BlendDataset(ClipDataset):
         Raises:
             StoreError: a clip's files cannot be read.
         """
-        pairs: dict[Number, tuple[tuple[Tensor, Tensor], Cut]] = {}
+        pairs: dict[Number, tuple[tuple[Tensor, Tensor], Choice]] = {}
         found: list[ClipItem] = []
         for item in items:
             is_repeat = isinstance(item, Repeat)
@@ -119,8 +119,8 @@ class BlendDataset(ClipDataset):
             # Without a seed each access of a training item is another draw.
             if key not in pairs or (self.training and not isinstance(key, tuple)):
                 pairs[key] = self._pair(key)
-            clips, cut = pairs[key]
-            facts = cut.facts
+            clips, choice = pairs[key]
+            facts = choice.facts
             if label == Label.FAKE:
                 facts = {
                     **facts,
@@ -131,32 +131,33 @@ class BlendDataset(ClipDataset):
             found.append({"frames": clips[label], "is_repeat": is_repeat, **facts})
         return found
 
-    def blended(self, item: Number) -> tuple[BlendedPair, Cut]:
+    def blended(self, item: Number) -> tuple[BlendedPair, Choice]:
         """The pair of a number below ``num_pairs``, before any augmentation.
 
         Raises:
             StoreError: the clip's files cannot be read.
         """
-        cut = self.cut(item)
-        if cut.generator is None:
+        choice = self.choose(item)
+        if choice.generator is None:
             # Not hash(), which differs from process to process.
-            seed = zlib.crc32(f"{cut.facts['video_id']}/{cut.facts['track']}/{cut.indices[0]}".encode())
+            seed = zlib.crc32(f"{choice.facts['video_id']}/{choice.facts['track']}/{choice.indices[0]}".encode())
         else:
-            seed = int(torch.randint(2**62, (), generator=cut.generator))
+            seed = int(torch.randint(2**62, (), generator=choice.generator))
         rng = np.random.default_rng(seed)
-        fractions = read_landmarks(cut.path, cut.indices)
-        frames, landmarks = cut.frames, fractions * cut.frames.shape[1]
-        if cut.num_frames == 1:
+        fractions = read_landmarks(self.store / choice.path, choice.indices)
+        frames = self.read(choice)
+        landmarks = fractions * frames.shape[1]
+        if choice.num_frames == 1:
             frames, landmarks = moving_still(frames[0], landmarks[0], self.clip_len, rng)
-        return self_blend(frames, landmarks, rng, self.blend), cut
+        return self_blend(frames, landmarks, rng, self.blend), choice
 
-    def _pair(self, item: Number) -> tuple[tuple[Tensor, Tensor], Cut]:
-        pair, cut = self.blended(item)
-        state = None if cut.generator is None else cut.generator.get_state()
-        real = self.finish(as_tensor(pair.real), cut)
-        if cut.generator is not None and state is not None:
-            cut.generator.set_state(state)
-        return (real, self.finish(as_tensor(pair.fake), cut)), cut
+    def _pair(self, item: Number) -> tuple[tuple[Tensor, Tensor], Choice]:
+        pair, choice = self.blended(item)
+        state = None if choice.generator is None else choice.generator.get_state()
+        real = self.finish(as_tensor(pair.real), choice)
+        if choice.generator is not None and state is not None:
+            choice.generator.set_state(state)
+        return (real, self.finish(as_tensor(pair.fake), choice)), choice
 
 
 def fake_id(video_id: str) -> str:

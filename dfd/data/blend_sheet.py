@@ -73,8 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = rng.permutation(dataset.num_pairs)[: options.pairs]
     pairs = []
     for number in chosen:
-        pair, cut = dataset.blended((int(number), int(rng.integers(2**62))))
-        pairs.append((f"{cut.facts['dataset']} {cut.facts['video_id']}: {pair.region}", pair))
+        pair, choice = dataset.blended((int(number), int(rng.integers(2**62))))
+        pairs.append((f"{choice.facts['dataset']} {choice.facts['video_id']}: {pair.region}", pair))
     path = options.output or options.store / "blends.png"
     save(sheet_of(pairs, num_frames=options.frames), path)
     print(f"{len(pairs)} of {dataset.num_pairs} faces of {options.split}: {path}")

@@ -44,26 +44,24 @@ class ClipItem(TrackFacts):
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """A clip as it lies in the store: its file, which of its frames, the frames, uint8 (T, H, W, 3), and the facts.
-
-    ``num_frames`` are those of the whole file. ``generator`` goes on with the item's draw; None in evaluation, where
-    nothing is drawn.
-    """
-
-    path: Path
-    indices: list[int]
-    num_frames: int
-    frames: FrameArray
-    facts: TrackFacts
-    generator: torch.Generator | None
-
-
-@dataclass(frozen=True, slots=True)
 class Repeat:
     """An item that is asked for once more, to make the shares of several processes even; not to be counted."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What an item is made of: the clip's path in the store, which of its ``num_frames`` frames, and what it shows.
+
+    ``generator`` goes on with the item's draw; None in evaluation, where nothing is drawn.
+    """
+
+    path: str
+    indices: list[int]
+    num_frames: int
+    facts: TrackFacts
+    generator: torch.Generator | None
 
 
 class _Tracks:
@@ -222,16 +220,20 @@ class ClipDataset(Dataset[ClipItem]):
         StoreError: the clip's file cannot be read; it is never replaced by another.
         """
         is_repeat = isinstance(item, Repeat)
-        cut = self.cut(item.number if isinstance(item, Repeat) else item)
-        frames = self.finish(as_tensor(cut.frames), cut)
-        return {"frames": frames, "is_repeat": is_repeat, **cut.facts}
+        choice = self.choose(item.number if isinstance(item, Repeat) else item)
+        frames = self.finish(as_tensor(self.read(choice)), choice)
+        return {"frames": frames, "is_repeat": is_repeat, **choice.facts}
 
-    def cut(self, item: int | tuple[int, int]) -> Cut:
-        """What an item is made of, before any augmentation.
+    def read(self, choice: Choice) -> FrameArray:
+        """The frames that were chosen, (T, H, W, 3).
 
         Raises:
             StoreError: the clip's file cannot be read.
         """
+        return read_frames(self.store / choice.path, choice.indices)
+
+    def choose(self, item: int | tuple[int, int]) -> Choice:
+        """Which frames of which clip an item has, drawn if this is for training; nothing is read."""
         number, seed = item if isinstance(item, tuple) else (item, None)
         position, start = int(self._position[number]), int(self._start[number])
         num_frames = int(self._tracks.num_frames[position])
@@ -243,8 +245,7 @@ class ClipDataset(Dataset[ClipItem]):
             stride = self._draw_stride(num_frames, generator)
             start = random_start(num_frames, clip_len=self.clip_len, stride=stride, generator=generator)
         indices = clip_frame_indices(num_frames, clip_len=self.clip_len, stride=stride, start=start)
-        clip = self.store / self._tracks.path(position)
-        return Cut(clip, indices, num_frames, read_frames(clip, indices), self._tracks.facts(position), generator)
+        return Choice(self._tracks.path(position), indices, num_frames, self._tracks.facts(position), generator)
 
     def _draw_stride(self, num_frames: int, generator: torch.Generator) -> int:
         """From the range, but none that would make a clip repeat frames if a smaller one does not."""
@@ -253,16 +254,18 @@ class ClipDataset(Dataset[ClipItem]):
         high = max(low, min(high, fitting))
         return int(torch.randint(low, high + 1, (), generator=generator))
 
-    def finish(self, frames_TCHW: Tensor, cut: Cut) -> Tensor:
+    def finish(self, frames_TCHW: Tensor, choice: Choice) -> Tensor:
         """The clip of an item: through ``transform`` by the item's draw in training, else through ``disturb``.
 
         Raises:
             ValueError: the transform changes the clip's shape or type.
         """
-        if cut.generator is not None:
-            return frames_TCHW if self.transform is None else self._augment(frames_TCHW, self.transform, cut.generator)
+        if choice.generator is not None:
+            return (
+                frames_TCHW if self.transform is None else self._augment(frames_TCHW, self.transform, choice.generator)
+            )
         if self.disturb is not None:
-            return self.disturb(frames_TCHW, f"{cut.facts['video_id']}/{cut.facts['track']}/{cut.indices[0]}")
+            return self.disturb(frames_TCHW, f"{choice.facts['video_id']}/{choice.facts['track']}/{choice.indices[0]}")
         return frames_TCHW
 
     @staticmethod
