@@ -5,6 +5,7 @@ video of ``--video`` one sees what only shows in motion.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from dfd.data.blend import BlendedPair
 from dfd.data.blend_module import BlendDataModule
 from dfd.data.splits import SPLITS
+from dfd.errors import DfdError
 from dfd.plots import save
 from dfd.types import FrameArray
 from dfd.video.encode import VideoWriter
@@ -55,8 +57,8 @@ def sheet_of(pairs: Sequence[tuple[str, BlendedPair]], *, num_frames: int = 3, c
     return figure
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 if the sheet was written, 1 if there is no such store or a clip of it cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m dfd.data.blend_sheet", description=__doc__)
     parser.add_argument("store", type=Path, help="folder that python -m dfd.preprocess made")
     parser.add_argument("--output", type=Path, help="PNG to write (default: STORE/blends.png)")
@@ -67,6 +69,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--video", type=Path, help="also write an .mp4 in which the pairs play below each other")
     options = parser.parse_args(arguments)
+    try:
+        draw(options)
+    except (DfdError, OSError) as error:  # OSError: the output cannot be written, and its message says where
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def draw(options: argparse.Namespace) -> None:
+    """Write what was asked for."""
     data = BlendDataModule(options.store, clip_len=options.clip_len, num_workers=0)
     dataset = data.dataset(options.split, training=True)
     rng = np.random.default_rng(options.seed)
@@ -88,4 +100,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -244,3 +244,11 @@ def test_the_sheet_is_drawn_and_a_film_written(mixed_store: Path, tmp_path: Path
     with Image.open(tmp_path / "sheet.png") as picture:
         assert picture.width > 8 * 64
     assert probe(tmp_path / "film.mp4").width == 4 * 64
+
+
+def test_a_sheet_of_no_store_is_an_error_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from dfd.data import blend_sheet, sheet
+
+    for command in (blend_sheet.main, sheet.main):
+        assert command([str(tmp_path / "absent")]) == 1
+        assert "absent: there is no such clip store" in capsys.readouterr().err
