@@ -3,10 +3,16 @@
 Real videos and weights lie beside a developer's checkout, never in it: tests that need them skip without.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+# Tests run side by side, one for each core: torch's threads would spin in each other's way. Commands that tests start
+# inherit this, and they are to keep their bytecode: without it each compiles torch anew.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

@@ -26,7 +26,7 @@ def store(tiny_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def calibrated(store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     folder = tmp_path_factory.mktemp("run")
-    return folder, train(folder, store)
+    return folder, train(folder, store, "trainer.max_epochs=1")
 
 
 def calibrate(checkpoint: Path, store: Path, folder: Path, *more: str, check: bool = True) -> Done:
@@ -110,7 +110,7 @@ def test_an_evaluation_on_the_videos_of_the_calibration_says_so(
 
 
 def test_a_run_with_few_validation_videos_says_that_it_is_not_calibrated(tiny_store: Path, tmp_path: Path) -> None:
-    done = train(tmp_path, tiny_store, "trainer.max_epochs=1")
+    done = train(tmp_path, tiny_store, "trainer.max_epochs=1", "test=false")
     card, _ = load_checkpoint(tmp_path / "detector.safetensors")
     assert (card.temperature, card.threshold) == (None, 0.5)
     assert "there are 2 real and 2 fake videos" in card.calibration["note"]

@@ -5,9 +5,7 @@ import csv
 import importlib
 import io
 import json
-import os
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,8 @@ TINY = [
     *("trainer=cpu", "trainer.max_epochs=2", "optimizer.lr=1e-3"),
     *("data=clips", "data.clip_len=4", "data.num_workers=0", "data.batch_size=4"),
 ]
+
+UNTESTED = ["test=false", "calibrate=false"]
 
 
 @dataclass
@@ -79,8 +79,8 @@ def test_the_same_seed_gives_the_same_numbers(trained: Path, tiny_store: Path, t
 
 
 def test_a_stopped_run_goes_on_to_the_same_curve(trained: Path, tiny_store: Path, tmp_path: Path) -> None:
-    train(tmp_path / "run", tiny_store, "trainer.max_epochs=1")
-    train(tmp_path / "run", tiny_store, "ckpt_path=last")
+    train(tmp_path / "run", tiny_store, "trainer.max_epochs=1", *UNTESTED)
+    train(tmp_path / "run", tiny_store, "ckpt_path=last", *UNTESTED)
     last = [row for row in history(tmp_path / "run") if row["epoch"] == "1" and row["val/loss"]][-1]
     whole = [row for row in history(trained) if row["epoch"] == "1" and row["val/loss"]][-1]
     assert float(last["val/loss"]) == pytest.approx(float(whole["val/loss"]), rel=1e-5)
@@ -255,30 +255,23 @@ def test_a_checkpoint_that_is_not_ours_is_an_error(inbox: Path, tmp_path: Path, 
     assert not (tmp_path / "out" / "predictions.csv").exists()
 
 
-def test_missing_weights_name_the_ways_out(tiny_store: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [
-            *(sys.executable, "train.py", "data=clips", f"data.store={tiny_store}", f"hydra.run.dir={tmp_path}/run"),
-            "data.num_workers=0",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        # No cache and no way out: the same everywhere.
-        env={**os.environ, "TORCH_HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), **BLOCKED},
-    )
+def test_missing_weights_name_the_ways_out(tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # No cache and no way out: the same everywhere.
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setattr("urllib.request._opener", None)  # it would know the proxies of before
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    done = run("train", "data=clips", f"data.store={tiny_store}", f"hydra.run.dir={tmp_path}/run", check=False)
     assert done.returncode == 1
     for part in ("resnext50", "7cdf4587", "backbone.pretrained=false", "backbone.weights=FILE"):
         assert part in done.stderr
     assert "Traceback" not in done.stderr
 
 
-BLOCKED = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
-
-
 def test_a_run_is_not_resumed_on_another_split_of_the_same_clips(tiny_store: Path, tmp_path: Path) -> None:
     """It would be tested on videos that it was trained on, and say that it was not."""
-    train(tmp_path, tiny_store, "trainer.max_epochs=1", "data.split=random_video")
+    train(tmp_path, tiny_store, "trainer.max_epochs=1", "data.split=random_video", *UNTESTED)
     done = run(
         *("train", *TINY, f"data.store={tiny_store}", f"hydra.run.dir={tmp_path}", "ckpt_path=last"), check=False
     )
@@ -308,7 +301,7 @@ def test_a_store_without_test_videos_is_refused_before_the_training(tiny_store: 
     assert "in split 'test'" in done.stderr
     assert "or train with test=false" in done.stderr
     assert not (tmp_path / "run" / "metrics.csv").exists()
-    train(tmp_path / "untested", store, "test=false", "trainer.max_epochs=1")
+    train(tmp_path / "untested", store, *UNTESTED, "trainer.max_epochs=1")
     assert not (tmp_path / "untested" / "test").exists()
 
 
@@ -316,20 +309,20 @@ def test_one_failed_job_of_a_multirun_costs_neither_the_others_nor_their_report(
     tiny_store: Path, tmp_path: Path
 ) -> None:
     done = run(
-        *("train", *TINY, f"data.store={tiny_store}", "trainer.max_epochs=1", "test_windows=1,0,2"),
+        *("train", *TINY, f"data.store={tiny_store}", "trainer.max_epochs=1", "test_windows=0,1"),
         *(f"hydra.sweep.dir={tmp_path}", "-m"),
         check=False,
     )
     assert done.returncode == 1
-    assert "error: job 1: test_windows must be 1 or more, got 0" in done.stderr
+    assert "error: job 0: test_windows must be 1 or more, got 0" in done.stderr
     assert "Traceback" not in done.stderr
     page = (tmp_path / "report" / "report.html").read_text()
     assert "test_resnet + lstm" in page
-    assert all((tmp_path / job / "summary.json").is_file() for job in ("0", "2"))
+    assert (tmp_path / "1" / "summary.json").is_file()
 
 
 def test_a_stopped_multirun_goes_on_and_begins_what_had_not_begun(tiny_store: Path, tmp_path: Path) -> None:
-    arguments = [*TINY, f"data.store={tiny_store}", "trainer.max_epochs=1", f"hydra.sweep.dir={tmp_path}", "test=false"]
+    arguments = [*TINY, f"data.store={tiny_store}", "trainer.max_epochs=1", f"hydra.sweep.dir={tmp_path}", *UNTESTED]
     run("train", *arguments, "seed=0", "-m")
     run("train", *arguments, "seed=0,1", "ckpt_path=last", "-m")
     assert (tmp_path / "1" / "summary.json").is_file()

@@ -1,6 +1,7 @@
 """Preprocessing: every video ends as a record, and stopping it anywhere costs nothing but time."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,33 +22,54 @@ from dfd.types import Label, Status
 from dfd.video.decode import VideoReader
 from dfd.video.encode import write_video
 from tests.conftest import ROOT, drawn_frames
+from tests.test_commands import run
 
 FIXED = {"name": "fixed_box"}  # a detector that needs no face: these tests are about the chain
 SETTINGS = PreparationSettings(face_detector=FIXED, num_frames=12)
 
 
-@pytest.fixture
-def manifest(tmp_path: Path) -> Path:
-    """Eight good videos of eight people and two bad files."""
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight good videos of eight people and two bad files; read only."""
+    folder = tmp_path_factory.mktemp("videos")
     lines = ["path,label,source_ids"]
     for index in range(8):
-        write_video(tmp_path / f"{index}.mp4", drawn_frames(index), fps=25)
+        write_video(folder / f"{index}.mp4", drawn_frames(index), fps=25)
         lines.append(f"{index}.mp4,{'fake' if index % 2 else 'real'},person{index}")
-    (tmp_path / "text.mp4").write_text("this is no video")
-    (tmp_path / "empty.mp4").write_bytes(b"")
+    (folder / "text.mp4").write_text("this is no video")
+    (folder / "empty.mp4").write_bytes(b"")
     lines += ["text.mp4,real,person8", "empty.mp4,fake,person9"]
-    path = tmp_path / "manifest.csv"
-    path.write_text("\n".join(lines) + "\n")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return folder / "manifest.csv"
+
+
+@pytest.fixture(scope="module")
+def corrected(manifest: Path) -> Path:
+    """The same videos; one of them was of the other label."""
+    path = manifest.with_name("corrected.csv")
+    path.write_text(manifest.read_text().replace("0.mp4,real", "0.mp4,fake"))
     return path
+
+
+@pytest.fixture(scope="module")
+def prepared(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
+    """The store that one run makes of them, read only, and what the run counted."""
+    store = tmp_path_factory.mktemp("prepared") / "store"
+    return store, prepare_store(read_manifest(manifest), store, SETTINGS, num_workers=2)
+
+
+@pytest.fixture
+def store(prepared: tuple[Path, dict[str, int]], tmp_path: Path) -> Path:
+    """A copy of the prepared store."""
+    return shutil.copytree(prepared[0], tmp_path / "store")
 
 
 def contents(store: Path) -> dict[str, bytes]:
     return {str(p.relative_to(store)): p.read_bytes() for p in sorted(store.rglob("*")) if p.is_file()}
 
 
-def test_every_row_ends_as_a_record_and_every_good_one_as_clips(manifest: Path, tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    counts = prepare_store(read_manifest(manifest), store, SETTINGS, num_workers=2)
+def test_every_row_ends_as_a_record_and_every_good_one_as_clips(prepared: tuple[Path, dict[str, int]]) -> None:
+    store, counts = prepared
     assert counts == {"ok": 8, "unreadable": 2}
     records = read_records(store)
     assert len(records) == 10
@@ -70,9 +92,8 @@ def test_the_clip_shows_what_the_box_holds(manifest: Path, tmp_path: Path) -> No
     assert np.abs(crops.astype(int) - expected.astype(int)).mean() < 4  # what encoding costs
 
 
-def test_a_second_run_does_nothing_again(manifest: Path, tmp_path: Path) -> None:
-    store, rows = tmp_path / "store", read_manifest(manifest)
-    prepare_store(rows, store, SETTINGS, num_workers=2)
+def test_a_second_run_does_nothing_again(manifest: Path, store: Path) -> None:
+    rows = read_manifest(manifest)
     before = {path: path.stat().st_mtime_ns for path in store.rglob("*.mp4")}
     assert prepare_store(rows, store, SETTINGS, num_workers=2) == {"ok": 8, "unreadable": 2}
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*.mp4")} == before
@@ -85,48 +106,53 @@ def test_other_settings_are_done_again(manifest: Path, tmp_path: Path) -> None:
     assert set(read_index(store)["num_frames"]) == {5}
 
 
-def test_a_corrected_label_reaches_the_index_without_decoding_again(manifest: Path, tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    prepare_store(read_manifest(manifest), store, SETTINGS, num_workers=2)
+def test_a_corrected_label_reaches_the_index_without_decoding_again(corrected: Path, store: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in store.rglob("*.mp4")}
-    manifest.write_text(manifest.read_text().replace("0.mp4,real", "0.mp4,fake"))
-    prepare_store(read_manifest(manifest), store, SETTINGS, num_workers=2)
+    prepare_store(read_manifest(corrected), store, SETTINGS, num_workers=2)
     labels = {record.name: record.label for record in read_records(store)}
     assert labels["0.mp4"] is Label.FAKE
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*.mp4")} == before
 
 
 def test_killed_while_it_corrects_a_label_it_leaves_no_index_of_the_old_one(
-    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corrected: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = tmp_path / "store"
-    prepare_store(read_manifest(manifest), store, SETTINGS, num_workers=2)
-    manifest.write_text(manifest.read_text().replace("0.mp4,real", "0.mp4,fake"))
+    assert (store / "index.csv").exists()
     monkeypatch.setattr("dfd.data.preparation.build_index", lambda store: None)  # it does not come to that
-    prepare_store(read_manifest(manifest), store, SETTINGS, num_workers=2)
+    prepare_store(read_manifest(corrected), store, SETTINGS, num_workers=2)
     assert not (store / "index.csv").exists()
 
 
-def test_shards_together_make_the_store_of_one_run(manifest: Path, tmp_path: Path) -> None:
+def test_shards_together_make_the_store_of_one_run(
+    prepared: tuple[Path, dict[str, int]], manifest: Path, tmp_path: Path
+) -> None:
     rows = read_manifest(manifest)
-    prepare_store(rows, tmp_path / "one", SETTINGS, num_workers=2)
     for index in range(3):
         prepare_store(rows, tmp_path / "three", SETTINGS, num_workers=1, shard=(index, 3))
-    assert contents(tmp_path / "three") == contents(tmp_path / "one")
+    assert contents(tmp_path / "three") == contents(prepared[0])
+
+
+def command_line(manifest: Path, store: Path) -> list[str]:
+    given = [f"manifest={manifest}", "num_frames=12", "num_workers=1", "face_detector=fixed_box"]
+    return [*given, f"store={store}", f"hydra.run.dir={store}-run"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    store = tmp_path_factory.mktemp("uninterrupted") / "store"
+    run("dfd.preprocess", *command_line(manifest, store))
+    return contents(store)
 
 
 @pytest.mark.parametrize("seconds_after_first_record", [0.0, 0.15])
 def test_a_run_killed_at_any_moment_is_completed_to_the_same_store(
-    manifest: Path, tmp_path: Path, seconds_after_first_record: float
+    uninterrupted: dict[str, bytes], manifest: Path, tmp_path: Path, seconds_after_first_record: float
 ) -> None:
-    whole_store, store = tmp_path / "whole", tmp_path / "killed"
-    command = [
-        *(sys.executable, "-m", "dfd.preprocess", f"manifest={manifest}", "num_frames=12", "num_workers=1"),
-        *("face_detector=fixed_box", f"hydra.run.dir={tmp_path}/run", f"store={store}"),
-    ]
-    subprocess.run([*command[:-1], f"store={whole_store}"], cwd=ROOT, check=True, capture_output=True)
+    store = tmp_path / "killed"
+    arguments = command_line(manifest, store)
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        [sys.executable, "-m", "dfd.preprocess", *arguments],
+        **{"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True},
     )
     while process.poll() is None and not list(store.glob("*/*/record.json")):
         time.sleep(0.005)
@@ -134,8 +160,8 @@ def test_a_run_killed_at_any_moment_is_completed_to_the_same_store(
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    found, whole = contents(store), contents(whole_store)
+    run("dfd.preprocess", *arguments)
+    found, whole = contents(store), uninterrupted
     assert sorted(found) == sorted(whole)
     assert [name for name in whole if found[name] != whole[name]] == []
 
@@ -207,12 +233,9 @@ def test_a_file_that_is_no_video_is_unreadable(manifest: Path, tmp_path: Path) -
 def test_bad_rows_are_all_named_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"x")
     (tmp_path / "bad.csv").write_text("path,label\na.mp4,maybe\ngone.mp4,real\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "dfd.preprocess", f"manifest={tmp_path}/bad.csv", f"store={tmp_path}/store"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HYDRA_FULL_ERROR": "0"},
+    done = run(
+        *("dfd.preprocess", f"manifest={tmp_path}/bad.csv", f"store={tmp_path}/store", f"hydra.run.dir={tmp_path}/run"),
+        check=False,
     )
     assert done.returncode == 1
     assert "line 2" in done.stderr

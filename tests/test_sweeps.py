@@ -50,8 +50,7 @@ def app(folder: Path, *arguments: str, check: bool = True) -> Done:
 def launch(folder: Path, launcher: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The same as a command: launchers begin other processes, which import what is asked for here."""
     command = [sys.executable, "tests/study_app.py", "-m", "data=clips", "data.store=x", f"hydra.sweep.dir={folder}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [*command, f"hydra/launcher={launcher}", *arguments],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240,
@@ -260,8 +259,7 @@ def train_search(folder: Path, store: Path, num_trials: int) -> list[str]:
 def test_a_killed_search_of_four_trials_goes_on_within_the_trial(tiny_store: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tune"
     arguments = train_search(folder, tiny_store, 4)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment = dict(os.environ)
     process = subprocess.Popen(
         [sys.executable, "train.py", *arguments, "-m"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True,
@@ -373,8 +371,7 @@ def test_training_on_every_launcher_gives_the_numbers_of_one_process(
 ) -> None:
     arguments = [*TINY, f"data.store={tiny_store}", *SHORT, "seed=0,1"]
     run("train", *arguments, f"hydra.sweep.dir={tmp_path}/one", "-m")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment = dict(os.environ)
     subprocess.run(
         [sys.executable, "train.py", *arguments, f"hydra.sweep.dir={tmp_path}/many", f"hydra/launcher={launcher}",
          "-m"],
@@ -390,8 +387,7 @@ def test_training_on_every_launcher_gives_the_numbers_of_one_process(
 
 @pytest.mark.slow
 def test_a_search_with_joblib_shares_one_sqlite_study(tiny_store: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment = dict(os.environ)
     arguments = train_search(tmp_path / "tune", tiny_store, 4)
     subprocess.run(
         [sys.executable, "train.py", *arguments, "hydra/launcher=joblib", "hydra.sweeper.num_parallel=2",
