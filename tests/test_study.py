@@ -10,7 +10,7 @@ from tests.conftest import drawn_frames
 from tests.data.miniature import make_celebdf, make_dfdc, make_ffpp
 from tests.test_commands import TINY, run
 
-FIXED_BOX = ["face_detector=fixed_box", "faces.crop_size=64", "faces.margin_fraction=0.0", "num_workers=2"]
+FIXED_BOX = ["face_detector=fixed_box", "faces.crop_size=64", "faces.margin_fraction=0.0", "num_workers=1"]
 FRACTIONS = "split_fractions=[0.5,0.25,0.25]"
 
 
@@ -55,7 +55,7 @@ def test_a_mixed_study_is_trained_compared_and_reported(study: Path) -> None:
     without_head = [item for item in TINY if not item.startswith("temporal.")]
     mixed = [*without_head, "data=mixed"]
     mixed += [f"data.store={study}/store", "data.per_label={ffpp: 4, dfdc: 4, celebdf: 4}", "data.allow_fewer=true"]
-    mixed += ["data.fractions=[0.5,0.25,0.25]", "data.augmentation=null", "trainer.max_epochs=1"]
+    mixed += ["data.fractions=[0.5,0.25,0.25]", "data.augmentation=null", "trainer.max_epochs=1", "num_sample_clips=0"]
     for name, head in {"lstm": ["temporal.hidden_features=16"], "mean": ["temporal=mean"]}.items():
         run("train", *mixed, *head, f"hydra.run.dir={study}/runs/{name}")
         summary = json.loads((study / "runs" / name / "summary.json").read_text())
@@ -114,8 +114,8 @@ def test_the_leakage_experiment_scores_high_by_video_and_near_chance_by_person(t
         *(*FIXED_BOX, "min_track_frames=4", f"hydra.run.dir={tmp_path}/preprocess"),
     )
     run(
-        *("train", *TINY, "experiment=leakage", f"data.store={tmp_path}/store", "trainer.max_epochs=12"),
-        *("optimizer.lr=3e-3", "data.augmentation=null", f"hydra.sweep.dir={tmp_path}/leakage"),
+        *("train", *TINY, "experiment=leakage", f"data.store={tmp_path}/store", "trainer.max_epochs=6"),
+        *("optimizer.lr=3e-3", "data.augmentation=null", "num_sample_clips=0", f"hydra.sweep.dir={tmp_path}/leakage"),
     )
     auc = {}
     for job in ("0", "1"):
