@@ -252,13 +252,13 @@ def train_search(folder: Path, store: Path, num_trials: int) -> list[str]:
         *TINY, f"data.store={store}", "test=false", "calibrate=false", "trainer.max_epochs=3",
         "callbacks.progress_bar=null",
         f"hydra.sweep.dir={folder}", "hydra/sweeper=optuna", f"hydra.sweeper.num_trials={num_trials}",
-        "hydra.sweeper.startup_trials=3", "hydra.sweeper.pruning=null", "optimizer.lr=tag(log,interval(1e-5,1e-2))",
+        "hydra.sweeper.startup_trials=4", "hydra.sweeper.pruning=null", "optimizer.lr=tag(log,interval(1e-5,1e-2))",
     ]  # fmt: skip
 
 
-def test_a_killed_search_of_three_trials_goes_on_within_the_trial(tiny_store: Path, tmp_path: Path) -> None:
+def test_a_killed_search_of_four_trials_goes_on_within_the_trial(tiny_store: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tune"
-    arguments = train_search(folder, tiny_store, 3)
+    arguments = train_search(folder, tiny_store, 4)
     environment = dict(os.environ)
     process = subprocess.Popen(
         [sys.executable, "train.py", *arguments, "-m"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
@@ -279,11 +279,11 @@ def test_a_killed_search_of_three_trials_goes_on_within_the_trial(tiny_store: Pa
     params = trials_of(folder)[1].params
     run("train", *arguments, "-m")
     trials = trials_of(folder)
-    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
     assert trials[1].params == params
     assert (folder / "0" / "metrics.csv").stat().st_mtime_ns == finished
     assert {row["epoch"] for row in history(folder / "1")} == {"0", "1", "2"}
-    assert outcomes(folder) == dict.fromkeys("012", "finished")
+    assert outcomes(folder) == dict.fromkeys("0123", "finished")
 
 
 def test_a_hopeless_run_is_pruned_and_ends_cleanly(
