@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dfd.errors import CheckpointError, ConfigError
@@ -156,8 +156,10 @@ def load_checkpoint(path: str | Path) -> tuple[DetectorCard, dict[str, Tensor]]:
         raise CheckpointError(f"{path}: {error}; {_REMEDY}") from error
 
 
-def save_safetensors(path: str | Path, model: ClipClassifier, card: DetectorCard) -> None:
+def save_safetensors(path: str | Path, model: ClipClassifier, card: DetectorCard, *, half: bool = False) -> None:
     """Write the model's weights and the card; whole or, if interrupted, not at all.
+
+    With ``half`` floats are kept in 16 bits, half the size; whoever loads them computes in 32 again.
 
     Raises:
         CheckpointError: the model's score of a clip depends on the rest of the batch; it is not to be handed on.
@@ -166,9 +168,13 @@ def save_safetensors(path: str | Path, model: ClipClassifier, card: DetectorCard
     refuse_mixed_clips(model, str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        tensors = {name: _halved(tensor) for name, tensor in tensors.items()}
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(tensors, unfinished, metadata={"format": "pt", CARD_KEY: json.dumps(card.to_dict(), allow_nan=False)})
+        # Not save_file, whose files only their owner can read.
+        metadata = {"format": "pt", CARD_KEY: json.dumps(card.to_dict(), allow_nan=False)}
+        unfinished.write_bytes(save(tensors, metadata=metadata))
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -217,6 +223,12 @@ def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    """In 16 bits, unless a value is too large for them (above 65504)."""
+    half = tensor.half() if tensor.is_floating_point() else tensor
+    return half if bool(half.isfinite().all()) else tensor
 
 
 def _is_number(value: object) -> bool:

@@ -181,6 +181,7 @@ class ExportConfig:
 
     checkpoint: str = MISSING
     format: str = "safetensors"
+    half: bool = False
     output: str | None = None
     licence: str | None = None
 

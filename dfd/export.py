@@ -47,10 +47,10 @@ def shareable(card: DetectorCard) -> DetectorCard:
     return replace(card, model={**card.model, "backbone": backbone})
 
 
-def export(model: ClipClassifier, card: DetectorCard, path: Path, format: str) -> float | None:
+def export(model: ClipClassifier, card: DetectorCard, path: Path, format: str, *, half: bool = False) -> float | None:
     """Write the detector whole or not at all; returns by how much its probabilities differ from the model's at most.
 
-    safetensors holds the weights as they are: None.
+    safetensors holds the weights as they are: None. With ``half``, it holds them in 16 bits.
 
     Raises:
         CheckpointError: the model is not to be handed on, cannot be expressed in this form, or differs in it.
@@ -59,14 +59,17 @@ def export(model: ClipClassifier, card: DetectorCard, path: Path, format: str) -
     import torch
 
     from dfd import formats, runtimes
-    from dfd.checkpoint import save_safetensors
+    from dfd.checkpoint import load_model, save_safetensors
 
     if format == "safetensors":
-        save_safetensors(path, model, card)
+        save_safetensors(path, model, card, half=half)
         text = json.dumps(card.to_dict(), indent=2, allow_nan=False)
         with formats.written_whole(path.with_suffix(".json")) as unfinished:
             unfinished.write_text(text + "\n")
-        return None
+        if not half:
+            return None
+        rounded = runtimes.TorchRuntime(load_model(path)[0], card, "cpu")
+        return runtimes.largest_difference(runtimes.TorchRuntime(model, card, "cpu"), rounded, card)
     if format == "onnx":
         content, difference = runtimes.checked_onnx(model, card)
         with formats.written_whole(path) as unfinished:
@@ -86,6 +89,8 @@ def main(cfg: DictConfig) -> None:
     """Export a detector."""
     config = check(cfg, ExportConfig)
     path = output_file(config.output, config.format, output_dir())
+    if config.half and config.format != "safetensors":
+        raise ConfigError(f"half=true is for format=safetensors, not {config.format}: the others are run as they are")
 
     import hashlib
 
@@ -93,18 +98,18 @@ def main(cfg: DictConfig) -> None:
     from dfd.formats import written_whole
     from dfd.model_card import model_card
     from dfd.runtimes import MAX_DIFFERENCE
+    from dfd.starter import checkpoint_path
 
-    model, card = load_model(Path(config.checkpoint).expanduser())
+    model, card = load_model(checkpoint_path(config.checkpoint))
     card = shareable(card)
-    difference = export(model, card, path, config.format)
+    difference = export(model, card, path, config.format, half=config.half)
     content = path.read_bytes()
     text = model_card(card, file=path.name, sha256=hashlib.sha256(content).hexdigest(), licence=config.licence)
     with written_whole(path.with_suffix(".md")) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
     if difference is not None:
-        print(
-            f"its probabilities differ from the checkpoint's by {difference:.1e} at most ({MAX_DIFFERENCE:g} allowed)"
-        )
+        allowed = "" if config.half else f" ({MAX_DIFFERENCE:g} allowed)"
+        print(f"its probabilities differ from the checkpoint's by {difference:.1e} at most{allowed}")
     print(f"{path.name} ({len(content) / 1e6:.1f} MB) and its model card {path.stem}.md are in {path.parent}")
 
 

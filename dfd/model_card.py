@@ -152,6 +152,11 @@ def _data(card: DetectorCard) -> str:
         parts.append(_table(heads, rows))
     else:
         parts.append("How many videos and of what kind: unknown.")
+    if data.get("blend"):
+        parts.append(
+            "It was trained on the real ones and on fakes made of them by blending (Shiohara and Yamasaki, CVPR 2022); "
+            "numbers on splits of this store are on such fakes, too."
+        )
     parts.append(_apartness(_mapping(data, "split")))
     known = [f"- {words}: `{_plain(data[key])}`" for key, words in _IDENTITIES.items() if data.get(key)]
     parts.append("\n".join(known) if known else "Hash of the manifest or index: unknown.")

@@ -174,6 +174,21 @@ def test_the_folder_of_the_first_weights_is_not_handed_on(tiny_checkpoint, tmp_p
     assert "private" not in (tmp_path / "detector.md").read_text()
 
 
+def test_half_the_bits_are_half_the_size_and_nearly_the_same_probabilities(tiny_checkpoint, tmp_path):
+    model, card = load_model(tiny_checkpoint)
+    model.state_dict()["classify.bias"][0] = 1e6  # no 16 bits hold this
+    export(model, card, tmp_path / "whole.safetensors", "safetensors")
+    difference = export(model, card, tmp_path / "half.safetensors", "safetensors", half=True)
+    assert difference is not None
+    assert difference < 0.01
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.65 * sizes[0]
+    again, _ = load_model(tmp_path / "half.safetensors")
+    assert again.classify.weight.dtype == torch.float32
+    assert float(again.classify.bias[0].detach()) == 1e6
+    assert torch.allclose(again.classify.weight, model.classify.weight, rtol=1e-3, atol=1e-6)
+
+
 def test_a_torch_export_runs_where_dfd_is_not_installed(written, tiny_checkpoint):
     code = (
         "import sys; sys.modules['dfd'] = None\n"
