@@ -82,7 +82,9 @@ def engine_of(config: PredictConfig) -> tuple[Detector | RayEngine, Detector]:
         ConfigError: there is no such engine.
         CheckpointError: the checkpoint is missing, damaged, or of another program.
     """
-    checkpoint = Path(config.checkpoint).expanduser()
+    from dfd.starter import checkpoint_path
+
+    checkpoint = checkpoint_path(config.checkpoint)
     if config.engine == "local":
         from dfd.inference import Detector
 

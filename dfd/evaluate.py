@@ -310,6 +310,7 @@ def main(cfg: DictConfig) -> None:
     from dfd import plots
     from dfd.data.splits import SPLITS
     from dfd.inference import Detector
+    from dfd.starter import checkpoint_path
 
     if config.split not in SPLITS:
         raise ConfigError(f"split={config.split} is not one of {', '.join(SPLITS)}")
@@ -320,7 +321,7 @@ def main(cfg: DictConfig) -> None:
     for option, suite in {"stores": "cross_dataset", "disturbances": "robustness"}.items():
         if getattr(config, option) is not None and config.suite != suite:
             raise ConfigError(f"{option} is only for suite={suite}")
-    detector = Detector.load(config.checkpoint, device=config.device, for_comparison=True)
+    detector = Detector.load(checkpoint_path(config.checkpoint), device=config.device, for_comparison=True)
     folder = Path(config.output) if config.output else output_dir()
     if config.suite is not None:
         SUITES[config.suite](config, detector, folder)

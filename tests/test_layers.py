@@ -28,6 +28,8 @@ RANKS: dict[str, float] = {
     "dfd.inputs": 1,
     "dfd.metrics": 1,
     "dfd.stages": 1,
+    "dfd.starter": 1,
+    "dfd.starter.initial_weights": 2,
     "dfd.tensor_files": 1,
     "dfd.distributed": 2,
     "dfd.loggers": 2,

@@ -13,10 +13,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from types import FrameType
 
 from dfd.errors import ConfigError, DfdError
+from dfd.starter import checkpoint_path
 from dfd.web.options import PREFIX, USELESS, WebOptions, described
 
 USAGE = """\
@@ -155,9 +155,9 @@ def check_detector(options: WebOptions) -> None:
     if not options.checkpoint:
         raise ConfigError(
             "give the detector: python -m dfd.web checkpoint=FILE. train.py writes one (detector.safetensors); "
-            "`make web` makes and takes the demonstration's"
+            "`make web` makes and takes the demonstration's; checkpoint=starter is the small one that comes with dfd"
         )
-    if not Path(options.checkpoint).expanduser().is_file():
+    if not checkpoint_path(options.checkpoint).is_file():
         raise ConfigError(f"checkpoint={options.checkpoint}: no such file")
     from dfd.scoring import predict_config
 

@@ -23,6 +23,7 @@ from django_tasks_db.management.commands.db_worker import Worker as TaskWorker
 
 from dfd.errors import ConfigError
 from dfd.scoring import detector_options, predict_config, run_facts, settings_of
+from dfd.starter import checkpoint_path
 from dfd.web import jobs
 from dfd.web.models import Job, Worker, options
 from dfd.web.presentation import FRAGMENT_NAME, RESULT_NAME
@@ -60,7 +61,7 @@ class Scorer:
             raise ConfigError("DFD_WEB_CHECKPOINT is not set: give it the file of a detector, as train.py writes it")
         self.name = name
         self.config = predict_config(options().checkpoint, shlex.split(options().detector))
-        checkpoint = Path(self.config.checkpoint).expanduser()
+        checkpoint = checkpoint_path(self.config.checkpoint)
         self.detector = Detector.load(checkpoint, **detector_options(self.config))
         self.settings = settings_of(self.config, self.detector)
         self.is_stopping = False
