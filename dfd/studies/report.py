@@ -41,7 +41,7 @@ class StudyReport(Callback):
             print(f"the study's report is {page}")
         failed = {
             path.name: record.message
-            for path in sorted(folder.iterdir())
+            for path in sorted(folder.iterdir(), key=lambda path: (len(path.name), path.name))
             if path.is_dir() and (record := JobRecord.read(path)) and record.outcome is Outcome.FAILED
         }
         if failed:

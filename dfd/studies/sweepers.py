@@ -15,7 +15,7 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -197,6 +197,12 @@ class GridSweeper(StudySweeper):
 
     def run_study(self, overrides: Sequence[Override]) -> None:
         """All of them, launched together."""
+        for override in overrides:
+            if isinstance(override.value(), IntervalSweep):
+                raise ConfigError(
+                    f"{override.input_line}: an interval has no values to try one after another; list some, as in "
+                    f"{override.get_key_element()}=1,2, or search with hydra/sweeper=optuna"
+                )
         with self.study(overrides):
             combinations = BasicSweeper.split_arguments(list(overrides), None)[0]
             self.run([self.job(number, combination) for number, combination in enumerate(combinations)])
@@ -238,8 +244,10 @@ class OptunaSweeper(StudySweeper):
 
     def run_study(self, overrides: Sequence[Override]) -> None:
         """A batch of trials after another, until there are as many as asked for."""
-        if min(self.num_trials, self.num_parallel, self.startup_trials) < 1:
-            raise ConfigError("hydra.sweeper: num_trials, num_parallel and startup_trials must be 1 or more")
+        for name in ("num_trials", "num_parallel", "startup_trials"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"hydra.sweeper.{name} must be a whole number of 1 or more, got {value!r}")
         swept = [override for override in overrides if override.is_sweep_override()]
         if not swept:
             raise ConfigError("hydra/sweeper=optuna has nothing to search; give hydra.sweeper.params, or study=tune")
