@@ -256,6 +256,23 @@ def test_an_unknown_study_is_refused_with_those_there_are_and_nothing_untrue(tmp
     assert "study: no such key" not in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["temporal=lstm,mean"], ["hydra/sweeper=optuna", "seed=choice(1,2)"]])
+def test_a_command_that_is_refused_leaves_the_study_as_it_was(tmp_path: Path, arguments: list[str]) -> None:
+    app(tmp_path, "seed=1,2")
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.*") if path.suffix in (".json", ".yaml")}
+    done = app(tmp_path, *arguments, check=False)
+    assert done.returncode == 1
+    assert "give another hydra.sweep.dir" in done.stderr
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_an_outcome_that_cannot_be_read_is_a_failure_with_its_reason(tmp_path: Path) -> None:
+    app(tmp_path, "seed=1,2")
+    (tmp_path / "0" / "outcome.json").write_text("{")
+    with pytest.raises(JobsFailed):
+        StudyReport().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+
+
 def test_failures_are_told_in_the_order_of_the_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for job in range(11):
         JobRecord(Outcome.FAILED, [f"seed={job}"], message="why").write(tmp_path / str(job))

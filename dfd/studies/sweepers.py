@@ -24,7 +24,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dfd.errors import ConfigError, DfdError, StudyError
-from dfd.outcomes import JobRecord, Outcome, StudyRecord, is_minimized, overrides_by_key
+from dfd.outcomes import STUDY_FILE, JobRecord, Outcome, StudyRecord, is_minimized, overrides_by_key
 from dfd.studies.search import distributions, is_log
 from dfd.tuning import Pruning, open_study
 
@@ -103,7 +103,7 @@ class StudySweeper(Sweeper):
 
     @contextmanager
     def study(self, overrides: Sequence[Override]) -> Iterator[StudyRecord]:
-        """The study's folder, described and held by this process.
+        """The study's folder, described and held by this process. One that is refused stays described as it was.
 
         Raises:
             StudyError: another process runs the study, or it cannot be run like this.
@@ -120,9 +120,16 @@ class StudySweeper(Sweeper):
         )
         self.folder.mkdir(parents=True, exist_ok=True)
         with _held(self.folder / ".lock"):
+            descriptions = [self.folder / name for name in (STUDY_FILE, "multirun.yaml")]
+            before = {path: path.read_bytes() for path in descriptions if path.is_file()}
             OmegaConf.save(self.config, self.folder / "multirun.yaml")
             record.write(self.folder)
-            yield record
+            try:
+                yield record
+            except StudyError:
+                for path, content in before.items():
+                    path.write_bytes(content)
+                raise
 
     def job(self, number: int, overrides: Sequence[str]) -> Job:
         """The job of that number. Composing its configuration tells whether there is such a one.
@@ -284,12 +291,17 @@ class OptunaSweeper(StudySweeper):
         }
         known = study.user_attrs.get("dfd")
         if known is None:
+            if any(self.folder.glob("*/outcome.json")):
+                raise StudyError(
+                    f"{self.folder}: has jobs that {self.storage} does not know: of a study without a search, or with "
+                    "another storage; give another hydra.sweep.dir"
+                )
             study.set_user_attr("dfd", wanted)
         elif known != wanted:
             parts = [part for part in wanted if known.get(part) != wanted[part]]
+            differences = (_difference(known.get(part), wanted[part]) for part in parts)
             raise StudyError(
-                f"{self.storage}: is a study of another {' and '.join(parts)} "
-                f"({'; '.join(f'{known.get(part)}, not {wanted[part]}' for part in parts)}); "
+                f"{self.storage}: is a study of another {' and '.join(parts)} ({'; '.join(differences)}); "
                 "repeat its command to go on with it, or give another hydra.sweep.dir"
             )
 
@@ -329,6 +341,23 @@ def _tell(study: Any, number: int, record: JobRecord | None) -> None:
             study.tell(number, state=TrialState.PRUNED)
         case Outcome.FINISHED | Outcome.FAILED:
             study.tell(number, state=TrialState.FAIL)
+
+
+def _difference(known: Any, wanted: Any) -> str:
+    """What of ``known`` is not as wanted.
+
+    >>> _difference(["seed=1", "a=2"], ["seed=1", "a=3"]), _difference({"lr": "log"}, {}), _difference("auc", "f1")
+    ('a=2, not a=3', 'lr=log, not there', 'auc, not f1')
+    """
+
+    def items(value: Any) -> list[str]:
+        if isinstance(value, Mapping):
+            return [f"{key}={part}" for key, part in value.items()]
+        return list(value) if isinstance(value, list) else [str(value)]
+
+    ours, theirs = items(known), items(wanted)
+    sides = ([item for item in one if item not in other] for one, other in ((ours, theirs), (theirs, ours)))
+    return ", not ".join(", ".join(side) or "there" for side in sides)
 
 
 def _refuse_other(job: Job, known: JobRecord) -> None:
