@@ -71,7 +71,7 @@ def prepare(config: TrainConfig, trainer: Trainer, folder: Path) -> tuple[ClipDa
     """The data, the module, and the checkpoint to go on from; refused if the run could not end well."""
     from dfd.distributed import first_prepares
     from dfd.models.classifier import build_model
-    from dfd.training import DetectorModule
+    from dfd.training import DetectorModule, compile_backbone
 
     resumed = resume_path(config.ckpt_path, folder)
     if not config.ckpt_path:
@@ -84,6 +84,12 @@ def prepare(config: TrainConfig, trainer: Trainer, folder: Path) -> tuple[ClipDa
     if resumed:
         check_same_data(resumed, data)
     model = build_model({"backbone": config.backbone, "temporal": config.temporal, "dropout": config.dropout})
+    if data.cache_features:
+        cache = data.use_features(model)
+        device = trainer.strategy.root_device
+        first_prepares(trainer, lambda: cache.fill(device=device, num_workers=data.num_workers))
+    if config.compile:
+        compile_backbone(model, trainer.strategy.root_device)
     module = DetectorModule(
         model,
         optimizer=build(config.optimizer),

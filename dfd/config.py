@@ -68,6 +68,7 @@ class PreprocessConfig:
     fps: float | None = None
     min_track_frames: int = 10
     max_decode_side: int | None = 1920
+    stills: bool = False
     encode: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
     split: str = "source"
@@ -97,6 +98,7 @@ class TrainConfig:
     label_smoothing: float = 0.0
     class_weights: Any = None
     freeze_batchnorm: bool = False
+    compile: bool = False
     seed: int | None = 0
     ckpt_path: str | None = None
     calibrate: bool = True
@@ -117,6 +119,9 @@ class EvaluateConfig:
     device: str = "auto"
     output: str | None = None
     threshold: float | None = None
+    suite: str | None = None
+    stores: Any = None
+    disturbances: list[str] | None = None
 
 
 @dataclass

@@ -62,6 +62,10 @@ class StoreError(DfdError):
     """A clip store is missing, empty or damaged."""
 
 
+class DisturbanceError(DfdError):
+    """A clip cannot be encoded again: an encoder is missing, or failed."""
+
+
 class WeightsMissing(DfdError):
     """Weights are not there, cannot be fetched, or are not the file they should be."""
 

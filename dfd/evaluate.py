@@ -1,4 +1,7 @@
-"""``python -m dfd.evaluate``: what a detector is worth on a split: predictions.csv, metrics.json and figures."""
+"""``python -m dfd.evaluate``: what a detector is worth on a split: predictions.csv, metrics.json and figures.
+
+With ``suite=``, what it is worth under disturbances, or on several data sets: see :mod:`dfd.suites`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from dfd.config import EvaluateConfig, build, check, entry_point, output_dir
+from dfd.config import EvaluateConfig, build, check, entry_point, output_dir, refusing
 from dfd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
 PREDICTION_COLUMNS = ["video_id", "dataset", "method", "label", "prob_fake", "predicted", "num_windows", "num_faces"]
 
 
-def score_windows(detector: Detector, data: ClipDataModule, split: str) -> pd.DataFrame:
+def score_windows(
+    detector: Detector, data: ClipDataModule, split: str, *, description: str | None = None
+) -> pd.DataFrame:
     """One row per video of a split, sorted by video.
 
     Columns: ``video_id, dataset, method, label`` (0 or 1) and ``log_odds``: for each track, a list with the log-odds of
@@ -33,7 +38,7 @@ def score_windows(detector: Detector, data: ClipDataModule, split: str) -> pd.Da
 
     videos: dict[tuple[str, str, str, int], dict[int, list[float]]] = {}
     loader = data.eval_dataloader(split)
-    for batch in track(loader, description=f"scoring {split}", total=len(loader)):
+    for batch in track(loader, description=description or f"scoring {split}", total=len(loader)):
         log_odds = detector.log_odds_batch(batch["frames"])
         columns = (batch["video_id"], batch["dataset"], batch["method"], batch["label"].tolist())
         for *video, face, value in zip(*columns, map(int, batch["track"]), log_odds, strict=True):
@@ -43,7 +48,9 @@ def score_windows(detector: Detector, data: ClipDataModule, split: str) -> pd.Da
     return table.sort_values("video_id", ignore_index=True)
 
 
-def score_split(detector: Detector, data: ClipDataModule, split: str) -> pd.DataFrame:
+def score_split(
+    detector: Detector, data: ClipDataModule, split: str, *, description: str | None = None
+) -> pd.DataFrame:
     """One row per video of a split: what :mod:`dfd.aggregation` makes of its windows.
 
     Columns: ``video_id, dataset, method, label`` (0 or 1), ``prob_fake, num_windows, num_faces``; if the detector is
@@ -51,7 +58,7 @@ def score_split(detector: Detector, data: ClipDataModule, split: str) -> pd.Data
     """
     from dfd.calibration import video_probs
 
-    table = score_windows(detector, data, split)
+    table = score_windows(detector, data, split, description=description)
     log_odds = table.pop("log_odds").tolist()
     temperature = detector.card.temperature
     table["prob_fake"] = video_probs(log_odds, temperature=temperature)
@@ -74,6 +81,19 @@ def unscored_rows(store: Path, split: str) -> pd.DataFrame:
         label=[int(Label.parse(name)) for name in lost["label"]], prob_fake=float("nan"), num_windows=0, num_faces=0
     )
     return rows
+
+
+def scored_videos(
+    detector: Detector, data: ClipDataModule, split: str, *, description: str | None = None
+) -> pd.DataFrame:
+    """:func:`score_split`, and below it those of the split's videos that have no clip, with a score of nan."""
+    import pandas as pd
+
+    table = score_split(detector, data, split, description=description)
+    # Of a draw or another split, the videos without a face are not known: they were never in it.
+    if data.is_whole and len(unscored := unscored_rows(data.store, split)):
+        table = pd.concat([table, unscored], ignore_index=True).sort_values("video_id", ignore_index=True)
+    return table
 
 
 def write_results(
@@ -207,14 +227,9 @@ def evaluate_split(
         threshold: a video is called fake from this probability on.
         checkpoint: the file that the detector came from, for the record.
     """
-    import pandas as pd
-
-    table = score_split(detector, data, split)
-    # Of a draw or another split, the videos without a face are not known: they were never in it.
-    is_whole = data.per_label is None and data.split is None
-    if is_whole and len(unscored := unscored_rows(data.store, split)):
-        table = pd.concat([table, unscored], ignore_index=True).sort_values("video_id", ignore_index=True)
-        print(f"{len(unscored)} videos of {split} have no face clip, so no score: see the store's videos.csv")
+    table = scored_videos(detector, data, split)
+    if num_unscored := int(table["prob_fake"].isna().sum()):
+        print(f"{num_unscored} videos of {split} have no face clip, so no score: see the store's videos.csv")
     warn_if_one_sided(table, threshold)
     facts = {
         "checkpoint": checkpoint,
@@ -228,9 +243,66 @@ def evaluate_split(
     return write_results(table, folder, threshold=threshold, facts=facts, title=title)
 
 
+def evaluate_robustness(config: EvaluateConfig, detector: Detector, folder: Path) -> None:
+    """``suite=robustness``: one store, under each disturbance."""
+    from dfd.data.disturbances import chosen
+    from dfd.suites import print_robustness, robustness
+
+    with refusing("disturbances"):
+        disturbances = chosen(config.disturbances)
+    data = data_for(config.data, detector.card)
+    data.setup(config.split)
+    warn_about_crops(detector.card.crop, data.summary()["crop"])
+    rows = robustness(
+        lambda description: scored_videos(detector, data, config.split, description=description),
+        data,
+        config.split,
+        folder,
+        disturbances=disturbances,
+        threshold=_threshold(config, detector),
+        detector=detector.name,
+        temperature=detector.card.temperature,
+    )
+    print_robustness(rows)
+    print(f"robustness.csv, robustness.json and figures are in {folder}")
+
+
+def evaluate_stores(config: EvaluateConfig, detector: Detector, folder: Path) -> None:
+    """``suite=cross_dataset``: several stores, each data set and method of its own."""
+    from dfd.suites import cross_dataset, named_stores, print_cross_dataset
+
+    trained_on = detector.card.data.get("splits", {}).get("train", {}).get("datasets", {})
+    stores = {}
+    for name, path in named_stores(config.stores).items():
+        data = stores[name] = data_for({**config.data, "store": path}, detector.card)
+        data.setup(config.split)
+        warn_about_crops(detector.card.crop, data.summary()["crop"])
+    rows = cross_dataset(
+        lambda data, description: scored_videos(detector, data, config.split, description=description),
+        stores,
+        config.split,
+        folder,
+        trained_on=trained_on,
+        threshold=_threshold(config, detector),
+        detector=detector.name,
+        temperature=detector.card.temperature,
+    )
+    print_cross_dataset(rows)
+    print(f"cross_dataset.csv, cross_dataset.json and the figure are in {folder}")
+
+
+def _threshold(config: EvaluateConfig, detector: Detector) -> float:
+    return detector.card.threshold if config.threshold is None else config.threshold
+
+
+SUITES = {"robustness": evaluate_robustness, "cross_dataset": evaluate_stores}
+
+
 @entry_point("evaluate")
 def main(cfg: DictConfig) -> None:
-    """Measure a detector on one split of a clip store."""
+    """Measure a detector on one split of a clip store, or in a suite."""
+    if cfg.get("suite") == "cross_dataset":
+        cfg.data.store = ""  # each of `stores` in turn
     config = check(cfg, EvaluateConfig)
 
     from pathlib import Path
@@ -243,13 +315,21 @@ def main(cfg: DictConfig) -> None:
         raise ConfigError(f"split={config.split} is not one of {', '.join(SPLITS)}")
     if config.threshold is not None and not 0 <= config.threshold <= 1:
         raise ConfigError(f"threshold must be in 0..1, got {config.threshold}")
+    if config.suite not in (None, *SUITES):
+        raise ConfigError(f"suite={config.suite} is not one of {', '.join(SUITES)}")
+    for option, suite in {"stores": "cross_dataset", "disturbances": "robustness"}.items():
+        if getattr(config, option) is not None and config.suite != suite:
+            raise ConfigError(f"{option} is only for suite={suite}")
     detector = Detector.load(config.checkpoint, device=config.device, for_comparison=True)
+    folder = Path(config.output) if config.output else output_dir()
+    if config.suite is not None:
+        SUITES[config.suite](config, detector, folder)
+        return
     data = data_for(config.data, detector.card)
     data.setup(config.split)
-    threshold = detector.card.threshold if config.threshold is None else config.threshold
-    folder = Path(config.output) if config.output else output_dir()
     warn_about_crops(detector.card.crop, data.summary()["crop"])
     warn_about_calibration(detector.card, config.split, data)
+    threshold = _threshold(config, detector)
     metrics = evaluate_split(detector, data, config.split, folder, threshold=threshold, checkpoint=config.checkpoint)
     # Beside detector.safetensors; one folder up from checkpoints/best.ckpt.
     histories = [folder / "metrics.csv" for folder in list(Path(config.checkpoint).absolute().parents)[:2]]

@@ -32,6 +32,7 @@ from dfd.faces.windows import (
     start_worker,
 )
 from dfd.models.classifier import ClipClassifier
+from dfd.models.folding import fold_batchnorm as fold_into_convolutions
 from dfd.runtimes import Runtime, TorchRuntime, load_runtime
 from dfd.types import (
     FileFacts,
@@ -130,6 +131,7 @@ class Detector:
             raise ConfigError(f"aggregation={aggregation} is not one of {', '.join(AGGREGATIONS)}")
         self.runtime = runtime
         self.model = model
+        self.num_parameters = None if model is None else sum(p.numel() for p in model.parameters())
         self.card = card
         self.name = name
         self.face_detector = dict(face_detector or card.crop.get("face_detector") or {"name": "mtcnn"})
@@ -163,13 +165,23 @@ class Detector:
         self._at_end: weakref.finalize[..., Detector] | None = None
 
     @classmethod
-    def load(cls, checkpoint: str | Path, *, runtime: str = "auto", device: str = "auto", **options: Any) -> Self:
+    def load(
+        cls,
+        checkpoint: str | Path,
+        *,
+        runtime: str = "auto",
+        device: str = "auto",
+        fold_batchnorm: bool = False,
+        **options: Any,
+    ) -> Self:
         """The detector in a ``.safetensors``, ``.ckpt`` or ``.onnx`` file; no code in the file is ever run.
 
         Args:
             checkpoint: the file.
             runtime: ``auto`` (by the file), ``torch`` or ``onnx``; see :func:`dfd.runtimes.load_runtime`.
             device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
+            fold_batchnorm: put the backbone's batch normalisation into its convolutions: the same scores, sooner,
+                from a ``model`` whose weights are no longer those of the file.
             options: those of the class.
 
         Raises:
@@ -177,7 +189,10 @@ class Detector:
             ConfigError: there is no such runtime or device here.
         """
         loaded, card, name, model = load_runtime(Path(checkpoint), runtime=runtime, device=device)
-        return cls(loaded, card, name=name, model=model, **options)
+        detector = cls(loaded, card, name=name, model=model, **options)
+        if fold_batchnorm and isinstance(loaded, TorchRuntime):
+            fold_into_convolutions(loaded.model.backbone.network)
+        return detector
 
     @classmethod
     def of(cls, model: ClipClassifier, card: DetectorCard, *, name: str, device: str = "auto", **options: Any) -> Self:
@@ -195,7 +210,7 @@ class Detector:
             "name": self.name,
             **options,
             "runtime": type(self.runtime).__name__,
-            "num_parameters": None if self.model is None else sum(p.numel() for p in self.model.parameters()),
+            "num_parameters": self.num_parameters,
             **{name: getattr(card, name) for name in ("clip_len", "clip_stride", "image_size", "temperature", "crop")},
             **{name: getattr(card, name) for name in ("calibration", "metrics", "data", "versions")},
             "threshold": self.threshold,

@@ -271,6 +271,157 @@ def metric_against(setting: str, panels: Mapping[str, Mapping[str, Mapping[float
     return figure
 
 
+def robustness_curves(
+    base: Estimate, curves: Mapping[str, Mapping[int, Estimate]], *, metric: str = "AUC at video level", title: str = ""
+) -> Figure:
+    """A metric against the level of disturbances: a line for each. Grey: the interval without any.
+
+    Args:
+        base: without any; its value is known.
+        curves: by disturbance, the estimate at each level from 0 on; unknown ones are left out.
+        metric: its name.
+        title: over the figure.
+    """
+    figure, (ax,) = _figure(height=4.6, width=7.4)
+    if base[1]:
+        ax.axhspan(*base[1], color=GREY, alpha=0.15, linewidth=0, label="undisturbed, 95 % interval")
+    for index, (name, estimates) in enumerate(curves.items()):
+        known = [(level, value) for level, (value, _) in sorted(estimates.items()) if value is not None]
+        marker = MARKERS[index % len(MARKERS)]
+        ax.plot(*zip(*known, strict=True), **_stroke(index), marker=marker, markersize=4, label=_plain(name, 24))
+    _finish_robustness(ax, base, curves)
+    ax.set_xlabel("level of strength; 0: undisturbed")
+    ax.set_ylabel(metric)
+    figure.legend(frameon=False, fontsize=8, loc="outside right center")
+    ax.set_title(_plain(title, 70), fontsize="medium")
+    return figure
+
+
+def robustness_intervals(
+    base: Estimate,
+    curves: Mapping[str, Mapping[int, Estimate]],
+    *,
+    strengths: Mapping[str, str],
+    metric: str = "AUC at video level",
+    title: str = "",
+) -> Figure:
+    """A panel for each disturbance, with the interval of each level; the other disturbances are thin grey lines.
+
+    Args:
+        base: without any disturbance; its value is known.
+        curves: as for :func:`robustness_curves`.
+        strengths: by disturbance, what its levels are.
+        metric: its name.
+        title: over the figure.
+    """
+    columns = min(4, len(curves))
+    rows = -(-len(curves) // columns)
+    figure, axes = _figure(columns, rows=rows, height=2.9, width=2.9, share_y=True)
+    for place, (ax, (name, estimates)) in enumerate(zip(axes, curves.items(), strict=False)):
+        for other in curves.values():
+            known = [(level, value) for level, (value, _) in sorted(other.items()) if value is not None]
+            ax.plot(*zip(*known, strict=True), color=GREY, alpha=0.35, linewidth=0.8)
+        levels = [level for level in sorted(estimates) if estimates[level][0] is not None]
+        values = [estimates[level][0] or 0.0 for level in levels]
+        ends = [estimates[level][1] or (value, value) for level, value in zip(levels, values, strict=True)]
+        lows, highs = zip(*ends, strict=True)
+        ax.fill_between(levels, lows, highs, color=BLUE, alpha=0.2, linewidth=0)
+        ax.plot(levels, values, color=BLUE, marker="o", markersize=4)
+        ax.set_title(_plain(name, 24), fontsize="medium")
+        ax.set_xlabel(_plain(strengths.get(name, ""), 40), fontsize=8)
+        if place % columns == 0:
+            ax.set_ylabel(metric)
+        else:
+            ax.tick_params(labelleft=False)
+        _finish_robustness(ax, base, curves)
+    for ax in axes[len(curves) :]:
+        ax.set_axis_off()
+    if title:
+        figure.suptitle(_plain(title, 90), fontsize="medium")
+    return figure
+
+
+def _finish_robustness(ax: Axes, base: Estimate, curves: Mapping[str, Mapping[int, Estimate]]) -> None:
+    everything = [base, *(estimate for estimates in curves.values() for estimate in estimates.values())]
+    lowest = min(min([value, *(ends or ())]) for value, ends in everything if value is not None)
+    ax.axhline(0.5, color=GREY, linestyle=":", linewidth=1, label="guessing")
+    ax.set_ylim(min(0.45, lowest - 0.02), 1.02)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A row of :func:`dots_with_intervals`."""
+
+    name: str
+    estimate: Estimate
+    count: str
+    """What it rests on, such as ``12 real, 30 fake``."""
+    is_group: bool = True
+    """A whole, in bold; else a part of the one above."""
+    is_known: bool = False
+    """Of what the detector was trained on; else its dot is filled."""
+
+
+def dots_with_intervals(dots: Sequence[Dot], *, quantity: str, title: str = "") -> Figure:
+    """A dot and its interval for each row, and what it rests on at the right. A hollow dot: the detector knows the set.
+
+    Args:
+        dots: from the top. Where the estimate is None there is no dot, but a dash at the right.
+        quantity: what the axis is.
+        title: over the figure.
+    """
+    names = [_plain(dot.name if dot.is_group else f"    {dot.name}", 44) for dot in dots]
+    height = 1.3 + sum(0.3 + 0.16 * name.count("\n") for name in names)
+    figure, (ax,) = _figure(height=max(2.4, height), width=7.6)
+    for place, dot in enumerate(dots):
+        value, ends = dot.estimate
+        color = BLUE if dot.is_group else "#56B4E9"
+        if value is not None:
+            around = [[max(0.0, value - ends[0])], [max(0.0, ends[1] - value)]] if ends else None
+            look: dict[str, Any] = {"markerfacecolor": "white" if dot.is_known else color, "markersize": 6}
+            ax.errorbar(value, place, xerr=around, fmt="o", color=color, capsize=3, linewidth=1.4, **look)
+        shown = "–" if value is None else f"{value:.3f}"
+        ax.text(1.02, place, f"{shown}   {dot.count}", va="center", fontsize=8, transform=ax.get_yaxis_transform())
+    ax.axvline(0.5, color=GREY, linestyle=":", linewidth=1, label="guessing")
+    for known, text in ((True, "data set of the training"), (False, "new data set")):
+        if any(dot.is_known is known for dot in dots) and any(dot.is_known for dot in dots):
+            ax.plot([], [], "o", color=BLUE, markerfacecolor="white" if known else BLUE, label=text)
+    ax.set_yticks(range(len(dots)), names)
+    for label, dot in zip(ax.get_yticklabels(), dots, strict=True):
+        label.set_fontweight("bold" if dot.is_group else "normal")
+    ax.set_ylim(len(dots) - 0.5, -0.5)
+    lows = [min([value, *(ends or ())]) for value, ends in (dot.estimate for dot in dots) if value is not None]
+    ax.set_xlim(min([0.45, *(low - 0.02 for low in lows)]), 1.02)
+    ax.set_xlabel(f"{quantity}, 95 % interval")
+    ax.grid(visible=False, axis="y")
+    ax.tick_params(axis="y", length=0)
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
+    if title:
+        figure.suptitle(_plain(title, 90), fontsize="medium")
+    return figure
+
+
+def disturbance_sheet(rows: Sequence[tuple[str, Sequence[tuple[str, FrameArray]]]]) -> Figure:
+    """Pictures of disturbances: a row for each, by rising strength.
+
+    Args:
+        rows: the name, and captions with pictures (H, W, 3), of as many as in the other rows.
+    """
+    columns = len(rows[0][1])
+    figure = Figure(figsize=(0.7 + 1.25 * columns, 1.45 * len(rows)), layout="constrained", dpi=130)
+    panels = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (name, pictures) in zip(panels, rows, strict=True):
+        for ax, (caption, picture) in zip(line, pictures, strict=True):
+            ax.imshow(picture, interpolation="nearest")
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.spines[:].set_visible(False)
+            ax.set_title(_plain(caption, 30), fontsize=7, pad=2)
+        line[0].set_ylabel(_plain(name, 20), fontweight="bold", fontsize=8)
+    return figure
+
+
 @dataclass(frozen=True, slots=True)
 class StudyPoint:
     """A job of a study, as its figures show it."""

@@ -46,6 +46,7 @@ def main(cfg: DictConfig) -> None:
     from dfd.data.preparation import plan_splits
     from dfd.data.selection import check_per_label
     from dfd.data.splits import SPLIT_MODES, check_fractions
+    from dfd.types import Label
 
     if config.split not in SPLIT_MODES:
         raise ConfigError(f"split={config.split}: no such mode{did_you_mean(config.split, list(SPLIT_MODES))}")
@@ -70,7 +71,8 @@ def main(cfg: DictConfig) -> None:
     print(f"{sum(statuses.values())} videos done; the clip store is {store} (videos.csv: a row per video)")
     if rows and not (statuses["ok"] or statuses["partial"]):
         raise StoreError(f"{store}: no video has a usable face; {store}/videos.csv says why for each")
-    print(f"next: python train.py data=clips data.store={store}")
+    data = "clips" if any(row.label is Label.FAKE for row in listing.rows) else "blend"
+    print(f"next: python train.py data={data} data.store={store}")
 
 
 def engine_of(config: PreprocessConfig) -> Engine | None:
@@ -103,7 +105,7 @@ def list_videos(config: PreprocessConfig) -> Listing:
     if config.source and config.root and not config.manifest:
         listing: Listing = build(config.source)(config.root)
         return listing
-    raise ConfigError("say what to prepare: manifest=FILE.csv, or source=folder|ffpp|dfdc|celebdf root=DIR")
+    raise ConfigError("say what to prepare: manifest=FILE.csv, or source=folder|ffpp|dfdc|celebdf|stills root=DIR")
 
 
 def choose_with_progress(
@@ -175,6 +177,7 @@ def settings_of(config: PreprocessConfig) -> PreparationSettings:
         fps=config.fps,
         min_track_frames=config.min_track_frames,
         max_decode_side=config.max_decode_side,
+        stills=config.stills or (bool(config.source) and target_name(config.source) == "stills"),
         encode=config.encode,
         limits=VideoLimits(**config.limits),
     )

@@ -54,6 +54,7 @@ def detector_options(config: PredictConfig) -> dict[str, Any]:
         "limits": VideoLimits(**config.limits),
         "uncertain_margin": config.uncertain_margin,
         "boxes": config.annotate,
+        "fold_batchnorm": True,
         **{name: getattr(config, name) for name in (*DECISIVE, *OTHER)},
     }
 

@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
 from torchmetrics import MeanMetric, MetricCollection
 
 from dfd.checkpoint import CARD_KEY, DetectorCard, load_checkpoint, load_model, save_safetensors, weights_sha256
+from dfd.data.features import logits_of
 from dfd.errors import CheckpointError, ConfigError
 from dfd.metrics import clip_metrics
 from dfd.models.classifier import ClipClassifier, architecture
@@ -114,7 +115,7 @@ class DetectorModule(LightningModule):
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """The loss to minimise."""
-        logits_BK, label_B = self(batch["frames"]), batch["label"]
+        logits_BK, label_B = logits_of(self.model, batch), batch["label"]
         loss = F.cross_entropy(logits_BK, label_B, weight=self.class_weights, label_smoothing=self.label_smoothing)
         self._record("train", loss.detach().expand(len(label_B)), logits_BK, label_B, self.train_metrics)
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
@@ -142,12 +143,12 @@ class DetectorModule(LightningModule):
         self._log_epoch("test", self.test_metrics)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer over all parameters, and its schedule over the whole run.
+        """The optimizer over all parameters that learn, and its schedule over the whole run.
 
         Raises:
             ConfigError: there is a schedule and the run has no end, or the optimizer does not suit the precision.
         """
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = self.make_optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
         fused = any(group.get("fused") for group in optimizer.param_groups)
         if fused and self.trainer.precision == "16-mixed" and self.trainer.gradient_clip_val:
             raise ConfigError(
@@ -176,14 +177,19 @@ class DetectorModule(LightningModule):
         Raises:
             CheckpointError: the checkpoint is not ours, or its model differs; the message says in what.
         """
-        theirs = architecture(DetectorCard.from_dict(checkpoint.get(CARD_KEY)).model)
-        ours = architecture(self.card.model)
+        model = DetectorCard.from_dict(checkpoint.get(CARD_KEY)).model
+        theirs, ours = architecture(model), architecture(self.card.model)
         differing = [f"{part}: {theirs[part]}, not {ours[part]}" for part in ours if theirs[part] != ours[part]]
         if differing:
             raise CheckpointError(f"ckpt_path is a checkpoint of another model ({'; '.join(differing)})")
+        frozen = bool(model["backbone"].get("freeze"))
+        if frozen != self.model.backbone.frozen:
+            raise CheckpointError(
+                f"ckpt_path is a checkpoint of a run with backbone.freeze={str(frozen).lower()}; go on with the same"
+            )
 
     def _evaluate(self, stage: str, batch: ClipBatch, metrics: MetricCollection) -> None:
-        logits_BK, label_B = self(batch["frames"]), batch["label"]
+        logits_BK, label_B = logits_of(self.model, batch), batch["label"]
         if "is_repeat" in batch:  # this may leave none
             counted_B = ~batch["is_repeat"]
             logits_BK, label_B = logits_BK[counted_B], label_B[counted_B]
@@ -208,6 +214,24 @@ class DetectorModule(LightningModule):
         loss = self.losses[f"{stage}/loss"]
         assert isinstance(loss, MeanMetric)
         return loss
+
+
+def compile_backbone(model: ClipClassifier, device: torch.device) -> None:
+    """Have torch's compiler make the kernels of the backbone, when it is first run. Its weights keep their names.
+
+    Raises:
+        ConfigError: there is no compiler that works here; said now, and not by a long traceback in the first step.
+    """
+    try:
+        torch.compile(torch.sin)(torch.zeros(8, device=device))
+    except RuntimeError as error:  # every error of torch's compiler is one
+        needed = "a C++ compiler (g++ or clang++)" if device.type == "cpu" else "Triton and a C compiler"
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(
+            f"compile=true needs {needed}, and torch's compiler does not work here ({lines[0][:200]}); "
+            "install what is missing, or set compile=false"
+        ) from error
+    model.backbone.compile()
 
 
 def best_checkpoint(trainer: Trainer) -> str | None:

@@ -16,6 +16,7 @@ from dfd.config import (
     PredictConfig,
     PreprocessConfig,
     TrainConfig,
+    build,
     check,
 )
 
@@ -71,6 +72,18 @@ def test_each_root_composes_and_binds(root: str) -> None:
 def test_each_option_composes_and_binds(group: str, option: str) -> None:
     for root in GROUPS[group]:
         checked(root, f"{group}={option}", *NEEDED.get(option, []))
+
+
+@pytest.mark.parametrize(
+    "path", sorted((CONFIG_DIR / "data" / "augmentation").glob("*.yaml")), ids=lambda path: path.stem
+)
+@pytest.mark.parametrize("data", ["demo", "clips", "mixed", "blend"])
+def test_an_augmentation_is_laid_over_that_of_any_data(path: Path, data: str) -> None:
+    config = checked("train", f"data={data}", f"data/augmentation={path.stem}")
+    assert isinstance(config, TrainConfig)
+    assert OmegaConf.load(path).items() <= config.data["augmentation"].items()
+    assert config.data["augmentation"]["flip_prob"] == 0.5
+    assert build(config.data["augmentation"]) is not None
 
 
 def test_every_group_is_tested() -> None:
@@ -142,3 +155,10 @@ def test_each_study_composes_binds_and_varies_something() -> None:
     for path in studies:
         checked("train", f"study={path.stem}")
         assert OmegaConf.load(path)["hydra"]["sweeper"]["params"]
+
+
+def test_photographs_are_read_as_such_without_more_ado() -> None:
+    from dfd.preprocess import settings_of
+
+    for overrides, is_still in ((["source=stills"], True), (["source=folder"], False), (["stills=true"], True)):
+        assert settings_of(checked("preprocess", *overrides, "store=a", "root=b")).stills is is_still

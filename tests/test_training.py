@@ -21,6 +21,7 @@ from dfd.training import (
     DetectorModule,
     best_checkpoint,
     check_optimized_metric,
+    compile_backbone,
     constant,
     cosine,
     optimized_value,
@@ -362,6 +363,28 @@ def test_a_run_without_checkpoints_has_nothing_to_optimise(tmp_path):
 def test_what_is_called_a_validation_metric_is_logged(finished):
     folder, _, _ = finished
     assert all(curve(folder, name) for name in VAL_METRICS)
+
+
+def test_a_compiler_that_does_not_work_is_refused_with_the_option_to_change(monkeypatch):
+    def broken(function):
+        raise RuntimeError("InvalidCxxCompiler: no working C++ compiler found\nand more")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    model = make_module().model
+    with pytest.raises(ConfigError, match=r"C\+\+ compiler .*no working.*compile=false"):
+        compile_backbone(model, torch.device("cpu"))
+
+
+@pytest.mark.slow
+def test_a_compiled_backbone_gives_the_same_and_keeps_its_names():
+    model = make_module().model.eval()
+    frames = torch.randint(0, 256, (2, 3, 3, 64, 64), dtype=torch.uint8)
+    names = list(model.state_dict())
+    with torch.inference_mode():
+        expected = model(frames)
+        compile_backbone(model, torch.device("cpu"))
+        torch.testing.assert_close(model(frames), expected, rtol=1e-3, atol=1e-4)
+    assert list(model.state_dict()) == names
 
 
 def test_a_fused_optimizer_with_clipping_in_half_precision_is_refused_with_the_option_to_change():

@@ -50,6 +50,20 @@ class Repeat:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What an item is made of: the clip's path in the store, which of its ``num_frames`` frames, and what it shows.
+
+    ``generator`` goes on with the item's draw; None in evaluation, where nothing is drawn.
+    """
+
+    path: str
+    indices: list[int]
+    num_frames: int
+    facts: TrackFacts
+    generator: torch.Generator | None
+
+
 class _Tracks:
     """The rows of an index, as far as they are needed to read clips, in arrays.
 
@@ -123,10 +137,14 @@ class ClipDataset(Dataset[ClipItem]):
         tracks: ``"main"``, the face that stands for the video, or ``"all"``.
         num_eval_clips: at most so many per track when not training.
         transform: from uint8 (T, C, H, W) to the same shape and type; used in training.
+        disturb: of a clip, uint8 (T, C, H, W), and its name, which says the video, track and first frame; gives the
+            same shape and type. Used when not training: see :class:`dfd.data.disturbances.Disturb`.
 
     Raises:
         ValueError: an argument is out of range.
     """
+
+    SHORT_TRACKS = "they repeat their last frame"
 
     def __init__(
         self,
@@ -139,6 +157,7 @@ class ClipDataset(Dataset[ClipItem]):
         tracks: str = "main",
         num_eval_clips: int = 1,
         transform: Callable[[Tensor], Tensor] | None = None,
+        disturb: Callable[[Tensor, str], Tensor] | None = None,
     ) -> None:
         if tracks not in TRACK_CHOICES:
             raise ValueError(f"tracks must be one of {', '.join(TRACK_CHOICES)}, got {tracks!r}")
@@ -150,6 +169,7 @@ class ClipDataset(Dataset[ClipItem]):
         self.strides = stride_range(clip_stride)
         self.training = training
         self.transform = transform
+        self.disturb = disturb
         chosen = index if tracks == "all" else index[index["is_main"]]
         self._tracks = _Tracks(chosen)
         lengths, length_of = np.unique(self._tracks.num_frames, return_inverse=True)
@@ -169,10 +189,11 @@ class ClipDataset(Dataset[ClipItem]):
         num_short = int((self._tracks.num_frames < span).sum())
         if num_short:
             logger.info(
-                "%d of %d face tracks have fewer than the %d frames that a clip spans; they repeat their last frame",
+                "%d of %d face tracks have fewer than the %d frames that a clip spans; %s",
                 num_short,
                 len(self._tracks),
                 span,
+                self.SHORT_TRACKS,
             )
 
     def __len__(self) -> int:
@@ -189,28 +210,42 @@ class ClipDataset(Dataset[ClipItem]):
         """Of each item, in order."""
         return [self._tracks.video_id(position) for position in self._position.tolist()]
 
+    @property
+    def dataset_names(self) -> list[str]:
+        """Of each clip, in order."""
+        return [self._tracks.facts(position)["dataset"] for position in self._position.tolist()]
+
     def __getitem__(self, item: int | tuple[int, int] | Repeat) -> ClipItem:
         """Raises:
         StoreError: the clip's file cannot be read; it is never replaced by another.
         """
         is_repeat = isinstance(item, Repeat)
-        if isinstance(item, Repeat):
-            item = item.number
+        choice = self.choose(item.number if isinstance(item, Repeat) else item)
+        frames = self.finish(as_tensor(self.read(choice)), choice)
+        return {"frames": frames, "is_repeat": is_repeat, **choice.facts}
+
+    def read(self, choice: Choice) -> FrameArray:
+        """The frames that were chosen, (T, H, W, 3).
+
+        Raises:
+            StoreError: the clip's file cannot be read.
+        """
+        return read_frames(self.store / choice.path, choice.indices)
+
+    def choose(self, item: int | tuple[int, int]) -> Choice:
+        """Which frames of which clip an item has, drawn if this is for training; nothing is read."""
         number, seed = item if isinstance(item, tuple) else (item, None)
         position, start = int(self._position[number]), int(self._start[number])
         num_frames = int(self._tracks.num_frames[position])
         stride = self._eval_stride
-        generator = torch.Generator()
+        generator = None
         if self.training:
+            generator = torch.Generator()
             generator.manual_seed(int(torch.randint(2**62, ())) if seed is None else seed)
             stride = self._draw_stride(num_frames, generator)
             start = random_start(num_frames, clip_len=self.clip_len, stride=stride, generator=generator)
         indices = clip_frame_indices(num_frames, clip_len=self.clip_len, stride=stride, start=start)
-        clip = self.store / self._tracks.path(position)
-        frames = torch.from_numpy(read_frames(clip, indices)).permute(0, 3, 1, 2).contiguous()
-        if self.training and self.transform is not None:
-            frames = self._augment(frames, generator)
-        return {"frames": frames, "is_repeat": is_repeat, **self._tracks.facts(position)}
+        return Choice(self._tracks.path(position), indices, num_frames, self._tracks.facts(position), generator)
 
     def _draw_stride(self, num_frames: int, generator: torch.Generator) -> int:
         """From the range, but none that would make a clip repeat frames if a smaller one does not."""
@@ -219,19 +254,38 @@ class ClipDataset(Dataset[ClipItem]):
         high = max(low, min(high, fitting))
         return int(torch.randint(low, high + 1, (), generator=generator))
 
-    def _augment(self, frames_TCHW: Tensor, generator: torch.Generator) -> Tensor:
-        assert self.transform is not None
+    def finish(self, frames_TCHW: Tensor, choice: Choice) -> Tensor:
+        """The clip of an item: through ``transform`` by the item's draw in training, else through ``disturb``.
+
+        Raises:
+            ValueError: the transform changes the clip's shape or type.
+        """
+        if choice.generator is not None:
+            return (
+                frames_TCHW if self.transform is None else self._augment(frames_TCHW, self.transform, choice.generator)
+            )
+        if self.disturb is not None:
+            return self.disturb(frames_TCHW, f"{choice.facts['video_id']}/{choice.facts['track']}/{choice.indices[0]}")
+        return frames_TCHW
+
+    @staticmethod
+    def _augment(frames_TCHW: Tensor, transform: Callable[[Tensor], Tensor], generator: torch.Generator) -> Tensor:
         # torchvision draws from the global generator. Only the CPU's is lent: torch.manual_seed would reseed the GPU's,
         # too, and with it the model's dropout.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-            augmented = self.transform(frames_TCHW)
+            augmented = transform(frames_TCHW)
         if augmented.shape != frames_TCHW.shape or augmented.dtype != frames_TCHW.dtype:
             raise ValueError(
                 f"the augmentation turned {frames_TCHW.dtype} {tuple(frames_TCHW.shape)} into {augmented.dtype} "
                 f"{tuple(augmented.shape)}; it must keep both"
             )
         return augmented
+
+
+def as_tensor(frames: FrameArray) -> Tensor:
+    """Frames (T, H, W, 3) as the clip that networks take, uint8 (T, C, H, W)."""
+    return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous()
 
 
 class ClipSampler(Sampler[tuple[int, int]]):

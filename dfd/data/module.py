@@ -26,6 +26,7 @@ from dfd.data.clips import (
     eval_stride,
     stride_range,
 )
+from dfd.data.features import FeatureCache, FeatureDataset, collate_features
 from dfd.data.placing import shuffle_key
 from dfd.data.selection import draw_balanced
 from dfd.data.splits import SPLITS, assign_splits, audit, check_fractions, describe_overlap, overlap
@@ -44,6 +45,7 @@ from dfd.data.store import (
     unindexed_videos,
 )
 from dfd.errors import StoreError
+from dfd.models.classifier import ClipClassifier
 from dfd.types import LABEL_NAMES, Label
 from dfd.workers import num_cores
 
@@ -84,6 +86,8 @@ class ClipDataModule(LightningDataModule):
         fractions: of train, val and test in what ``per_label`` draws.
         split_seed: of that draw, and of ``random_video``.
         allow_fewer: let ``per_label`` take what there is.
+        cache_features: train and validate on the features of a frozen backbone, computed once per clip and kept on
+            disk; see :meth:`use_features`.
     """
 
     def __init__(
@@ -106,6 +110,7 @@ class ClipDataModule(LightningDataModule):
         fractions: Sequence[float] = (0.6, 0.1, 0.3),
         split_seed: int = 0,
         allow_fewer: bool = False,
+        cache_features: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -136,6 +141,10 @@ class ClipDataModule(LightningDataModule):
         self.fractions = fractions
         self.split_seed = split_seed
         self.allow_fewer = allow_fewer
+        self.disturb: Callable[[Tensor, str], Tensor] | None = None
+        """What is done to the clips of val and test, if anything: see :class:`dfd.data.clips.ClipDataset`."""
+        self.cache_features = cache_features
+        self._features: FeatureCache | None = None
         self._index: pd.DataFrame | None = None
         self._overlap: dict[str, dict[str, int]] = {}
 
@@ -160,10 +169,19 @@ class ClipDataModule(LightningDataModule):
                     "make the store with more videos or other split_fractions"
                     + (", or train with test=false" if split == "test" else "")
                 )
-        labels = set(index.loc[index["split"] == "train", "label"])
-        if stage == "fit" and len(labels) < len(LABEL_NAMES):
+        if stage == "fit":
+            self._check_labels()
+
+    def _check_labels(self) -> None:
+        """Raises:
+        StoreError: the training split has one label only.
+        """
+        labels = set(self.index.loc[self.index["split"] == "train", "label"])
+        if len(labels) < len(LABEL_NAMES):
+            only = labels.pop()
+            hint = "; data=blend makes the fakes itself" if only == str(Label.REAL) else ""
             raise StoreError(
-                f"{self.store}: the training split has only {labels.pop()} videos; a detector needs both labels"
+                f"{self.store}: the training split has only {only} videos; a detector needs both labels{hint}"
             )
 
     @property
@@ -236,9 +254,30 @@ class ClipDataModule(LightningDataModule):
         return index.assign(split=splits)[splits.notna()].reset_index(drop=True)
 
     @property
+    def is_whole(self) -> bool:
+        """True if the videos are all that the store's own splits hold."""
+        return self.per_label is None and self.split is None
+
+    @property
     def image_size(self) -> int:
         """Side of the store's crops, in pixels."""
         return int(self.index["size"].iloc[0])
+
+    def use_features(self, model: ClipClassifier) -> FeatureCache:
+        """From now on the trainer's loaders give features of this frozen backbone; the caller fills the cache.
+
+        :meth:`dataset` and :meth:`eval_dataloader`, which score videos, go on giving frames.
+
+        Raises:
+            ConfigError: the backbone is not frozen.
+        """
+        used = self.index if self.tracks == "all" else self.index[self.index["is_main"]]
+        self._features = FeatureCache(self.store, used[used["split"].isin(SPLITS)], model)
+        if self.augmentation is not None:
+            logger.warning(
+                "data.cache_features=true: the augmentation is OFF, since the features of each clip are computed once"
+            )
+        return self._features
 
     def dataset(self, split: str, *, training: bool = False) -> ClipDataset:
         """The clips of one split.
@@ -246,45 +285,59 @@ class ClipDataModule(LightningDataModule):
         Raises:
             ValueError: there is no such split.
         """
+        return ClipDataset(self.store, self._rows(split), **self._clip_options(training))
+
+    def _rows(self, split: str) -> pd.DataFrame:
         if split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-        return ClipDataset(
-            self.store,
-            self.index[self.index["split"] == split],
-            clip_len=self.clip_len,
-            clip_stride=self.train_strides if training else self.clip_stride,
-            training=training,
-            tracks=self.tracks,
-            num_eval_clips=self.num_eval_clips,
-            transform=self.augmentation if training else None,
-        )
+        return self.index[self.index["split"] == split]
+
+    def _clip_options(self, training: bool) -> dict[str, Any]:
+        return {
+            "clip_len": self.clip_len,
+            "clip_stride": self.train_strides if training else self.clip_stride,
+            "training": training,
+            "tracks": self.tracks,
+            "num_eval_clips": self.num_eval_clips,
+            "transform": self.augmentation if training else None,
+            "disturb": None if training else self.disturb,
+        }
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled, augmented clips of ``train``."""
         dataset = self.dataset("train", training=True)
-        weights = balanced_weights(dataset.labels) if self.balanced_sampling else None
         trainer = self.trainer
         epoch = trainer.current_epoch if trainer else 0
         rank, world_size = self._process
         seed = int(torch.randint(2**31, ())) if self.seed is None else self.seed
         if trainer:  # every process must draw the same order, of which each takes its share
             seed = trainer.strategy.broadcast(seed)
-        sampler = ClipSampler(len(dataset), seed=seed, epoch=epoch, weights=weights)
+        sampler = self._sampler(dataset, seed=seed, epoch=epoch)
         share = TrainingShare(sampler, num_replicas=world_size, rank=rank) if world_size > 1 else sampler
         # A last batch of one clip would give batch normalisation the statistics of a single face.
         per_process = -(-len(dataset) // world_size)
         drop_last = self.batch_size > 1 and per_process > self.batch_size and per_process % self.batch_size == 1
         if drop_last:
             logger.info("each epoch leaves out 1 of %d training clips, another each time", per_process)
-        return self._loader(dataset, sampler=share, drop_last=drop_last)
+        items = self._in_batches(share)
+        return self._loader(dataset, sampler=items, drop_last=drop_last, features=self._features)
+
+    def _sampler(self, dataset: ClipDataset, *, seed: int, epoch: int) -> ClipSampler:
+        """What draws an epoch, the same in every process."""
+        weights = balanced_weights(dataset.labels) if self.balanced_sampling else None
+        return ClipSampler(len(dataset), seed=seed, epoch=epoch, weights=weights)
+
+    def _in_batches(self, share: Sampler[Any]) -> Sampler[Any]:
+        """One process's draws as items."""
+        return share
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The fixed clips of ``val``; in a run of several processes, this one's share of them."""
-        return self.eval_dataloader("val", *self._process)
+        return self._eval_loader("val", *self._process, features=self._features)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """The fixed clips of ``test``; in a run of several processes, this one's share of them."""
-        return self.eval_dataloader("test", *self._process)
+        return self._eval_loader("test", *self._process, features=self._features)
 
     def eval_dataloader(self, split: str, rank: int = 0, world_size: int = 1) -> DataLoader[Any]:
         """The fixed clips of any split, in the order of the index; all, or one process's :class:`EvalShare`.
@@ -292,11 +345,16 @@ class ClipDataModule(LightningDataModule):
         Raises:
             StoreError: the split is empty.
         """
+        return self._eval_loader(split, rank, world_size)
+
+    def _eval_loader(
+        self, split: str, rank: int, world_size: int, features: FeatureCache | None = None
+    ) -> DataLoader[Any]:
         dataset = self.dataset(split)
         if not len(dataset):
             raise StoreError(f"{self.store}: no video with a face in split {split!r}")
         share = EvalShare(len(dataset), num_replicas=world_size, rank=rank) if world_size > 1 else None
-        return self._loader(dataset, sampler=share)
+        return self._loader(dataset, sampler=share, features=features)
 
     @property
     def _process(self) -> tuple[int, int]:
@@ -366,15 +424,20 @@ class ClipDataModule(LightningDataModule):
         return _num_sharing(self.index)
 
     def _loader(
-        self, dataset: ClipDataset, *, sampler: Sampler[Any] | None = None, drop_last: bool = False
+        self,
+        dataset: ClipDataset,
+        *,
+        sampler: Sampler[Any] | None = None,
+        drop_last: bool = False,
+        features: FeatureCache | None = None,
     ) -> DataLoader[Any]:
         return DataLoader(
-            dataset,
+            dataset if features is None else FeatureDataset(dataset, features),
             batch_size=self.batch_size,
             sampler=sampler,
             drop_last=drop_last,
             num_workers=self.num_workers,
-            collate_fn=collate,
+            collate_fn=collate if features is None else collate_features,
             pin_memory=self.pin_memory,
             persistent_workers=self.num_workers > 0,
             multiprocessing_context=self.multiprocessing_context if self.num_workers else None,

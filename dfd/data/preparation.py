@@ -46,6 +46,7 @@ from dfd.faces.extract import ExtractionSettings, FaceExtractor, TrackSummary, c
 from dfd.types import Status
 from dfd.video.decode import VideoLimits, VideoReader
 from dfd.video.encode import VideoWriter
+from dfd.video.still import StillReader
 from dfd.workers import Failure, WorkerPool, hold_to_one_core, num_cores
 
 PIPELINE_VERSION = 1
@@ -63,7 +64,8 @@ class PreparationSettings:
 
     ``face_detector`` is a name and options for :func:`dfd.faces.detect.build_detector`. The first ``num_frames`` frames
     are used (None: all). Clips play at the source's rate, or at ``fps``. A track shorter than ``min_track_frames`` is
-    kept only if the video is shorter, too. ``encode`` are options of :class:`dfd.video.encode.VideoWriter`.
+    kept only if the video is shorter, too. With ``stills`` the files are pictures, each a clip of one frame.
+    ``encode`` are options of :class:`dfd.video.encode.VideoWriter`.
     """
 
     face_detector: Mapping[str, Any] = field(default_factory=lambda: {"name": "mtcnn"})
@@ -72,6 +74,7 @@ class PreparationSettings:
     fps: float | None = None
     min_track_frames: int = 10
     max_decode_side: int | None = 1920
+    stills: bool = False
     encode: Mapping[str, Any] = field(default_factory=dict)
     limits: VideoLimits = field(default_factory=VideoLimits)
 
@@ -84,9 +87,11 @@ class PreparationSettings:
     def as_dict(self) -> dict[str, Any]:
         """Plain values with every default written out, for the record and its hash.
 
-        What cannot change a clip, or names a place on one machine, is left out: the device, the weights' path.
+        What cannot change a clip, or names a place on one machine, is left out: the device, the weights' path. So is
+        ``stills``: the crops of pictures and of videos are made in one way, and may lie in one store.
         """
         value = asdict(self) | {"pipeline_version": PIPELINE_VERSION}
+        del value["stills"]
         detector = detector_options(**self.face_detector)
         value["face_detector"] = {k: v for k, v in detector.items() if k not in ("device", "weights", "batch_size")}
         value["encode"] = {**(VideoWriter.__init__.__kwdefaults__ or {}), **self.encode}
@@ -118,7 +123,8 @@ def prepare_video(row: VideoRow, store: Path, settings: PreparationSettings, det
     clips: dict[int, _TrackClip] = {}
     extractor = FaceExtractor(detector, settings.faces)
     try:
-        with VideoReader(row.path, max_side=settings.max_decode_side, limits=settings.limits) as reader:
+        open_file = StillReader if settings.stills else VideoReader
+        with open_file(row.path, max_side=settings.max_decode_side, limits=settings.limits) as reader:
             fps = settings.fps or reader.fps
             with ExitStack() as writers:
                 for chunk in extractor.run(reader.chunks(wanted)):

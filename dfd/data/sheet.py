@@ -1,6 +1,7 @@
 """``python -m dfd.data.sheet STORE``: a contact sheet of a clip store, to see at a glance what was cropped."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 
 from dfd.data.clips import read_frames
 from dfd.data.store import read_index
+from dfd.errors import DfdError
 from dfd.plots import save
 
 
@@ -40,8 +42,8 @@ def contact_sheet(store: Path, index: pd.DataFrame, *, num_frames: int = 8) -> F
     return figure
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 if the sheet was written, 1 if there is no such store or a clip of it cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m dfd.data.sheet", description=__doc__)
     parser.add_argument("store", type=Path, help="folder that python -m dfd.preprocess made")
     parser.add_argument("--output", type=Path, help="PNG to write (default: STORE/contact_sheet.png)")
@@ -49,6 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--max-tracks", type=int, default=80, help="evenly chosen if there are more")
     parser.add_argument("--frames", type=int, default=8, help="per track")
     options = parser.parse_args(arguments)
+    try:
+        draw(options)
+    except (DfdError, OSError) as error:  # OSError: the output cannot be written, and its message says where
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def draw(options: argparse.Namespace) -> None:
+    """Write what was asked for."""
     index = read_index(options.store)
     if options.tracks == "main":
         index = index[index["is_main"]]
@@ -60,4 +72,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

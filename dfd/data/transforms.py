@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
+
+from dfd.data.disturbances import check_encoder, noisy, resized, with_gamma
 
 
 def clip_augmentation(
@@ -21,15 +24,28 @@ def clip_augmentation(
     blur_sigma: Sequence[float] = (0.1, 1.5),
     jpeg_prob: float = 0.3,
     jpeg_quality: Sequence[int] = (40, 95),
+    gamma_prob: float = 0.0,
+    gamma: Sequence[float] = (0.7, 1.5),
+    noise_prob: float = 0.0,
+    noise_std: Sequence[float] = (2.0, 12.0),
+    resize_prob: float = 0.0,
+    resize_min_scale: float = 0.25,
+    codec_prob: float = 0.0,
+    codec_names: Sequence[str] = ("h264", "hevc"),
+    codec_crf: Sequence[int] = (23, 40),
 ) -> Callable[[Tensor], Tensor]:
     """A function from a clip, uint8 (T, 3, H, W), to one of the same shape and type.
 
     Each step is taken with its probability, with one draw for all frames: a mirror image; a crop of at least
     ``crop_min_area`` of the picture, stretched by at most ``crop_max_stretch``, resized back; brightness, contrast,
     saturation (up to that fraction, more or less) and hue (fraction of the circle; costs five times the other three);
-    Gaussian blur (sigma in pixels); JPEG compression, last, as it comes to a file that is passed on.
+    gamma, drawn on a logarithmic scale; Gaussian blur (sigma in pixels); noise (deviation in levels of 255), new in
+    each frame; JPEG compression; and last what platforms do: the clip is made smaller, down to ``resize_min_scale`` of
+    its sides, encoded anew in one of the formats ``codec_names`` at a quality ``codec_crf``, and brought back to its
+    size. Of these two steps each may come without the other; see :mod:`dfd.data.disturbances`.
 
-    Draws come from torch's global generator.
+    Draws come from torch's global generator. Steps of probability 0 that were added later (from gamma on, but blur and
+    JPEG) draw nothing, so that what is drawn for the others stays as it was.
 
     >>> import torch
     >>> augment = clip_augmentation(flip_prob=1, crop_prob=0, color_prob=0, blur_prob=0, jpeg_prob=0)
@@ -45,6 +61,10 @@ def clip_augmentation(
         "color_prob": color_prob,
         "blur_prob": blur_prob,
         "jpeg_prob": jpeg_prob,
+        "gamma_prob": gamma_prob,
+        "noise_prob": noise_prob,
+        "resize_prob": resize_prob,
+        "codec_prob": codec_prob,
     }
     for name, prob in probabilities.items():
         if not 0 <= prob <= 1:
@@ -64,15 +84,37 @@ def clip_augmentation(
     low_quality, high_quality = (int(value) for value in _range("jpeg_quality", jpeg_quality))
     if not 1 <= low_quality <= high_quality <= 100:
         raise ValueError(f"jpeg_quality must be from 1 to 100, got {list(jpeg_quality)}")
+    low_gamma, high_gamma = _range("gamma", gamma)
+    if not low_gamma > 0:
+        raise ValueError(f"gamma must be above 0, got {list(gamma)}")
+    low_std, high_std = _range("noise_std", noise_std)
+    if not low_std >= 0:
+        raise ValueError(f"noise_std must be at least 0, got {list(noise_std)}")
+    if not 0 < resize_min_scale <= 1:
+        raise ValueError(f"resize_min_scale must be above 0 and at most 1, got {resize_min_scale}")
+    low_crf, high_crf = (int(value) for value in _range("codec_crf", codec_crf))
+    if not 0 <= low_crf <= high_crf <= 51:
+        raise ValueError(f"codec_crf must be from 0 to 51, got {list(codec_crf)}")
+    if codec_prob and not codec_names:
+        raise ValueError("codec_names must name a format, or codec_prob be 0")
+    for name in codec_names if codec_prob else ():
+        check_encoder(name)
     # A kernel reaches two sigma to each side, as OpenCV's for 8-bit pictures roughly does; larger ones cost time only.
     kernel_size = 2 * round(2 * high_sigma) + 1
-    return nn.Sequential(
+    steps: list[nn.Module] = [
         v2.RandomApply([ResizedCrop((crop_min_area, 1.0), (1 / crop_max_stretch, crop_max_stretch))], p=crop_prob),
         v2.RandomHorizontalFlip(p=flip_prob),
         v2.RandomApply([v2.ColorJitter(brightness, contrast, saturation, hue)], p=color_prob),
-        v2.RandomApply([v2.GaussianBlur(max(3, kernel_size), (low_sigma, high_sigma))], p=blur_prob),
-        v2.RandomApply([v2.JPEG((low_quality, high_quality))], p=jpeg_prob),
-    )
+    ]
+    if gamma_prob:
+        steps.append(v2.RandomApply([RandomGamma(low_gamma, high_gamma)], p=gamma_prob))
+    steps.append(v2.RandomApply([v2.GaussianBlur(max(3, kernel_size), (low_sigma, high_sigma))], p=blur_prob))
+    if noise_prob:
+        steps.append(v2.RandomApply([RandomNoise(low_std, high_std)], p=noise_prob))
+    steps.append(v2.RandomApply([v2.JPEG((low_quality, high_quality))], p=jpeg_prob))
+    if resize_prob or codec_prob:
+        steps.append(Platform(resize_prob, resize_min_scale, codec_prob, tuple(codec_names), (low_crf, high_crf)))
+    return nn.Sequential(*steps)
 
 
 class ResizedCrop(nn.Module):
@@ -88,6 +130,60 @@ class ResizedCrop(nn.Module):
         crop = v2.RandomResizedCrop(list(frames_TCHW.shape[-2:]), self.scale, self.ratio, antialias=True)
         resized: Tensor = crop(frames_TCHW)
         return resized
+
+
+class RandomGamma(nn.Module):
+    """Gamma between two values, drawn on a logarithmic scale: twice as dark is as likely as twice as bright."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, frames_TCHW: Tensor) -> Tensor:
+        """The clip at another gamma, same shape and type."""
+        return with_gamma(frames_TCHW, self.low * (self.high / self.low) ** float(torch.rand(())))
+
+
+class RandomNoise(nn.Module):
+    """Gaussian noise of a deviation between two values, in levels of 255."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, frames_TCHW: Tensor) -> Tensor:
+        """The clip with noise, same shape and type."""
+        return noisy(frames_TCHW, self.low + (self.high - self.low) * float(torch.rand(())))
+
+
+class Platform(nn.Module):
+    """Smaller, encoded anew, and back: each of the two with its probability.
+
+    Args:
+        resize_prob: of being made smaller.
+        min_scale: of the sides, at the smallest.
+        codec_prob: of being encoded.
+        codecs: formats, one of which is drawn.
+        crf: the range of qualities.
+    """
+
+    def __init__(
+        self, resize_prob: float, min_scale: float, codec_prob: float, codecs: Sequence[str], crf: tuple[int, int]
+    ) -> None:
+        super().__init__()
+        self.resize_prob, self.min_scale = resize_prob, min_scale
+        self.codec_prob, self.codecs, self.crf = codec_prob, codecs, crf
+
+    def forward(self, frames_TCHW: Tensor) -> Tensor:
+        """The clip as a platform would give it back, same shape and type."""
+        scale = 1.0
+        if float(torch.rand(())) < self.resize_prob:
+            scale = self.min_scale + (1 - self.min_scale) * float(torch.rand(()))
+        if float(torch.rand(())) < self.codec_prob:
+            codec = self.codecs[int(torch.randint(len(self.codecs), ()))]
+            crf = int(torch.randint(self.crf[0], self.crf[1] + 1, ()))
+            return resized(frames_TCHW, scale, codec=codec, crf=crf)
+        return resized(frames_TCHW, scale)
 
 
 def _range(name: str, values: Sequence[float]) -> tuple[float, float]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from dfd.errors import ConfigError, WeightsMissing
+from dfd.models.resnext import NUM_FEATURES, ResNeXt50
 from dfd.tensor_files import is_state_dict, load_exactly, read_tensor_file
 from dfd.weights import WeightsFile, fetch
 
@@ -57,6 +57,7 @@ class Backbone(nn.Module):
         std: per channel; the classifier divides by it.
         input_size: side that the network is fixed to, to which the classifier resizes; None if it takes any.
         min_size: the smallest side that passes through all of its strides.
+        frozen: it learns nothing: no gradients of its weights, and always in evaluation mode.
     """
 
     def __init__(
@@ -68,14 +69,24 @@ class Backbone(nn.Module):
         std: Triple = IMAGENET_STD,
         input_size: int | None = None,
         min_size: int = 1,
+        frozen: bool = False,
     ) -> None:
         super().__init__()
+        self.frozen = frozen
         self.network = network
         self.num_features = num_features
         self.mean = mean
         self.std = std
         self.input_size = input_size
         self.min_size = min_size
+        if frozen:
+            self.requires_grad_(requires_grad=False)
+            self.eval()
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Switch to training or evaluation; a frozen one stays in evaluation."""
+        super().train(mode and not self.frozen)
+        return self
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """Features, shape ``(N, num_features)``."""
@@ -83,26 +94,24 @@ class Backbone(nn.Module):
         return features_ND
 
 
-def resnext50(*, pretrained: bool = True, weights: str | None = None) -> Backbone:
+def resnext50(*, pretrained: bool = True, weights: str | None = None, freeze: bool = False) -> Backbone:
     """ResNeXt-50 32x4d, 2048 features: the backbone of the original system.
 
     ``pretrained`` takes torchvision's ``IMAGENET1K_V1``, which the original used (its ``pretrained=True`` meant these;
-    ``V2`` came later), from torch's cache, dfd's cache or the network. ``weights`` is a file to use instead.
+    ``V2`` came later), from torch's cache, dfd's cache or the network. ``weights`` is a file to use instead. With
+    ``freeze``, only what is behind the backbone learns.
 
     Raises:
         WeightsMissing: the weights cannot be had, or the file does not fit.
     """
-    network = torchvision.models.resnext50_32x4d(weights=None)
-    num_features = network.fc.in_features
-    head = {f"fc.{name}" for name in network.fc.state_dict()}
-    network.fc = nn.Identity()
+    network = ResNeXt50()
     path = _torchvision_file(RESNEXT50_WEIGHTS, pretrained=pretrained, weights=weights)
     if path is not None:
-        load_weights(network, path, head=head)
-    return Backbone(network, num_features=num_features)
+        load_weights(network, path, head=("fc.weight", "fc.bias"))
+    return Backbone(network, num_features=NUM_FEATURES, frozen=freeze)
 
 
-def inception_v3(*, pretrained: bool = True, weights: str | None = None) -> Backbone:
+def inception_v3(*, pretrained: bool = True, weights: str | None = None, freeze: bool = False) -> Backbone:
     """Inception v3, 2048 features: the second backbone of the original system. Needs pictures of 75 px or more.
 
     Its weights want inputs in -1..1. torchvision gets there by ``transform_input``, which undoes the ImageNet
@@ -112,6 +121,8 @@ def inception_v3(*, pretrained: bool = True, weights: str | None = None) -> Back
     Raises:
         WeightsMissing: the weights cannot be had, or the file does not fit.
     """
+    import torchvision  # seconds: see dfd.models.resnext
+
     path = _torchvision_file(INCEPTION_V3_WEIGHTS, pretrained=pretrained, weights=weights)
     with torch.device("meta"):
         whole = torchvision.models.inception_v3(weights=None, init_weights=False, aux_logits=True)
@@ -123,17 +134,27 @@ def inception_v3(*, pretrained: bool = True, weights: str | None = None) -> Back
     network.dropout = nn.Identity()
     if path is not None:
         load_weights(network, path, head=whole.state_dict().keys() - network.state_dict().keys())
-    return Backbone(network, num_features=num_features, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), min_size=75)
+    half = (0.5, 0.5, 0.5)
+    return Backbone(network, num_features=num_features, mean=half, std=half, min_size=75, frozen=freeze)
 
 
-def timm(*, name: str, pretrained: bool = True, weights: str | None = None) -> Backbone:
+def timm(
+    *,
+    name: str,
+    pretrained: bool = True,
+    weights: str | None = None,
+    input_size: int | None = None,
+    freeze: bool = False,
+) -> Backbone:
     """Any image model of the timm library by its name, such as ``resnet18`` or ``vit_small_patch16_224.augreg_in1k``.
 
     ``pretrained`` takes timm's weights from the Hugging Face hub or its cache; ``weights`` is a file to use instead,
-    in timm's naming or one that timm converts.
+    in timm's naming or one that timm converts. ``input_size`` is the side to which crops are resized before the
+    network, in pixels; None: of a model of a fixed size its own, else none. Small crops of which the finest traces
+    matter may be worth enlarging: most networks halve the picture in their first layer.
 
     Raises:
-        ConfigError: timm has no such model, or it does not give one vector per picture.
+        ConfigError: timm has no such model, it does not give one vector per picture, or it takes another size only.
         WeightsMissing: the weights cannot be had, or the file does not fit.
     """
     from timm import create_model
@@ -149,12 +170,17 @@ def timm(*, name: str, pretrained: bool = True, weights: str | None = None) -> B
         load_weights(network, path, head=head, convert=getattr(family, "checkpoint_filter_fn", None))
     config = network.pretrained_cfg
     side = int(config["input_size"][-1])
+    fixed = side if config.get("fixed_input_size") else None
+    if input_size is not None and (input_size < 1 or fixed not in (None, input_size)):
+        allowed = f"only {fixed}" if fixed else "1 or more"
+        raise ConfigError(f"backbone.input_size={input_size}: {name} takes {allowed} pixels")
     return Backbone(
         network,
         num_features=_measured_features(name, network, side=side),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
-        input_size=side if config.get("fixed_input_size") else None,
+        input_size=input_size or fixed,
+        frozen=freeze,
     )
 
 

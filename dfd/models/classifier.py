@@ -123,7 +123,7 @@ def resolve_model_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
     >>> resolve_model_config({"backbone": {"_target_": "dfd.models.backbones.resnext50"},
     ...                       "temporal": {"_target_": "dfd.models.temporal.mean"}})["backbone"]
-    {'_target_': 'dfd.models.backbones.resnext50', 'pretrained': True, 'weights': None}
+    {'_target_': 'dfd.models.backbones.resnext50', 'pretrained': True, 'weights': None, 'freeze': False}
 
     Raises:
         ConfigError: a key or ``_target_`` is unknown, or a required one is missing.
@@ -137,9 +137,9 @@ def resolve_model_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def architecture(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The resolved config less where the first weights came from: what must agree for weights to fit."""
+    """The resolved config less where the first weights came from and which of them learn: what weights must fit."""
     resolved = resolve_model_config(config)
-    return {**resolved, "backbone": {**resolved["backbone"], "pretrained": False, "weights": None}}
+    return {**resolved, "backbone": {**resolved["backbone"], "pretrained": False, "weights": None, "freeze": False}}
 
 
 _BACKBONE_TARGETS: dict[str, Callable[..., Backbone]] = {

@@ -289,3 +289,24 @@ def test_two_folders_of_one_name_can_be_two_data_sets(tmp_path: Path) -> None:
     sources = [{source for row in listing.rows for source in row.source_ids} for listing in listings]
     assert not ids[0] & ids[1]
     assert not sources[0] & sources[1], "else equal file names would tie the two together"
+
+
+def test_stills_are_real_and_a_folder_is_a_person(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "ann/1.jpg", "ann/deep/2.PNG", "bob/1.webp", "loose.jpeg", "ann/notes.txt", ".hidden/x.jpg")
+    listing = SOURCES["stills"](tmp_path, dataset="faces")
+    assert [(row.name, row.source_ids) for row in listing.rows] == [
+        ("ann/1.jpg", ("faces:ann",)),
+        ("ann/deep/2.PNG", ("faces:ann",)),
+        ("bob/1.webp", ("faces:bob",)),
+        ("loose.jpeg", ("faces:loose.jpeg",)),
+    ]
+    assert {row.label for row in listing.rows} == {Label.REAL}
+    assert listing.left_out == [LeftOut("ann/notes.txt", "unknown_file", "not a picture")]
+    assert "not in a person's folder" in caplog.text
+    assert "both labels" not in caplog.text
+
+
+def test_a_folder_without_pictures_is_no_stills(tmp_path: Path) -> None:
+    touch(tmp_path, "ann/1.mp4")
+    with pytest.raises(ManifestError, match="a folder of pictures for each person"):
+        SOURCES["stills"](tmp_path)

@@ -8,7 +8,9 @@ import torch
 from dfd.data.transforms import clip_augmentation
 
 OFF = {"flip_prob": 0.0, "crop_prob": 0.0, "color_prob": 0.0, "blur_prob": 0.0, "jpeg_prob": 0.0}
-STEPS = sorted(OFF)
+STEPS = sorted([*OFF, "gamma_prob", "resize_prob"])
+# Their frames are not alike: noise is new in each, and an encoder spends its bits as it likes.
+UNEVEN = ["noise_prob", "codec_prob"]
 
 
 def still(num_frames: int = 6, size: int = 48) -> torch.Tensor:
@@ -29,7 +31,47 @@ def test_each_step_changes_every_frame_alike(step: str) -> None:
         assert (clip != still()).any()
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", UNEVEN)
+def test_noise_and_codecs_keep_one_strength_throughout_a_clip(step: str) -> None:
+    torch.manual_seed(0)
+    original = smooth()
+    clip = clip_augmentation(**(OFF | {step: 1.0}))(original)
+    assert clip.shape == original.shape
+    assert clip.dtype == torch.uint8
+    off = (clip.float() - original.float()).square().mean(dim=(1, 2, 3)).sqrt()
+    assert off.min() > 0.3
+    assert off.max() < 2 * off.min()
+
+
+def test_what_is_made_smaller_is_encoded_while_it_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def recode(frames: torch.Tensor, **_: Any) -> torch.Tensor:
+        sizes.append(frames.shape[-1])
+        return frames
+
+    monkeypatch.setattr("dfd.data.disturbances.recode", recode)
+    torch.manual_seed(0)
+    augment = clip_augmentation(**OFF, resize_prob=0.5, resize_min_scale=0.5, codec_prob=0.5)
+    changed = [bool((augment(still(1)) != still(1)).any()) for _ in range(60)]
+    assert 15 < len(sizes) < 45
+    assert 4 < sizes.count(48) < 30
+    assert all(24 <= size <= 48 for size in sizes)
+    assert sum(changed) > 10
+
+
+def test_new_steps_that_are_off_leave_the_draws_of_the_others_alone() -> None:
+    clips = []
+    for more in ({}, {"gamma_prob": 0.0, "noise_prob": 0.0, "resize_prob": 0.0, "codec_prob": 0.0}):
+        torch.manual_seed(3)
+        clips.append(clip_augmentation(**more)(still()))
+    assert (clips[0] == clips[1]).all()
+    torch.manual_seed(3)
+    steps = [type(step).__name__ for step in clip_augmentation()]
+    assert steps == ["RandomApply", "RandomHorizontalFlip", "RandomApply", "RandomApply", "RandomApply"]
+
+
+@pytest.mark.parametrize("step", [*STEPS, "noise_prob"])
 def test_each_step_is_drawn_anew_for_each_clip(step: str) -> None:
     torch.manual_seed(1)
     augment = clip_augmentation(**(OFF | {step: 0.5}))
@@ -37,7 +79,15 @@ def test_each_step_is_drawn_anew_for_each_clip(step: str) -> None:
     assert 8 < sum(changed) < 32
     if step != "flip_prob":
         augment = clip_augmentation(**(OFF | {step: 1.0}))
-        assert (augment(still(1)) != augment(still(1))).any()
+        first = augment(still(1))
+        assert any((augment(still(1)) != first).any() for _ in range(3))  # a small picture has few sizes to go to
+
+
+def smooth(num_frames: int = 6, size: int = 48) -> torch.Tensor:
+    """A picture as codecs know them, that moves."""
+    wave = torch.arange(size).div(5).sin()
+    picture = (128 + 60 * wave[:, None] * wave).expand(3, -1, -1)
+    return torch.stack([picture.roll(t, dims=-1) for t in range(num_frames)]).round().to(torch.uint8)
 
 
 def test_a_probability_of_zero_changes_nothing() -> None:
@@ -57,7 +107,7 @@ def test_clips_that_are_not_square_keep_their_shape() -> None:
 
 
 def test_the_same_seed_gives_the_same_clip() -> None:
-    augment = clip_augmentation(**dict.fromkeys(OFF, 0.7), hue=0.1)
+    augment = clip_augmentation(**dict.fromkeys([*STEPS, *UNEVEN], 0.7), hue=0.1)
     clips = []
     for _ in range(2):
         torch.manual_seed(5)
@@ -78,8 +128,20 @@ def test_the_same_seed_gives_the_same_clip() -> None:
         ("blur_sigma", (2.0, 1.0)),
         ("jpeg_quality", (0, 50)),
         ("jpeg_quality", (50,)),
+        ("gamma", (0.0, 1.0)),
+        ("noise_std", (-1.0, 1.0)),
+        ("resize_min_scale", 0.0),
+        ("codec_prob", 1.1),
+        ("codec_crf", (20, 60)),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(argument: str, value: Any) -> None:
     with pytest.raises(ValueError, match=argument):
         clip_augmentation(**{argument: value})
+
+
+def test_formats_are_checked_before_the_first_clip() -> None:
+    with pytest.raises(ValueError, match="codec must be one of h264, hevc, got 'av2'"):
+        clip_augmentation(codec_prob=0.5, codec_names=["h264", "av2"])
+    with pytest.raises(ValueError, match="codec_names"):
+        clip_augmentation(codec_prob=0.5, codec_names=[])

@@ -65,6 +65,22 @@ def test_inception_with_mean_and_std_of_half_equals_torchvisions_input_transform
         torch.testing.assert_close(ours(half(images)), reference(imagenet(images)), rtol=1e-4, atol=1e-4)
 
 
+def test_resnext50_equals_torchvisions():
+    reference = torchvision.models.resnext50_32x4d(weights=None).eval()
+    for module in reference.modules():
+        if isinstance(module, nn.BatchNorm2d):  # fresh statistics would hide one that is left out
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 1.0)
+    ours = backbones.resnext50(pretrained=False).eval()
+    ours.network.load_state_dict({k: v for k, v in reference.state_dict().items() if not k.startswith("fc.")})
+    reference.fc = nn.Identity()
+    images = torch.rand(1, 3, 96, 80)
+    with torch.inference_mode():
+        expected = reference(images)
+        torch.testing.assert_close(ours(images) / expected.abs().max(), expected / expected.abs().max())
+
+
 def torchvision_state(name):
     network = getattr(torchvision.models, name)(
         weights=None, **({"init_weights": False} if "inception" in name else {})

@@ -7,8 +7,15 @@ from dfd.data.sources.dfdc import dfdc
 from dfd.data.sources.ffpp import ffpp
 from dfd.data.sources.folder import folder
 from dfd.data.sources.listing import LeftOut, Listing
+from dfd.data.sources.stills import stills
 
-SOURCES: dict[str, Callable[..., Listing]] = {"folder": folder, "ffpp": ffpp, "dfdc": dfdc, "celebdf": celebdf}
+SOURCES: dict[str, Callable[..., Listing]] = {
+    "folder": folder,
+    "ffpp": ffpp,
+    "dfdc": dfdc,
+    "celebdf": celebdf,
+    "stills": stills,
+}
 """By the name that ``source=`` takes."""
 
-__all__ = ["SOURCES", "LeftOut", "Listing", "celebdf", "dfdc", "ffpp", "folder"]
+__all__ = ["SOURCES", "LeftOut", "Listing", "celebdf", "dfdc", "ffpp", "folder", "stills"]

@@ -36,7 +36,7 @@ def folder(root: str | Path, *, dataset: str | None = None) -> Listing:
     draft.leave_out_files(set(files) - set(manifests), "neither in real/ nor in fake/")
     dataset = dataset or draft.root.resolve().name or UNKNOWN
     for base, label in classes:
-        for path in _files(base):
+        for path in files_below(base):
             name = draft.name(path)
             try:
                 name.encode("utf-8")
@@ -55,7 +55,7 @@ def folder(root: str | Path, *, dataset: str | None = None) -> Listing:
     return listing
 
 
-def _files(base: Path) -> Iterator[Path]:
+def files_below(base: Path) -> Iterator[Path]:
     """Files below ``base``, links to files included. A link to a folder is followed once, never in a circle."""
     seen: set[tuple[int, int]] = set()
 

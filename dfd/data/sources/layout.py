@@ -11,6 +11,7 @@ LAYOUTS = {
     "(Deepfakes/c23/videos/000_003.mp4 ...)",
     "dfdc": "dfdc_train_part_0/ and the like, each with its videos and their metadata.json",
     "celebdf": "Celeb-real/, Celeb-synthesis/, YouTube-real/ and List_of_testing_videos.txt",
+    "stills": "a folder of pictures for each person",
 }
 """What the folder of each source holds, by the name that ``source=`` takes."""
 

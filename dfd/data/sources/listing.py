@@ -134,8 +134,8 @@ class Draft:
             ],
         )
 
-    def finish(self) -> Listing:
-        """The listing.
+    def finish(self, *, one_label_is_meant: bool = False) -> Listing:
+        """The listing, with a warning if there is one label only and that is not meant.
 
         Raises:
             ManifestError: naming everything that is wrong, or saying that there is no video.
@@ -145,7 +145,7 @@ class Draft:
         if not self.rows:
             raise self.not_this("there is no video")
         labels = {row.label for row in self.rows}
-        if len(labels) == 1:
+        if len(labels) == 1 and not one_label_is_meant:
             self.warn(f"it holds only {next(iter(labels))} videos; a detector is trained on both labels")
         by_name = sorted(self.rows, key=lambda row: row.name)
         return Listing(by_name, sorted(self.left_out, key=lambda item: (item.name, item.reason)))

@@ -1,22 +1,27 @@
 """MTCNN: three small networks in a cascade, run from an integral image.
 
-The networks and their weights are facenet-pytorch's; the cascade around them is ours, because the package spends most
-of its time outside the networks. Every resize in MTCNN is an average over boxes of pixels. With one integral image per
-frame each of those averages is four look-ups, for the whole pyramid and for all candidates at once, and the sums are
-integers, so nothing is lost: the boxes equal the package's own (a test holds this) at a third of its time or less.
+The weights are facenet-pytorch's; the cascade around the networks is ours, because the package spends most of its time
+outside of them. The networks are written down here: a process that imports the package waits for torchvision, too, and
+with it for torch's compiler, which takes longer than torch itself.
+
+Every resize in MTCNN is an average over boxes of pixels. With one integral image per frame each of those averages is
+four look-ups, for the whole pyramid and for all candidates at once, and the sums are integers, so nothing is lost: the
+boxes equal the package's own (a test holds this) at a third of its time or less.
 
 Source: Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks", 2016.
 """
 
-import warnings
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import nms
 
+from dfd.errors import ConfigError
 from dfd.types import FaceBox, FrameArray
 
 PYRAMID_FACTOR = 0.709  # about sqrt(1/2): each level of the pyramid has half the pixels of the one before
@@ -35,16 +40,10 @@ class Mtcnn:
     batch_size = 1  # see __call__
 
     def __init__(self, *, threshold: float, min_face_fraction: float, device: str) -> None:
-        # facenet-pytorch's __init__ imports its training and data set code; the warnings are about that.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
-
-            networks = (PNet(), RNet(), ONet())
-        for network in networks:
-            network.eval().requires_grad_(requires_grad=False).to(device)
-        networks[0].pool1 = _PairPool()
-        self._pnet, self._rnet, self._onet = networks
+        self._pnet, self._rnet, self._onet = (
+            _weighted(network, name).to(device)
+            for network, name in ((_pnet(), "pnet"), (_rnet(), "rnet"), (_onet(), "onet"))
+        )
         self._threshold = threshold
         self._min_face_fraction = min_face_fraction
         self._device = torch.device(device)
@@ -216,6 +215,103 @@ def _in_batches(network: nn.Module, pixels: Tensor) -> list[Tensor]:
     pixels = pixels.to(memory_format=torch.channels_last)
     outputs = [network(batch) for batch in torch.split(pixels, MAX_CANDIDATES)]
     return [torch.cat(parts) for parts in zip(*outputs, strict=True)]
+
+
+def nms(boxes: Tensor, scores: Tensor, max_iou: float) -> Tensor:
+    """Indices of the boxes ``(K, 4)`` that overlap no better one that is kept by more than ``max_iou``, best first.
+
+    What ``torchvision.ops.nms`` does, in NumPy: it comes without torchvision.
+
+    >>> nms(torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 5], [4, 4, 8, 8]]), torch.tensor([0.7, 0.9, 0.8]), 0.5).tolist()
+    [1, 2]
+    """
+    order = scores.argsort(descending=True, stable=True)
+    x1, y1, x2, y2 = np.ascontiguousarray(boxes[order].T.cpu().numpy())
+    areas = (x2 - x1) * (y2 - y1)
+    stays = np.ones(len(order), bool)
+    for i in range(len(order)):
+        if not stays[i]:
+            continue
+        width = np.minimum(x2[i], x2[i + 1 :]) - np.maximum(x1[i], x1[i + 1 :])
+        height = np.minimum(y2[i], y2[i + 1 :]) - np.maximum(y1[i], y1[i + 1 :])
+        shared = np.maximum(width, 0) * np.maximum(height, 0)
+        stays[i + 1 :] &= shared <= max_iou * (areas[i] + areas[i + 1 :] - shared)
+    return order[torch.from_numpy(stays).to(order.device)]
+
+
+class _Cascade(nn.Module):
+    """Convolutions with a PReLU each, a dense layer where there is one, and then a linear map for each output.
+
+    ``layers`` are named as in the weights' files; the first of ``outputs`` gives two logits, of no face and of a face.
+    """
+
+    def __init__(self, layers: Mapping[str, nn.Module], outputs: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.num_layers = len(layers)
+        for name, module in {**layers, **outputs}.items():
+            self.add_module(name, module)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """The outputs behind the first, and then the first as probabilities."""
+        layers = list(self.children())
+        x = pixels
+        for layer in layers[: self.num_layers]:
+            x = layer(x)
+        prob, *others = (layer(x) for layer in layers[self.num_layers :])
+        return *others, prob.softmax(dim=1)
+
+
+class _Flatten(nn.Module):
+    """``(K, C, H, W)`` to ``(K, W * H * C)``: columns first, as the weights were trained."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 3, 2, 1).flatten(1)
+
+
+def _convolutions(
+    *channels: int, kernels: tuple[int, ...], pools: tuple[nn.Module | None, ...]
+) -> dict[str, nn.Module]:
+    layers: dict[str, nn.Module] = {}
+    for number, (kernel, pool) in enumerate(zip(kernels, pools, strict=True), 1):
+        layers[f"conv{number}"] = nn.Conv2d(channels[number - 1], channels[number], kernel)
+        layers[f"prelu{number}"] = nn.PReLU(channels[number])
+        if pool is not None:
+            layers[f"pool{number}"] = pool
+    return layers
+
+
+def _dense(number: int, inputs: int, outputs: int) -> dict[str, nn.Module]:
+    return {"flatten": _Flatten(), f"dense{number}": nn.Linear(inputs, outputs), f"prelu{number}": nn.PReLU(outputs)}
+
+
+def _pool(kernel: int) -> nn.Module:
+    return nn.MaxPool2d(kernel, 2, ceil_mode=True)
+
+
+def _pnet() -> _Cascade:
+    layers = _convolutions(3, 10, 16, 32, kernels=(3, 3, 3), pools=(_PairPool(), None, None))
+    return _Cascade(layers, {"conv4_1": nn.Conv2d(32, 2, 1), "conv4_2": nn.Conv2d(32, 4, 1)})
+
+
+def _rnet() -> _Cascade:
+    layers = _convolutions(3, 28, 48, 64, kernels=(3, 3, 2), pools=(_pool(3), _pool(3), None))
+    return _Cascade(layers | _dense(4, 576, 128), {"dense5_1": nn.Linear(128, 2), "dense5_2": nn.Linear(128, 4)})
+
+
+def _onet() -> _Cascade:
+    layers = _convolutions(3, 32, 64, 64, 128, kernels=(3, 3, 3, 2), pools=(_pool(3), _pool(3), _pool(2), None))
+    outputs = {f"dense6_{number}": nn.Linear(256, size) for number, size in ((1, 2), (2, 4), (3, 10))}
+    return _Cascade(layers | _dense(5, 1152, 256), outputs)
+
+
+def _weighted(network: _Cascade, name: str) -> _Cascade:
+    """The network with its weights, from the package's folder: importing it is not needed for that."""
+    spec = importlib.util.find_spec("facenet_pytorch")
+    if spec is None or spec.origin is None:
+        raise ConfigError("face_detector=mtcnn has its weights in facenet-pytorch: pip install facenet-pytorch==2.6.0")
+    path = Path(spec.origin).parent / "data" / f"{name}.pt"
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return network.eval().requires_grad_(requires_grad=False)
 
 
 class _PairPool(nn.Module):

@@ -1,0 +1,208 @@
+"""The backbone's features of a store's clips, computed once and kept on disk: for training a head on a frozen backbone.
+
+A clip's file of features is named by a hash of the clip's own file, in a folder named by a hash of all that features
+depend on besides. What is there is right, whoever computed it, so that a computation that was stopped goes on.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dfd.checkpoint import weights_sha256
+from dfd.data.clips import ClipDataset, Repeat, TrackFacts, read_frames
+from dfd.errors import ConfigError, StoreError
+from dfd.models.classifier import ClipClassifier
+from dfd.progress import progress_bar
+from dfd.types import ClipBatch, FrameArray
+
+FORMAT_VERSION = 1
+FRAMES_AT_ONCE = 32
+
+logger = logging.getLogger(__name__)
+
+
+class FeatureItem(TrackFacts):
+    """One clip: ``features`` float32 (T, D), and what it was cut from."""
+
+    features: Tensor
+    is_repeat: bool
+
+
+class FeatureCache:
+    """The features of every frame of the clips in an index, in ``STORE.features/``.
+
+    Args:
+        store: folder of the clip store.
+        index: rows of its index.
+        model: its backbone and normalisation give the features.
+
+    Raises:
+        ConfigError: the backbone is not frozen: its features would change with every step.
+        StoreError: a clip's file cannot be read.
+    """
+
+    def __init__(self, store: Path, index: pd.DataFrame, model: ClipClassifier) -> None:
+        if not model.backbone.frozen:
+            raise ConfigError(
+                "data.cache_features=true needs backbone.freeze=true: the features of a backbone that learns change "
+                "with every step"
+            )
+        self.store = store
+        self.model = model
+        self.folder = store.with_name(f"{store.name}.features") / _key(model)
+        self._num_frames = dict(zip(index["path"], index["num_frames"].astype(int), strict=True))
+        self.files = {path: self.folder / f"{_sha256(store / path)}.npy" for path in self._num_frames}
+
+    def missing(self) -> list[str]:
+        """Paths of the clips whose features are not there yet; of equal clips one."""
+        waiting = {file: path for path, file in self.files.items() if not file.is_file()}
+        return sorted(waiting.values())
+
+    def fill(self, *, device: torch.device | str = "cpu", num_workers: int = 0) -> None:
+        """Compute what is missing. Stopped and called again, it goes on.
+
+        Raises:
+            StoreError: a clip cannot be read, or the features cannot be written.
+        """
+        missing = self.missing()
+        if not missing:
+            return
+        logger.info("computing the features of %d clips, kept in %s", len(missing), self.folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self.folder}: features cannot be kept there: {error}") from error
+        whole = _WholeClips(self.store, [(path, self._num_frames[path]) for path in missing])
+        frames = DataLoader(whole, batch_size=None, num_workers=num_workers)
+        before = next(self.model.parameters()).device
+        self.model.to(device)
+        with progress_bar() as bar:
+            task = bar.add_task("features", total=len(missing), note="")
+            for path, features in zip(missing, self._computed(frames, device), strict=True):
+                _write(self.files[path], features)
+                bar.advance(task)
+        self.model.to(before)
+
+    def _computed(self, clips: DataLoader[Tensor], device: torch.device | str) -> Iterator[FrameArray]:
+        for frames_TCHW in clips:
+            with torch.inference_mode():
+                features_BTD = self.model.features(frames_TCHW[None].to(device), at_once=FRAMES_AT_ONCE)
+            yield features_BTD[0].float().cpu().numpy()
+
+
+class FeatureDataset(Dataset[FeatureItem]):
+    """The items of a :class:`ClipDataset` as features: the same clips by the same draws, without augmentation."""
+
+    def __init__(self, clips: ClipDataset, cache: FeatureCache) -> None:
+        self.clips = clips
+        self.files = cache.files  # and not the cache: worker processes have no use for its network
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, item: int | tuple[int, int] | Repeat) -> FeatureItem:
+        is_repeat = isinstance(item, Repeat)
+        chosen = self.clips.choose(item.number if isinstance(item, Repeat) else item)
+        features_TD = read_features(self.files[chosen.path], chosen.indices)
+        return {"features": features_TD, "is_repeat": is_repeat, **chosen.facts}
+
+
+def read_features(file: Path, indices: Sequence[int]) -> Tensor:
+    """Features of a clip's frames, float32 ``(len(indices), D)``.
+
+    Raises:
+        StoreError: they are not there, or damaged.
+    """
+    try:
+        features_TD = np.load(file, mmap_mode="r", allow_pickle=False)[list(indices)]
+    except (OSError, ValueError, IndexError) as error:
+        raise StoreError(f"{file}: features cannot be read ({error}); delete it, and they are computed anew") from error
+    return torch.from_numpy(np.ascontiguousarray(features_TD))
+
+
+class FeatureBatch(TypedDict):
+    """As :class:`dfd.types.ClipBatch`, with ``features`` (B, T, D) in place of the frames."""
+
+    features: Tensor
+    label: Tensor
+    video_id: list[str]
+    track: list[int]
+    dataset: list[str]
+    method: list[str]
+    is_repeat: Tensor
+
+
+def collate_features(items: Sequence[FeatureItem]) -> FeatureBatch:
+    """Items as a batch."""
+    return {
+        "features": torch.stack([item["features"] for item in items]),
+        "label": torch.tensor([item["label"] for item in items], dtype=torch.int64),
+        "video_id": [item["video_id"] for item in items],
+        "track": [item["track"] for item in items],
+        "dataset": [item["dataset"] for item in items],
+        "method": [item["method"] for item in items],
+        "is_repeat": torch.tensor([item["is_repeat"] for item in items]),
+    }
+
+
+def logits_of(model: ClipClassifier, batch: ClipBatch | FeatureBatch) -> Tensor:
+    """Of a batch of frames or of features, ``(B, 2)``."""
+    given: Mapping[str, Any] = dict(batch)
+    logits_BK: Tensor = model.head(given["features"]) if "features" in given else model(given["frames"])
+    return logits_BK
+
+
+class _WholeClips(Dataset[Tensor]):
+    """All frames of each clip, uint8 (T, C, H, W)."""
+
+    def __init__(self, store: Path, clips: Sequence[tuple[str, int]]) -> None:
+        self.store, self.clips = store, clips
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, number: int) -> Tensor:
+        path, num_frames = self.clips[number]
+        return torch.from_numpy(read_frames(self.store / path, range(num_frames))).permute(0, 3, 1, 2).contiguous()
+
+
+def _key(model: ClipClassifier) -> str:
+    """Of the weights and of how frames are brought before them; the clip's size is in its own hash."""
+    backbone = model.backbone
+    facts = {
+        "format": FORMAT_VERSION,
+        "weights": weights_sha256(backbone.state_dict()),
+        "config": {k: v for k, v in model.config.get("backbone", {}).items() if k in ("_target_", "name")},
+        "normalisation": [backbone.mean, backbone.std, backbone.input_size],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _sha256(file: Path) -> str:
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()[:32]
+    except OSError as error:
+        raise StoreError(f"{file}: clip cannot be read: {error}; run the preprocessing again") from error
+
+
+def _write(file: Path, features: FrameArray) -> None:
+    """Whole or not at all."""
+    unfinished = file.with_suffix(f".{os.getpid()}.partial")
+    try:
+        with unfinished.open("wb") as out:
+            np.save(out, features)
+        unfinished.replace(file)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise StoreError(f"{file}: the features cannot be written: {error}") from error

@@ -1,0 +1,254 @@
+"""`data=blend`: real clips beside the fakes made of them, of videos and photographs, and always the same ones."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from dfd.data.blend_module import BlendDataModule, BlendDataset, PairSampler, fake_id, read_landmarks
+from dfd.data.clips import ClipSampler, TrainingShare
+from dfd.data.manifest import read_manifest
+from dfd.data.preparation import PreparationSettings, prepare_store
+from dfd.data.store import build_index, read_index, read_record
+from dfd.data.transforms import clip_augmentation
+from dfd.errors import StoreError
+from dfd.faces.extract import ExtractionSettings
+from dfd.types import Label
+from tests.conftest import drawn_frames
+
+SETTINGS = PreparationSettings({"name": "fixed_box"}, ExtractionSettings(crop_size=64, margin_fraction=0.1))
+
+
+def module(store: Path, **arguments: Any) -> BlendDataModule:
+    return BlendDataModule(store, **({"clip_len": 4, "batch_size": 4, "num_workers": 0} | arguments))
+
+
+@pytest.fixture(scope="module")
+def mixed_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten photographs of five people and six videos (two of them fake), in one store."""
+    from dfd.video.encode import write_video
+
+    folder, store = tmp_path_factory.mktemp("mixed"), tmp_path_factory.mktemp("stores") / "mixed"
+    stills, videos = ["path,label,dataset,source_ids,split"], ["path,label,dataset,method,source_ids,split"]
+    splits = ["train", "train", "train", "val", "test"]
+    for number in range(10):
+        Image.fromarray(drawn_frames(number, num_frames=1)[0]).save(folder / f"{number}.png")
+        stills.append(f"{number}.png,real,photos,p{number // 2},{splits[number // 2]}")
+    for number in range(6):
+        write_video(folder / f"{number}.mp4", drawn_frames(100 + number, num_frames=12), fps=25)
+        label = "fake,films,swap" if number > 3 else "real,films,"
+        videos.append(f"{number}.mp4,{label},v{number},{['train', 'train', 'val', 'test', 'train', 'val'][number]}")
+    for name, lines, is_still in (("stills", stills, True), ("videos", videos, False)):
+        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
+        settings = PreparationSettings(SETTINGS.face_detector, SETTINGS.faces, stills=is_still)
+        prepare_store(read_manifest(folder / f"{name}.csv"), store, settings, num_workers=1)
+    return store
+
+
+def test_photographs_and_videos_lie_in_one_store(mixed_store: Path) -> None:
+    index = read_index(mixed_store)
+    assert index["settings_hash"].nunique() == 1
+    assert sorted(index.loc[index["dataset"] == "photos", "num_frames"].unique()) == [1]
+    assert len(index) == 16
+
+
+def test_only_real_clips_are_used_and_each_has_a_fake(mixed_store: Path) -> None:
+    data = module(mixed_store)
+    data.setup("fit")
+    dataset = data.dataset("train", training=True)
+    assert dataset.num_pairs == 8  # 6 photographs and 2 videos; the fake video is left aside
+    assert len(dataset) == 16
+    assert dataset.labels == [0, 1] * 8
+    for number in range(0, 16, 2):
+        real, fake = dataset[(number, 7)], dataset[(number + 1, 7)]
+        assert (real["label"], fake["label"]) == (Label.REAL, Label.FAKE)
+        assert (dataset.video_ids[number], dataset.video_ids[number + 1]) == (real["video_id"], fake["video_id"])
+        assert fake["video_id"] == fake_id(real["video_id"])
+        assert (real["method"], fake["method"]) == ("", "self_blend")
+        assert real["dataset"] == fake["dataset"]
+        assert real["frames"].shape == fake["frames"].shape == (4, 3, 64, 64)
+        assert not torch.equal(real["frames"], fake["frames"])
+
+
+def test_a_photograph_moves(mixed_store: Path) -> None:
+    dataset = module(mixed_store, augmentation=None).dataset("train", training=True)
+    number = dataset.dataset_names.index("photos")
+    frames = dataset[(2 * number, 3)]["frames"]
+    assert not torch.equal(frames[0], frames[-1])
+
+
+def test_batches_hold_both_of_each_pair_made_once(mixed_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    blended = BlendDataset.blended
+
+    def counted(self: BlendDataset, item: Any) -> Any:
+        made.append(item)
+        return blended(self, item)
+
+    monkeypatch.setattr(BlendDataset, "blended", counted)
+    data = module(mixed_store)
+    batches = list(data.train_dataloader())
+    assert [len(batch["label"]) for batch in batches] == [4] * 4
+    for batch in batches:
+        assert batch["label"].tolist() == [0, 1, 0, 1]
+        for real, fake in zip(batch["video_id"][::2], batch["video_id"][1::2], strict=True):
+            assert fake == fake_id(real)
+    assert len(made) == 8
+
+
+def test_real_and_fake_get_one_draw_of_the_augmentation(mixed_store: Path) -> None:
+    augmentation = clip_augmentation(flip_prob=0.5, crop_prob=0, color_prob=0, blur_prob=0, jpeg_prob=0)
+    plain = module(mixed_store).dataset("train", training=True)
+    turned = module(mixed_store, augmentation=augmentation).dataset("train", training=True)
+    seen = set()
+    for seed in range(12):
+        flips = []
+        for number in (0, 1):
+            frames, before = turned[(number, seed)]["frames"], plain[(number, seed)]["frames"]
+            assert torch.equal(frames, before) or torch.equal(frames, before.flip(-1))
+            flips.append(torch.equal(frames, before.flip(-1)))
+        assert flips[0] == flips[1]
+        seen.add(flips[0])
+    assert seen == {True, False}
+
+
+def hashes(batches: Any) -> list[tuple[str, int]]:
+    return [
+        (name, int(frames.long().sum()))
+        for batch in batches
+        for name, frames in zip(batch["video_id"], batch["frames"], strict=True)
+    ]
+
+
+def test_blends_do_not_depend_on_the_workers_and_differ_by_epoch_and_seed(mixed_store: Path) -> None:
+    here = module(mixed_store, seed=1).train_dataloader()
+    first, second = hashes(here), hashes(here)
+    assert first != second
+    assert hashes(module(mixed_store, seed=1, num_workers=2).train_dataloader()) == first
+    assert hashes(module(mixed_store, seed=2).train_dataloader()) != first
+
+
+def test_evaluation_blends_are_always_the_same_and_not_all_alike(mixed_store: Path) -> None:
+    data = module(mixed_store, seed=1, num_eval_clips=2)
+    first = hashes(data.val_dataloader())
+    assert first == hashes(module(mixed_store, seed=2, num_eval_clips=2).val_dataloader())
+    fakes = {name: value for name, value in first if name.endswith("self_blend")}
+    assert len(set(fakes.values())) == len(fakes) == 3
+    assert Counter(name for name, _ in first)[[name for name in fakes][-1]] in (1, 2)
+    one_by_one = [data.dataset("val")[number]["frames"] for number in range(len(first))]
+    assert [int(frames.long().sum()) for frames in one_by_one] == [value for _, value in first]
+
+
+def test_data_sets_are_drawn_in_proportion(mixed_store: Path) -> None:
+    data = module(mixed_store, proportions={"films": 3, "photos": 1})
+    dataset = data.dataset("train", training=True)
+    sampler = data._sampler(dataset, seed=0, epoch=0)
+    drawn = Counter(dataset.dataset_names[number] for _ in range(200) for number, _ in sampler)
+    assert drawn["films"] / drawn.total() == pytest.approx(0.75, abs=0.04)
+    with pytest.raises(StoreError, match=r"'paintings'.*films, photos"):
+        module(mixed_store, proportions={"paintings": 1}).setup("fit")
+
+
+def test_processes_share_out_whole_pairs() -> None:
+    shares = [list(PairSampler(TrainingShare(ClipSampler(5, seed=3), num_replicas=2, rank=rank))) for rank in range(2)]
+    whole = list(PairSampler(ClipSampler(5, seed=3)))
+    assert [len(share) for share in shares] == [6, 6]
+    pairs = [list(zip(share[::2], share[1::2], strict=True)) for share in shares]
+    for share in pairs:
+        assert all(real[0] + 1 == fake[0] and real[1] == fake[1] for real, fake in share)
+    woven = [item for both in zip(*pairs, strict=True) for pair in both for item in pair]
+    assert woven[: len(whole)] == whole
+
+
+def test_the_summary_says_how_fakes_were_made_and_is_json(mixed_store: Path) -> None:
+    summary = module(mixed_store, blend={"deform": 0.1}, proportions={"films": 1, "photos": 1}).summary()
+    assert summary["blend"]["deform"] == 0.1
+    assert summary["blend"]["proportions"] == {"films": 1, "photos": 1}
+    assert summary["splits"]["train"]["labels"] == {"real": 8, "fake": 0}
+    json.dumps(summary)
+
+
+def test_landmarks_are_where_the_crop_shows_the_face(mixed_store: Path) -> None:
+    index = read_index(mixed_store)
+    row = index[index["dataset"] == "films"].iloc[0]
+    clip = mixed_store / row["path"]
+    points = read_landmarks(clip, [0, 5])
+    assert points.shape == (2, 5, 2)
+    assert ((points > 0) & (points < 1)).all()
+    assert points[0, 0, 0] < points[0, 1, 0]  # the left eye is left of the right one
+    assert points[0, 2, 1] < points[0, 3, 1]  # the nose above the mouth
+    record = read_record(clip.parent)
+    assert record is not None
+    # The box and its margin fill the crop, so the landmarks keep their places in the box, drawn together.
+    box = np.load(clip.with_suffix(".npy"))[0]
+    within = (box[4:].reshape(5, 2) - box[:2]) / (box[2:4] - box[:2])
+    if box[2] - box[0] == box[3] - box[1] and 1.2 * (box[2] - box[0]) <= min(record.width or 0, record.height or 0):
+        assert np.allclose(points[0], (within + 0.1) / 1.2, atol=0.01)
+    with pytest.raises(StoreError, match="shorter"):
+        read_landmarks(clip, [100])
+
+
+def test_a_store_without_a_real_video_is_refused(mixed_store: Path, tmp_path: Path) -> None:
+    import shutil
+
+    store = tmp_path / "store"
+    shutil.copytree(mixed_store, store)
+    for row in read_index(store).to_dict("records"):
+        if row["label"] == "real":
+            shutil.rmtree((store / row["path"]).parent, ignore_errors=True)
+    build_index(store)
+    with pytest.raises(StoreError, match="no real video"):
+        module(store).setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 3}, "even"),
+        ({"proportions": {"a": -1.0}}, "proportions"),
+        ({"blend": {"deform": -1}}, "deform"),
+    ],
+)
+def test_wrong_arguments_are_named(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        module(tmp_path, **arguments)
+
+
+def test_a_detector_is_evaluated_on_blends(mixed_store: Path, tmp_path: Path, tiny_checkpoint: Path) -> None:
+    from dfd.evaluate import evaluate_split
+    from dfd.inference import Detector
+
+    data = module(mixed_store)
+    data.setup("test")
+    detector = Detector.load(tiny_checkpoint)
+    metrics = evaluate_split(detector, data, "test", tmp_path, threshold=0.5, checkpoint="x/tiny.safetensors")
+    assert (metrics["overall"]["num_real"], metrics["overall"]["num_fake"]) == (3, 3)
+    assert set(metrics["methods"]) == {"films/self_blend", "photos/self_blend"}
+    table = pd.read_csv(tmp_path / "predictions.csv")
+    assert (table["label"] == "fake").sum() == 3
+
+
+def test_the_sheet_is_drawn_and_a_film_written(mixed_store: Path, tmp_path: Path, capsys: Any) -> None:
+    from dfd.data.blend_sheet import main
+    from dfd.video.decode import probe
+
+    arguments = [str(mixed_store), "--output", str(tmp_path / "sheet.png"), "--pairs", "4", "--clip-len", "3"]
+    main([*arguments, "--video", str(tmp_path / "film.mp4")])
+    assert "4 of 8 faces of train" in capsys.readouterr().out
+    with Image.open(tmp_path / "sheet.png") as picture:
+        assert picture.width > 8 * 64
+    assert probe(tmp_path / "film.mp4").width == 4 * 64
+
+
+def test_a_sheet_of_no_store_is_an_error_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from dfd.data import blend_sheet, sheet
+
+    for command in (blend_sheet.main, sheet.main):
+        assert command([str(tmp_path / "absent")]) == 1
+        assert "absent: there is no such clip store" in capsys.readouterr().err

@@ -1,0 +1,63 @@
+"""Photographs are read as shown, bounded, and refused with a reason."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dfd.errors import UnreadableVideo, VideoTooLarge
+from dfd.video.decode import VideoLimits
+from dfd.video.still import StillReader
+
+PICTURE = np.random.default_rng(0).integers(0, 255, (24, 40, 3), np.uint8)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff"])
+def test_a_picture_is_one_frame(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(PICTURE).save(path)
+    with StillReader(path) as reader:
+        ((start, frames),) = reader.chunks([range(150)])
+        assert start == 0
+        assert np.array_equal(frames[0], PICTURE)
+        assert list(reader.chunks([range(3, 5)])) == []
+        assert (reader.info.width, reader.info.height, reader.info.num_frames) == (40, 24, 1)
+        assert reader.partial is None
+
+
+def test_a_picture_is_shown_upright_and_in_colour(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees to the right
+    Image.fromarray(PICTURE).save(tmp_path / "turned.png", exif=exif)
+    ((_, frames),) = StillReader(tmp_path / "turned.png").chunks()
+    assert np.array_equal(frames[0], np.rot90(PICTURE, -1))
+    Image.fromarray(PICTURE[..., 0]).save(tmp_path / "grey.png")
+    ((_, frames),) = StillReader(tmp_path / "grey.png").chunks()
+    assert frames.shape == (1, 24, 40, 3)
+
+
+def test_a_large_picture_is_shrunk_or_refused(tmp_path: Path) -> None:
+    Image.fromarray(PICTURE).save(tmp_path / "a.png")
+    reader = StillReader(tmp_path / "a.png", max_side=20)
+    ((_, frames),) = reader.chunks()
+    assert frames.shape == (1, 12, 20, 3)
+    assert reader.source_scale == 2
+    with pytest.raises(VideoTooLarge, match=r"a\.png: 40 x 24 pixels"):
+        StillReader(tmp_path / "a.png", limits=VideoLimits(32, 32))
+
+
+def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("hello")
+    with pytest.raises(UnreadableVideo, match=r"text\.jpg: not a picture"):
+        StillReader(tmp_path / "text.jpg")
+    with pytest.raises(UnreadableVideo, match=r"absent\.jpg"):
+        StillReader(tmp_path / "absent.jpg")
+    Image.fromarray(PICTURE).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:600])
+    with pytest.raises(UnreadableVideo, match=r"cut\.png"):
+        StillReader(tmp_path / "cut.png")
+    frames = [Image.fromarray(PICTURE), Image.fromarray(255 - PICTURE)]
+    frames[0].save(tmp_path / "moves.webp", save_all=True, append_images=frames[1:])
+    with pytest.raises(UnreadableVideo, match="several frames"):
+        StillReader(tmp_path / "moves.webp")
