@@ -11,6 +11,7 @@ import inspect
 import os
 import sys
 import time
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -283,6 +284,17 @@ def _binding_problems(node: Mapping[str, Any], path: str) -> Iterator[str]:
         required = parameter.default is parameter.empty and parameter.name in named
         if required and not completed_later and parameter.name not in node:
             yield f"{path}.{parameter.name}: {target.__name__} needs it; add {path}.{parameter.name}=…"
+        value = node.get(parameter.name)
+        if isinstance(value, str) and _takes_numbers(parameter):
+            yield f"{path}.{parameter.name}: must be a number, got {value!r}"
+
+
+def _takes_numbers(parameter: inspect.Parameter) -> bool:
+    """Whether it is a number and never text, by its type or, if that names more, by its default."""
+    if str in (parameter.annotation, *typing.get_args(parameter.annotation)):
+        return False
+    default = parameter.default
+    return parameter.annotation in (int, float) or (isinstance(default, int | float) and not isinstance(default, bool))
 
 
 def locate(dotted: str) -> Callable[..., Any]:
@@ -370,6 +382,8 @@ def parse_shard(text: str) -> tuple[int, int]:
         index, count = (int(part) for part in text.split("/"))
     except ValueError:
         raise ConfigError(f"shard={text} is not of the form i/n, such as shard=0/8") from None
+    if count < 1:
+        raise ConfigError(f"shard={text}: the second number, of the shards, must be 1 or more")
     if not 0 <= index < count:
         raise ConfigError(f"shard={text}: the first number must be in 0..{count - 1}")
     return index, count
@@ -489,7 +503,7 @@ def _suggestions(config_name: str, arguments: list[str]) -> Iterator[str]:
     """For overrides that Hydra refused: the key that was probably meant."""
     given = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
     keys = [argument.partition("=")[0].lstrip("+~") for argument in given]
-    groups = sorted(item.name for item in CONFIG_DIR.iterdir() if item.is_dir())
+    groups = sorted(item.name for folder in (CONFIG_DIR, SWEEPS_DIR) for item in folder.iterdir() if item.is_dir())
     chosen = [argument for argument, key in zip(given, keys, strict=True) if key in groups]
     try:
         with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):

@@ -127,6 +127,7 @@ def build_trainer(config: Mapping[str, Any]) -> Trainer:
     Raises:
         ConfigError: there is no such accelerator here, or options contradict each other.
     """
+    import torch
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from dfd.config import build
@@ -136,7 +137,9 @@ def build_trainer(config: Mapping[str, Any]) -> Trainer:
     except Exception as error:
         cause = error.__cause__
         if isinstance(cause, MisconfigurationException | RuntimeError):
-            raise ConfigError(f"trainer: {cause}") from error
+            no_gpu = "gpu" in str(cause).lower() and not torch.cuda.is_available()
+            remedy = "; without a GPU use trainer=cpu, or trainer=ddp_cpu for two processes" if no_gpu else ""
+            raise ConfigError(f"trainer: {cause}{remedy}") from error
         raise
     return trainer
 

@@ -6,6 +6,7 @@ length and hold any character.
 
 import math
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -438,8 +439,8 @@ def parallel_coordinates(
 ) -> Figure:
     """A line per job, through what it chose to what it reached: an axis per parameter, and the metric's.
 
-    The darker a line, the better its job; the best one is in orange. Those that were pruned are dashed, up to what
-    they had reached. Those that failed end before the metric's axis.
+    The darker a line, the better its job; the best one, or all that share its value, is in orange. Those that were
+    pruned are dashed, up to what they had reached. Those that failed end before the metric's axis.
 
     Args:
         points: jobs; all choose of the same parameters.
@@ -469,7 +470,7 @@ def parallel_coordinates(
     finished = [point for point in points if point.kind == "finished" and point.value is not None]
     best = _best(finished, minimize)
     # The best last, so that it lies on top; jobs of one choice stand a little apart.
-    order = sorted(range(len(points)), key=lambda i: (points[i] is best, points[i].kind == "finished"))
+    order = sorted(range(len(points)), key=lambda i: (points[i] in best, points[i].kind == "finished"))
     for index in order:
         point = points[index]
         apart = 0.05 * ((index * 0.618) % 1 - 0.5)
@@ -491,7 +492,9 @@ def parallel_coordinates(
 def metric_by_parameter(
     points: Sequence[StudyPoint], *, metric: str, minimize: bool = False, log: Collection[str] = ()
 ) -> Figure:
-    """The metric against each parameter, a panel for each; the best job is in orange.
+    """The metric against each parameter, a panel for each; the best job, or all that share its value, is in orange.
+
+    Jobs of one choice that came to the same stand beside each other.
 
     Args:
         points: jobs; all choose of the same parameters.
@@ -507,8 +510,11 @@ def metric_by_parameter(
     best = _best(finished, minimize)
     for place, (ax, key) in enumerate(zip(axes, keys, strict=False)):
         scale = _scale([point.choices.get(key, "") for point in points], log=key in log)
-        for point in sorted(points, key=lambda point: (point is best, point.kind == "finished")):
+        beside = _Beside(points)
+        for point in sorted(points, key=lambda point: (point in best, point.kind == "finished")):
             at = scale.number(point.choices.get(key, ""))
+            if not scale.is_numeric:
+                at += beside(point.choices.get(key, ""), point)
             if point.value is None or point.kind == "failed":
                 # At the panel's lower edge, whatever the metric's range is.
                 ax.plot(at, 0.02, **_job_mark(point, best), transform=ax.get_xaxis_transform(), clip_on=False)
@@ -595,17 +601,37 @@ def _draw_axis(ax: Axes, x: float, name: str, ticks: Sequence[tuple[float, str]]
         label.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
 
 
-def _best(finished: Sequence[StudyPoint], minimize: bool) -> StudyPoint | None:
-    known = [point for point in finished if point.value is not None]
-    return min(known, key=lambda point: (point.value or 0.0) * (1 if minimize else -1)) if known else None
+class _Beside:
+    """How far to the side of its choice a job stands, so that those of about one value do not hide each other."""
+
+    _STEP, _MOST = 0.07, 0.35
+
+    def __init__(self, points: Sequence[StudyPoint]) -> None:
+        values = [point.value for point in points if point.value is not None]
+        self._room = (max(values) - min(values) if values else 0.0) or 1.0
+        self._there: Counter[tuple[str, int | None]] = Counter()
+
+    def __call__(self, choice: str, point: StudyPoint) -> float:
+        """0, then a step to the right, to the left, two to the right, and so on, short of the next choice."""
+        level = None if point.value is None or point.kind == "failed" else round(40 * point.value / self._room)
+        number = self._there[choice, level]
+        self._there[choice, level] += 1
+        steps = (number + 1) // 2 % (round(self._MOST / self._STEP) + 1)
+        return self._STEP * steps * (1 if number % 2 else -1)
+
+
+def _best(finished: Sequence[StudyPoint], minimize: bool) -> list[StudyPoint]:
+    values = [point.value for point in finished if point.value is not None]
+    best = (min if minimize else max)(values, default=None)
+    return [] if best is None else [point for point in finished if point.value == best]
 
 
 def _short_key(key: str) -> str:
     return key.rpartition(".")[2]
 
 
-def _job_stroke(point: StudyPoint, best: StudyPoint | None, height: Callable[[float], float]) -> dict[str, Any]:
-    if point is best:
+def _job_stroke(point: StudyPoint, best: Sequence[StudyPoint], height: Callable[[float], float]) -> dict[str, Any]:
+    if point in best:
         return {"color": ORANGE, "linewidth": 2.6, "zorder": 2.5}
     if point.kind == "finished" and point.value is not None:
         weight = 0.25 + 0.75 * height(point.value)  # from light to the full blue
@@ -614,8 +640,8 @@ def _job_stroke(point: StudyPoint, best: StudyPoint | None, height: Callable[[fl
     return {"color": GREY, "linewidth": 1, "linestyle": "--" if point.kind == "pruned" else ":", "zorder": 1}
 
 
-def _job_mark(point: StudyPoint, best: StudyPoint | None) -> dict[str, Any]:
-    if point is best:
+def _job_mark(point: StudyPoint, best: Sequence[StudyPoint]) -> dict[str, Any]:
+    if point in best:
         return {"marker": "o", "color": ORANGE, "markersize": 8, "zorder": 4, "linestyle": ""}
     if point.kind == "finished" and point.value is not None:
         return {"marker": "o", "color": BLUE, "markersize": 6, "alpha": 0.8, "linestyle": ""}
@@ -625,11 +651,11 @@ def _job_mark(point: StudyPoint, best: StudyPoint | None) -> dict[str, Any]:
 
 
 def _job_legend(
-    points: Sequence[StudyPoint], best: StudyPoint | None, look: Callable[[StudyPoint], dict[str, Any]]
+    points: Sequence[StudyPoint], best: Sequence[StudyPoint], look: Callable[[StudyPoint], dict[str, Any]]
 ) -> list[Line2D]:
     shown = {
-        "the best": [best] if best else [],
-        "finished": [p for p in points if p.kind == "finished" and p.value is not None and p is not best],
+        "the best" if len(best) < 2 else f"the best, {len(best)} alike": best,
+        "finished": [p for p in points if p.kind == "finished" and p.value is not None and p not in best],
         "pruned, as far as it came": [p for p in points if p.kind == "pruned" and p.value is not None],
         "without a result": [p for p in points if p.value is None or p.kind == "failed"],
     }

@@ -81,7 +81,7 @@ def open_study(
         raise StudyError(f"{storage}: holds no study {STUDY_NAME!r}") from error
     except Exception as error:
         if type(error).__module__.startswith(("sqlalchemy", "optuna")) or isinstance(error, OSError | ImportError):
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise StudyError(f"{storage}: the study cannot be opened ({reason})") from error
         raise
     num_trials = len(study.get_trials(deepcopy=False))

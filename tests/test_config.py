@@ -45,6 +45,13 @@ def test_a_value_of_the_wrong_type_is_refused() -> None:
         check(OmegaConf.create({**PREDICT, "max_windows": "many"}), PredictConfig)
 
 
+@pytest.mark.parametrize("value", ["", "many"])
+def test_text_where_a_function_takes_a_number_is_refused_by_its_key(value: str) -> None:
+    node = {"_target_": "torch.optim.Adam", "_partial_": True, "lr": value}
+    with pytest.raises(ConfigError, match=rf"face_detector\.lr: must be a number, got '{value}'"):
+        check(OmegaConf.create({**PREDICT, "face_detector": node}), PredictConfig)
+
+
 @pytest.mark.parametrize("target", ["os.system", "subprocess.run", "builtins.eval", "dfdevil.run"])
 def test_a_config_cannot_name_code_outside_the_frameworks(target: str) -> None:
     with pytest.raises(ConfigError, match="is not in"):
@@ -62,6 +69,11 @@ def test_a_misspelt_target_is_refused_with_the_right_one() -> None:
 def test_an_impossible_shard_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="shard"):
         parse_shard(text)
+
+
+def test_no_shards_are_refused_without_an_empty_range() -> None:
+    with pytest.raises(ConfigError, match="shard=0/0: the second number, of the shards, must be 1 or more"):
+        parse_shard("0/0")
 
 
 def test_a_misspelt_override_fails_before_anything_is_built(tmp_path: Path) -> None:

@@ -162,3 +162,21 @@ def test_a_reliability_diagram_shows_every_bin_with_its_videos_and_marks_the_sma
 def test_a_reliability_diagram_of_hardly_any_videos_is_drawn(num):
     figure = plots.reliability_diagram({"a": [0.0, 1.0][:num]}, [1, 1][:num])
     assert f"0 real, {num} fake" in texts(figure)
+
+
+def test_all_jobs_that_share_the_best_value_are_shown_as_the_best():
+    points = [plots.StudyPoint({"head": "mean"}, 0.9), plots.StudyPoint({"head": "lstm"}, 0.9)]
+    points.append(plots.StudyPoint({"head": "gru"}, 0.5))
+    for draw in (plots.metric_by_parameter, plots.parallel_coordinates):
+        figure = draw(points, metric="val/auc")
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == ["the best, 2 alike", "finished"]
+        colors = [line.get_color() for line in figure.axes[0].lines if line.get_color() == plots.ORANGE]
+        assert len(colors) == 2
+
+
+def test_jobs_of_one_choice_with_one_value_do_not_hide_each_other():
+    points = [plots.StudyPoint({"head": "mean", "dropout": str(index / 10)}, 0.9) for index in range(5)]
+    points.append(plots.StudyPoint({"head": "lstm", "dropout": "0"}, 0.9))
+    places = [float(line.get_xdata()[0]) for line in plots.metric_by_parameter(points, metric="val/auc").axes[0].lines]
+    assert len(set(places)) == 6
+    assert sorted(round(place) for place in places) == [0] * 5 + [1]

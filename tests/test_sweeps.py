@@ -15,11 +15,13 @@ import optuna
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from dfd.config import SWEEPS_DIR
 from dfd.errors import ConfigError, StudyError
-from dfd.outcomes import JobRecord, Outcome, StudyRecord
+from dfd.outcomes import JobRecord, JobsFailed, Outcome, StudyRecord
 from dfd.studies import gpus
+from dfd.studies.report import StudyReport
 from dfd.studies.search import distributions
 from dfd.tuning import Pruning, open_study
 from tests.conftest import ROOT
@@ -224,6 +226,60 @@ def test_a_failed_trial_is_told_to_the_search(tmp_path: Path) -> None:
     done = app(tmp_path, "hydra/sweeper=optuna", "seed=choice(7)", "hydra.sweeper.num_trials=2", check=False)
     assert done.returncode == 1
     assert {trial.state for trial in trials_of(tmp_path)} == {optuna.trial.TrialState.FAIL}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["optimizer.lr=interval(1e-6,1e-3)"], "an interval has no values to try one after another"),
+        (
+            ["study=tune", "hydra.sweeper.num_trials=many"],
+            "hydra.sweeper.num_trials must be a whole number of 1 or more, got 'many'",
+        ),
+        (
+            ["seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=all"],
+            "hydra.launcher.n_jobs must be a whole number of 1 or more, got 'all'",
+        ),
+    ],
+)
+def test_what_no_study_can_be_run_with_is_a_sentence(tmp_path: Path, arguments: list[str], message: str) -> None:
+    done = app(tmp_path, *arguments, check=False)
+    assert done.returncode == 1
+    assert f"error: {'optimizer.lr=interval(1e-6,1e-3): ' if 'interval' in message else ''}{message}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_study_is_refused_with_those_there_are_and_nothing_untrue(tmp_path: Path) -> None:
+    done = app(tmp_path, "study=nothing", check=False)
+    assert done.returncode == 1
+    assert "temporal_heads" in done.stderr
+    assert "study: no such key" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["temporal=lstm,mean"], ["hydra/sweeper=optuna", "seed=choice(1,2)"]])
+def test_a_command_that_is_refused_leaves_the_study_as_it_was(tmp_path: Path, arguments: list[str]) -> None:
+    app(tmp_path, "seed=1,2")
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.*") if path.suffix in (".json", ".yaml")}
+    done = app(tmp_path, *arguments, check=False)
+    assert done.returncode == 1
+    assert "give another hydra.sweep.dir" in done.stderr
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_an_outcome_that_cannot_be_read_is_a_failure_with_its_reason(tmp_path: Path) -> None:
+    app(tmp_path, "seed=1,2")
+    (tmp_path / "0" / "outcome.json").write_text("{")
+    with pytest.raises(JobsFailed):
+        StudyReport().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+
+
+def test_failures_are_told_in_the_order_of_the_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for job in range(11):
+        JobRecord(Outcome.FAILED, [f"seed={job}"], message="why").write(tmp_path / str(job))
+    with pytest.raises(JobsFailed):
+        StudyReport().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    said = re.findall(r"error: job (\d+)", capsys.readouterr().err)
+    assert said == [str(job) for job in range(11)]
 
 
 def test_a_search_of_nothing_is_refused(tmp_path: Path) -> None:

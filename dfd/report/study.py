@@ -84,7 +84,8 @@ class Study:
         ties = [row for row in self.rows if row.record.outcome is Outcome.FINISHED and row.value == best.value]
         shown = f"{self.record.metric} {number(best.value)}"
         if len(ties) > 1:
-            return [f"The best {shown} is shared by {len(ties)} jobs: {'; '.join(row.name for row in ties[:5])}."]
+            named = [*(row.name for row in ties[:5]), *([f"and {len(ties) - 5} more"] if len(ties) > 5 else [])]
+            return [f"The best {shown} is shared by {len(ties)} jobs: {'; '.join(named)}."]
         return [f"Best of the study: {best.name}, with {shown} on the validation split, which chose it."]
 
     def warnings(self) -> list[str]:

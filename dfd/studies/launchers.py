@@ -103,8 +103,8 @@ class JoblibLauncher(JobsLauncher):
         """Run all, and wait for each."""
         import joblib
 
-        if self.n_jobs < 1:
-            raise ConfigError(f"hydra.launcher.n_jobs must be 1 or more, got {self.n_jobs}")
+        if not isinstance(self.n_jobs, int) or self.n_jobs < 1:
+            raise ConfigError(f"hydra.launcher.n_jobs must be a whole number of 1 or more, got {self.n_jobs!r}")
         parallel = joblib.Parallel(n_jobs=self.n_jobs, backend="loky", pre_dispatch="n_jobs")
         returned = parallel(joblib.delayed(job)() for job in self.jobs(job_overrides, initial_job_idx))
         return list(returned)
@@ -156,9 +156,8 @@ def _result(job: Any) -> JobReturn:
     try:
         first: JobReturn = job.results()[0]  # of several processes of a job the first one writes
     except Exception as error:  # noqa: BLE001 - of submitit, or what the job raised outside of the training
-        return _lost(
-            f"{type(error).__name__}: {str(error).strip().splitlines()[0]} (its output is in {job.paths.stderr})"
-        )
+        reason = (str(error).strip() or "no reason").splitlines()[0]
+        return _lost(f"{type(error).__name__}: {reason} (its output is in {job.paths.stderr})")
     return first
 
 

@@ -39,11 +39,15 @@ class StudyReport(Callback):
             logger.warning("no report of this study: %s", error)
         else:
             print(f"the study's report is {page}")
-        failed = {
-            path.name: record.message
-            for path in sorted(folder.iterdir())
-            if path.is_dir() and (record := JobRecord.read(path)) and record.outcome is Outcome.FAILED
-        }
+        failed: dict[str, str] = {}
+        for path in sorted(folder.iterdir(), key=lambda path: (len(path.name), path.name)):
+            try:
+                record = JobRecord.read(path) if path.is_dir() else None
+            except ReportError as error:
+                failed[path.name] = str(error)
+            else:
+                if record and record.outcome is Outcome.FAILED:
+                    failed[path.name] = record.message
         if failed:
             for name, message in failed.items():
                 print(f"error: job {name}: {message}", file=sys.stderr)

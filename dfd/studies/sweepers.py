@@ -15,7 +15,7 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -24,7 +24,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dfd.errors import ConfigError, DfdError, StudyError
-from dfd.outcomes import JobRecord, Outcome, StudyRecord, is_minimized, overrides_by_key
+from dfd.outcomes import STUDY_FILE, JobRecord, Outcome, StudyRecord, is_minimized, overrides_by_key
 from dfd.studies.search import distributions, is_log
 from dfd.tuning import Pruning, open_study
 
@@ -103,7 +103,7 @@ class StudySweeper(Sweeper):
 
     @contextmanager
     def study(self, overrides: Sequence[Override]) -> Iterator[StudyRecord]:
-        """The study's folder, described and held by this process.
+        """The study's folder, described and held by this process. One that is refused stays described as it was.
 
         Raises:
             StudyError: another process runs the study, or it cannot be run like this.
@@ -120,9 +120,16 @@ class StudySweeper(Sweeper):
         )
         self.folder.mkdir(parents=True, exist_ok=True)
         with _held(self.folder / ".lock"):
+            descriptions = [self.folder / name for name in (STUDY_FILE, "multirun.yaml")]
+            before = {path: path.read_bytes() for path in descriptions if path.is_file()}
             OmegaConf.save(self.config, self.folder / "multirun.yaml")
             record.write(self.folder)
-            yield record
+            try:
+                yield record
+            except StudyError:
+                for path, content in before.items():
+                    path.write_bytes(content)
+                raise
 
     def job(self, number: int, overrides: Sequence[str]) -> Job:
         """The job of that number. Composing its configuration tells whether there is such a one.
@@ -197,6 +204,12 @@ class GridSweeper(StudySweeper):
 
     def run_study(self, overrides: Sequence[Override]) -> None:
         """All of them, launched together."""
+        for override in overrides:
+            if isinstance(override.value(), IntervalSweep):
+                raise ConfigError(
+                    f"{override.input_line}: an interval has no values to try one after another; list some, as in "
+                    f"{override.get_key_element()}=1,2, or search with hydra/sweeper=optuna"
+                )
         with self.study(overrides):
             combinations = BasicSweeper.split_arguments(list(overrides), None)[0]
             self.run([self.job(number, combination) for number, combination in enumerate(combinations)])
@@ -238,8 +251,10 @@ class OptunaSweeper(StudySweeper):
 
     def run_study(self, overrides: Sequence[Override]) -> None:
         """A batch of trials after another, until there are as many as asked for."""
-        if min(self.num_trials, self.num_parallel, self.startup_trials) < 1:
-            raise ConfigError("hydra.sweeper: num_trials, num_parallel and startup_trials must be 1 or more")
+        for name in ("num_trials", "num_parallel", "startup_trials"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"hydra.sweeper.{name} must be a whole number of 1 or more, got {value!r}")
         swept = [override for override in overrides if override.is_sweep_override()]
         if not swept:
             raise ConfigError("hydra/sweeper=optuna has nothing to search; give hydra.sweeper.params, or study=tune")
@@ -276,12 +291,17 @@ class OptunaSweeper(StudySweeper):
         }
         known = study.user_attrs.get("dfd")
         if known is None:
+            if any(self.folder.glob("*/outcome.json")):
+                raise StudyError(
+                    f"{self.folder}: has jobs that {self.storage} does not know: of a study without a search, or with "
+                    "another storage; give another hydra.sweep.dir"
+                )
             study.set_user_attr("dfd", wanted)
         elif known != wanted:
             parts = [part for part in wanted if known.get(part) != wanted[part]]
+            differences = (_difference(known.get(part), wanted[part]) for part in parts)
             raise StudyError(
-                f"{self.storage}: is a study of another {' and '.join(parts)} "
-                f"({'; '.join(f'{known.get(part)}, not {wanted[part]}' for part in parts)}); "
+                f"{self.storage}: is a study of another {' and '.join(parts)} ({'; '.join(differences)}); "
                 "repeat its command to go on with it, or give another hydra.sweep.dir"
             )
 
@@ -321,6 +341,23 @@ def _tell(study: Any, number: int, record: JobRecord | None) -> None:
             study.tell(number, state=TrialState.PRUNED)
         case Outcome.FINISHED | Outcome.FAILED:
             study.tell(number, state=TrialState.FAIL)
+
+
+def _difference(known: Any, wanted: Any) -> str:
+    """What of ``known`` is not as wanted.
+
+    >>> _difference(["seed=1", "a=2"], ["seed=1", "a=3"]), _difference({"lr": "log"}, {}), _difference("auc", "f1")
+    ('a=2, not a=3', 'lr=log, not there', 'auc, not f1')
+    """
+
+    def items(value: Any) -> list[str]:
+        if isinstance(value, Mapping):
+            return [f"{key}={part}" for key, part in value.items()]
+        return list(value) if isinstance(value, list) else [str(value)]
+
+    ours, theirs = items(known), items(wanted)
+    sides = ([item for item in one if item not in other] for one, other in ((ours, theirs), (theirs, ours)))
+    return ", not ".join(", ".join(side) or "there" for side in sides)
 
 
 def _refuse_other(job: Job, known: JobRecord) -> None:
