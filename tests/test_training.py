@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import lightning
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -196,6 +196,30 @@ def test_a_run_that_was_stopped_and_resumed_has_the_curve_of_one_that_was_not(tm
     )
     for tensor, expected in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         torch.testing.assert_close(tensor, expected)
+
+
+def test_an_average_of_the_weights_is_what_is_validated_and_kept_and_survives_resuming(tmp_path):
+    """callbacks=ema."""
+
+    def run(folder, *more, ckpt_path=None, max_epochs=3):
+        module = make_module(optimizer=partial(torch.optim.SGD, lr=0.05))
+        trainer = make_trainer(
+            folder, *checkpointing(folder), EMAWeightAveraging(decay=0.5), *more, max_epochs=max_epochs
+        )
+        trainer.fit(module, loader(), loader(), ckpt_path=ckpt_path)
+        return curve(folder, "val/loss")
+
+    whole = run(tmp_path / "whole")
+    run(tmp_path / "parts", StopAfter(0))
+    assert run(tmp_path / "parts", ckpt_path=tmp_path / "parts/checkpoints/last.ckpt") == pytest.approx(whole)
+    model, _ = load_model(tmp_path / "whole/checkpoints/last.ckpt")
+    clips = Clips([0, 1, 0, 1, 1, 0])
+    with torch.inference_mode():
+        loss = nn.functional.cross_entropy(model(clips.frames), torch.tensor(clips.labels))
+    assert float(loss) == pytest.approx(whole[2], rel=1e-4)
+    saved = torch.load(tmp_path / "whole/checkpoints/last.ckpt", weights_only=True)
+    moving, kept = saved["current_model_state"], saved["state_dict"]
+    assert not torch.equal(moving["model.classify.weight"], kept["model.classify.weight"])
 
 
 def test_the_state_of_early_stopping_survives_resuming(tmp_path):
