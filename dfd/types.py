@@ -102,11 +102,9 @@ class FaceBox:
         return (self.x2 - self.x1) * (self.y2 - self.y1)
 
 
-class ClipBatch(TypedDict):
-    """What the data module hands to the model, B clips of T frames."""
+class BatchFacts(TypedDict):
+    """What a batch says of its B clips."""
 
-    frames: Any
-    """uint8 tensor (B, T, C, H, W), RGB."""
     label: Any
     """int64 tensor (B,), values of :class:`Label`."""
     video_id: list[str]
@@ -115,6 +113,13 @@ class ClipBatch(TypedDict):
     method: list[str]
     is_repeat: NotRequired[Any]
     """bool tensor (B,): clips that another process counts, and that only make its share as long as the others'."""
+
+
+class ClipBatch(BatchFacts):
+    """What the data module hands to the model, B clips of T frames."""
+
+    frames: Any
+    """uint8 tensor (B, T, C, H, W), RGB."""
 
 
 @dataclass(frozen=True, slots=True)

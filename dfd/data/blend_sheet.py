@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from dfd.data.blend import BlendedPair
 from dfd.data.blend_module import BlendDataModule
+from dfd.data.sheet import drawn
 from dfd.data.splits import SPLITS
-from dfd.errors import DfdError
 from dfd.plots import save
 from dfd.types import FrameArray
 from dfd.video.encode import VideoWriter
@@ -68,13 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, default=2, help="shown of each clip")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--video", type=Path, help="also write an .mp4 in which the pairs play below each other")
-    options = parser.parse_args(arguments)
-    try:
-        draw(options)
-    except (DfdError, OSError) as error:  # OSError: the output cannot be written, and its message says where
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return drawn(draw, parser.parse_args(arguments))
 
 
 def draw(options: argparse.Namespace) -> None:

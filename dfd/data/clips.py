@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, DistributedSampler, Sampler
 
 from dfd.data.store import INDEX_NAME
 from dfd.errors import StoreError, UnreadableVideo
-from dfd.types import ClipBatch, FrameArray, Label
+from dfd.types import BatchFacts, ClipBatch, FrameArray, Label
 from dfd.video.decode import VideoReader
 from dfd.video.decord_library import load_decord
 from dfd.video.sampling import clip_frame_indices, random_start, window_starts
@@ -36,11 +36,16 @@ class TrackFacts(TypedDict):
     method: str
 
 
-class ClipItem(TrackFacts):
+class CountedFacts(TrackFacts):
+    """And whether it only fills up a share (see :class:`Repeat`)."""
+
+    is_repeat: bool
+
+
+class ClipItem(CountedFacts):
     """One clip: ``frames`` uint8 (T, C, H, W), RGB, and what it was cut from. :func:`collate` makes a batch of them."""
 
     frames: Tensor
-    is_repeat: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,8 +384,12 @@ def balanced_weights(labels: Sequence[int]) -> Tensor:
 
 def collate(items: Sequence[ClipItem]) -> ClipBatch:
     """Items as a batch: ``frames`` (B, T, C, H, W), ``label`` (B,) int64, ``is_repeat`` (B,), the rest as lists."""
+    return {"frames": torch.stack([item["frames"] for item in items]), **collate_facts(items)}
+
+
+def collate_facts(items: Sequence[CountedFacts]) -> BatchFacts:
+    """What items say beside their frames, or what stands for these."""
     return {
-        "frames": torch.stack([item["frames"] for item in items]),
         "label": torch.tensor([item["label"] for item in items], dtype=torch.int64),
         "video_id": [item["video_id"] for item in items],
         "track": [item["track"] for item in items],

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dfd.checkpoint import weights_sha256
-from dfd.data.clips import ClipDataset, Repeat, TrackFacts, read_frames
+from dfd.data.clips import ClipDataset, CountedFacts, Repeat, collate_facts, read_frames
 from dfd.errors import ConfigError, StoreError
 from dfd.models.classifier import ClipClassifier
 from dfd.progress import progress_bar
-from dfd.types import ClipBatch, FrameArray
+from dfd.types import BatchFacts, ClipBatch, FrameArray
 
 FORMAT_VERSION = 1
 FRAMES_AT_ONCE = 32
@@ -31,11 +31,10 @@ FRAMES_AT_ONCE = 32
 logger = logging.getLogger(__name__)
 
 
-class FeatureItem(TrackFacts):
+class FeatureItem(CountedFacts):
     """One clip: ``features`` float32 (T, D), and what it was cut from."""
 
     features: Tensor
-    is_repeat: bool
 
 
 class FeatureCache:
@@ -130,29 +129,15 @@ def read_features(file: Path, indices: Sequence[int]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(features_TD))
 
 
-class FeatureBatch(TypedDict):
+class FeatureBatch(BatchFacts):
     """As :class:`dfd.types.ClipBatch`, with ``features`` (B, T, D) in place of the frames."""
 
     features: Tensor
-    label: Tensor
-    video_id: list[str]
-    track: list[int]
-    dataset: list[str]
-    method: list[str]
-    is_repeat: Tensor
 
 
 def collate_features(items: Sequence[FeatureItem]) -> FeatureBatch:
     """Items as a batch."""
-    return {
-        "features": torch.stack([item["features"] for item in items]),
-        "label": torch.tensor([item["label"] for item in items], dtype=torch.int64),
-        "video_id": [item["video_id"] for item in items],
-        "track": [item["track"] for item in items],
-        "dataset": [item["dataset"] for item in items],
-        "method": [item["method"] for item in items],
-        "is_repeat": torch.tensor([item["is_repeat"] for item in items]),
-    }
+    return {"features": torch.stack([item["features"] for item in items]), **collate_facts(items)}
 
 
 def logits_of(model: ClipClassifier, batch: ClipBatch | FeatureBatch) -> Tensor:

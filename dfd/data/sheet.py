@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tracks", choices=("main", "all"), default="all")
     parser.add_argument("--max-tracks", type=int, default=80, help="evenly chosen if there are more")
     parser.add_argument("--frames", type=int, default=8, help="per track")
-    options = parser.parse_args(arguments)
+    return drawn(draw, parser.parse_args(arguments))
+
+
+def drawn(draw: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
+    """The exit status of a command that draws: 1, and a sentence, if it cannot."""
     try:
         draw(options)
     except (DfdError, OSError) as error:  # OSError: the output cannot be written, and its message says where

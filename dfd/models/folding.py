@@ -1,8 +1,12 @@
 """Batch normalisation folded into the convolution before it: the same function in fewer steps, for scoring."""
 
+import logging
+
 import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+logger = logging.getLogger(__name__)
 
 
 def fold_batchnorm(network: nn.Module) -> int:
@@ -31,7 +35,9 @@ def _pairs(network: nn.Module) -> list[tuple[str, str]]:
     """Names of convolutions and of the normalisations that alone take their output, each called once."""
     try:
         graph = fx.Tracer().trace(network)
-    except Exception:  # noqa: BLE001 - whatever control flow tracing meets, the network works without being folded
+    # What networks raise that look at values or shapes of what they are given; fx's own TraceError is a ValueError.
+    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError) as error:
+        logger.info("batch normalisation is not folded, since the network cannot be traced: %s", error)
         return []
     calls = [node for node in graph.nodes if node.op == "call_module"]
     names = [str(node.target) for node in calls]

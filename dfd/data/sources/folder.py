@@ -37,11 +37,8 @@ def folder(root: str | Path, *, dataset: str | None = None) -> Listing:
     dataset = dataset or draft.root.resolve().name or UNKNOWN
     for base, label in classes:
         for path in files_below(base):
-            name = draft.name(path)
-            try:
-                name.encode("utf-8")
-            except UnicodeEncodeError:
-                draft.problems.append(f"{name!r}: the file's name is not UTF-8; rename it")
+            name = draft.writable_name(path)
+            if name is None:
                 continue
             inner = path.relative_to(base).parts
             method = (inner[0] if len(inner) > 1 else UNKNOWN) if label is Label.FAKE else ""

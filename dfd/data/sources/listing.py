@@ -58,6 +58,16 @@ class Draft:
         """``path`` relative to the root, with ``/`` between folders."""
         return path.relative_to(self.root).as_posix()
 
+    def writable_name(self, path: Path) -> str | None:
+        """As :meth:`name`; None, and a problem, if no manifest could hold it."""
+        name = self.name(path)
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError:
+            self.problems.append(f"{name!r}: the file's name is not UTF-8; rename it")
+            return None
+        return name
+
     def add(self, row: VideoRow) -> bool:
         """Take ``row`` and return True, unless its file cannot be reached or was taken under another name (a link)."""
         try:

@@ -29,11 +29,8 @@ def stills(root: str | Path, *, dataset: str | None = None) -> Listing:
         for path in paths:
             if path.suffix.lower() not in SUFFIXES:
                 continue
-            name = draft.name(path)
-            try:
-                name.encode("utf-8")
-            except UnicodeEncodeError:
-                draft.problems.append(f"{name!r}: the file's name is not UTF-8; rename it")
+            name = draft.writable_name(path)
+            if name is None:
                 continue
             source_id = f"{dataset}:{person or name}"
             if draft.add(VideoRow(path.absolute(), name, Label.REAL, dataset, "", (source_id,))) and person is None:
