@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from omegaconf import DictConfig
 from dfd.config import PredictConfig, check, entry_point, output_dir, parse_shard, refusing
 from dfd.errors import ConfigError
 from dfd.inputs import ANNOTATED_NAME, NOT_VIDEOS_NAME, NothingToScore, find_inputs, is_no_video
-from dfd.scoring import detector_options, run_facts, settings_of
+from dfd.scoring import detector_options, run_facts, settings_of, start_workers
 
 if TYPE_CHECKING:
     from dfd.inference import Detector
@@ -34,7 +35,7 @@ def main(cfg: DictConfig) -> None:
     from dfd.predictions import PredictionWriter, write_run
 
     with refusing("predict"):
-        engine, detector = engine_of(config)
+        engine, detector = engine_of(config, len(paths))
     fitted_for = detector.card.calibration.get("aggregation", config.aggregation)
     if fitted_for != config.aggregation:
         print(f"The detector was calibrated for aggregation={fitted_for}: its threshold may not fit this one")
@@ -75,8 +76,8 @@ def main(cfg: DictConfig) -> None:
         print(f"the report, one file to hand on, is {write_videos_report([folder], folder)}")
 
 
-def engine_of(config: PredictConfig) -> tuple[Detector | RayEngine, Detector]:
-    """What scores, and the detector that it scores with.
+def engine_of(config: PredictConfig, num_videos: int) -> tuple[Detector | RayEngine, Detector]:
+    """What scores so many videos, and the detector that it scores with.
 
     Raises:
         ConfigError: there is no such engine.
@@ -86,9 +87,13 @@ def engine_of(config: PredictConfig) -> tuple[Detector | RayEngine, Detector]:
 
     checkpoint = checkpoint_path(config.checkpoint)
     if config.engine == "local":
-        from dfd.inference import Detector
+        options = detector_options(config)
+        with ExitStack() as stack:
+            pool = stack.enter_context(start_workers(config, checkpoint, num_videos))  # before torch is imported here
+            from dfd.inference import Detector
 
-        detector = Detector.load(checkpoint, **detector_options(config))
+            detector = Detector.load(checkpoint, **options, pool=pool)
+            stack.pop_all()  # the detector closes it
         return detector, detector
     if config.engine == "ray":
         from dfd.ray_engine import RayEngine

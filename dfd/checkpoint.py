@@ -21,11 +21,9 @@ from torch import Tensor
 from dfd.errors import CheckpointError, ConfigError
 from dfd.models.classifier import ClipClassifier, architecture, build_model
 from dfd.tensor_files import is_state_dict, load_exactly, read_tensor_file
-from dfd.types import LABEL_NAMES
+from dfd.types import CARD_KEY, LABEL_NAMES
 
 FORMAT_VERSION = 1
-CARD_KEY = "dfd"
-"""Where a Lightning checkpoint (a dict) and a safetensors header (JSON text) have the card."""
 
 _MODULE_PREFIX = "model."  # the classifier within DetectorModule
 _REMEDY = "give a .ckpt or .safetensors that train.py or dfd.export wrote"

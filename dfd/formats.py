@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from dfd.checkpoint import CARD_KEY, DetectorCard, refuse_mixed_clips, weights_sha256
+from dfd.checkpoint import DetectorCard, refuse_mixed_clips, weights_sha256
 from dfd.errors import CheckpointError, ConfigError
 from dfd.models.classifier import ClipClassifier
 from dfd.models.portable import PortableDetector, with_torchs_operators
-from dfd.types import Label
+from dfd.types import CARD_KEY, Label
 
 WEIGHTS_KEY = "dfd_weights_sha256"
 """Where a file says the hash of the weights that it was made from: :func:`~dfd.checkpoint.weights_sha256`."""

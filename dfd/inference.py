@@ -30,6 +30,7 @@ from dfd.faces.windows import (
     WindowSettings,
     numbered_windows_task,
     start_worker,
+    worker_pool,
 )
 from dfd.models.classifier import ClipClassifier
 from dfd.models.folding import fold_batchnorm as fold_into_convolutions
@@ -82,6 +83,8 @@ class Detector:
         num_workers: processes that decode and find faces; None: one per core.
         deadline_seconds: a video that takes longer is given up as ``timeout``.
         stall_seconds: so is one that comes no further for so long.
+        pool: processes that :func:`dfd.faces.windows.worker_pool` made, and that may have been started while the
+            detector was loaded; it takes them over.
         for_comparison: accept a model whose scores mean something only within their batch; see
             :func:`dfd.models.temporal.lstm_over_batch`.
 
@@ -113,6 +116,7 @@ class Detector:
         num_workers: int | None = None,
         deadline_seconds: float = 3600.0,
         stall_seconds: float = 300.0,
+        pool: WorkerPool | None = None,
         for_comparison: bool = False,
     ) -> None:
         if model is not None and not for_comparison:
@@ -163,6 +167,8 @@ class Detector:
         self._is_scoring = False
         self._pool: WorkerPool | None = None
         self._at_end: weakref.finalize[..., Detector] | None = None
+        if pool is not None:
+            self._take_over(pool)
 
     @classmethod
     def load(
@@ -309,16 +315,21 @@ class Detector:
         if self._pool is not None and self._pool.num_workers < wanted:
             self.close()
         if self._pool is None:
-            self._pool = WorkerPool(
-                num_workers=wanted,
-                deadline_seconds=self.deadline_seconds,
-                stall_seconds=self.stall_seconds,
-                initializer=start_worker,
-                initargs=(self.face_detector, self.extraction, self.windows),
-                max_waiting=max(64, 4 * self.batch_size),
+            self._take_over(
+                worker_pool(
+                    wanted,
+                    deadline_seconds=self.deadline_seconds,
+                    stall_seconds=self.stall_seconds,
+                    batch_size=self.batch_size,
+                )
             )
-            self._at_end = weakref.finalize(self, self._pool.close)
+        assert self._pool is not None
         return self._pool
+
+    def _take_over(self, pool: WorkerPool) -> None:
+        pool.prepare(start_worker, self.face_detector, self.extraction, self.windows)
+        self._pool = pool
+        self._at_end = weakref.finalize(self, pool.close)
 
     def _look(self, videos: "Mapping[int, _Video]", waiting: list[tuple[int, FaceWindow]]) -> None:
         """Give every waiting window its probability, and leave none waiting."""

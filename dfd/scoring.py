@@ -5,6 +5,8 @@ Shared by ``predict.py`` and by the workers of the web page, which take the same
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +18,8 @@ from omegaconf import OmegaConf
 
 from dfd.config import CONFIG_DIR, PredictConfig, check, options, target_name
 from dfd.errors import ConfigError
+from dfd.types import CARD_KEY
+from dfd.workers import WorkerPool, num_cores
 
 if TYPE_CHECKING:
     from dfd.inference import Detector
@@ -57,6 +61,35 @@ def detector_options(config: PredictConfig) -> dict[str, Any]:
         "fold_batchnorm": True,
         **{name: getattr(config, name) for name in (*DECISIVE, *OTHER)},
     }
+
+
+def start_workers(config: PredictConfig, checkpoint: Path, num_videos: int) -> WorkerPool:
+    """Worker processes that import their libraries while the detector is loaded here: its option ``pool``."""
+    from dfd.faces.windows import worker_pool
+
+    name = target_name(config.face_detector) if config.face_detector else _face_detector_of(checkpoint)
+    pool = worker_pool(
+        max(1, min(config.num_workers or num_cores(), num_videos)),
+        deadline_seconds=config.deadline_seconds,
+        stall_seconds=config.stall_seconds,
+        batch_size=config.batch_size or 1,
+        detector=name,
+    )
+    pool.start()
+    return pool
+
+
+def _face_detector_of(checkpoint: Path) -> str | None:
+    """The name that a card gives, from the header of the file; None if it cannot be had so soon, whyever."""
+    from safetensors import SafetensorError, safe_open
+
+    if checkpoint.suffix != ".safetensors":
+        return None
+    with contextlib.suppress(SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError):
+        with safe_open(checkpoint, framework="numpy") as file:
+            card = json.loads(file.metadata()[CARD_KEY])
+        return str(card["crop"]["face_detector"]["name"])
+    return None
 
 
 def settings_of(config: PredictConfig, detector: Detector) -> dict[str, Any]:

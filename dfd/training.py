@@ -19,12 +19,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
 from torchmetrics import MeanMetric, MetricCollection
 
-from dfd.checkpoint import CARD_KEY, DetectorCard, load_checkpoint, load_model, save_safetensors, weights_sha256
+from dfd.checkpoint import DetectorCard, load_checkpoint, load_model, save_safetensors, weights_sha256
 from dfd.data.features import logits_of
 from dfd.errors import CheckpointError, ConfigError
 from dfd.metrics import clip_metrics
 from dfd.models.classifier import ClipClassifier, architecture
-from dfd.types import ClipBatch, Label
+from dfd.types import CARD_KEY, ClipBatch, Label
 
 Scheduler = Callable[..., LRSchedulerConfigType]
 

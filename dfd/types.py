@@ -44,6 +44,9 @@ class Label(IntEnum):
 
 LABEL_NAMES = tuple(str(label) for label in Label)
 
+CARD_KEY = "dfd"
+"""Where a Lightning checkpoint (a dict) and a safetensors header (JSON text) have the card."""
+
 
 class Status(StrEnum):
     """What became of a video. Only OK and PARTIAL have a label and a score."""

@@ -121,6 +121,7 @@ class WorkerPool:
         self._stall_seconds = stall_seconds
         self._initializer = initializer
         self._initargs = initargs
+        self._preparation = b""
         self._pool: Any = None
         self._inbox = _Inbox(max_waiting)
         self._numbers = count()
@@ -135,6 +136,16 @@ class WorkerPool:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def start(self) -> None:
+        """Start the processes now, and not with the first task: they import and initialize while the parent does."""
+        self._started().active  # noqa: B018 - pebble starts a pool that is asked
+
+    def prepare(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Have each worker call ``function(*arguments)`` before its next task, once; for what ``initializer`` could not
+        know yet. An error that it raises comes as one of ``initializer`` does.
+        """
+        self._preparation = pickle.dumps((function, arguments))
 
     def close(self) -> None:
         """Stop all workers, at once and whatever they do."""
@@ -237,7 +248,7 @@ class WorkerPool:
         one.future = self._schedule(number, one.payload)
         one.future.add_done_callback(lambda _: self._inbox.put(number, _Settled()))
 
-    def _schedule(self, number: int, payload: bytes) -> Any:
+    def _started(self) -> Any:
         if self._pool is None:
             from pebble import ProcessPool
 
@@ -247,8 +258,11 @@ class WorkerPool:
                 initargs=(self._initializer, self._initargs),
                 context=_SpawnWithoutMain(),
             )
+        return self._pool
+
+    def _schedule(self, number: int, payload: bytes) -> Any:
         try:
-            return self._pool.schedule(_run, args=(number, payload, *self._inbox.address()))
+            return self._started().schedule(_run, args=(number, self._preparation, payload, *self._inbox.address()))
         except RuntimeError:  # pebble has given up on the pool: say it in the way in which it tells running tasks
             future: Future[bytes] = Future()
             future.set_exception(BrokenProcessPool())
@@ -437,19 +451,33 @@ class _StartFailed:
 
 
 _start_error: Exception | None = None
+_prepared = b""
 
 
 def _start(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
     """In the worker, before its first task."""
-    global _start_error
     # pebble's own handler runs in Python, which a decoder that hangs never gives a turn; the default one just ends.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if initializer is not None:
-        try:
-            initializer(*initargs)
-        except Exception as error:  # noqa: BLE001 - it crosses to the parent with the first task's result
-            _start_error = error
+        _call_at_start(initializer, initargs)
+
+
+def _prepare(preparation: bytes) -> None:
+    """In the worker, before each task: what its pool has been told to prepare, if that is not done."""
+    global _prepared
+    if preparation != _prepared and _start_error is None:
+        _prepared = preparation
+        function, arguments = pickle.loads(preparation)  # noqa: S301 - made by WorkerPool.prepare()
+        _call_at_start(function, arguments)
+
+
+def _call_at_start(function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    global _start_error
+    try:
+        function(*arguments)
+    except Exception as error:  # noqa: BLE001 - it crosses to the parent with the first task's result
+        _start_error = error
 
 
 def _end_with_parent() -> None:
@@ -464,11 +492,12 @@ def _only_item(function: Callable[[T], R], task: T) -> Iterator[R]:
     yield function(task)
 
 
-def _run(number: int, payload: bytes, address: Any, key: bytes) -> bytes:
+def _run(number: int, preparation: bytes, payload: bytes, address: Any, key: bytes) -> bytes:
     """In the worker: unpickle, call, send each item pickled, so that whatever goes wrong is this task's failure.
 
     A failure is sent as the items are, behind them: what was found before it is not lost.
     """
+    _prepare(preparation)
     if _start_error is not None:
         return pickle.dumps(_StartFailed(_portable(_start_error)))
     try:

@@ -18,6 +18,7 @@ from dfd.faces.detect import build_detector
 from dfd.faces.extract import ExtractionSettings
 from dfd.faces.windows import FaceWindow, WindowSettings, stream_windows
 from dfd.inference import Detector, _Video
+from dfd.scoring import _face_detector_of, predict_config, start_workers
 from dfd.types import FaceBox, Label, Status
 from dfd.video.encode import write_video
 from tests.conftest import drawn_frames
@@ -269,3 +270,23 @@ def test_scoring_the_broken_set_gives_every_file_a_row(tiny_checkpoint: Path, sh
         else:
             assert str(score.status) in expected[path]
             assert score.label is None
+
+
+def test_workers_started_ahead_import_what_the_card_says_and_are_taken_over(
+    tiny_checkpoint: Path, tiny_videos: Path
+) -> None:
+    config = predict_config(str(tiny_checkpoint))
+    with start_workers(config, tiny_checkpoint, num_videos=1) as pool:
+        assert pool.num_workers == 1
+        detector = Detector.load(tiny_checkpoint, face_detector=FIXED, num_workers=1, device="cpu", pool=pool)
+        assert detector.score(tiny_videos.parent / "00.mp4").status is Status.OK
+        assert detector._pool is pool
+
+
+def test_the_face_detector_is_read_from_a_header_or_not_at_all(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(tiny_checkpoint.read_bytes()[:100])
+    assert _face_detector_of(tiny_checkpoint) == "fixed_box"
+    assert _face_detector_of(damaged) is None
+    assert _face_detector_of(tmp_path / "missing.safetensors") is None
+    assert _face_detector_of(tmp_path / "detector.ckpt") is None

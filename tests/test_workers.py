@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from itertools import count
@@ -141,6 +142,41 @@ def test_each_worker_is_initialised_and_one_that_replaces_a_dead_one_too():
 def test_an_error_while_workers_start_is_raised_in_the_parent():
     with pytest.raises(WeightsMissing, match=r"yunet.onnx is not there; set face_detector.weights=FILE"):
         run([("double", 1)], initializer=miss_weights, initargs=("yunet.onnx",))
+
+
+def note_pid(path):
+    Path(path).write_text(str(os.getpid()))
+
+
+def test_workers_start_before_there_is_a_task(tmp_path):
+    started = tmp_path / "started"
+    with WorkerPool(num_workers=1, deadline_seconds=30.0, initializer=note_pid, initargs=(started,)) as pool:
+        pool.start()
+        wait_for(started)
+        assert alive(int(started.read_text()))
+
+
+def test_workers_prepare_once_and_those_that_replace_dead_ones_too(tmp_path):
+    with WorkerPool(num_workers=1, deadline_seconds=30.0, initializer=note, initargs=("early",)) as pool:
+        assert dict(pool.map(act, [("initialised", 0)])) == {("initialised", 0): "early"}
+        pool.prepare(note_again, str(tmp_path))
+        tasks = [("initialised", 1), ("initialised", 2), ("kill", 3), ("initialised", 4)]
+        results = dict(pool.map(act, tasks))
+        assert [results["initialised", value] for value in (1, 2, 4)] == ["prepared"] * 3
+        assert len(list(tmp_path.iterdir())) == 2, "each of the two processes prepared once"
+
+
+def note_again(folder):
+    note("prepared")
+    handle, _ = tempfile.mkstemp(dir=folder)
+    os.close(handle)
+
+
+def test_an_error_while_workers_prepare_is_raised_in_the_parent():
+    with WorkerPool(num_workers=1, deadline_seconds=30.0) as pool:
+        pool.prepare(miss_weights, "yunet.onnx")
+        with pytest.raises(WeightsMissing, match=r"yunet.onnx is not there"):
+            list(pool.map(act, [("double", 1)]))
 
 
 def test_an_error_that_cannot_be_pickled_keeps_its_words():

@@ -32,6 +32,9 @@ RETINAFACE_WEIGHTS = WeightsFile(
     licence="MIT",
 )
 
+DETECTOR_MODULES = {name: f"dfd.faces.detectors.{name}" for name in ("mtcnn", "yunet", "retinaface")}
+"""What a process that will build a detector can import ahead."""
+
 
 class FaceDetector(Protocol):
     """Finds faces in frames. What it finds in one frame must not depend on the others of the batch."""

@@ -5,6 +5,7 @@ Nothing here needs the network, so a worker starts without loading the libraries
 """
 
 import hashlib
+import importlib
 import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from dfd.errors import NoFaceFound
-from dfd.faces.detect import FaceDetector, build_detector
+from dfd.faces.detect import DETECTOR_MODULES, FaceDetector, build_detector
 from dfd.faces.extract import ExtractionSettings, FaceChunk, FaceExtractor, confirmed, shrink
 from dfd.stages import StageClock
 from dfd.types import FileFacts, FloatArray, FrameArray
 from dfd.video.decode import VideoLimits, VideoReader
 from dfd.video.sampling import clip_frame_indices, window_starts
-from dfd.workers import hold_to_one_core
+from dfd.workers import WorkerPool, hold_to_one_core
 
 THUMBNAIL_SIDE = 320
 """Longer side of the picture that stands for a video, in pixels."""
@@ -379,6 +380,30 @@ def merge_ranges(ranges: Iterable[range], *, max_gap: int) -> list[range]:
 
 _worker: dict[str, Any] = {}
 """What a worker process builds once: its face detector and settings."""
+
+
+def worker_pool(
+    num_workers: int, *, deadline_seconds: float, stall_seconds: float, batch_size: int, detector: str | None = None
+) -> WorkerPool:
+    """Processes for :func:`numbered_windows_task`, once they have been told to prepare :func:`start_worker`.
+
+    Told so or not, they can be started: they then import what the face detector of this name needs.
+    """
+    return WorkerPool(
+        num_workers=num_workers,
+        deadline_seconds=deadline_seconds,
+        stall_seconds=stall_seconds,
+        initializer=import_ahead,
+        initargs=(detector,),
+        max_waiting=max(64, 4 * batch_size),
+    )
+
+
+def import_ahead(detector: str | None) -> None:
+    """For a worker whose settings are still being read: most of its start is waiting for libraries."""
+    hold_to_one_core()
+    if detector in DETECTOR_MODULES:
+        importlib.import_module(DETECTOR_MODULES[detector])
 
 
 def start_worker(detector: Mapping[str, Any], extraction: ExtractionSettings, settings: WindowSettings) -> None:
