@@ -7,7 +7,7 @@ import torch
 
 from dfd.checkpoint import load_model
 from dfd.starter import FILE, checkpoint_path
-from dfd.starter.initial_weights import MODEL, main, renamed
+from dfd.starter.initial_weights import MODELS, main, renamed
 
 MAX_BYTES = 8_000_000
 
@@ -37,7 +37,7 @@ def test_initial_weights_are_renamed_by_their_order(tmp_path: Path, capsys: pyte
     from timm import create_model
 
     torch.manual_seed(3)
-    theirs = create_model(MODEL, pretrained=False).eval()
+    theirs = create_model(MODELS[0], pretrained=False).eval()
     given = {
         f"other.{number}": tensor
         for number, (name, tensor) in enumerate(theirs.state_dict().items())
@@ -45,11 +45,13 @@ def test_initial_weights_are_renamed_by_their_order(tmp_path: Path, capsys: pyte
     }
     torch.save(given, tmp_path / "given.pth")
     assert main([str(tmp_path / "given.pth"), str(tmp_path / "timm.safetensors")]) == 0
-    ours = create_model(MODEL, pretrained=False).eval()
+    ours = create_model(MODELS[0], pretrained=False).eval()
     ours.load_state_dict(renamed(given))
     pictures = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(ours(pictures), theirs(pictures))
+    assert main([str(tmp_path / "given.pth"), str(tmp_path / "no.safetensors"), "--model", MODELS[1]]) == 1
+    assert f"{MODELS[1]} has" in capsys.readouterr().err
     given.pop("other.0")
     torch.save(given, tmp_path / "short.pth")
     assert main([str(tmp_path / "short.pth"), str(tmp_path / "no.safetensors")]) == 1

