@@ -84,6 +84,9 @@ def prepare(config: TrainConfig, trainer: Trainer, folder: Path) -> tuple[ClipDa
     if resumed:
         check_same_data(resumed, data)
     model = build_model({"backbone": config.backbone, "temporal": config.temporal, "dropout": config.dropout})
+    if data.cache_frames:
+        frames = data.use_frames()
+        first_prepares(trainer, lambda: frames.fill(num_workers=data.num_workers))
     if data.cache_features:
         cache = data.use_features(model)
         device = trainer.strategy.root_device

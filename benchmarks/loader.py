@@ -1,24 +1,74 @@
-"""How many clips a second the loader's own work gives on one core: from the store, augmented, and as cached features.
+"""How many clips a second the loader's own work gives on one core, and what other formats of the store would give.
 
     python benchmarks/loader.py STORE [--clips 200] [--repeats 5]
 
 Ten-frame clips of the store's training split, by random draws, in this process: what one worker of the loader does.
-`decode alone` is decord with one thread reading the same frames: the floor for a store of H.264 files.
+First the loader's ways, then ten frames alone as they could be stored: H.264 read by decord (`read_frames`, the floor
+for a store of H.264 files) and by PyAV, JPEG of quality 95 without loss of chroma, and raw. `same pixels` compares
+with decord's. The files of the last two are made beside the store, in STORE.frames and in a temporary folder.
 """
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import av
+import cv2
+import numpy as np
 import torch
 from _measure import parser, ratios, report, shown, take_turns
+from av.video.reformatter import VideoReformatter
 from torch.utils.data import Dataset
 
+from dfd.data.clip_arrays import read_entries
 from dfd.data.clips import read_frames
 from dfd.data.features import FeatureDataset
 from dfd.data.module import ClipDataModule
 from dfd.data.transforms import clip_augmentation
 from dfd.models.classifier import build_model
+from dfd.types import FrameArray
+
+CLIP_LEN = 10
+Reading = Callable[[Path, Sequence[int]], FrameArray]
+Converter = VideoReformatter | None
+
+
+def with_pyav(clip: Path, indices: Sequence[int], converter: Converter = None) -> FrameArray:
+    """From the key frame before the first, in one thread; ``converter`` is one for all frames, PyAV's own one each."""
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        assert stream.average_rate is not None
+        assert stream.time_base is not None
+        per_frame = 1 / (stream.average_rate * stream.time_base)
+        container.seek(round(indices[0] * per_frame), stream=stream)
+        frames = {}
+        for frame in container.decode(stream):
+            place = round((frame.pts or 0) / per_frame)
+            if place in indices:
+                rgb = converter.reformat(frame, format="rgb24") if converter else frame
+                frames[place] = rgb.to_ndarray(format="rgb24")
+            if place >= indices[-1]:
+                break
+    return np.stack([frames[place] for place in indices]).astype(np.uint8, copy=False)
+
+
+def write_jpegs(file: Path, frames: FrameArray) -> None:
+    """One after the other in ``file``; where each begins in ``file.npy``."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    encoded = [cv2.imencode(".jpg", frame[..., ::-1], options)[1].tobytes() for frame in frames]
+    file.write_bytes(b"".join(encoded))
+    np.save(file.with_suffix(".npy"), np.cumsum([0, *map(len, encoded)]))
+
+
+def read_jpegs(file: Path, indices: Sequence[int]) -> FrameArray:
+    """Of these frames, without reading the others."""
+    begins = np.load(file.with_suffix(".npy"))
+    pictures = np.memmap(file, np.uint8, "r")
+    frames = [cv2.imdecode(pictures[begins[i] : begins[i + 1]], cv2.IMREAD_COLOR) for i in indices]
+    return np.stack([cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) for frame in frames]).astype(np.uint8, copy=False)
 
 
 def main() -> None:
@@ -29,39 +79,79 @@ def main() -> None:
     if arguments.quick:
         arguments.repeats, arguments.clips = 1, 4
     torch.set_num_threads(arguments.threads)
-    data = ClipDataModule(arguments.store, clip_len=10, num_workers=0, augmentation=clip_augmentation())
-    data.setup("fit")
-    augmented = data.dataset("train", training=True)
-    plain = ClipDataModule(arguments.store, clip_len=10, num_workers=0).dataset("train", training=True)
+    cv2.setNumThreads(arguments.threads)
+
+    def data(**options: Any) -> ClipDataModule:
+        return ClipDataModule(arguments.store, clip_len=CLIP_LEN, num_workers=0, **options)
+
+    plain = data().dataset("train", training=True)
+    kept_data = data()
+    frame_files = kept_data.use_frames()
+    frame_files.fill()
+    kept = kept_data.dataset("train", training=True)
     backbone = {"_target_": "dfd.models.backbones.timm", "name": "test_resnet", "pretrained": False, "freeze": True}
     model = build_model({"backbone": backbone, "temporal": {"_target_": "dfd.models.temporal.mean"}})
-    cache = data.use_features(model)
+    cache = data().use_features(model)
     cache.fill()
+    augmented = data(augmentation=clip_augmentation()).dataset("train", training=True)
+    kept_data.augmentation = clip_augmentation()
+    kept_augmented = kept_data.dataset("train", training=True)
     items = [(number % len(plain), number) for number in range(arguments.clips)]
+    choices = [plain.choose(item) for item in items]
 
-    def read(dataset: Dataset[Any]) -> None:
-        for item in items:
-            dataset[item]
+    def load(dataset: Dataset[Any]) -> Callable[[], None]:
+        return lambda: [dataset[item] for item in items] and None
 
-    def decode() -> None:
-        for item in items:
-            chosen = plain.choose(item)
-            read_frames(plain.store / chosen.path, chosen.indices)
+    with TemporaryDirectory() as folder:
+        jpegs = {path: Path(folder) / f"{number}.jpgs" for number, path in enumerate({c.path for c in choices})}
+        for path, file in jpegs.items():
+            write_jpegs(file, read_frames(plain.store / path, range(frame_files.num_frames[path])))
+        clips = {path: plain.store / path for path in jpegs}
+        raw = {path: frame_files.files[path] for path in jpegs}
+        converter = VideoReformatter()
+        stored: dict[str, tuple[dict[str, Path], Reading]] = {
+            "H.264, decord": (clips, read_frames),
+            "H.264, PyAV": (clips, with_pyav),
+            "H.264, PyAV, one converter": (clips, lambda clip, indices: with_pyav(clip, indices, converter)),
+            "JPEG, OpenCV": (jpegs, read_jpegs),
+            "raw, memory-mapped": (raw, read_entries),
+        }
 
-    features = FeatureDataset(plain, cache)
-    ways = {
-        "decode alone": decode,
-        "clips": lambda: read(plain),
-        "clips, augmented": lambda: read(augmented),
-        "cached features": lambda: read(features),
-    }
-    seconds = take_turns(ways, arguments.repeats)
+        def read(files: dict[str, Path], reading: Reading) -> Callable[[], None]:
+            return lambda: [reading(files[choice.path], choice.indices) for choice in choices] and None
+
+        ways = {
+            "clips": load(plain),
+            "clips, augmented": load(augmented),
+            "clips, cache_frames": load(kept),
+            "clips, cache_frames, augmented": load(kept_augmented),
+            "cached features": load(FeatureDataset(plain, cache)),
+            **{name: read(*way) for name, way in stored.items()},
+        }
+        seconds = take_turns(ways, arguments.repeats)
+        facts = {name: _facts(*way, frame_files.num_frames, choices[:20], clips) for name, way in stored.items()}
     rows = [
-        [name, f"{arguments.clips / median(taken):.0f}", shown(ratios(seconds["decode alone"], taken))]
+        [
+            name,
+            f"{arguments.clips / median(taken):.0f}",
+            shown(ratios(seconds["H.264, decord"], taken)),
+            *facts.get(name, ("", "")),
+        ]
         for name, taken in seconds.items()
     ]
-    columns = ["way", "clips/s per core", "of decoding alone"]
-    report(arguments, "loader", "The loader's work on one core", columns, rows, seconds, frames_per_clip=10)
+    columns = ["way", "clips/s per core", "of H.264, decord", "kB per 150 frames", "same pixels"]
+    report(arguments, "loader", "The loader's work on one core", columns, rows, seconds, frames_per_clip=CLIP_LEN)
+
+
+def _facts(
+    files: dict[str, Path], reading: Reading, num_frames: dict[str, int], choices: Sequence[Any], clips: dict[str, Path]
+) -> tuple[str, str]:
+    size = mean(file.stat().st_size / num_frames[path] * 150 / 1000 for path, file in files.items())
+    same = all(
+        np.array_equal(reading(files[choice.path], choice.indices), read_frames(clips[choice.path], choice.indices))
+        for choice in choices
+    )
+    return f"{size:.0f}", "yes" if same else "no"
 
 
 if __name__ == "__main__":

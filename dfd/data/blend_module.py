@@ -217,6 +217,7 @@ class BlendDataModule(ClipDataModule):
         num_workers: int | None = None,
         pin_memory: bool | None = None,
         multiprocessing_context: str | None = None,
+        cache_frames: bool = False,
     ) -> None:
         super().__init__(
             store,
@@ -230,6 +231,7 @@ class BlendDataModule(ClipDataModule):
             num_workers=num_workers,
             pin_memory=pin_memory,
             multiprocessing_context=multiprocessing_context,
+            cache_frames=cache_frames,
         )
         if batch_size % 2:
             raise ValueError(f"batch_size must be even, a fake for each real clip, got {batch_size}")

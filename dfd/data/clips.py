@@ -1,7 +1,7 @@
 """Clips for training and evaluation, decoded from a clip store when they are asked for."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler, Sampler
 
+from dfd.data.clip_arrays import read_entries
 from dfd.data.store import INDEX_NAME
 from dfd.errors import StoreError, UnreadableVideo
 from dfd.types import BatchFacts, ClipBatch, FrameArray, Label
@@ -59,7 +60,8 @@ class Repeat:
 class Choice:
     """What an item is made of: the clip's path in the store, which of its ``num_frames`` frames, and what it shows.
 
-    ``generator`` goes on with the item's draw; None in evaluation, where nothing is drawn.
+    ``generator`` goes on with the item's draw; None in evaluation, where nothing is drawn. ``frames_file`` has the
+    clip's frames decoded, if they are kept.
     """
 
     path: str
@@ -67,6 +69,7 @@ class Choice:
     num_frames: int
     facts: TrackFacts
     generator: torch.Generator | None
+    frames_file: Path | None
 
 
 class _Tracks:
@@ -76,12 +79,13 @@ class _Tracks:
     forked would come to hold a copy: whoever looks at an object writes its count of references.
     """
 
-    def __init__(self, rows: pd.DataFrame) -> None:
+    def __init__(self, rows: pd.DataFrame, frame_files: Mapping[str, Path]) -> None:
         labels = {name: int(Label.parse(name)) for name in rows["label"].unique()}
         self.label = rows["label"].map(labels).to_numpy(np.int8)
         self.num_frames = rows["num_frames"].to_numpy(np.int32)
         self.track = rows["track"].to_numpy(np.int32)
         self._path, self._video_id = _texts(rows["path"]), _texts(rows["video_id"])
+        self._frames_file = _texts(rows["path"].map(lambda path: str(frame_files.get(path, ""))))
         self._dataset, self._datasets = _codes(rows["dataset"])
         self._method, self._methods = _codes(rows["method"])
 
@@ -91,6 +95,11 @@ class _Tracks:
     def path(self, position: int) -> str:
         """Of the clip, from the store's folder."""
         return _text(self._path[position])
+
+    def frames_file(self, position: int) -> Path | None:
+        """Of the clip's decoded frames, if they are kept."""
+        name = _text(self._frames_file[position])
+        return Path(name) if name else None
 
     def video_id(self, position: int) -> str:
         """Of the video."""
@@ -144,6 +153,8 @@ class ClipDataset(Dataset[ClipItem]):
         transform: from uint8 (T, C, H, W) to the same shape and type; used in training.
         disturb: of a clip, uint8 (T, C, H, W), and its name, which says the video, track and first frame; gives the
             same shape and type. Used when not training: see :class:`dfd.data.disturbances.Disturb`.
+        frame_files: where the frames of clips are kept decoded, by the clip's path in the store: see
+            :class:`dfd.data.frames.FrameCache`. Other clips are decoded.
 
     Raises:
         ValueError: an argument is out of range.
@@ -163,6 +174,7 @@ class ClipDataset(Dataset[ClipItem]):
         num_eval_clips: int = 1,
         transform: Callable[[Tensor], Tensor] | None = None,
         disturb: Callable[[Tensor, str], Tensor] | None = None,
+        frame_files: Mapping[str, Path] | None = None,
     ) -> None:
         if tracks not in TRACK_CHOICES:
             raise ValueError(f"tracks must be one of {', '.join(TRACK_CHOICES)}, got {tracks!r}")
@@ -176,7 +188,7 @@ class ClipDataset(Dataset[ClipItem]):
         self.transform = transform
         self.disturb = disturb
         chosen = index if tracks == "all" else index[index["is_main"]]
-        self._tracks = _Tracks(chosen)
+        self._tracks = _Tracks(chosen, frame_files or {})
         lengths, length_of = np.unique(self._tracks.num_frames, return_inverse=True)
         stride = self.strides[0] if training else eval_stride(clip_stride)
         self._position = np.arange(len(self._tracks), dtype=np.int32)
@@ -233,8 +245,10 @@ class ClipDataset(Dataset[ClipItem]):
         """The frames that were chosen, (T, H, W, 3).
 
         Raises:
-            StoreError: the clip's file cannot be read.
+            StoreError: the clip's file, or that of its decoded frames, cannot be read.
         """
+        if choice.frames_file is not None:
+            return read_entries(choice.frames_file, choice.indices)
         return read_frames(self.store / choice.path, choice.indices)
 
     def choose(self, item: int | tuple[int, int]) -> Choice:
@@ -250,7 +264,14 @@ class ClipDataset(Dataset[ClipItem]):
             stride = self._draw_stride(num_frames, generator)
             start = random_start(num_frames, clip_len=self.clip_len, stride=stride, generator=generator)
         indices = clip_frame_indices(num_frames, clip_len=self.clip_len, stride=stride, start=start)
-        return Choice(self._tracks.path(position), indices, num_frames, self._tracks.facts(position), generator)
+        return Choice(
+            self._tracks.path(position),
+            indices,
+            num_frames,
+            self._tracks.facts(position),
+            generator,
+            self._tracks.frames_file(position),
+        )
 
     def _draw_stride(self, num_frames: int, generator: torch.Generator) -> int:
         """From the range, but none that would make a clip repeat frames if a smaller one does not."""

@@ -1,26 +1,24 @@
 """The backbone's features of a store's clips, computed once and kept on disk: for training a head on a frozen backbone.
 
-A clip's file of features is named by a hash of the clip's own file, in a folder named by a hash of all that features
-depend on besides. What is there is right, whoever computed it, so that a computation that was stopped goes on.
+The folder is named by a hash of all that features depend on beside the clip: see :mod:`dfd.data.clip_arrays`.
 """
 
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dfd.checkpoint import weights_sha256
+from dfd.data.clip_arrays import ClipArrays, read_entries, write_array
 from dfd.data.clips import ClipDataset, CountedFacts, Repeat, collate_facts, read_frames
-from dfd.errors import ConfigError, StoreError
+from dfd.errors import ConfigError
 from dfd.models.classifier import ClipClassifier
 from dfd.progress import progress_bar
 from dfd.types import BatchFacts, ClipBatch, FrameArray
@@ -37,7 +35,7 @@ class FeatureItem(CountedFacts):
     features: Tensor
 
 
-class FeatureCache:
+class FeatureCache(ClipArrays):
     """The features of every frame of the clips in an index, in ``STORE.features/``.
 
     Args:
@@ -56,16 +54,8 @@ class FeatureCache:
                 "data.cache_features=true needs backbone.freeze=true: the features of a backbone that learns change "
                 "with every step"
             )
-        self.store = store
+        super().__init__(store, index, store.with_name(f"{store.name}.features") / _key(model))
         self.model = model
-        self.folder = store.with_name(f"{store.name}.features") / _key(model)
-        self._num_frames = dict(zip(index["path"], index["num_frames"].astype(int), strict=True))
-        self.files = {path: self.folder / f"{_sha256(store / path)}.npy" for path in self._num_frames}
-
-    def missing(self) -> list[str]:
-        """Paths of the clips whose features are not there yet; of equal clips one."""
-        waiting = {file: path for path, file in self.files.items() if not file.is_file()}
-        return sorted(waiting.values())
 
     def fill(self, *, device: torch.device | str = "cpu", num_workers: int = 0) -> None:
         """Compute what is missing. Stopped and called again, it goes on.
@@ -77,18 +67,15 @@ class FeatureCache:
         if not missing:
             return
         logger.info("computing the features of %d clips, kept in %s", len(missing), self.folder)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"{self.folder}: features cannot be kept there: {error}") from error
-        whole = _WholeClips(self.store, [(path, self._num_frames[path]) for path in missing])
+        self.make_folder()
+        whole = _WholeClips(self.store, [(path, self.num_frames[path]) for path in missing])
         frames = DataLoader(whole, batch_size=None, num_workers=num_workers)
         before = next(self.model.parameters()).device
         self.model.to(device)
         with progress_bar() as bar:
             task = bar.add_task("features", total=len(missing), note="")
             for path, features in zip(missing, self._computed(frames, device), strict=True):
-                _write(self.files[path], features)
+                write_array(self.files[path], features)
                 bar.advance(task)
         self.model.to(before)
 
@@ -112,21 +99,8 @@ class FeatureDataset(Dataset[FeatureItem]):
     def __getitem__(self, item: int | tuple[int, int] | Repeat) -> FeatureItem:
         is_repeat = isinstance(item, Repeat)
         chosen = self.clips.choose(item.number if isinstance(item, Repeat) else item)
-        features_TD = read_features(self.files[chosen.path], chosen.indices)
+        features_TD = torch.from_numpy(read_entries(self.files[chosen.path], chosen.indices))
         return {"features": features_TD, "is_repeat": is_repeat, **chosen.facts}
-
-
-def read_features(file: Path, indices: Sequence[int]) -> Tensor:
-    """Features of a clip's frames, float32 ``(len(indices), D)``.
-
-    Raises:
-        StoreError: they are not there, or damaged.
-    """
-    try:
-        features_TD = np.load(file, mmap_mode="r", allow_pickle=False)[list(indices)]
-    except (OSError, ValueError, IndexError) as error:
-        raise StoreError(f"{file}: features cannot be read ({error}); delete it, and they are computed anew") from error
-    return torch.from_numpy(np.ascontiguousarray(features_TD))
 
 
 class FeatureBatch(BatchFacts):
@@ -171,23 +145,3 @@ def _key(model: ClipClassifier) -> str:
         "normalisation": [backbone.mean, backbone.std, backbone.input_size],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _sha256(file: Path) -> str:
-    try:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()[:32]
-    except OSError as error:
-        raise StoreError(f"{file}: clip cannot be read: {error}; run the preprocessing again") from error
-
-
-def _write(file: Path, features: FrameArray) -> None:
-    """Whole or not at all."""
-    unfinished = file.with_suffix(f".{os.getpid()}.partial")
-    try:
-        with unfinished.open("wb") as out:
-            np.save(out, features)
-        unfinished.replace(file)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise StoreError(f"{file}: the features cannot be written: {error}") from error

@@ -27,6 +27,7 @@ from dfd.data.clips import (
     stride_range,
 )
 from dfd.data.features import FeatureCache, FeatureDataset, collate_features
+from dfd.data.frames import FrameCache
 from dfd.data.placing import shuffle_key
 from dfd.data.selection import draw_balanced
 from dfd.data.splits import SPLITS, assign_splits, audit, check_fractions, describe_overlap, overlap
@@ -88,6 +89,7 @@ class ClipDataModule(LightningDataModule):
         allow_fewer: let ``per_label`` take what there is.
         cache_features: train and validate on the features of a frozen backbone, computed once per clip and kept on
             disk; see :meth:`use_features`.
+        cache_frames: train and validate on frames that are decoded once and kept on disk; see :meth:`use_frames`.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class ClipDataModule(LightningDataModule):
         split_seed: int = 0,
         allow_fewer: bool = False,
         cache_features: bool = False,
+        cache_frames: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -121,6 +124,8 @@ class ClipDataModule(LightningDataModule):
                 f"divide a store anew, delete its {SPLITS_NAME} and {PLAN_NAME} and run python -m dfd.preprocess again "
                 "with split=source or split=official (the clips stay)"
             )
+        if cache_features and cache_frames:
+            raise ValueError("cache_frames=true speeds up nothing with cache_features=true, which reads no frames")
         check_fractions(fractions)
         self.store = Path(store).expanduser()
         self.clip_len = clip_len
@@ -144,7 +149,9 @@ class ClipDataModule(LightningDataModule):
         self.disturb: Callable[[Tensor, str], Tensor] | None = None
         """What is done to the clips of val and test, if anything: see :class:`dfd.data.clips.ClipDataset`."""
         self.cache_features = cache_features
+        self.cache_frames = cache_frames
         self._features: FeatureCache | None = None
+        self._frame_files: Mapping[str, Path] = {}
         self._index: pd.DataFrame | None = None
         self._overlap: dict[str, dict[str, int]] = {}
 
@@ -271,13 +278,29 @@ class ClipDataModule(LightningDataModule):
         Raises:
             ConfigError: the backbone is not frozen.
         """
-        used = self.index if self.tracks == "all" else self.index[self.index["is_main"]]
-        self._features = FeatureCache(self.store, used[used["split"].isin(SPLITS)], model)
+        self._features = FeatureCache(self.store, self._read_in(SPLITS), model)
         if self.augmentation is not None:
             logger.warning(
                 "data.cache_features=true: the augmentation is OFF, since the features of each clip are computed once"
             )
         return self._features
+
+    def use_frames(self) -> FrameCache:
+        """From now on clips of train and val come from decoded frames, the same ones; the caller fills the cache.
+
+        Those of test, which are read once, are decoded as ever.
+
+        Raises:
+            StoreError: a clip's file cannot be read.
+        """
+        cache = FrameCache(self.store, self._read_in(("train", "val")))
+        self._frame_files = cache.files
+        return cache
+
+    def _read_in(self, splits: Sequence[str]) -> pd.DataFrame:
+        """The index's rows whose clips are read for these splits."""
+        used = self.index if self.tracks == "all" else self.index[self.index["is_main"]]
+        return used[used["split"].isin(splits)]
 
     def dataset(self, split: str, *, training: bool = False) -> ClipDataset:
         """The clips of one split.
@@ -301,6 +324,7 @@ class ClipDataModule(LightningDataModule):
             "num_eval_clips": self.num_eval_clips,
             "transform": self.augmentation if training else None,
             "disturb": None if training else self.disturb,
+            "frame_files": self._frame_files,
         }
 
     def train_dataloader(self) -> DataLoader[Any]:

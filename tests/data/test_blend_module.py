@@ -134,6 +134,14 @@ def test_blends_do_not_depend_on_the_workers_and_differ_by_epoch_and_seed(mixed_
     assert hashes(module(mixed_store, seed=2).train_dataloader()) != first
 
 
+def test_blends_are_the_same_of_frames_that_are_kept_decoded(mixed_store: Path, tmp_path: Path) -> None:
+    (tmp_path / "store").symlink_to(mixed_store)
+    cached = module(tmp_path / "store", seed=1)
+    cached.use_frames().fill()
+    assert hashes(cached.train_dataloader()) == hashes(module(mixed_store, seed=1).train_dataloader())
+    assert hashes(cached.val_dataloader()) == hashes(module(mixed_store, seed=1).val_dataloader())
+
+
 def test_evaluation_blends_are_always_the_same_and_not_all_alike(mixed_store: Path) -> None:
     data = module(mixed_store, seed=1, num_eval_clips=2)
     first = hashes(data.val_dataloader())

@@ -119,7 +119,7 @@ def test_damaged_features_are_an_error_that_names_the_file(store: Path) -> None:
     cache.fill()
     for file in cache.folder.glob("*.npy"):
         file.write_bytes(file.read_bytes()[:200])
-    with pytest.raises(StoreError, match=r"\.npy: features cannot be read"):
+    with pytest.raises(StoreError, match=r"\.npy: what was kept of a clip cannot be read"):
         FeatureDataset(data.dataset("val"), cache)[0]
 
 

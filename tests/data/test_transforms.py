@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torchvision.transforms import v2
 
 from dfd.data.transforms import clip_augmentation
 
@@ -145,3 +146,20 @@ def test_formats_are_checked_before_the_first_clip() -> None:
         clip_augmentation(codec_prob=0.5, codec_names=["h264", "av2"])
     with pytest.raises(ValueError, match="codec_names"):
         clip_augmentation(codec_prob=0.5, codec_names=[])
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.4, 1.5])
+def test_blur_is_torchvisions_by_the_same_draw_but_for_rounding(sigma: float) -> None:
+    options = {"blur_prob": 1.0, "blur_sigma": (sigma, 1.5)}
+    for seed in range(5):
+        torch.manual_seed(seed)
+        ours = clip_augmentation(**(OFF | options))(still())
+        after = torch.rand(())
+        torch.manual_seed(seed)
+        steps = clip_augmentation(**OFF | options)
+        assert isinstance(steps, torch.nn.Sequential)
+        steps[3].transforms[0] = v2.GaussianBlur(7, (sigma, 1.5))
+        theirs = steps(still())
+        assert torch.rand(()) == after
+        assert (ours.int() - theirs.int()).abs().max() <= 1
+        assert (ours != theirs).float().mean() < 0.001

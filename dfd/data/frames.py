@@ -1,0 +1,78 @@
+"""The decoded frames of a store's clips, kept on disk uncompressed: for GPUs that take more than the cores decode."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from torch.utils.data import DataLoader, Dataset
+
+from dfd.data.clip_arrays import ClipArrays, write_array
+from dfd.data.clips import read_frames
+from dfd.errors import StoreError
+from dfd.progress import progress_bar
+
+logger = logging.getLogger(__name__)
+
+
+class FrameCache(ClipArrays):
+    """Every frame of the clips in an index, uint8 (T, H, W, 3), in ``STORE.frames/``.
+
+    Args:
+        store: folder of the clip store.
+        index: rows of its index.
+
+    Raises:
+        StoreError: a clip's file cannot be read.
+    """
+
+    def __init__(self, store: Path, index: pd.DataFrame) -> None:
+        super().__init__(store, index, store.with_name(f"{store.name}.frames"))
+        self._side = dict(zip(index["path"], index["size"].astype(int), strict=True))
+
+    def fill(self, *, num_workers: int = 0) -> None:
+        """Decode what is missing. Stopped and called again, it goes on.
+
+        Raises:
+            StoreError: a clip cannot be read, or the frames do not fit on the disk.
+        """
+        missing = self.missing()
+        if not missing:
+            return
+        self.make_folder()
+        needed = sum(self.num_frames[path] * self._side[path] ** 2 * 3 for path in missing)
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise StoreError(
+                f"{self.folder}: the frames of {len(missing)} clips need {needed / 1e9:.1f} GB, and its disk has "
+                f"{free / 1e9:.1f} GB left; make room, make it a link to a folder on a larger disk, or train with "
+                "data.cache_frames=false"
+            )
+        logger.info(
+            "decoding %d clips once; their frames will take %.1f of the %.1f GB that are left on the disk of %s",
+            len(missing),
+            needed / 1e9,
+            free / 1e9,
+            self.folder,
+        )
+        clips = _Decoding([(self.store / path, self.num_frames[path], self.files[path]) for path in missing])
+        with progress_bar() as bar:
+            task = bar.add_task("frames", total=len(missing), note="")
+            for _ in DataLoader(clips, batch_size=None, num_workers=num_workers):
+                bar.advance(task)
+
+
+class _Decoding(Dataset[int]):
+    """Asked for an item, a worker decodes the clip and leaves its frames in the file."""
+
+    def __init__(self, clips: Sequence[tuple[Path, int, Path]]) -> None:
+        self.clips = clips
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, number: int) -> int:
+        clip, num_frames, file = self.clips[number]
+        write_array(file, read_frames(clip, range(num_frames)))
+        return number
