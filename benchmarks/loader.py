@@ -5,7 +5,8 @@
 Ten-frame clips of the store's training split, by random draws, in this process: what one worker of the loader does.
 First the loader's ways, then ten frames alone as they could be stored: H.264 read by decord (`read_frames`, the floor
 for a store of H.264 files) and by PyAV, JPEG of quality 95 without loss of chroma, and raw. `same pixels` compares
-with decord's. The files of the last two are made beside the store, in STORE.frames and in a temporary folder.
+with decord's. JPEG files are made in a temporary folder; raw frames and features stay beside the store, as training
+leaves them, so what was read before is read from memory and not from the disk.
 """
 
 from collections.abc import Callable, Sequence
@@ -81,33 +82,33 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
 
-    def data(**options: Any) -> ClipDataModule:
-        return ClipDataModule(arguments.store, clip_len=CLIP_LEN, num_workers=0, **options)
+    def data(**more: Any) -> ClipDataModule:
+        return ClipDataModule(arguments.store, clip_len=CLIP_LEN, num_workers=0, **more)
 
     plain = data().dataset("train", training=True)
-    kept_data = data()
-    frame_files = kept_data.use_frames()
-    frame_files.fill()
-    kept = kept_data.dataset("train", training=True)
+    augmented = data(augmentation=clip_augmentation()).dataset("train", training=True)
+    with_frames = data()
+    frames = with_frames.use_frames()
+    frames.fill()
+    kept = with_frames.dataset("train", training=True)
+    with_frames.augmentation = clip_augmentation()
+    kept_augmented = with_frames.dataset("train", training=True)
     backbone = {"_target_": "dfd.models.backbones.timm", "name": "test_resnet", "pretrained": False, "freeze": True}
     model = build_model({"backbone": backbone, "temporal": {"_target_": "dfd.models.temporal.mean"}})
-    cache = data().use_features(model)
-    cache.fill()
-    augmented = data(augmentation=clip_augmentation()).dataset("train", training=True)
-    kept_data.augmentation = clip_augmentation()
-    kept_augmented = kept_data.dataset("train", training=True)
+    features = data().use_features(model)
+    features.fill()
     items = [(number % len(plain), number) for number in range(arguments.clips)]
     choices = [plain.choose(item) for item in items]
 
-    def load(dataset: Dataset[Any]) -> Callable[[], None]:
-        return lambda: [dataset[item] for item in items] and None
+    def load(dataset: Dataset[Any]) -> Callable[[], Any]:
+        return lambda: [dataset[item] for item in items]
 
     with TemporaryDirectory() as folder:
         jpegs = {path: Path(folder) / f"{number}.jpgs" for number, path in enumerate({c.path for c in choices})}
         for path, file in jpegs.items():
-            write_jpegs(file, read_frames(plain.store / path, range(frame_files.num_frames[path])))
+            write_jpegs(file, read_frames(plain.store / path, range(frames.num_frames[path])))
         clips = {path: plain.store / path for path in jpegs}
-        raw = {path: frame_files.files[path] for path in jpegs}
+        raw = {path: frames.files[path] for path in jpegs}
         converter = VideoReformatter()
         stored: dict[str, tuple[dict[str, Path], Reading]] = {
             "H.264, decord": (clips, read_frames),
@@ -117,19 +118,19 @@ def main() -> None:
             "raw, memory-mapped": (raw, read_entries),
         }
 
-        def read(files: dict[str, Path], reading: Reading) -> Callable[[], None]:
-            return lambda: [reading(files[choice.path], choice.indices) for choice in choices] and None
+        def read(files: dict[str, Path], reading: Reading) -> Callable[[], Any]:
+            return lambda: [reading(files[choice.path], choice.indices) for choice in choices]
 
         ways = {
             "clips": load(plain),
             "clips, augmented": load(augmented),
             "clips, cache_frames": load(kept),
             "clips, cache_frames, augmented": load(kept_augmented),
-            "cached features": load(FeatureDataset(plain, cache)),
+            "cached features": load(FeatureDataset(plain, features)),
             **{name: read(*way) for name, way in stored.items()},
         }
         seconds = take_turns(ways, arguments.repeats)
-        facts = {name: _facts(*way, frame_files.num_frames, choices[:20], clips) for name, way in stored.items()}
+        facts = {name: _facts(*way, frames.num_frames, choices[:20], clips) for name, way in stored.items()}
     rows = [
         [
             name,

@@ -102,8 +102,13 @@ def assert_same_run(folder: Path, alone: Path) -> None:
 
 
 def test_two_processes_give_the_metrics_and_weights_of_one(uneven_store: Path, alone: Path, tmp_path: Path) -> None:
-    """By Lightning's launcher, without a name for the folder: the second process comes to that of the first."""
-    output = finish(start(tmp_path, "trainer=ddp_cpu", "data.batch_size=2", f"data.store={uneven_store}"))
+    """By Lightning's launcher, without a name for the folder: the second process comes to that of the first.
+
+    And with frames that were decoded once, which changes nothing.
+    """
+    arguments = ["trainer=ddp_cpu", "data.batch_size=2", f"data.store={uneven_store}", "data.cache_frames=true"]
+    output = finish(start(tmp_path, *arguments))
+    assert output.count("decoding 15 clips once") == 1
     (folder,) = (tmp_path / "outputs" / "train").iterdir()
     assert "Starting with 2 processes" in output
     assert output.count("the run is in ") == output.count("scoring test") == 1

@@ -77,6 +77,20 @@ def test_workers_fill_it_and_a_filling_that_was_stopped_goes_on(store: Path) -> 
     assert [file.stat().st_mtime_ns for file in kept] == before
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_clip_that_cannot_be_decoded_is_an_error_that_names_it(
+    small_store: Path, tmp_path: Path, num_workers: int
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(small_store, store)
+    clip = store / next(iter(ClipDataModule(store).use_frames().files))
+    clip.write_bytes(b"no video")
+    with pytest.raises(StoreError) as raised:
+        ClipDataModule(store).use_frames().fill(num_workers=num_workers)
+    assert str(raised.value).startswith(f"clip cannot be read: {clip}: ")
+    assert "Traceback" not in str(raised.value)
+
+
 @pytest.mark.parametrize("length", [0, 50, 500])
 def test_a_damaged_file_is_an_error_that_names_it(store: Path, length: int) -> None:
     data = ClipDataModule(store, clip_len=4)
