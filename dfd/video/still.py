@@ -21,6 +21,13 @@ _FPS = 30.0
 """A clip file must have a rate, and a picture has none."""
 
 
+def _in_8_bits(picture: Image.Image) -> Image.Image:
+    """A grey picture of 16 bits in 8; another as it is. Pillow cuts off what is above 255, which leaves it white."""
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray((np.asarray(picture).clip(0, 65535) // 257).astype(np.uint8))
+
+
 class StillReader:
     """One picture as shown (EXIF orientation applied), in the manner of :class:`dfd.video.decode.VideoReader`.
 
@@ -51,7 +58,7 @@ class StillReader:
                     )
                 if getattr(picture, "n_frames", 1) > 1:
                     raise UnreadableVideo(f"{path}: a picture of several frames; convert it to a video or to stills")
-                shown = ImageOps.exif_transpose(picture).convert("RGB")
+                shown = _in_8_bits(ImageOps.exif_transpose(picture)).convert("RGB")
         except UnidentifiedImageError as error:
             raise UnreadableVideo(
                 f"{path}: not a picture that is read ({', '.join(STILL_FORMATS)}); videos are read without stills=true"

@@ -37,6 +37,14 @@ def test_a_picture_is_shown_upright_and_in_colour(tmp_path: Path) -> None:
     assert frames.shape == (1, 24, 40, 3)
 
 
+def test_a_grey_picture_of_16_bits_is_not_white(tmp_path: Path) -> None:
+    grey = PICTURE[..., 0]
+    for name in ("deep.png", "deep.tiff"):
+        Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / name)
+        ((_, frames),) = StillReader(tmp_path / name).chunks()
+        assert np.array_equal(frames[0], np.repeat(grey[..., None], 3, axis=-1))
+
+
 def test_a_large_picture_is_shrunk_or_refused(tmp_path: Path) -> None:
     Image.fromarray(PICTURE).save(tmp_path / "a.png")
     reader = StillReader(tmp_path / "a.png", max_side=20)
