@@ -1,5 +1,7 @@
 """Every file of conf/ composes, and everything it would call takes what it would be given."""
 
+import json
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,8 @@ from dfd.config import (
     build,
     check,
 )
+from dfd.data.blend import BlendSettings
+from dfd.data.blend_module import BlendDataModule
 
 ROOTS = {
     "train": (TrainConfig, ["data.store=s"]),
@@ -162,3 +166,18 @@ def test_photographs_are_read_as_such_without_more_ado() -> None:
 
     for overrides, is_still in ((["source=stills"], True), (["source=folder"], False), (["stills=true"], True)):
         assert settings_of(checked("preprocess", *overrides, "store=a", "root=b")).stills is is_still
+
+
+def test_every_setting_of_blends_is_in_the_config_as_the_code_has_it_and_can_be_given() -> None:
+    def settings(*overrides: str) -> BlendSettings:
+        config = checked("train", "data=blend", "data.store=absent", *overrides)
+        assert isinstance(config, TrainConfig)
+        assert set(config.data["blend"]) == {field.name for field in fields(BlendSettings)}
+        data = build(config.data)
+        assert isinstance(data, BlendDataModule)
+        return data.blend
+
+    # As JSON, which does not tell lists from tuples.
+    assert json.dumps(asdict(settings())) == json.dumps(asdict(BlendSettings()))
+    given = settings("data.blend.feather=[0.02,0.1]", "data.blend.regions={mouth: 1}")
+    assert (given.feather, given.regions) == ([0.02, 0.1], {"mouth": 1})

@@ -194,7 +194,8 @@ class BlendDataModule(ClipDataModule):
     Args:
         store: folder that ``python -m dfd.preprocess`` made, of videos (``source=...``), photographs
             (``source=stills``) or both.
-        blend: how fakes are made: arguments of :class:`dfd.data.blend.BlendSettings`.
+        blend: how fakes are made: arguments of :class:`dfd.data.blend.BlendSettings`; what is None, or not given, is its
+            default.
         proportions: how often each data set of the store is drawn in training, by its name; weights, of any sum. None:
             each as often as it has faces.
         batch_size: clips per batch in each process, half of them real: an even number.
@@ -235,7 +236,7 @@ class BlendDataModule(ClipDataModule):
         )
         if batch_size % 2:
             raise ValueError(f"batch_size must be even, a fake for each real clip, got {batch_size}")
-        self.blend = BlendSettings(**(blend or {}))
+        self.blend = BlendSettings(**{name: value for name, value in (blend or {}).items() if value is not None})
         self.proportions = None if proportions is None else dict(proportions)
         if proportions is not None and not (
             all(weight >= 0 for weight in proportions.values()) and sum(proportions.values()) > 0
