@@ -13,7 +13,7 @@ that goes with a fake is one of the two views, so that being altered in colour o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import cv2
 import numpy as np
@@ -116,6 +116,16 @@ class BlendSettings:
     steady_prob: float = 0.3
 
     def __post_init__(self) -> None:
+        for name in (one.name for one in fields(self)):
+            value = getattr(self, name)
+            if name == "regions":
+                form, fits = "weights by name, {mouth: 1}", is_weights(value)
+            elif name in ("opacity", "grow", "feather"):
+                form, fits = "a list of numbers", isinstance(value, list | tuple) and all(map(_is_number, value))
+            else:
+                form, fits = "a number", _is_number(value)
+            if not fits:
+                raise ValueError(f"{name} must be {form}, got {value!r}")
         for name in ("color_prob", "sharpness_prob", "source_prob", "real_is_altered_prob", "steady_prob"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
@@ -196,6 +206,15 @@ def self_blend(
         fake[i] = np.clip(np.rint(mixed), 0, 255)
         masks[i] = mask
     return BlendedPair(real=real, fake=fake, target=target, mask=masks, region=region)
+
+
+def is_weights(value: object) -> bool:
+    """Whether it is a mapping to numbers."""
+    return isinstance(value, Mapping) and all(map(_is_number, value.values()))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 def moving_still(

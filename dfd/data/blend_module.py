@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from dfd.data.blend import BlendedPair, BlendSettings, moving_still, self_blend
+from dfd.data.blend import BlendedPair, BlendSettings, is_weights, moving_still, self_blend
 from dfd.data.clips import Choice, ClipDataset, ClipItem, ClipSampler, Repeat, as_tensor
 from dfd.data.module import ClipDataModule
 from dfd.data.store import read_geometry, read_record
@@ -194,7 +194,7 @@ class BlendDataModule(ClipDataModule):
     Args:
         store: folder that ``python -m dfd.preprocess`` made, of videos (``source=...``), photographs
             (``source=stills``) or both.
-        blend: how fakes are made: arguments of :class:`dfd.data.blend.BlendSettings`; what is None, or not given, is its
+        blend: how fakes are made: arguments of :class:`dfd.data.blend.BlendSettings`; None, as nothing, stands for its
             default.
         proportions: how often each data set of the store is drawn in training, by its name; weights, of any sum. None:
             each as often as it has faces.
@@ -237,11 +237,13 @@ class BlendDataModule(ClipDataModule):
         if batch_size % 2:
             raise ValueError(f"batch_size must be even, a fake for each real clip, got {batch_size}")
         self.blend = BlendSettings(**{name: value for name, value in (blend or {}).items() if value is not None})
+        if proportions is not None and not is_weights(proportions):
+            raise ValueError(f"proportions must be a weight for each data set, {{name: number}}, got {proportions!r}")
         self.proportions = None if proportions is None else dict(proportions)
-        if proportions is not None and not (
-            all(weight >= 0 for weight in proportions.values()) and sum(proportions.values()) > 0
+        if self.proportions is not None and not (
+            all(weight >= 0 for weight in self.proportions.values()) and sum(self.proportions.values()) > 0
         ):
-            raise ValueError(f"proportions must be weights from 0, some above it, got {dict(proportions)}")
+            raise ValueError(f"proportions must be weights from 0, some above it, got {self.proportions}")
 
     @property
     def is_whole(self) -> bool:

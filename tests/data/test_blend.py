@@ -200,6 +200,10 @@ def test_landmarks_of_another_number_of_frames_are_refused() -> None:
         ({"jitter": -0.1}, "jitter"),
         ({"min_resize": 0}, "min_resize"),
         ({"gamma": 1.0}, "gamma"),
+        ({"jitter": "a"}, "jitter must be a number"),
+        ({"feather": 0.1}, "feather must be a list"),
+        ({"opacity": ["a"]}, "opacity must be a list"),
+        ({"regions": 5}, "regions must be weights"),
     ],
 )
 def test_a_value_out_of_range_is_named(values: dict[str, object], named: str) -> None:

@@ -220,6 +220,7 @@ def test_a_store_without_a_real_video_is_refused(mixed_store: Path, tmp_path: Pa
     [
         ({"batch_size": 3}, "even"),
         ({"proportions": {"a": -1.0}}, "proportions"),
+        ({"proportions": 3}, "proportions must be a weight for each"),
         ({"blend": {"deform": -1}}, "deform"),
     ],
 )
