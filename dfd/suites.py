@@ -85,7 +85,8 @@ def measures(table: pd.DataFrame, *, threshold: float) -> Row:
     """The numbers of a table of scored videos, with 95 % bootstrap intervals of AUC and balanced accuracy.
 
     With videos of one label only, what needs both is None, and ``note`` says so. So are the ends of an interval that
-    has no width, as when all videos are told apart: that is no certainty.
+    has no width, as when all videos are told apart, and of any if a label has a single video, which each resample draws
+    again: that is no certainty.
 
     Args:
         table: columns ``label`` and ``prob_fake``; nan: no score.
@@ -97,10 +98,11 @@ def measures(table: pd.DataFrame, *, threshold: float) -> Row:
     ends = bootstrap_intervals(prob, label, WITH_INTERVAL, threshold=threshold) if len(scored) else {}
     row: Row = {name: values[name] for name in _MEASURES if name in values}
     row["num_unscored"] = len(table) - len(scored)
+    counts = {Label.REAL: row["num_real"], Label.FAKE: row["num_fake"]}
     for name in WITH_INTERVAL:
         low, high = ends.get(name) or (None, None)
-        row[f"{name}_low"], row[f"{name}_high"] = (None, None) if low == high else (low, high)
-    counts = {Label.REAL: row["num_real"], Label.FAKE: row["num_fake"]}
+        is_known = low != high and min(counts.values()) > 1
+        row[f"{name}_low"], row[f"{name}_high"] = (low, high) if is_known else (None, None)
     lacking = [str(one) for one, count in counts.items() if not count]
     row["note"] = f"no {' and no '.join(lacking)} video with a score" if lacking else ""
     return row
@@ -343,7 +345,10 @@ def _facts(data: ClipDataModule) -> dict[str, Any]:
     """What the scores of a data module's videos depend on."""
     summary = data.summary()
     names = ("store", "index_sha256", "videos_sha256", "clip_len", "clip_stride", "tracks")
-    return {**{name: summary[name] for name in names}, "windows_per_track": data.num_eval_clips}
+    facts = {**{name: summary[name] for name in names}, "windows_per_track": data.num_eval_clips}
+    # Of fakes that are made while they are read, how; proportions are of training.
+    how = {name: value for name, value in summary.get("blend", {}).items() if name != "proportions"}
+    return {**facts, "blend": how} if how else facts
 
 
 def _write(folder: Path, name: str, rows: Sequence[Row], columns: Sequence[str], facts: Mapping[str, Any]) -> None:

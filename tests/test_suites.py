@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from dfd import plots, suites
+from dfd.data.blend_module import BlendDataModule
 from dfd.data.disturbances import DISTURBANCES, NUM_LEVELS, chosen
 from dfd.data.module import ClipDataModule
 from dfd.errors import ConfigError
@@ -112,6 +113,20 @@ def test_scores_of_another_evaluation_are_not_gone_on_with(data, tmp_path):
         robust(Scorer(data), tmp_path, temperature=2.0)
 
 
+def test_scores_of_blends_that_are_made_otherwise_are_not_gone_on_with(tiny_store, tmp_path):
+    def blends(**settings: float) -> BlendDataModule:
+        module = BlendDataModule(tiny_store, blend=settings, clip_len=4, num_workers=0)
+        module.setup("test")
+        return module
+
+    robust(Scorer(blends()), tmp_path)
+    again = Scorer(blends())
+    robust(again, tmp_path)
+    assert again.asked == []
+    with pytest.raises(ConfigError, match=r"blend was .*'deform': 0\.06.* and is .*'deform': 0\.2"):
+        robust(Scorer(blends(deform=0.2)), tmp_path)
+
+
 def test_with_one_label_there_is_no_auc_and_it_is_said(data, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         rows = robustness(
@@ -134,6 +149,13 @@ def test_with_one_label_there_is_no_auc_and_it_is_said(data, tmp_path, caplog):
 def test_an_interval_without_width_is_not_shown():
     row = measures(videos(num_real=5, num_fake=5, apart=0.5).assign(prob_fake=[0.1] * 5 + [0.9] * 5), threshold=0.5)
     assert (row["auc"], row["auc_low"], row["auc_high"]) == (1.0, None, None)
+
+
+def test_a_single_video_of_a_label_gives_no_interval():
+    for counts in ({"num_fake": 1}, {"num_real": 1}):
+        row = measures(videos(apart=0.1, **counts), threshold=0.3)
+        assert 0 < row["auc"] < 1
+        assert [row[f"{name}_{end}"] for name in suites.WITH_INTERVAL for end in ("low", "high")] == [None] * 4
 
 
 def test_without_any_score_all_is_unknown():
