@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 
 from dfd.data.blend import BlendedPair
 from dfd.data.blend_module import BlendDataModule
-from dfd.data.sheet import drawn
+from dfd.data.sheet import drawn, positive
 from dfd.data.splits import SPLITS
+from dfd.errors import StoreError
 from dfd.plots import save
 from dfd.types import FrameArray
 from dfd.video.encode import VideoWriter
@@ -63,9 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("store", type=Path, help="folder that python -m dfd.preprocess made")
     parser.add_argument("--output", type=Path, help="PNG to write (default: STORE/blends.png)")
     parser.add_argument("--split", choices=SPLITS, default="train")
-    parser.add_argument("--pairs", type=int, default=16)
-    parser.add_argument("--clip-len", type=int, default=10, help="frames of a clip")
-    parser.add_argument("--frames", type=int, default=2, help="shown of each clip")
+    parser.add_argument("--pairs", type=positive, default=16)
+    parser.add_argument("--clip-len", type=positive, default=10, help="frames of a clip")
+    parser.add_argument("--frames", type=positive, default=2, help="shown of each clip")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--video", type=Path, help="also write an .mp4 in which the pairs play below each other")
     return drawn(draw, parser.parse_args(arguments))
@@ -75,6 +76,11 @@ def draw(options: argparse.Namespace) -> None:
     """Write what was asked for."""
     data = BlendDataModule(options.store, clip_len=options.clip_len, num_workers=0)
     dataset = data.dataset(options.split, training=True)
+    if not dataset.num_pairs:
+        raise StoreError(
+            f"{options.store}: no real video with a face in split {options.split!r}; --split takes another of "
+            f"{', '.join(SPLITS)}"
+        )
     rng = np.random.default_rng(options.seed)
     chosen = rng.permutation(dataset.num_pairs)[: options.pairs]
     pairs = []

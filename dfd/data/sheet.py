@@ -48,9 +48,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("store", type=Path, help="folder that python -m dfd.preprocess made")
     parser.add_argument("--output", type=Path, help="PNG to write (default: STORE/contact_sheet.png)")
     parser.add_argument("--tracks", choices=("main", "all"), default="all")
-    parser.add_argument("--max-tracks", type=int, default=80, help="evenly chosen if there are more")
-    parser.add_argument("--frames", type=int, default=8, help="per track")
+    parser.add_argument("--max-tracks", type=positive, default=80, help="evenly chosen if there are more")
+    parser.add_argument("--frames", type=positive, default=8, help="per track")
     return drawn(draw, parser.parse_args(arguments))
+
+
+def positive(text: str) -> int:
+    """A number of an argument.
+
+    Raises:
+        ArgumentTypeError: it is no whole number above 0.
+    """
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got {text}")
+    return int(text)
 
 
 def drawn(draw: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:

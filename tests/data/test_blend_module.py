@@ -261,3 +261,29 @@ def test_a_sheet_of_no_store_is_an_error_in_words(tmp_path: Path, capsys: pytest
     for command in (blend_sheet.main, sheet.main):
         assert command([str(tmp_path / "absent")]) == 1
         assert "absent: there is no such clip store" in capsys.readouterr().err
+
+
+def test_a_sheet_of_nothing_is_an_error_in_words(mixed_store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from dfd.data import blend_sheet, sheet
+
+    for command, option in ((blend_sheet, "--pairs"), (blend_sheet, "--clip-len"), (sheet, "--frames")):
+        with pytest.raises(SystemExit):
+            command.main([str(mixed_store), option, "0"])
+        assert f"{option}: must be a whole number above 0, got 0" in capsys.readouterr().err
+
+
+def test_a_sheet_of_a_split_without_faces_names_the_split(
+    mixed_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    from dfd.data.blend_sheet import main
+
+    store = tmp_path / "store"
+    shutil.copytree(mixed_store, store)
+    for row in read_index(store).to_dict("records"):
+        if row["split"] == "val":
+            shutil.rmtree((store / row["path"]).parent, ignore_errors=True)
+    build_index(store)
+    assert main([str(store), "--split", "val"]) == 1
+    assert "no real video with a face in split 'val'; --split takes another of" in capsys.readouterr().err
