@@ -61,8 +61,8 @@ class BlendDataset(ClipDataset):
     """Two items for each of a clip data set's: number ``2 k`` is a real clip, ``2 k + 1`` the fake made of it.
 
     Both get the same draw of the augmentation. Asked for together, as :class:`PairSampler` makes a loader do, they are
-    read and blended once. Without a seed (in evaluation) a blend depends on nothing but the clip's name and place, so
-    that every run and every detector is measured on the same ones.
+    read and blended once. In evaluation a blend depends on nothing but the name of the video and the face's number, so
+    that every run and every detector is measured on the same ones, and all windows of a video are made in one way.
 
     A fake's ``video_id`` is the real one's and ``+self_blend``. A photograph becomes a clip by
     :func:`dfd.data.blend.moving_still`.
@@ -139,8 +139,9 @@ class BlendDataset(ClipDataset):
         """
         choice = self.choose(item)
         if choice.generator is None:
-            # Not hash(), which differs from process to process.
-            seed = zlib.crc32(f"{choice.facts['video_id']}/{choice.facts['track']}/{choice.indices[0]}".encode())
+            # Not hash(), which differs from process to process. Each window has the draw of one that begins at frame 0:
+            # a video is one forger's, and a mean over several forgeries of it would be easier to tell.
+            seed = zlib.crc32(f"{choice.facts['video_id']}/{choice.facts['track']}/0".encode())
         else:
             seed = int(torch.randint(2**62, (), generator=choice.generator))
         rng = np.random.default_rng(seed)

@@ -153,6 +153,20 @@ def test_evaluation_blends_are_always_the_same_and_not_all_alike(mixed_store: Pa
     assert [int(frames.long().sum()) for frames in one_by_one] == [value for _, value in first]
 
 
+def test_all_windows_of_a_video_are_forged_in_one_way(mixed_store: Path) -> None:
+    ways: dict[str, set[tuple[str, float]]] = {}
+    num_windows = 0
+    for split in ("train", "val", "test"):
+        dataset = module(mixed_store, num_eval_clips=3).dataset(split)
+        for number in range(dataset.num_pairs):
+            pair, choice = dataset.blended(number)
+            ways.setdefault(choice.facts["video_id"], set()).add((pair.region, round(float(pair.mask.max()), 2)))
+            num_windows += 1
+    assert num_windows > len(ways)
+    assert {len(each) for each in ways.values()} == {1}
+    assert len(set.union(*ways.values())) > 1
+
+
 def test_data_sets_are_drawn_in_proportion(mixed_store: Path) -> None:
     data = module(mixed_store, proportions={"films": 3, "photos": 1})
     dataset = data.dataset("train", training=True)
