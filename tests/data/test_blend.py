@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from dfd.data.blend import MEAN_LANDMARKS, OUTLINES, BlendedPair, BlendSettings, moving_still, self_blend
 
@@ -54,6 +55,22 @@ def test_the_real_clip_and_the_target_are_each_sometimes_the_picture_and_sometim
         pair = pair_of(seed)
         seen.add((bool((pair.real == frames).all()), bool((pair.target == frames).all())))
     assert len(seen) == 4  # so that no pristine picture gives the real one away
+
+
+def test_away_from_the_mask_no_statistic_tells_the_real_clip_from_the_fake() -> None:
+    def areas(settings: BlendSettings) -> list[float]:
+        pairs = [pair_of(seed, settings=settings) for seed in range(400)]
+        corners = [clip[0, -24:, :8].astype(float) for pair in pairs for clip in (pair.real, pair.fake)]
+        found = [
+            float(roc_auc_score([0, 1] * len(pairs), [measure(corner) for corner in corners]))
+            for measure in (np.mean, np.std, lambda corner: np.abs(np.diff(corner, 2, axis=0)).mean())
+        ]
+        return [max(area, 1 - area) for area in found]
+
+    small = {"inner": 1.0}
+    assert max(areas(BlendSettings(regions=small))) < 0.55
+    # If the real one were always as it was found, and the fake altered all over:
+    assert max(areas(BlendSettings(regions=small, real_is_altered_prob=0.0, source_prob=0.0))) > 0.6
 
 
 def test_the_settings_decide_which_view_is_which() -> None:
