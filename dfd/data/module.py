@@ -338,12 +338,12 @@ class ClipDataModule(LightningDataModule):
             seed = trainer.strategy.broadcast(seed)
         sampler = self._sampler(dataset, seed=seed, epoch=epoch)
         share = TrainingShare(sampler, num_replicas=world_size, rank=rank) if world_size > 1 else sampler
+        items = self._in_batches(share)
         # A last batch of one clip would give batch normalisation the statistics of a single face.
-        per_process = -(-len(dataset) // world_size)
+        per_process = len(items)  # type: ignore[arg-type]
         drop_last = self.batch_size > 1 and per_process > self.batch_size and per_process % self.batch_size == 1
         if drop_last:
             logger.info("each epoch leaves out 1 of %d training clips, another each time", per_process)
-        items = self._in_batches(share)
         return self._loader(dataset, sampler=items, drop_last=drop_last, features=self._features)
 
     def _sampler(self, dataset: ClipDataset, *, seed: int, epoch: int) -> ClipSampler:

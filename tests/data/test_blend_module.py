@@ -188,6 +188,13 @@ def test_processes_share_out_whole_pairs() -> None:
     assert woven[: len(whole)] == whole
 
 
+def test_no_process_leaves_a_pair_out(mixed_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BlendDataModule, "_process", (0, 6))
+    loader = module(mixed_store, batch_size=2).train_dataloader()
+    assert not loader.drop_last  # 8 pairs make 2 for each of 6, and no share of 3 clips
+    assert [len(batch["label"]) for batch in loader] == [2, 2]
+
+
 def test_the_summary_says_how_fakes_were_made_and_is_json(mixed_store: Path) -> None:
     summary = module(mixed_store, blend={"deform": 0.1}, proportions={"films": 1, "photos": 1}).summary()
     assert summary["blend"]["deform"] == 0.1
