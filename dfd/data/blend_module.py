@@ -150,7 +150,11 @@ class BlendDataset(ClipDataset):
         landmarks = fractions * frames.shape[1]
         if choice.num_frames == 1:
             frames, landmarks = moving_still(frames[0], landmarks[0], self.clip_len, rng)
-        return self_blend(frames, landmarks, rng, self.blend), choice
+        else:
+            # Where a short track repeats its last frame, nothing trembles in the fake: motion alone would tell it.
+            num_read = len(set(choice.indices))
+            frames, landmarks = frames[:num_read], landmarks[:num_read]
+        return _held(self_blend(frames, landmarks, rng, self.blend), self.clip_len), choice
 
     def _pair(self, item: Number) -> tuple[tuple[Tensor, Tensor], Choice]:
         pair, choice = self.blended(item)
@@ -159,6 +163,16 @@ class BlendDataset(ClipDataset):
         if choice.generator is not None and state is not None:
             choice.generator.set_state(state)
         return (real, self.finish(as_tensor(pair.fake), choice)), choice
+
+
+def _held(pair: BlendedPair, num_frames: int) -> BlendedPair:
+    """The pair with its last frames held until there are ``num_frames``."""
+    missing = num_frames - len(pair.real)
+    if not missing:
+        return pair
+    real, fake, target = (np.pad(a, ((0, missing), *[(0, 0)] * 3), "edge") for a in (pair.real, pair.fake, pair.target))
+    mask = np.pad(pair.mask, ((0, missing), (0, 0), (0, 0)), "edge")
+    return BlendedPair(real=real, fake=fake, target=target, mask=mask, region=pair.region)
 
 
 def fake_id(video_id: str) -> str:

@@ -83,6 +83,17 @@ def test_a_photograph_moves(mixed_store: Path) -> None:
     assert not torch.equal(frames[0], frames[-1])
 
 
+def test_a_short_video_holds_its_last_frame_in_the_fake_as_in_the_real_clip(mixed_store: Path) -> None:
+    dataset = module(mixed_store, clip_len=15, blend={"steady_prob": 0.0}).dataset("train", training=True)
+    number = dataset.dataset_names.index("films")
+    for seed in range(4):
+        pair, _ = dataset.blended((number, seed))
+        for frames in (pair.real, pair.fake, pair.target, pair.mask):
+            assert len(frames) == 15
+            assert all(np.array_equal(frames[11], frame) for frame in frames[12:])
+        assert not np.array_equal(pair.fake[10], pair.fake[11])
+
+
 def test_batches_hold_both_of_each_pair_made_once(mixed_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     blended = BlendDataset.blended
