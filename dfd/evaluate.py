@@ -344,13 +344,23 @@ def data_for(config: Mapping[str, Any], card: DetectorCard) -> ClipDataModule:
     """The data of an evaluation. On the store that the detector was trained on, the videos and splits are training's.
 
     Else a detector that was trained on another division of the store would be tested on videos that it has seen.
+
+    Raises:
+        ConfigError: that cannot be done with this kind of data.
     """
+    from dfd.data.blend_module import BlendDataModule
+
     clip = {"clip_len": card.clip_len, "clip_stride": card.clip_stride}
     data: ClipDataModule = build({**config, **clip})
     trained, here = card.data, data.summary()
     selection = trained.get("selection")
     if selection and trained.get("index_sha256") == here["index_sha256"] and selection != here["selection"]:
         chosen = ", ".join(f"{name}={value}" for name, value in selection.items() if value is not None)
+        if isinstance(data, BlendDataModule):
+            raise ConfigError(
+                f"{data.store}: the detector was trained on videos chosen from this store ({chosen}), which data=blend "
+                "does not do: some of those it would test on may have been trained on; use data=clips, or another store"
+            )
         print(f"this is the store that the detector was trained on; its videos are chosen as there: {chosen}")
         data = build({**config, **clip, **selection})
     return data

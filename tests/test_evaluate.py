@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 
 from dfd.aggregation import max_of_means
+from dfd.data.blend_module import BlendDataModule
 from dfd.data.module import ClipDataModule
-from dfd.evaluate import print_metrics, score_split, score_windows, warn_if_one_sided, write_results
+from dfd.errors import ConfigError
+from dfd.evaluate import data_for, print_metrics, score_split, score_windows, warn_if_one_sided, write_results
 from dfd.inference import Detector
 
 
@@ -54,6 +56,14 @@ def test_without_its_temperature_a_calibrated_detector_is_what_it_was(detector, 
     assert (abs(after["prob_fake"] - 0.5) < abs(before["prob_fake"] - 0.5)).all()
     windows = score_windows(calibrated(detector, 3.0), data, "val")
     assert windows["log_odds"].tolist() == score_windows(detector, data, "val")["log_odds"].tolist()
+
+
+def test_blends_of_a_store_are_no_test_of_a_detector_that_was_trained_on_another_division_of_it(detector, data):
+    config = {"_target_": "dfd.data.blend_module.BlendDataModule", "store": str(data.store), "num_workers": 0}
+    blends = data_for(config, detector.card)
+    assert isinstance(blends, BlendDataModule)
+    with pytest.raises(ConfigError, match=r"split=random_video.*which data=blend does not do"):
+        data_for(config, replace(detector.card, data=data.summary()))
 
 
 def scored(num=60, seed=0) -> pd.DataFrame:
