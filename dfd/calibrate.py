@@ -106,11 +106,12 @@ def main(cfg: DictConfig) -> None:
     from dfd.data.splits import SPLITS
     from dfd.evaluate import data_for, warn_about_crops
     from dfd.inference import Detector
+    from dfd.starter import checkpoint_path
 
     if config.split not in SPLITS:
         raise ConfigError(f"split={config.split} is not one of {', '.join(SPLITS)}")
     path = output_file(config.output, output_dir(), overwrite=config.overwrite)
-    detector = Detector.load(config.checkpoint, device=config.device)
+    detector = Detector.load(checkpoint_path(config.checkpoint), device=config.device)
     if detector.model is None:
         raise ConfigError(
             f"checkpoint={config.checkpoint}: calibrate the .safetensors it was made from, and export anew"

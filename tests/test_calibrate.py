@@ -97,6 +97,12 @@ def test_what_cannot_be_calibrated_is_a_sentence_and_writes_nothing(
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+def test_the_detector_that_comes_with_dfd_can_be_calibrated(tmp_path: Path) -> None:
+    done = calibrate(Path("starter"), tmp_path / "absent", tmp_path, check=False)
+    assert "the starter detector is to try dfd with" in done.stderr
+    assert "absent: there is no such clip store" in done.stderr
+
+
 def test_an_evaluation_on_the_videos_of_the_calibration_says_so(
     calibrated: tuple[Path, Done], store: Path, tmp_path: Path
 ) -> None:
