@@ -92,7 +92,7 @@ def engine_of(config: PredictConfig, num_videos: int) -> tuple[Detector | RayEng
             pool = stack.enter_context(start_workers(config, checkpoint, num_videos))  # before torch is imported here
             from dfd.inference import Detector
 
-            detector = Detector.load(checkpoint, **options, pool=pool)
+            detector = Detector.load(checkpoint, **options, pool=pool, num_videos=num_videos)
             stack.pop_all()  # the detector closes it
         return detector, detector
     if config.engine == "ray":

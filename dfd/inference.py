@@ -177,6 +177,7 @@ class Detector:
         *,
         runtime: str = "auto",
         device: str = "auto",
+        num_videos: int | None = None,
         fold_batchnorm: bool = False,
         **options: Any,
     ) -> Self:
@@ -186,6 +187,7 @@ class Detector:
             checkpoint: the file.
             runtime: ``auto`` (by the file), ``torch`` or ``onnx``; see :func:`dfd.runtimes.load_runtime`.
             device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
+            num_videos: that are to be scored, for ``runtime=auto``: see :func:`dfd.runtimes.load_runtime`.
             fold_batchnorm: put the backbone's batch normalisation into its convolutions: the same scores, sooner,
                 from a ``model`` whose weights are no longer those of the file.
             options: those of the class.
@@ -194,7 +196,9 @@ class Detector:
             CheckpointError: the file is missing, damaged, or of another program.
             ConfigError: there is no such runtime or device here.
         """
-        loaded, card, name, model = load_runtime(Path(checkpoint), runtime=runtime, device=device)
+        loaded, card, name, model = load_runtime(
+            Path(checkpoint), runtime=runtime, device=device, num_videos=num_videos
+        )
         detector = cls(loaded, card, name=name, model=model, **options)
         if fold_batchnorm and isinstance(loaded, TorchRuntime):
             fold_into_convolutions(loaded.model.backbone.network)

@@ -1,6 +1,10 @@
 """What computes a detector's scores: torch, or onnxruntime. Frames in, probabilities out."""
 
+import hashlib
+import json
+import logging
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,14 +13,20 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.nn import functional as F
 
-from dfd.checkpoint import DetectorCard, load_model, weights_sha256
+from dfd.checkpoint import DetectorCard, library_versions, load_model, weights_sha256
 from dfd.errors import CheckpointError, ConfigError
-from dfd.formats import INPUT_NAME, OUTPUT_NAME, optional_module, read_onnx, to_onnx
+from dfd.formats import INPUT_NAME, OPSET, OUTPUT_NAME, optional_module, read_onnx, to_onnx, written_whole
 from dfd.models.classifier import ClipClassifier
 from dfd.types import Label
+from dfd.weights import cache_folder
 from dfd.workers import num_cores
 
+logger = logging.getLogger(__name__)
+
 RUNTIMES = ("auto", "torch", "onnx")
+WORTH_EXPORTING = 32
+"""Videos from which on ``runtime=auto`` takes onnxruntime on a CPU. An export costs what it saves on some ten of them
+with ResNeXt50, on some fifty with a small network."""
 CPU_FRAMES_AT_ONCE = 16
 """Through the backbone: ResNeXt50 is as fast with 16 frames as with 80, and takes 200 MB less."""
 MAX_DIFFERENCE = 1e-4
@@ -84,6 +94,8 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads or num_cores()
         options.log_severity_level = 3  # errors; what it warns of is its own choice of kernels
+        # Threads that wait for the next operator by spinning would take the cores from the workers that decode.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         state = onnxruntime.capi.onnxruntime_pybind11_state
         self._broken = tuple(
             getattr(state, name)
@@ -141,12 +153,13 @@ class ProgramRuntime:
 
 
 def load_runtime(
-    checkpoint: Path, *, runtime: str = "auto", device: str = "auto"
+    checkpoint: Path, *, runtime: str = "auto", device: str = "auto", num_videos: int | None = None
 ) -> tuple[Runtime, DetectorCard, str, ClipClassifier | None]:
     """What scores with a checkpoint, its card, its name (``stem@hash``, of the weights) and its network.
 
-    A ``.onnx`` has no network to look into: None. ``runtime=onnx`` with another checkpoint exports it first, which
-    takes some seconds each time; ``dfd.export`` does it once. ``auto`` is onnx for a ``.onnx``, else torch.
+    A ``.onnx`` has no network to look into: None. ``runtime=onnx`` with another checkpoint exports it, which takes some
+    15 seconds, and keeps the export in dfd's cache. ``auto`` is onnx for a ``.onnx``; for others, on a CPU, where
+    ``num_videos`` are to be scored, it is onnx if the export is there or they are worth one; else torch.
 
     Raises:
         CheckpointError: the file is missing, damaged, of another program, or cannot be exported.
@@ -167,11 +180,56 @@ def load_runtime(
             f"{checkpoint}: a program of torch.export is for use without dfd; give the .safetensors it was made from"
         )
     model, card = load_model(checkpoint)
-    name = _name(checkpoint, weights_sha256(model.state_dict()))
+    digest = weights_sha256(model.state_dict())
+    name = _name(checkpoint, digest)
     if runtime == "onnx":
-        content, _ = checked_onnx(model, card)
-        return OnnxRuntime(content, card, device=device), card, name, model
+        return kept_onnx(model, card, digest, device=device), card, name, model
+    if runtime == "auto" and num_videos is not None and not model.mixes_clips and _onnx_is_faster(device):
+        kept = _kept_path(card, digest)
+        if kept.is_file() or num_videos >= WORTH_EXPORTING:
+            try:
+                return kept_onnx(model, card, digest, device="cpu"), card, name, model
+            except CheckpointError as error:
+                logger.info("scoring with torch: %s", error)
     return TorchRuntime(model, card, device), card, name, model
+
+
+def kept_onnx(model: ClipClassifier, card: DetectorCard, digest: str, *, device: str) -> OnnxRuntime:
+    """The detector in onnxruntime, from dfd's cache; exported, checked and put there if it is not in it.
+
+    ``digest`` is :func:`dfd.checkpoint.weights_sha256` of the model.
+
+    Raises:
+        CheckpointError: it cannot be expressed in ONNX, or differs by more than ``MAX_DIFFERENCE``.
+        ConfigError: the extra ``onnx`` is not installed.
+    """
+    path = _kept_path(card, digest)
+    if path.is_file():
+        try:
+            session = OnnxRuntime(path, card, device=device)
+            if session.weights_sha256 == digest:
+                return session
+        except CheckpointError as error:
+            logger.info("%s is made anew: %s", path, error)
+    logger.info("exporting the detector for onnxruntime, once: about 15 seconds; kept as %s", path)
+    content, _ = checked_onnx(model, card)
+    try:
+        with written_whole(path) as unfinished:
+            unfinished.write_bytes(content)
+    except OSError as error:
+        logger.warning("the export cannot be kept, and the next run makes it again: %s", error)
+    return OnnxRuntime(content, card, device=device)
+
+
+def _kept_path(card: DetectorCard, digest: str) -> Path:
+    """By all that the export depends on."""
+    facts = [digest, card.to_dict(), library_versions(), OPSET]
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return cache_folder() / "onnx" / f"{key[:32]}.onnx"
+
+
+def _onnx_is_faster(device: str) -> bool:
+    return pick_device(device).type == "cpu" and all(find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
 
 
 def checked_onnx(model: ClipClassifier, card: DetectorCard) -> tuple[bytes, float]:

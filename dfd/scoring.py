@@ -25,8 +25,17 @@ if TYPE_CHECKING:
     from dfd.inference import Detector
 
 # Options of the detector that decide what a score is; a folder holds scores of one setting of them.
-DECISIVE = ("runtime", "window_stride", "max_windows", "max_faces", "max_decode_side", "aggregation", "threshold")
-OTHER = ("device", "moments_per_face", "heatmaps", "batch_size", "num_workers", "deadline_seconds", "stall_seconds")
+DECISIVE = ("window_stride", "max_windows", "max_faces", "max_decode_side", "aggregation", "threshold")
+OTHER = (
+    "runtime",
+    "device",
+    "moments_per_face",
+    "heatmaps",
+    "batch_size",
+    "num_workers",
+    "deadline_seconds",
+    "stall_seconds",
+)
 
 
 def predict_config(checkpoint: str, overrides: Sequence[str] = (), *, input: str = "") -> PredictConfig:
@@ -97,7 +106,6 @@ def settings_of(config: PredictConfig, detector: Detector) -> dict[str, Any]:
     return {
         "face_detector": {k: v for k, v in detector.face_detector.items() if k not in ("device", "weights")},
         **{name: getattr(config, name) for name in DECISIVE},
-        "runtime": detector.describe()["runtime"],
         "threshold": detector.threshold,
         "uncertain_margin": config.uncertain_margin,
     }

@@ -6,7 +6,7 @@ import onnx
 import pytest
 import torch
 
-from dfd import formats
+from dfd import formats, runtimes
 from dfd.checkpoint import load_model, save_safetensors, weights_sha256
 from dfd.errors import CheckpointError, ConfigError
 from dfd.formats import read_onnx, to_onnx
@@ -23,6 +23,28 @@ def onnx_file(content, tmp_path):
     path = tmp_path / "tiny.onnx"
     path.write_bytes(content)
     return path
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path, monkeypatch):
+    """Where exports are kept: not in the cache of whoever runs the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "dfd" / "onnx"
+
+
+@pytest.fixture
+def exports(content, monkeypatch):
+    """The tiny detector's exports, which would take seconds each, by weights; a list of those that were asked for."""
+    asked = []
+    tiny = read_onnx(content).weights_sha256
+
+    def export(model, card):
+        digest = weights_sha256(model.state_dict())
+        asked.append(digest)
+        return content if digest == tiny else to_onnx(model, card)
+
+    monkeypatch.setattr(runtimes, "to_onnx", export)
+    return asked
 
 
 @pytest.fixture
@@ -46,6 +68,51 @@ def test_onnxruntime_runs_a_checkpoint_too_and_leaves_its_network_to_look_into(t
     assert model is not None
     expected = load_runtime(tiny_checkpoint, device="cpu")[0].prob_fake(clips)
     assert runtime.prob_fake(clips) == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_export_is_kept_and_used_again(tiny_checkpoint, clips, kept, exports):
+    first = load_runtime(tiny_checkpoint, runtime="onnx", device="cpu")[0].prob_fake(clips)
+    assert len(list(kept.glob("*.onnx"))) == 1
+    assert load_runtime(tiny_checkpoint, runtime="onnx", device="cpu")[0].prob_fake(clips) == first
+    one_video = load_runtime(tiny_checkpoint, device="cpu", num_videos=1)[0]
+    assert isinstance(one_video, OnnxRuntime), "auto takes what is there"
+    assert len(exports) == 1
+
+
+def test_a_kept_export_that_is_damaged_or_of_other_weights_is_made_anew(
+    tiny_checkpoint, tmp_path, clips, kept, exports
+):
+    expected = load_runtime(tiny_checkpoint, runtime="onnx", device="cpu")[0].prob_fake(clips)
+    (file,) = kept.glob("*.onnx")
+    file.write_bytes(file.read_bytes()[:1000])
+    assert load_runtime(tiny_checkpoint, runtime="onnx", device="cpu")[0].prob_fake(clips) == expected
+    model, card = load_model(tiny_checkpoint)
+    with torch.no_grad():
+        model.classify.weight.add_(torch.randn(model.classify.weight.shape))
+    save_safetensors(tmp_path / "other.safetensors", model, card)
+    assert load_runtime(tmp_path / "other.safetensors", runtime="onnx", device="cpu")[0].prob_fake(clips) != expected
+    (other,) = set(kept.glob("*.onnx")) - {file}
+    file.write_bytes(other.read_bytes())
+    assert load_runtime(tiny_checkpoint, runtime="onnx", device="cpu")[0].prob_fake(clips) == expected
+    assert len(exports) == 4
+
+
+def test_auto_exports_for_many_videos_if_it_can(tiny_checkpoint, kept, exports, monkeypatch):
+    few, many = runtimes.WORTH_EXPORTING - 1, runtimes.WORTH_EXPORTING
+    assert isinstance(load_runtime(tiny_checkpoint, device="cpu", num_videos=few)[0], TorchRuntime)
+    with monkeypatch.context() as without:
+        without.setattr(runtimes, "find_spec", lambda name: None if name == "onnxruntime" else name)
+        assert isinstance(load_runtime(tiny_checkpoint, device="cpu", num_videos=many)[0], TorchRuntime)
+    assert not kept.exists()
+    assert isinstance(load_runtime(tiny_checkpoint, device="cpu", num_videos=many)[0], OnnxRuntime)
+
+
+@pytest.mark.usefixtures("exports")
+def test_an_export_that_cannot_be_kept_is_used_all_the_same(tiny_checkpoint, kept, caplog):
+    kept.parent.mkdir(parents=True)
+    kept.write_text("in the way")
+    assert isinstance(load_runtime(tiny_checkpoint, runtime="onnx", device="cpu")[0], OnnxRuntime)
+    assert "cannot be kept" in caplog.text
 
 
 def test_torch_gives_the_calibrated_probability_of_fake(tiny_checkpoint, clips):
