@@ -27,6 +27,7 @@ import pandas as pd
 from _measure import RESULTS, machine
 
 from dfd.checkpoint import load_checkpoint
+from dfd.types import Label
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = "the recipe"
@@ -193,8 +194,7 @@ def scores_of(folder: Path) -> Scores:
 
 def table_of(file: Path) -> pd.DataFrame:
     table = pd.read_csv(file)
-    if table["label"].dtype == object:
-        table["label"] = (table["label"] == "fake").astype(int)
+    table["label"] = table["label"].replace({"real": Label.REAL, "fake": Label.FAKE}).astype(int)
     return table[["video_id", "label", "prob_fake"]].sort_values(["video_id", "label"]).reset_index(drop=True)
 
 
@@ -250,9 +250,8 @@ def write(options: argparse.Namespace) -> None:
 def row_of(variant: str, runs: Mapping[int, Scores], first: Mapping[int, Scores]) -> dict[str, Any]:
     seeds = sorted(set(runs) & set(first))
     row: dict[str, Any] = {"variant": variant, "seeds": seeds}
-    levels = [level for level in H264_LEVELS if level in runs[seeds[0]]]
-    for part, members in {CLEAN: [CLEAN], H264: levels, VIDEOS: [VIDEOS]}.items():
-        if members and members[0] in runs[seeds[0]]:
+    for part, members in {CLEAN: [CLEAN], H264: list(H264_LEVELS), VIDEOS: [VIDEOS]}.items():
+        if all(member in runs[seed] for member in members for seed in seeds):
             row[part] = [statistics.mean(auc(runs[seed][member]) for member in members) for seed in seeds]
     if runs is not first:
         for part, member in {CLEAN: CLEAN, H264: REPORTED_LEVEL}.items():
