@@ -1,4 +1,4 @@
-"""What each part of ``experiment=modern`` gives: the recipe, and the recipe with one part changed, on the same blends.
+"""What each part of a modern recipe gives: the recipe, and the recipe with one part changed, on the same blends.
 
     python benchmarks/recipes.py STORE --weights lite0=FILE [--weights lite1=FILE …] [--videos STORE] [--seeds 0 1]
 
@@ -39,9 +39,14 @@ LAST = ("predictions.csv", "robustness.png")
 BACKBONE_PREFIX = "backbone.network."
 
 PART_BASE = {
-    "experiment": "modern",
     "data": "blend",
+    "data/augmentation": "platforms",
     "temporal": "mean",
+    "optimizer": "adamw",
+    "scheduler": "cosine",
+    "callbacks": "ema",
+    "label_smoothing": "0.05",
+    "dropout": "0.2",
     "backbone": "timm",
     "backbone.name": "tf_efficientnet_lite0",
     "backbone.weights": "lite0",
@@ -67,7 +72,12 @@ PARTS: dict[str, dict[str, str | None]] = {
     "Adam with L2 of 1e-3": {"optimizer": "adam"},
     "no label smoothing": {"label_smoothing": "0"},
     "learning rate 1e-4": {"optimizer.lr": "1e-4"},
-    "crops enlarged to 224 px": {"backbone.input_size": "224"},
+    "all that modern.yaml has": {
+        "data/augmentation": None,
+        "scheduler": "constant",
+        "backbone.name": "tf_efficientnet_lite2",
+        "backbone.weights": "lite2",
+    },
 }
 HEAD_BASE = PART_BASE | {
     "backbone.weights": "recipe",
