@@ -13,7 +13,8 @@ def fold_batchnorm(network: nn.Module) -> int:
     """Fold in place; returns how many were folded. A network that cannot be traced is left as it is.
 
     In evaluation, batch normalisation is a fixed scale and offset per channel, which the convolution's weights can
-    take up (Jacob et al. 2018, section 3.2). Only where the convolution's output goes nowhere else.
+    take up (Jacob et al. 2018, section 3.2). Only where the convolution's output goes nowhere else, and not where the
+    statistics are of each batch.
 
     Raises:
         ValueError: the network is in training mode, in which the normalisation is not fixed.
@@ -41,13 +42,17 @@ def _pairs(network: nn.Module) -> list[tuple[str, str]]:
         return []
     calls = [node for node in graph.nodes if node.op == "call_module"]
     names = [str(node.target) for node in calls]
-    return [
-        (str(node.args[0].target), str(node.target))
-        for node in calls
-        if type(network.get_submodule(str(node.target))) is nn.BatchNorm2d
-        and isinstance(node.args[0], fx.Node)
-        and node.args[0].op == "call_module"
-        and type(network.get_submodule(str(node.args[0].target))) is nn.Conv2d
-        and len(node.args[0].users) == 1
-        and names.count(str(node.target)) == names.count(str(node.args[0].target)) == 1
-    ]
+    # Of weights that are taken without a call of their module, such as those that two layers share.
+    borrowed = {str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
+    pairs = []
+    for node in calls:
+        norm = network.get_submodule(str(node.target))
+        before = node.args[0] if node.args else None
+        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) != 1:
+            continue
+        pair = str(before.target), str(node.target)
+        is_fixed = type(norm) is nn.BatchNorm2d and norm.running_mean is not None and not norm.training
+        is_convolution = type(network.get_submodule(pair[0])) is nn.Conv2d
+        if is_fixed and is_convolution and all(names.count(name) == 1 and name not in borrowed for name in pair):
+            pairs.append(pair)
+    return pairs

@@ -11,7 +11,7 @@ from dfd.models.folding import fold_batchnorm
 def settled(network: nn.Module) -> nn.Module:
     """With statistics as training leaves them; fresh ones would hide a normalisation that is lost."""
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
             nn.init.uniform_(module.weight, 0.5, 1.0)
@@ -49,7 +49,24 @@ class Deciding(Branching):
         return self.norm_a(self.a(x)) if x.sum() > 0 else x
 
 
-@pytest.mark.parametrize("kind", [Branching, Deciding])
+class ByEachBatch(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False))
+
+
+class CalledByKeyword(Branching):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm_a(input=self.a(x))
+
+
+class Sharing(Branching):
+    """The weights of its convolution are used a second time, without calling it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm_a(self.a(x)) + nn.functional.conv2d(x, self.a.weight)
+
+
+@pytest.mark.parametrize("kind", [Branching, Deciding, ByEachBatch, CalledByKeyword, Sharing])
 def test_what_cannot_be_folded_is_left_as_it_is(kind: type[nn.Module]) -> None:
     network = settled(kind())
     images = torch.rand(1, 3, 4, 4)
