@@ -17,6 +17,12 @@ class DfdError(Exception):
 
     status = Status.ERROR
 
+    def __init__(self, message: str = "") -> None:
+        # torch's loader raises anew what a worker met, with the worker's traceback for a message, which ends in ours.
+        if message.startswith(f"Caught {type(self).__name__} in DataLoader worker"):
+            message = message.rpartition(f"\n{type(self).__module__}.{type(self).__name__}: ")[2].rstrip()
+        super().__init__(message)
+
 
 class UnreadableVideo(DfdError):
     """No frame can be read: not a video, damaged beyond use, or a codec that is not allowed."""

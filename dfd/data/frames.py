@@ -59,17 +59,12 @@ class FrameCache(ClipArrays):
         clips = _Decoding([(self.store / path, self.num_frames[path], self.files[path]) for path in missing])
         with progress_bar() as bar:
             task = bar.add_task("frames", total=len(missing), note="")
-            for error in DataLoader(clips, batch_size=None, num_workers=num_workers):
-                if error is not None:
-                    raise error
+            for _ in DataLoader(clips, batch_size=None, num_workers=num_workers):
                 bar.advance(task)
 
 
-class _Decoding(Dataset[StoreError | None]):
-    """Asked for an item, a worker decodes the clip and leaves its frames in the file.
-
-    The item is what went wrong: raised in a worker, an error would come with the worker's traceback as its message.
-    """
+class _Decoding(Dataset[None]):
+    """Asked for an item, a worker decodes the clip and leaves its frames in the file."""
 
     def __init__(self, clips: Sequence[tuple[Path, int, Path]]) -> None:
         self.clips = clips
@@ -77,10 +72,6 @@ class _Decoding(Dataset[StoreError | None]):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, number: int) -> StoreError | None:
+    def __getitem__(self, number: int) -> None:
         clip, num_frames, file = self.clips[number]
-        try:
-            write_array(file, read_frames(clip, range(num_frames)))
-        except StoreError as error:
-            return error
-        return None
+        write_array(file, read_frames(clip, range(num_frames)))

@@ -1,4 +1,5 @@
 import logging
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -111,6 +112,19 @@ def test_a_clip_that_was_made_anew_has_no_features_yet(store: Path, tmp_path: Pa
 def test_features_of_a_backbone_that_learns_are_refused(store: Path) -> None:
     with pytest.raises(ConfigError, match=r"backbone\.freeze=true"):
         cache_of(store, frozen_model(freeze=False))
+
+
+def test_a_clip_that_a_worker_cannot_read_is_an_error_that_names_it_without_a_traceback(
+    small_store: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(small_store, store)
+    clip = store / read_index(store)["path"].iloc[0]
+    clip.write_bytes(b"no video")
+    with pytest.raises(StoreError) as raised:
+        cache_of(store, frozen_model()).fill(num_workers=1)
+    assert str(raised.value).startswith(f"clip cannot be read: {clip}: ")
+    assert "Traceback" not in str(raised.value)
 
 
 def test_damaged_features_are_an_error_that_names_the_file(store: Path) -> None:
