@@ -51,6 +51,16 @@ class ClipArrays:
             raise StoreError(f"{self.folder}: nothing can be kept there: {error}") from error
 
 
+def beside(store: Path, what: str) -> Path:
+    """The folder beside a store for what is computed from its clips; the store may be given as ``.``, too.
+
+    >>> beside(Path("/data/store"), "frames")
+    PosixPath('/data/store.frames')
+    """
+    absolute = Path(os.path.abspath(store))  # and not resolved, which would go where a link to the store leads
+    return absolute.with_name(f"{absolute.name}.{what}")
+
+
 def read_entries(file: Path, indices: Sequence[int]) -> NDArray[Any]:
     """Those of a clip's frames, without reading the others.
 

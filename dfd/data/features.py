@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dfd.checkpoint import weights_sha256
-from dfd.data.clip_arrays import ClipArrays, read_entries, write_array
+from dfd.data.clip_arrays import ClipArrays, beside, read_entries, write_array
 from dfd.data.clips import ClipDataset, CountedFacts, Repeat, collate_facts, read_frames
 from dfd.errors import ConfigError
 from dfd.models.classifier import ClipClassifier
@@ -54,7 +54,7 @@ class FeatureCache(ClipArrays):
                 "data.cache_features=true needs backbone.freeze=true: the features of a backbone that learns change "
                 "with every step"
             )
-        super().__init__(store, index, store.with_name(f"{store.name}.features") / _key(model))
+        super().__init__(store, index, beside(store, "features") / _key(model))
         self.model = model
 
     def fill(self, *, device: torch.device | str = "cpu", num_workers: int = 0) -> None:

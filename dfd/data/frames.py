@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from torch.utils.data import DataLoader, Dataset
 
-from dfd.data.clip_arrays import ClipArrays, write_array
+from dfd.data.clip_arrays import ClipArrays, beside, write_array
 from dfd.data.clips import read_frames
 from dfd.errors import StoreError
 from dfd.progress import progress_bar
@@ -28,7 +28,7 @@ class FrameCache(ClipArrays):
     """
 
     def __init__(self, store: Path, index: pd.DataFrame) -> None:
-        super().__init__(store, index, store.with_name(f"{store.name}.frames"))
+        super().__init__(store, index, beside(store, "frames"))
         self._side = dict(zip(index["path"], index["size"].astype(int), strict=True))
 
     def fill(self, *, num_workers: int = 0) -> None:

@@ -77,6 +77,17 @@ def test_workers_fill_it_and_a_filling_that_was_stopped_goes_on(store: Path) -> 
     assert [file.stat().st_mtime_ns for file in kept] == before
 
 
+def test_frames_are_kept_beside_a_store_that_one_is_in(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (store.parent / "here").symlink_to(store)
+    monkeypatch.chdir(store.parent)
+    beside = ClipDataModule("here").use_frames().folder
+    assert beside == store.parent / "here.frames"
+    monkeypatch.chdir("here")
+    inside = ClipDataModule(".").use_frames().folder
+    assert inside.name.endswith(".frames")
+    assert inside.parent.resolve() == store.resolve().parent
+
+
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_clip_that_cannot_be_decoded_is_an_error_that_names_it(
     small_store: Path, tmp_path: Path, num_workers: int
