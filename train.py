@@ -71,7 +71,7 @@ def prepare(config: TrainConfig, trainer: Trainer, folder: Path) -> tuple[ClipDa
     """The data, the module, and the checkpoint to go on from; refused if the run could not end well."""
     from dfd.distributed import first_prepares
     from dfd.models.classifier import build_model
-    from dfd.training import DetectorModule, compile_backbone
+    from dfd.training import DetectorModule, compile_backbone, take_backbone
 
     resumed = resume_path(config.ckpt_path, folder)
     if not config.ckpt_path:
@@ -88,6 +88,8 @@ def prepare(config: TrainConfig, trainer: Trainer, folder: Path) -> tuple[ClipDa
         frames = data.use_frames()
         first_prepares(trainer, lambda: frames.fill(num_workers=data.num_workers))
     if data.cache_features:
+        if resumed:
+            take_backbone(model, resumed)
         cache = data.use_features(model)
         device = trainer.strategy.root_device
         first_prepares(trainer, lambda: cache.fill(device=device, num_workers=data.num_workers))

@@ -177,16 +177,7 @@ class DetectorModule(LightningModule):
         Raises:
             CheckpointError: the checkpoint is not ours, or its model differs; the message says in what.
         """
-        model = DetectorCard.from_dict(checkpoint.get(CARD_KEY)).model
-        theirs, ours = architecture(model), architecture(self.card.model)
-        differing = [f"{part}: {theirs[part]}, not {ours[part]}" for part in ours if theirs[part] != ours[part]]
-        if differing:
-            raise CheckpointError(f"ckpt_path is a checkpoint of another model ({'; '.join(differing)})")
-        frozen = bool(model["backbone"].get("freeze"))
-        if frozen != self.model.backbone.frozen:
-            raise CheckpointError(
-                f"ckpt_path is a checkpoint of a run with backbone.freeze={str(frozen).lower()}; go on with the same"
-            )
+        _refuse_other_model(DetectorCard.from_dict(checkpoint.get(CARD_KEY)).model, self.card.model)
 
     def _evaluate(self, stage: str, batch: ClipBatch, metrics: MetricCollection) -> None:
         logits_BK, label_B = logits_of(self.model, batch), batch["label"]
@@ -214,6 +205,37 @@ class DetectorModule(LightningModule):
         loss = self.losses[f"{stage}/loss"]
         assert isinstance(loss, MeanMetric)
         return loss
+
+
+def take_backbone(model: ClipClassifier, path: str) -> None:
+    """Give a frozen backbone the weights of the checkpoint that a run is resumed from, before features are computed.
+
+    It may have begun with others: random ones, or from another file.
+
+    Raises:
+        CheckpointError: the checkpoint is not ours, or its model differs; the message says in what.
+    """
+    card, tensors = load_checkpoint(path)
+    _refuse_other_model(card.model, model.config)
+    prefix = "backbone."
+    model.backbone.load_state_dict(
+        {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    )
+
+
+def _refuse_other_model(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Raises:
+    CheckpointError: a run of one model would be resumed as one of the other.
+    """
+    parts, expected = architecture(theirs), architecture(ours)
+    differing = [f"{part}: {parts[part]}, not {expected[part]}" for part in expected if parts[part] != expected[part]]
+    if differing:
+        raise CheckpointError(f"ckpt_path is a checkpoint of another model ({'; '.join(differing)})")
+    frozen = bool(theirs["backbone"].get("freeze"))
+    if frozen != bool(ours["backbone"].get("freeze")):
+        raise CheckpointError(
+            f"ckpt_path is a checkpoint of a run with backbone.freeze={str(frozen).lower()}; go on with the same"
+        )
 
 
 def compile_backbone(model: ClipClassifier, device: torch.device) -> None:

@@ -8,13 +8,13 @@ import pytest
 import torch
 from lightning import Trainer
 
-from dfd.checkpoint import DetectorCard
+from dfd.checkpoint import DetectorCard, save_safetensors
 from dfd.data.features import FeatureCache, FeatureDataset
 from dfd.data.module import ClipDataModule
 from dfd.data.store import read_index
-from dfd.errors import ConfigError, StoreError
+from dfd.errors import CheckpointError, ConfigError, StoreError
 from dfd.models.classifier import ClipClassifier, build_model
-from dfd.training import DetectorModule
+from dfd.training import DetectorModule, take_backbone
 
 
 def frozen_model(*, seed: int = 0, freeze: bool = True) -> ClipClassifier:
@@ -135,6 +135,19 @@ def test_damaged_features_are_an_error_that_names_the_file(store: Path) -> None:
         file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(StoreError, match=r"\.npy: what was kept of a clip cannot be read"):
         FeatureDataset(data.dataset("val"), cache)[0]
+
+
+def test_a_resumed_run_has_features_of_the_backbone_that_it_began_with(store: Path, tmp_path: Path) -> None:
+    begun, resumed = frozen_model(), frozen_model(seed=1)
+    card = DetectorCard(model=begun.config, image_size=32, clip_len=4)
+    save_safetensors(tmp_path / "begun.safetensors", begun, card)
+    head = {name: tensor.clone() for name, tensor in resumed.temporal.state_dict().items()}
+    assert cache_of(store, resumed).folder != cache_of(store, begun).folder
+    take_backbone(resumed, str(tmp_path / "begun.safetensors"))
+    assert cache_of(store, resumed).folder == cache_of(store, begun).folder
+    assert all(torch.equal(tensor, head[name]) for name, tensor in resumed.temporal.state_dict().items())
+    with pytest.raises(CheckpointError, match=r"backbone\.freeze=true; go on with the same"):
+        take_backbone(frozen_model(freeze=False), str(tmp_path / "begun.safetensors"))
 
 
 @pytest.mark.parametrize("cached", [True, False])
