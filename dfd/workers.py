@@ -22,7 +22,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from multiprocessing import AuthenticationError, spawn
+from multiprocessing import AuthenticationError, resource_tracker, spawn
 from multiprocessing.connection import Client, Connection, Listener
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import TracebackType
@@ -427,6 +427,9 @@ class _WorkerProcess(SpawnProcess):
         """Start it without the caller's script, which multiprocessing would run again in each worker.
 
         So a script needs no ``if __name__ == "__main__":``, and a worker does not import what only the script needs.
+
+        SIGINT is blocked in it: Ctrl-C reaches all processes of a terminal, and the parent ends its workers. pebble has
+        them ignore it, but only after they have imported what they need, and until then each would print a traceback.
         """
         original = spawn.get_preparation_data
 
@@ -436,9 +439,24 @@ class _WorkerProcess(SpawnProcess):
         with _main_lock:
             spawn.get_preparation_data = without_main
             try:
-                return SpawnProcess._Popen(process_obj)
+                with _blocked_interrupt():
+                    return SpawnProcess._Popen(process_obj)
             finally:
                 spawn.get_preparation_data = original
+
+
+@contextlib.contextmanager
+def _blocked_interrupt() -> Iterator[None]:
+    """SIGINT waits, for this thread and, for good, for what it starts."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # starting it would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _SpawnWithoutMain(SpawnContext):

@@ -363,6 +363,44 @@ def test_workers_end_when_their_parent_is_killed_or_interrupted(tmp_path, sent, 
         parent.kill()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_ctrl_c_while_workers_import_their_modules_shows_no_traceback_of_theirs(tmp_path):
+    """Ctrl-C in a terminal reaches the workers, too."""
+    (tmp_path / "slow_import.py").write_text(
+        f"import pathlib, time\npathlib.Path({str(tmp_path)!r}, 'importing').touch()\ntime.sleep(60)\n"
+    )
+    script = tmp_path / "parent.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import sys, time
+        sys.path[:0] = [{str(Path(__file__).parents[1])!r}, {str(tmp_path)!r}]
+        from dfd.workers import WorkerPool
+
+        class Named:  # the worker imports its module to find it
+            def __reduce__(self):
+                return __import__, ("slow_import",)
+
+        try:
+            with WorkerPool(num_workers=1, deadline_seconds=600.0, initializer=print, initargs=(Named(),)) as pool:
+                pool.start()
+                time.sleep(60)
+        except KeyboardInterrupt:
+            print("interrupted")
+        """)
+    )
+    parent = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        wait_for(tmp_path / "importing")
+        os.killpg(parent.pid, signal.SIGINT)
+        output, _ = parent.communicate(timeout=30)
+        assert "interrupted" in output
+        assert "Traceback" not in output
+    finally:
+        parent.kill()
+
+
 def alive(pid):
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
