@@ -150,7 +150,7 @@ def load_checkpoint(path: str | Path) -> tuple[DetectorCard, dict[str, Tensor]]:
         if card_values is None or not is_state_dict(tensors):
             raise ValueError("not a checkpoint of dfd: it has no card (the settings that the weights belong to)")
         return DetectorCard.from_dict(card_values), dict(tensors)
-    except (ValueError, CheckpointError) as error:  # ValueError: JSON's and the reader's own
+    except (ValueError, RecursionError, CheckpointError) as error:  # the first two: JSON's, and the reader's own
         raise CheckpointError(f"{path}: {error}; {_REMEDY}") from error
 
 

@@ -121,7 +121,7 @@ def read_onnx(source: Path | bytes) -> OnnxFile:
         _check_graph(proto, card)
     except damaged as error:
         raise CheckpointError(f"{name}: not an ONNX file, or damaged; {_REMEDY}") from error
-    except (ValueError, CheckpointError) as error:  # ValueError: JSON's, too
+    except (ValueError, RecursionError, CheckpointError) as error:  # the first two: JSON's, too
         raise CheckpointError(f"{name}: {error}; {_REMEDY}") from error
     return OnnxFile(content, card, digest)
 

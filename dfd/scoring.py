@@ -94,7 +94,7 @@ def _face_detector_of(checkpoint: Path) -> str | None:
 
     if checkpoint.suffix != ".safetensors":
         return None
-    with contextlib.suppress(SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError):
+    with contextlib.suppress(SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError):
         with safe_open(checkpoint, framework="numpy") as file:
             card = json.loads(file.metadata()[CARD_KEY])
         return str(card["crop"]["face_detector"]["name"])

@@ -145,9 +145,10 @@ def test_a_safetensors_file_without_a_card_is_refused(tmp_path):
     save_file({"w": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="not a checkpoint of dfd"):
         load_model(tmp_path / "other.safetensors")
-    save_file({"w": torch.zeros(2)}, tmp_path / "other.safetensors", metadata={"dfd": "{not json"})
-    with pytest.raises(CheckpointError, match=r"other\.safetensors"):
-        load_model(tmp_path / "other.safetensors")
+    for card in ("{not json", "[" * 100_000):
+        save_file({"w": torch.zeros(2)}, tmp_path / "other.safetensors", metadata={"dfd": card})
+        with pytest.raises(CheckpointError, match=r"other\.safetensors"):
+            load_model(tmp_path / "other.safetensors")
 
 
 @pytest.mark.parametrize(

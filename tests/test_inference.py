@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from dfd.aggregation import TrackAndVideoScores, WindowsByTrack, max_of_means
 from dfd.errors import ConfigError, DfdError
@@ -19,7 +21,7 @@ from dfd.faces.extract import ExtractionSettings
 from dfd.faces.windows import FaceWindow, WindowSettings, stream_windows
 from dfd.inference import Detector, _Video
 from dfd.scoring import _face_detector_of, predict_config, start_workers
-from dfd.types import FaceBox, Label, Status
+from dfd.types import CARD_KEY, FaceBox, Label, Status
 from dfd.video.encode import write_video
 from tests.conftest import drawn_frames
 
@@ -281,6 +283,16 @@ def test_workers_started_ahead_import_what_the_card_says_and_are_taken_over(
         detector = Detector.load(tiny_checkpoint, face_detector=FIXED, num_workers=1, device="cpu", pool=pool)
         assert detector.score(tiny_videos.parent / "00.mp4").status is Status.OK
         assert detector._pool is pool
+        paths = sorted(tiny_videos.parent.glob("*.mp4"))[:2]
+        detector.num_workers = 2
+        assert {score.status for score in detector.score_many(paths)} == {Status.OK}
+        assert detector._pool is not pool
+        with pytest.raises(ValueError, match="closed"):  # its workers do not stay beside the new ones
+            next(pool.map(print, ["any"]))
+        detector.close()
+        detector.close()
+        assert detector.score(paths[0]).status is Status.OK
+        detector.close()
 
 
 def test_the_face_detector_is_read_from_a_header_or_not_at_all(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -288,5 +300,7 @@ def test_the_face_detector_is_read_from_a_header_or_not_at_all(tiny_checkpoint: 
     damaged.write_bytes(tiny_checkpoint.read_bytes()[:100])
     assert _face_detector_of(tiny_checkpoint) == "fixed_box"
     assert _face_detector_of(damaged) is None
+    save_file({"w": torch.zeros(2)}, tmp_path / "deep.safetensors", metadata={CARD_KEY: "[" * 100_000})
+    assert _face_detector_of(tmp_path / "deep.safetensors") is None
     assert _face_detector_of(tmp_path / "missing.safetensors") is None
     assert _face_detector_of(tmp_path / "detector.ckpt") is None
