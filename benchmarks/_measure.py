@@ -24,8 +24,18 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     made.add_argument("--repeats", type=int, default=5, help="rounds; medians are over them")
     made.add_argument("--threads", type=int, default=1, help="of torch; more than free cores make times meaningless")
     made.add_argument("--quick", action="store_true", help="smallest sizes and one round: does it run?")
-    made.add_argument("--results", type=Path, default=RESULTS, help="folder for the tables")
+    made.add_argument(
+        "--results", type=Path, help="folder for the tables; else benchmarks/results, and with --quick none"
+    )
     return made
+
+
+def results_folder(arguments: argparse.Namespace) -> Path | None:
+    """Where tables are left; None: nowhere. What ``--quick`` measures takes the place of no result."""
+    folder: Path | None = arguments.results or (None if arguments.quick else RESULTS)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def machine() -> dict[str, Any]:
@@ -96,7 +106,7 @@ def report(
     values: Any,
     **more: Any,
 ) -> None:
-    """Print a table and leave it as ``NAME.md``, with all values as ``NAME.json``."""
+    """Print a table and leave it as ``NAME.md``, with all values as ``NAME.json``; see :func:`results_folder`."""
     facts = machine()
     lines = [f"# {title}", "", ", ".join(f"{key} {value}" for key, value in facts.items()), ""]
     lines += [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
@@ -104,7 +114,9 @@ def report(
     lines += ["", *(f"{key}: {value}" for key, value in more.items())]
     text = "\n".join(lines).rstrip() + "\n"
     print(text)
-    arguments.results.mkdir(parents=True, exist_ok=True)
-    (arguments.results / f"{name}.md").write_text(text, encoding="utf-8")
+    folder = results_folder(arguments)
+    if folder is None:
+        return
+    (folder / f"{name}.md").write_text(text, encoding="utf-8")
     content = {"machine": facts, "repeats": arguments.repeats, "values": values, **more}
-    (arguments.results / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

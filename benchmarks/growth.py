@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from _measure import parser, report, take_turns
+from _measure import parser, report, results_folder, take_turns
 from matplotlib.figure import Figure
 from memory import ROOT, repeat
 
@@ -116,7 +116,6 @@ def plot(values: dict[str, dict[int, float]], target: Path) -> None:
         axes.set_xticklabels([str(value) for value in x])
         axes.grid(alpha=0.3)
     figure.axes[0].legend(frameon=False)
-    target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=110)
 
 
@@ -165,7 +164,8 @@ def main() -> None:
             run = runs[number] if what == "videos" else None
             overlap = f"{run['wall'] / (run['cpu'] / (os.cpu_count() or 1)):.2f}" if run else ""
             rows.append([what, str(number), f"{cpu:.1f}", linear, overlap, f"{run['first_row']:.1f}" if run else ""])
-    plot(values, arguments.results / "growth.png")
+    if target := results_folder(arguments):
+        plot(values, target / "growth.png")
     columns = ["growing", "number", "CPU seconds", "of linear", "wall / (CPU / cores)", "first row, s"]
     report(arguments, "growth", "How the time of scoring grows", columns, rows, {"runs": runs, **values})
 

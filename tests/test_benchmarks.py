@@ -1,7 +1,9 @@
 """That the benchmarks run: in their smallest sizes, on a CPU. What they measure is not looked at."""
 
+import importlib
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -31,3 +33,14 @@ def test_a_benchmark_runs_in_its_quick_mode_and_leaves_a_table_and_its_values(
     assert content["values"]
     assert content["machine"]["torch"] == torch.__version__
     assert "/" not in table.partition("|")[0], "a description of the machine names no folder"
+
+
+def test_what_quick_measures_takes_the_place_of_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    measure = importlib.import_module("_measure")
+    monkeypatch.setattr(measure, "RESULTS", tmp_path / "results")
+    for options, expected in ([], ["x.json", "x.md"]), (["--quick"], []):
+        arguments = measure.parser("").parse_args(options)
+        measure.report(arguments, "x", "A title", ["way"], [["a"]], [1.0])
+        assert sorted(file.name for file in tmp_path.glob("results/*")) == expected
+        shutil.rmtree(tmp_path / "results", ignore_errors=True)
