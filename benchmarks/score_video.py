@@ -8,7 +8,8 @@ Each way decodes, finds faces, crops and scores in this process, models loaded, 
 - `notebook`: the first 20 frames, a HOG detector on each at native size, ResNeXt50 and LSTM with gradients on;
 - `view`: reads the whole video, detects twice in 20 frames (once to show them, once to score), and scores alike;
 - `32 frames`: 32 frames over the whole video, a fast detector on each, EfficientNet-B4 at 224 px;
-- `ours`: predict.py's own code, 20 frames (two windows over the whole video) and 32 (four of eight).
+- `ours`: predict.py's own code, 20 frames (two windows over the whole video) and 32 (four of eight), as with
+  `heatmaps=false`: no peer explains its score, and that would double the time.
 
 Without dlib, facenet-pytorch's MTCNN at its defaults stands in for HOG, and the table says so. For `32 frames` YuNet at
 a longest side of 640 stands in for BlazeFace, which is as light.
