@@ -4,6 +4,7 @@ A clip's file is named by a hash of the clip's own file. What is there is right,
 computation that was stopped goes on, and clips that were made anew are computed anew.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Sequence
@@ -90,8 +91,10 @@ def write_array(file: Path, array: NDArray[Any]) -> None:
             os.fsync(out.fileno())
         unfinished.replace(file)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise StoreError(f"{file}: it cannot be written: {error}") from error
+    finally:
+        with contextlib.suppress(OSError):  # what kept it from being written may keep it from being removed
+            unfinished.unlink(missing_ok=True)
 
 
 def _sha256(file: Path) -> str:

@@ -4,6 +4,7 @@ import logging
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -75,6 +76,18 @@ def test_workers_fill_it_and_a_filling_that_was_stopped_goes_on(store: Path) -> 
     again.fill()
     np.testing.assert_array_equal(np.load(lost), expected)
     assert [file.stat().st_mtime_ns for file in kept] == before
+
+
+def test_a_filling_that_is_interrupted_leaves_no_part_of_a_file(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(file: BinaryIO, array: np.ndarray) -> None:
+        file.write(b"a part")
+        raise KeyboardInterrupt
+
+    cache = ClipDataModule(store).use_frames()
+    monkeypatch.setattr(np, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cache.fill()
+    assert not list(cache.folder.iterdir())
 
 
 def test_frames_are_kept_beside_a_store_that_one_is_in(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
