@@ -84,6 +84,7 @@ class DetectorModule(LightningModule):
         self.train_metrics = clip_metrics("train/")
         self.val_metrics = clip_metrics("val/")
         self.test_metrics = clip_metrics("test/")
+        self.rate = MeanMetric()
         self.losses = nn.ModuleDict({f"{stage}/loss": MeanMetric() for stage in ("train", "val", "test")})
 
     def forward(self, frames_BTCHW: Tensor) -> Tensor:
@@ -118,8 +119,7 @@ class DetectorModule(LightningModule):
         logits_BK, label_B = logits_of(self.model, batch), batch["label"]
         loss = F.cross_entropy(logits_BK, label_B, weight=self.class_weights, label_smoothing=self.label_smoothing)
         self._record("train", loss.detach().expand(len(label_B)), logits_BK, label_B, self.train_metrics)
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.log("train/lr", float(rate), on_step=False, on_epoch=True, batch_size=len(label_B), sync_dist=True)
+        self.rate.update(float(self.trainer.optimizers[0].param_groups[0]["lr"]), weight=len(label_B))
         return loss
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
@@ -131,8 +131,14 @@ class DetectorModule(LightningModule):
         self._evaluate("test", batch, self.test_metrics)
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's metrics."""
+        """Log the epoch's metrics, all of them here.
+
+        What a step logs over an epoch, Lightning's progress bar averages over the processes before it calls this hook,
+        and only the first process has a progress bar: it and the others would wait for each other.
+        """
         self._log_epoch("train", self.train_metrics)
+        self.log("train/lr", self.rate.compute(), sync_dist=True)
+        self.rate.reset()
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's metrics; also ends the sanity check, of which nothing is kept."""
