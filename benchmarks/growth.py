@@ -23,6 +23,7 @@ import psutil
 import torch
 from _measure import parser, report, results_folder, take_turns
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
 from memory import ROOT, repeat
 
 from dfd.checkpoint import DetectorCard, save_safetensors
@@ -114,6 +115,8 @@ def plot(values: dict[str, dict[int, float]], target: Path) -> None:
         axes.set(xscale="log", yscale="log", xlabel=name, ylabel="CPU seconds", xticks=x)
         axes.set_xticks([], minor=True)
         axes.set_xticklabels([str(value) for value in x])
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(ScalarFormatter() if max(y) < 10 * min(y) else NullFormatter())
         axes.grid(alpha=0.3)
     figure.axes[0].legend(frameon=False)
     figure.savefig(target, dpi=110)

@@ -9,7 +9,8 @@ Each way decodes, finds faces, crops and scores in this process, models loaded, 
 - `view`: reads the whole video, detects twice in 20 frames (once to show them, once to score), and scores alike;
 - `32 frames`: 32 frames over the whole video, a fast detector on each, EfficientNet-B4 at 224 px;
 - `ours`: predict.py's own code, 20 frames (two windows over the whole video) and 32 (four of eight), as with
-  `heatmaps=false`: no peer explains its score, and that would double the time.
+  `heatmaps=false`: no peer explains its score, and that would double the time. In torch, as for few videos, and in
+  onnxruntime, as for many or with a kept export.
 
 Without dlib, facenet-pytorch's MTCNN at its defaults stands in for HOG, and the table says so. For `32 frames` YuNet at
 a longest side of 640 stands in for BlazeFace, which is as light.
@@ -29,9 +30,11 @@ from dfd.checkpoint import DetectorCard
 from dfd.faces.detect import build_detector
 from dfd.faces.extract import shrink
 from dfd.faces.windows import stream_windows
+from dfd.formats import to_onnx
 from dfd.inference import Detector
 from dfd.models.classifier import ClipClassifier, build_model
 from dfd.models.folding import fold_batchnorm
+from dfd.runtimes import OnnxRuntime, Runtime, TorchRuntime
 
 TITLE = "Scoring a video, models loaded"
 COLUMNS = ["video", "frames", "way", "seconds", "times notebook", "times view", "times 32 frames"]
@@ -91,11 +94,9 @@ def network(backbone: dict[str, Any], temporal: str = "lstm") -> ClipClassifier:
     return build_model(config).eval()
 
 
-def ours(
-    clip_len: int, max_windows: int, face_detector: dict[str, Any], model: ClipClassifier
-) -> Callable[[Path], Any]:
-    card = DetectorCard(model=model.config, image_size=112, clip_len=clip_len)
-    detector = Detector.of(model, card, name="random", device="cpu", heatmaps=False, max_windows=max_windows)
+def ours(clip_len: int, max_windows: int, face_detector: dict[str, Any], runtime: Runtime) -> Callable[[Path], Any]:
+    card = DetectorCard(model={}, image_size=112, clip_len=clip_len)
+    detector = Detector(runtime, card, name="random", heatmaps=False, max_windows=max_windows)
     faces = build_detector(**face_detector)
 
     def score(path: Path) -> Any:
@@ -116,6 +117,9 @@ def build_ways(arguments: argparse.Namespace) -> tuple[str, dict[str, Score]]:
     published.backbone.to(memory_format=torch.contiguous_format)
     fold_batchnorm(folded.backbone.network)
     efficient = network(b4, "mean")
+    card = DetectorCard(model=folded.config, image_size=112, clip_len=10)
+    torchs = TorchRuntime(folded, card, "cpu")
+    onnxs = OnnxRuntime(to_onnx(network(resnext), card), num_threads=arguments.threads)
 
     def notebook(path: Path) -> None:
         published(crops(read(path, set(range(20))), detect, 112))  # gradients on, as published
@@ -129,7 +133,8 @@ def build_ways(arguments: argparse.Namespace) -> tuple[str, dict[str, Score]]:
     ways: dict[str, Score] = {
         "notebook": notebook,
         "view": view,
-        "ours, 20 frames, MTCNN": ours(10, 2, {"name": "mtcnn"}, folded),
+        "ours, 20 frames, MTCNN": ours(10, 2, {"name": "mtcnn"}, torchs),
+        "ours, 20 frames, MTCNN, onnxruntime": ours(10, 2, {"name": "mtcnn"}, onnxs),
     }
     if arguments.yunet:
         yunet = {"name": "yunet", "weights": str(arguments.yunet)}
@@ -148,10 +153,11 @@ def build_ways(arguments: argparse.Namespace) -> tuple[str, dict[str, Score]]:
             return [tuple(int(v * scale) for v in (f.x1, f.y1, f.x2, f.y2)) for f in fast(small[None])[0]]
 
         ways |= {
-            "ours, 20 frames, YuNet": ours(10, 2, yunet, folded),
+            "ours, 20 frames, YuNet": ours(10, 2, yunet, torchs),
+            "ours, 20 frames, YuNet, onnxruntime": ours(10, 2, yunet, onnxs),
             "32 frames": spread,
-            "ours, 32 frames, MTCNN": ours(8, 4, {"name": "mtcnn"}, folded),
-            "ours, 32 frames, YuNet": ours(8, 4, yunet, folded),
+            "ours, 32 frames, MTCNN": ours(8, 4, {"name": "mtcnn"}, torchs),
+            "ours, 32 frames, YuNet": ours(8, 4, yunet, torchs),
         }
     return name, ways
 
