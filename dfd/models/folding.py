@@ -38,7 +38,7 @@ def _pairs(network: nn.Module) -> list[tuple[str, str]]:
         graph = fx.Tracer().trace(network)
     # What networks raise that look at values or shapes of what they are given; fx's own TraceError is a ValueError.
     except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError) as error:
-        logger.info("batch normalisation is not folded, since the network cannot be traced: %s", error)
+        logger.debug("batch normalisation is not folded, since the network cannot be traced: %s", error)
         return []
     calls = [node for node in graph.nodes if node.op == "call_module"]
     names = [str(node.target) for node in calls]

@@ -138,7 +138,14 @@ def server_command(options: WebOptions) -> list[str]:
     return [
         *(sys.executable, "-m", "gunicorn", "dfd.web.wsgi"),
         *("--bind", f"[{options.host}]:{options.port}" if ":" in options.host else f"{options.host}:{options.port}"),
-        *("--workers", str(options.processes), "--worker-class", "gthread", "--threads", str(options.threads)),
+        *(
+            "--workers",
+            str(options.processes),
+            "--worker-class",
+            "dfd.web.server.Worker",
+            "--threads",
+            str(options.threads),
+        ),
         # The process gives a sign of life from its main thread, however long an upload takes. A connection ends with
         # its answer: to keep it, the rest of a body that was refused would have to be waited for.
         *("--timeout", "120", "--graceful-timeout", "15", "--keep-alive", "0"),

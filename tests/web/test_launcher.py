@@ -176,7 +176,9 @@ def test_with_a_key_of_its_own_it_starts_too_keeps_threads_for_pages_and_ends_wi
             head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
             connection.sendall(head + b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x")
             stalled.append(connection)
-        time.sleep(0.5)
+        for connection in stalled:
+            connection.settimeout(60)
+            assert connection.recv(12).startswith(b"HTTP/1.")  # refused, and the sender stays
         request = urllib.request.Request(f"http://127.0.0.1:{service.port}/health", method="HEAD")
         with pytest.raises(urllib.error.HTTPError, match="503"):  # it answers: no worker is there yet
             urllib.request.urlopen(request, timeout=10)
