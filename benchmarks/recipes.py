@@ -93,8 +93,8 @@ HEADS = {
     "gru": {"temporal": "gru"},
     "transformer": {"temporal": "transformer"},
 }
-"""Scores of a run: per part the rows ``video_id, label (0 or 1), prob_fake``."""
 Scores = dict[str, pd.DataFrame]
+"""Of a run: per part the rows ``video_id, label (0 or 1), prob_fake``."""
 
 
 @dataclass(frozen=True, slots=True)

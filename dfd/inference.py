@@ -185,7 +185,7 @@ class Detector:
 
         Args:
             checkpoint: the file.
-            runtime: ``auto`` (by the file), ``torch`` or ``onnx``; see :func:`dfd.runtimes.load_runtime`.
+            runtime: ``auto``, ``torch`` or ``onnx``; see :func:`dfd.runtimes.load_runtime`.
             device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
             num_videos: that are to be scored, for ``runtime=auto``: see :func:`dfd.runtimes.load_runtime`.
             fold_batchnorm: put the backbone's batch normalisation into its convolutions: the same scores, sooner,

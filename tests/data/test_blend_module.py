@@ -1,6 +1,7 @@
 """`data=blend`: real clips beside the fakes made of them, of videos and photographs, and always the same ones."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -234,15 +235,18 @@ def test_landmarks_are_where_the_crop_shows_the_face(mixed_store: Path) -> None:
         read_landmarks(clip, [100])
 
 
-def test_a_store_without_a_real_video_is_refused(mixed_store: Path, tmp_path: Path) -> None:
-    import shutil
+def copy_without(store: Path, copy: Path, **unwanted: str) -> Path:
+    """The store without the videos whose row in the index has these values."""
+    shutil.copytree(store, copy)
+    for row in read_index(copy).to_dict("records"):
+        if unwanted.items() <= row.items():
+            shutil.rmtree((copy / row["path"]).parent, ignore_errors=True)
+    build_index(copy)
+    return copy
 
-    store = tmp_path / "store"
-    shutil.copytree(mixed_store, store)
-    for row in read_index(store).to_dict("records"):
-        if row["label"] == "real":
-            shutil.rmtree((store / row["path"]).parent, ignore_errors=True)
-    build_index(store)
+
+def test_a_store_without_a_real_video_is_refused(mixed_store: Path, tmp_path: Path) -> None:
+    store = copy_without(mixed_store, tmp_path / "store", label="real")
     with pytest.raises(StoreError, match="no real video"):
         module(store).setup("fit")
 
@@ -307,15 +311,8 @@ def test_a_sheet_of_nothing_is_an_error_in_words(mixed_store: Path, capsys: pyte
 def test_a_sheet_of_a_split_without_faces_names_the_split(
     mixed_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
     from dfd.data.blend_sheet import main
 
-    store = tmp_path / "store"
-    shutil.copytree(mixed_store, store)
-    for row in read_index(store).to_dict("records"):
-        if row["split"] == "val":
-            shutil.rmtree((store / row["path"]).parent, ignore_errors=True)
-    build_index(store)
+    store = copy_without(mixed_store, tmp_path / "store", split="val")
     assert main([str(store), "--split", "val"]) == 1
     assert "no real video with a face in split 'val'; --split takes another of" in capsys.readouterr().err
