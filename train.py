@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dfd.config import TrainConfig, build, build_all, check, entry_point, output_dir, target_name
 from dfd.errors import ConfigError, RunPruned
+from dfd.host_memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 def main(cfg: DictConfig) -> float | None:
     """Train one detector; returns the validation metric that a sweep optimises."""
     config = check(cfg, TrainConfig)
+    keep_freed_memory()
 
     import lightning
     from hydra.core.hydra_config import HydraConfig
