@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from dfd.config import PredictConfig, check, entry_point, output_dir, parse_shard, refusing
 from dfd.errors import ConfigError
-from dfd.inputs import ANNOTATED_NAME, NOT_VIDEOS_NAME, NothingToScore, find_inputs, is_no_video
+from dfd.inputs import ANNOTATED_NAME, JSONL_NAME, NOT_VIDEOS_NAME, NothingToScore, find_inputs, is_no_video
 from dfd.scoring import detector_options, run_facts, settings_of, start_workers
 
 if TYPE_CHECKING:
@@ -32,14 +32,15 @@ def main(cfg: DictConfig) -> None:
     shard, num_shards = parse_shard(config.shard)
     paths = find_inputs(config.input)[shard::num_shards]
 
+    folder = Path(config.output).expanduser() if config.output else output_dir()
+    with refusing("predict"):
+        engine, detector = engine_of(config, paths, is_new=config.overwrite or not (folder / JSONL_NAME).exists())
+
     from dfd.predictions import PredictionWriter, write_run
 
-    with refusing("predict"):
-        engine, detector = engine_of(config, len(paths))
     fitted_for = detector.card.calibration.get("aggregation", config.aggregation)
     if fitted_for != config.aggregation:
         print(f"The detector was calibrated for aggregation={fitted_for}: its threshold may not fit this one")
-    folder = Path(config.output).expanduser() if config.output else output_dir()
     settings = settings_of(config, detector)
     asked = {str(path) for path in paths}
     with (
@@ -76,8 +77,8 @@ def main(cfg: DictConfig) -> None:
         print(f"the report, one file to hand on, is {write_videos_report([folder], folder)}")
 
 
-def engine_of(config: PredictConfig, num_videos: int) -> tuple[Detector | RayEngine, Detector]:
-    """What scores so many videos, and the detector that it scores with.
+def engine_of(config: PredictConfig, paths: list[Path], *, is_new: bool) -> tuple[Detector | RayEngine, Detector]:
+    """What scores these videos, and the detector that it scores with. Where none is scored yet, workers begin at once.
 
     Raises:
         ConfigError: there is no such engine.
@@ -89,10 +90,11 @@ def engine_of(config: PredictConfig, num_videos: int) -> tuple[Detector | RayEng
     if config.engine == "local":
         options = detector_options(config)
         with ExitStack() as stack:
-            pool = stack.enter_context(start_workers(config, checkpoint, num_videos))  # before torch is imported here
+            # Before torch is imported here.
+            pool = stack.enter_context(start_workers(config, checkpoint, paths, begin=is_new))
             from dfd.inference import Detector
 
-            detector = Detector.load(checkpoint, **options, pool=pool, num_videos=num_videos)
+            detector = Detector.load(checkpoint, **options, pool=pool, num_videos=len(paths))
             stack.pop_all()  # the detector closes it
         return detector, detector
     if config.engine == "ray":

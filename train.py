@@ -15,7 +15,7 @@ from dfd.host_memory import keep_freed_memory
 if TYPE_CHECKING:
     from lightning import Trainer
 
-    from dfd.checkpoint import DetectorCard
+    from dfd.card import DetectorCard
     from dfd.data.module import ClipDataModule
     from dfd.inference import Detector
     from dfd.models.classifier import ClipClassifier
@@ -245,7 +245,7 @@ def frames_per_video(data: ClipDataModule, test_windows: int) -> dict[str, Any]:
 
 def card_of(model: ClipClassifier, data: ClipDataModule) -> DetectorCard:
     """What checkpoints of this run say about themselves."""
-    from dfd.checkpoint import DetectorCard
+    from dfd.card import DetectorCard
 
     summary = data.summary()
     return DetectorCard(

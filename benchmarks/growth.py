@@ -26,7 +26,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 from memory import ROOT, repeat
 
-from dfd.checkpoint import DetectorCard, save_safetensors
+from dfd.card import DetectorCard
+from dfd.checkpoint import save_safetensors
 from dfd.faces.detect import build_detector
 from dfd.faces.windows import stream_windows
 from dfd.inference import Detector

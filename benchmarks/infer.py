@@ -18,7 +18,8 @@ import torch
 from _measure import matrix_peak, parser, ratios, report, shown, take_turns
 from torch import Tensor
 
-from dfd.checkpoint import DetectorCard, load_model
+from dfd.card import DetectorCard
+from dfd.checkpoint import load_model
 from dfd.models.classifier import build_model
 from dfd.models.folding import fold_batchnorm
 from dfd.runtimes import OnnxRuntime, TorchRuntime, _random_clips, checked_onnx

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from _measure import parser, ratios, report, shown, take_turns
 
-from dfd.checkpoint import DetectorCard
+from dfd.card import DetectorCard
 from dfd.faces.detect import build_detector
 from dfd.faces.extract import shrink
 from dfd.faces.windows import stream_windows

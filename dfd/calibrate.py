@@ -12,7 +12,7 @@ from dfd.errors import ConfigError, StoreError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dfd.checkpoint import DetectorCard
+    from dfd.card import DetectorCard
     from dfd.data.module import ClipDataModule
     from dfd.inference import Detector
 

@@ -19,7 +19,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
 from dfd.aggregation import AGGREGATIONS
-from dfd.checkpoint import DetectorCard
+from dfd.card import DetectorCard
 from dfd.metrics import SMALLEST_PROB, video_metrics
 from dfd.types import Label
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from dfd.checkpoint import DetectorCard
+    from dfd.card import DetectorCard
     from dfd.data.module import ClipDataModule
     from dfd.inference import Detector
 

@@ -12,7 +12,7 @@ from dfd.config import ExportConfig, check, entry_point, output_dir
 from dfd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dfd.checkpoint import DetectorCard
+    from dfd.card import DetectorCard
     from dfd.models.classifier import ClipClassifier
 
 SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "torch_export": ".pt2"}

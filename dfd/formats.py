@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from dfd.checkpoint import DetectorCard, refuse_mixed_clips, weights_sha256
+from dfd.card import DetectorCard
+from dfd.checkpoint import refuse_mixed_clips, weights_sha256
 from dfd.errors import CheckpointError, ConfigError
 from dfd.models.classifier import ClipClassifier
 from dfd.models.portable import PortableDetector, with_torchs_operators

@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfd.aggregation import AGGREGATIONS, Aggregation, uncertain_band, verdict
-from dfd.checkpoint import DetectorCard, refuse_mixed_clips
-from dfd.errors import CheckpointError, ConfigError
+from dfd.card import DetectorCard
+from dfd.checkpoint import refuse_mixed_clips
+from dfd.errors import ConfigError
 from dfd.explain import explain_clip
-from dfd.faces.extract import ExtractionSettings
 from dfd.faces.windows import (
     FaceBoxes,
     FaceWindow,
     Found,
     Thumbnail,
     WindowsEnd,
-    WindowSettings,
+    look_settings,
     numbered_windows_task,
     start_worker,
     worker_pool,
@@ -83,8 +83,8 @@ class Detector:
         num_workers: processes that decode and find faces; None: one per core.
         deadline_seconds: a video that takes longer is given up as ``timeout``.
         stall_seconds: so is one that comes no further for so long.
-        pool: processes that :func:`dfd.faces.windows.worker_pool` made, and that may have been started while the
-            detector was loaded; it takes them over.
+        pool: processes that :func:`dfd.faces.windows.worker_pool` made, and that may have been started, and even have
+            begun the first videos, while the detector was loaded; it takes them over.
         for_comparison: accept a model whose scores mean something only within their batch; see
             :func:`dfd.models.temporal.lstm_over_batch`.
 
@@ -138,7 +138,17 @@ class Detector:
         self.num_parameters = None if model is None else sum(p.numel() for p in model.parameters())
         self.card = card
         self.name = name
-        self.face_detector = dict(face_detector or card.crop.get("face_detector") or {"name": "mtcnn"})
+        self.face_detector, self.extraction, self.windows = look_settings(
+            card,
+            name=name,
+            face_detector=face_detector,
+            window_stride=window_stride,
+            max_windows=max_windows,
+            max_faces=max_faces,
+            max_decode_side=max_decode_side,
+            limits=limits,
+            every_frame=boxes,
+        )
         self.aggregation = AGGREGATIONS[aggregation] if isinstance(aggregation, str) else aggregation
         self.threshold = card.threshold if threshold is None else threshold
         self.uncertain_margin = uncertain_margin
@@ -148,22 +158,6 @@ class Detector:
         self.batch_size = batch_size or (8 if runtime.device_type == "cpu" else 16)
         self.num_workers = num_workers or num_cores()
         self.deadline_seconds, self.stall_seconds = deadline_seconds, stall_seconds
-        try:
-            self.extraction = ExtractionSettings(**card.crop.get("extraction", {}))
-        except (TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"{name}: its card says how faces were cropped in a way unknown here: {error}"
-            ) from error
-        self.windows = WindowSettings(
-            clip_len=card.clip_len,
-            clip_stride=card.clip_stride,
-            window_stride=window_stride,
-            max_windows=max_windows,
-            max_faces=max_faces,
-            max_decode_side=max_decode_side,
-            every_frame=boxes,
-            limits=limits or VideoLimits(),
-        )
         self._is_scoring = False
         self._pool: WorkerPool | None = None
         self._at_end: weakref.finalize[..., Detector] | None = None

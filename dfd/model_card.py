@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dfd.checkpoint import DetectorCard
+from dfd.card import DetectorCard
 from dfd.formats import INPUT_NAME, OUTPUT_NAME
 from dfd.models.backbones import INCEPTION_V3_WEIGHTS, RESNEXT50_WEIGHTS
 from dfd.types import Label

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.nn import functional as F
 
-from dfd.checkpoint import DetectorCard, library_versions, load_model, weights_sha256
+from dfd.card import DetectorCard, library_versions
+from dfd.checkpoint import load_model, weights_sha256
 from dfd.errors import CheckpointError, ConfigError
 from dfd.formats import INPUT_NAME, OPSET, OUTPUT_NAME, optional_module, read_onnx, to_onnx, written_whole
 from dfd.models.classifier import ClipClassifier

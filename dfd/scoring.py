@@ -6,7 +6,6 @@ Shared by ``predict.py`` and by the workers of the web page, which take the same
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +15,9 @@ import hydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from dfd.card import read_card
 from dfd.config import CONFIG_DIR, PredictConfig, check, options, target_name
-from dfd.errors import ConfigError
-from dfd.types import CARD_KEY
+from dfd.errors import CheckpointError, ConfigError
 from dfd.workers import WorkerPool, num_cores
 
 if TYPE_CHECKING:
@@ -36,6 +35,9 @@ OTHER = (
     "deadline_seconds",
     "stall_seconds",
 )
+
+LOOKS = ("face_detector", "window_stride", "max_windows", "max_faces", "max_decode_side", "limits")
+"""Options that decide what a worker looks at."""
 
 
 def predict_config(checkpoint: str, overrides: Sequence[str] = (), *, input: str = "") -> PredictConfig:
@@ -72,33 +74,32 @@ def detector_options(config: PredictConfig) -> dict[str, Any]:
     }
 
 
-def start_workers(config: PredictConfig, checkpoint: Path, num_videos: int) -> WorkerPool:
-    """Worker processes that import their libraries while the detector is loaded here: its option ``pool``."""
-    from dfd.faces.windows import worker_pool
+def start_workers(config: PredictConfig, checkpoint: Path, paths: Sequence[Path], *, begin: bool = False) -> WorkerPool:
+    """Worker processes for these videos, on their way while the detector is loaded here: its option ``pool``.
 
-    name = target_name(config.face_detector) if config.face_detector else _face_detector_of(checkpoint)
+    Where the card can be read without torch they get ready, and with ``begin`` look at the first videos already. A card
+    that is wrong is for the detector to refuse.
+    """
+    from dfd.faces.windows import look_settings, numbered_windows_task, start_worker, worker_pool
+
+    given = detector_options(config)
+    card = read_card(checkpoint)
+    name = (given["face_detector"] or (card.crop.get("face_detector") if card else None) or {}).get("name")
     pool = worker_pool(
-        max(1, min(config.num_workers or num_cores(), num_videos)),
+        max(1, min(config.num_workers or num_cores(), len(paths))),
         deadline_seconds=config.deadline_seconds,
         stall_seconds=config.stall_seconds,
         batch_size=config.batch_size or 1,
         detector=name,
     )
     pool.start()
+    if card is not None:
+        looks = {option: given[option] for option in LOOKS}
+        with contextlib.suppress(CheckpointError, ValueError):
+            pool.prepare(start_worker, *look_settings(card, name=str(checkpoint), every_frame=config.annotate, **looks))
+            if begin:
+                pool.begin(numbered_windows_task, enumerate(paths))
     return pool
-
-
-def _face_detector_of(checkpoint: Path) -> str | None:
-    """The name that a card gives, from the header of the file; None if it cannot be had so soon, whyever."""
-    from safetensors import SafetensorError, safe_open
-
-    if checkpoint.suffix != ".safetensors":
-        return None
-    with contextlib.suppress(SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError):
-        with safe_open(checkpoint, framework="numpy") as file:
-            card = json.loads(file.metadata()[CARD_KEY])
-        return str(card["crop"]["face_detector"]["name"])
-    return None
 
 
 def settings_of(config: PredictConfig, detector: Detector) -> dict[str, Any]:

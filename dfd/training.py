@@ -19,7 +19,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
 from torchmetrics import MeanMetric, MetricCollection
 
-from dfd.checkpoint import DetectorCard, load_checkpoint, load_model, save_safetensors, weights_sha256
+from dfd.card import DetectorCard
+from dfd.checkpoint import load_checkpoint, load_model, save_safetensors, weights_sha256
 from dfd.data.features import logits_of
 from dfd.errors import CheckpointError, ConfigError
 from dfd.metrics import clip_metrics

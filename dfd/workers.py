@@ -21,7 +21,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from multiprocessing import AuthenticationError, resource_tracker, spawn
 from multiprocessing.connection import Client, Connection, Listener
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -122,6 +122,8 @@ class WorkerPool:
         self._initializer = initializer
         self._initargs = initargs
         self._preparation = b""
+        self._prepared: tuple[Any, ...] = ()
+        self._ahead: list[tuple[Any, int, _Running]] = []
         self._pool: Any = None
         self._inbox = _Inbox(max_waiting)
         self._numbers = count()
@@ -145,7 +147,18 @@ class WorkerPool:
         """Have each worker call ``function(*arguments)`` before its next task, once; for what ``initializer`` could not
         know yet. An error that it raises comes as one of ``initializer`` does.
         """
+        if (function, *arguments) == self._prepared:
+            return
+        self._forget_ahead()
+        self._prepared = (function, *arguments)
         self._preparation = pickle.dumps((function, arguments))
+
+    def begin(self, function: Callable[[T], Iterable[R]], tasks: Iterable[T]) -> None:
+        """Begin the first two of these tasks per worker now. A :meth:`stream` of ``function`` that comes to a task
+        equal to one of them takes its items from there; those that the next stream has no use for are given up.
+        """
+        for task in islice(tasks, 2 * self.num_workers - len(self._ahead)):
+            self._ahead.append((function, *self._begin(_Running(task, pickle.dumps((function, task))))))
 
     def close(self) -> None:
         """Stop all workers, at once and whatever they do."""
@@ -205,7 +218,8 @@ class WorkerPool:
                     key, task = next(waiting, (None, None))
                     if key is None:
                         break
-                    self._begin(running, key, _Running(task, pickle.dumps((function, task))))
+                    number, one = self._begun(function, task)
+                    running[number] = key, one
                 if not running:
                     return
                 number, event = self._inbox.take()
@@ -216,7 +230,8 @@ class WorkerPool:
                         self._restart()
                         for lost in [n for n, (_, one) in running.items() if _is_lost(one.future)]:
                             key, one = running.pop(lost)
-                            self._begin(running, key, one)
+                            number, _ = self._begin(one)
+                            running[number] = key, one
                             yield key, one.task, Again()
                         continue
                     if outcome is None:
@@ -232,21 +247,37 @@ class WorkerPool:
                     overdue = self._inbox.overdue(late, self._deadline_seconds, self._stall_seconds)
                     if overdue:
                         key, one = running.pop(late)
-                        self._inbox.forget(late)
-                        one.future.cancel()  # pebble then ends the worker
+                        self._give_up(late, one)
                         yield key, one.task, Failure(Status.TIMEOUT, overdue)
         finally:
             self._is_streaming = False
+            self._forget_ahead()
             for number, (_, one) in running.items():
-                self._inbox.forget(number)
-                if one.future is not None:
-                    one.future.cancel()
+                self._give_up(number, one)
 
-    def _begin(self, running: dict[int, tuple[int, _Running]], key: int, one: _Running) -> None:
+    def _begin(self, one: _Running) -> tuple[int, _Running]:
         number = next(self._numbers)
-        running[number] = key, one
         one.future = self._schedule(number, one.payload)
         one.future.add_done_callback(lambda _: self._inbox.put(number, _Settled()))
+        return number, one
+
+    def _begun(self, function: Callable[..., Any], task: Any) -> tuple[int, _Running]:
+        """A task under way: begun ahead, or begun now."""
+        for place, (its_function, number, one) in enumerate(self._ahead):
+            if its_function == function and one.task == task:
+                del self._ahead[place]
+                return number, one
+        self._forget_ahead()  # they would take the workers from what is wanted
+        return self._begin(_Running(task, pickle.dumps((function, task))))
+
+    def _forget_ahead(self) -> None:
+        for _, number, one in self._ahead:
+            self._give_up(number, one)
+        self._ahead.clear()
+
+    def _give_up(self, number: int, one: _Running) -> None:
+        self._inbox.forget(number)
+        one.future.cancel()  # pebble then ends the worker, if it is at it
 
     def _started(self) -> Any:
         if self._pool is None:

@@ -86,7 +86,8 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A detector of random weights for 64 px crops and clips of 4 frames."""
     import torch
 
-    from dfd.checkpoint import DetectorCard, save_safetensors
+    from dfd.card import DetectorCard
+    from dfd.checkpoint import save_safetensors
     from dfd.models.classifier import build_model
 
     torch.manual_seed(0)

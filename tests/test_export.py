@@ -10,7 +10,8 @@ import torch
 from safetensors import safe_open
 
 from dfd import formats, runtimes
-from dfd.checkpoint import DetectorCard, load_checkpoint, load_model, save_safetensors, weights_sha256
+from dfd.card import DetectorCard
+from dfd.checkpoint import load_checkpoint, load_model, save_safetensors, weights_sha256
 from dfd.errors import CheckpointError, ConfigError
 from dfd.export import export, output_file
 from dfd.formats import read_onnx, save_program, to_onnx, to_program

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ import torch
 from safetensors.torch import save_file
 
 from dfd.aggregation import TrackAndVideoScores, WindowsByTrack, max_of_means
+from dfd.card import read_card
+from dfd.checkpoint import load_checkpoint
 from dfd.errors import ConfigError, DfdError
 from dfd.faces.detect import build_detector
 from dfd.faces.extract import ExtractionSettings
 from dfd.faces.windows import FaceWindow, WindowSettings, stream_windows
 from dfd.inference import Detector, _Video
-from dfd.scoring import _face_detector_of, predict_config, start_workers
+from dfd.scoring import detector_options, predict_config, start_workers
 from dfd.types import CARD_KEY, FaceBox, Label, Status
 from dfd.video.encode import write_video
 from tests.conftest import drawn_frames
@@ -278,7 +281,7 @@ def test_workers_started_ahead_import_what_the_card_says_and_are_taken_over(
     tiny_checkpoint: Path, tiny_videos: Path
 ) -> None:
     config = predict_config(str(tiny_checkpoint))
-    with start_workers(config, tiny_checkpoint, num_videos=1) as pool:
+    with start_workers(config, tiny_checkpoint, [tiny_videos]) as pool:
         assert pool.num_workers == 1
         detector = Detector.load(tiny_checkpoint, face_detector=FIXED, num_workers=1, device="cpu", pool=pool)
         assert detector.score(tiny_videos.parent / "00.mp4").status is Status.OK
@@ -295,12 +298,31 @@ def test_workers_started_ahead_import_what_the_card_says_and_are_taken_over(
         detector.close()
 
 
-def test_the_face_detector_is_read_from_a_header_or_not_at_all(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_videos_begun_while_the_detector_loads_are_scored_as_ever(tiny_checkpoint: Path, tiny_videos: Path) -> None:
+    paths = sorted(tiny_videos.parent.glob("*.mp4"))[:3]
+    config = predict_config(str(tiny_checkpoint), ["num_workers=1", "window_stride=3"])
+    options = detector_options(config)
+    with Detector.load(tiny_checkpoint, **options) as detector:
+        expected = {score.path: score.prob_fake for score in detector.score_many(paths)}
+    with start_workers(config, tiny_checkpoint, paths, begin=True) as pool:
+        begun = [one.payload for _, _, one in pool._ahead]
+        assert len(begun) == 2
+        deadline = time.monotonic() + 60
+        while not pool._inbox._clocks and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert pool._inbox._clocks, "a worker looks at a video before there is a network"
+        with Detector.load(tiny_checkpoint, **options, pool=pool) as detector:
+            assert [one.payload for _, _, one in pool._ahead] == begun, "the detector's settings are the workers' own"
+            found = {score.path: score.prob_fake for score in detector.score_many(paths)}
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_card_is_read_from_a_header_or_not_at_all(tiny_checkpoint: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(tiny_checkpoint.read_bytes()[:100])
-    assert _face_detector_of(tiny_checkpoint) == "fixed_box"
-    assert _face_detector_of(damaged) is None
+    assert read_card(tiny_checkpoint) == load_checkpoint(tiny_checkpoint)[0]
+    assert read_card(damaged) is None
     save_file({"w": torch.zeros(2)}, tmp_path / "deep.safetensors", metadata={CARD_KEY: "[" * 100_000})
-    assert _face_detector_of(tmp_path / "deep.safetensors") is None
-    assert _face_detector_of(tmp_path / "missing.safetensors") is None
-    assert _face_detector_of(tmp_path / "detector.ckpt") is None
+    assert read_card(tmp_path / "deep.safetensors") is None
+    assert read_card(tmp_path / "missing.safetensors") is None
+    assert read_card(tmp_path / "detector.ckpt") is None

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from dfd.checkpoint import DetectorCard
+from dfd.card import DetectorCard
 from dfd.model_card import MAX_CHARACTERS, escaped, model_card
 
 HASH = "0123456789abcdef" * 4

@@ -11,7 +11,8 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAverag
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from dfd.checkpoint import DetectorCard, load_checkpoint, load_model
+from dfd.card import DetectorCard
+from dfd.checkpoint import load_checkpoint, load_model
 from dfd.errors import CheckpointError, ConfigError
 from dfd.loggers import RunCSVLogger
 from dfd.metrics import video_metrics

@@ -172,6 +172,56 @@ def note_again(folder):
     os.close(handle)
 
 
+def note_and_repeat(task):
+    folder, value = task
+    handle, _ = tempfile.mkstemp(dir=folder, prefix=f"{value}-")
+    os.close(handle)
+    yield from (value, os.environ.get("DFD_TEST_INITIALISED"))
+
+
+def runs_in(folder):
+    return sorted(path.name.partition("-")[0] for path in folder.iterdir())
+
+
+def test_tasks_begun_ahead_are_taken_over_and_not_run_again(tmp_path):
+    tasks = [(str(tmp_path), value) for value in "abcde"]
+    with WorkerPool(num_workers=1, deadline_seconds=30.0) as pool:
+        pool.prepare(note, "prepared")
+        pool.begin(note_and_repeat, iter(tasks))
+        wait_for_number(tmp_path, 2)
+        assert runs_in(tmp_path) == ["a", "b"], "two per worker"
+        pool.prepare(note, "prepared")  # as before: nothing begins anew
+        items = list(pool.stream(note_and_repeat, [(f"{folder}", value) for folder, value in tasks]))
+        assert [item for task, item in items if task == tasks[0]] == ["a", "prepared", None]
+        assert len(items) == 15
+        assert runs_in(tmp_path) == list("abcde")
+
+
+def test_tasks_begun_ahead_that_are_not_wanted_are_given_up(tmp_path):
+    folder = str(tmp_path)
+    with WorkerPool(num_workers=1, deadline_seconds=30.0) as pool:
+        pool.begin(act, [("hang", 0), ("double", 1)])
+        assert dict(pool.map(act, [("double", 2)])) == {("double", 2): 4}
+        pool.begin(note_and_repeat, [(folder, "a"), (folder, "b")])
+        pool.prepare(note, "prepared")
+        items = [item for _, item in pool.stream(note_and_repeat, [(folder, "b"), (folder, "c")])]
+        assert items == ["b", "prepared", None, "c", "prepared", None]
+
+
+def test_an_error_while_workers_prepare_for_tasks_begun_ahead_is_raised_by_the_stream():
+    with WorkerPool(num_workers=1, deadline_seconds=30.0) as pool:
+        pool.prepare(miss_weights, "yunet.onnx")
+        pool.begin(note_and_repeat, [("", "a")])
+        with pytest.raises(WeightsMissing, match=r"yunet.onnx is not there"):
+            list(pool.stream(note_and_repeat, [("", "a")]))
+
+
+def wait_for_number(folder, number):
+    deadline = time.monotonic() + 30
+    while len(list(folder.iterdir())) < number and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 def test_an_error_while_workers_prepare_is_raised_in_the_parent():
     with WorkerPool(num_workers=1, deadline_seconds=30.0) as pool:
         pool.prepare(miss_weights, "yunet.onnx")

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from dfd.errors import NoFaceFound
+from dfd.card import DetectorCard
+from dfd.errors import CheckpointError, NoFaceFound
 from dfd.faces.detect import DETECTOR_MODULES, FaceDetector, build_detector
 from dfd.faces.extract import ExtractionSettings, FaceChunk, FaceExtractor, confirmed, shrink
 from dfd.stages import StageClock
@@ -90,6 +91,43 @@ class WindowSettings:
         if self.max_windows is not None:
             number = min(number, self.max_windows)
         return window_starts(num_frames, clip_len=self.clip_len, stride=self.clip_stride, num_windows=number)
+
+
+def look_settings(
+    card: DetectorCard,
+    *,
+    name: str,
+    face_detector: Mapping[str, Any] | None = None,
+    window_stride: int | None = None,
+    max_windows: int | None = 32,
+    max_faces: int = 8,
+    max_decode_side: int | None = 1920,
+    limits: VideoLimits | None = None,
+    every_frame: bool = False,
+) -> tuple[dict[str, Any], ExtractionSettings, WindowSettings]:
+    """The arguments of :func:`start_worker` for a detector with this card, which ``name`` names in errors.
+
+    ``face_detector`` is its name and options; None: the one that the detector was trained with.
+
+    Raises:
+        CheckpointError: the card says things that are unknown here.
+        ValueError: an option is out of range.
+    """
+    try:
+        extraction = ExtractionSettings(**card.crop.get("extraction", {}))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{name}: its card says how faces were cropped in a way unknown here: {error}") from error
+    windows = WindowSettings(
+        clip_len=card.clip_len,
+        clip_stride=card.clip_stride,
+        window_stride=window_stride,
+        max_windows=max_windows,
+        max_faces=max_faces,
+        max_decode_side=max_decode_side,
+        every_frame=every_frame,
+        limits=limits or VideoLimits(),
+    )
+    return dict(face_detector or card.crop.get("face_detector") or {"name": "mtcnn"}), extraction, windows
 
 
 @dataclass(frozen=True, slots=True)

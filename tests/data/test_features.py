@@ -8,7 +8,8 @@ import pytest
 import torch
 from lightning import Trainer
 
-from dfd.checkpoint import DetectorCard, save_safetensors
+from dfd.card import DetectorCard
+from dfd.checkpoint import save_safetensors
 from dfd.data.features import FeatureCache, FeatureDataset
 from dfd.data.module import ClipDataModule
 from dfd.data.store import read_index
