@@ -101,6 +101,11 @@ def test_onnx_that_shrinks_its_pictures_gives_the_networks_probabilities(tmp_pat
     assert_same_probabilities(model, card, tmp_path, "onnx")
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_an_export_of_the_starters_backbone_gives_its_probabilities(tmp_path, form):
+    assert_same_probabilities(*detector("tf_efficientnet_lite0", "mean", {}), tmp_path, form)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("head", HEADS)

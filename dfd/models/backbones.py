@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from dfd.errors import ConfigError, WeightsMissing
+from dfd.models import efficientnet_lite
+from dfd.models.efficientnet_lite import EfficientNetLite
 from dfd.models.resnext import NUM_FEATURES, ResNeXt50
 from dfd.tensor_files import is_state_dict, load_exactly, read_tensor_file
 from dfd.weights import WeightsFile, fetch
@@ -153,34 +155,34 @@ def timm(
     network, in pixels; None: of a model of a fixed size its own, else none. Small crops of which the finest traces
     matter may be worth enlarging: most networks halve the picture in their first layer.
 
+    An EfficientNet-Lite is dfd's own of the same name, which takes the same weights and does not wait for timm.
+
     Raises:
         ConfigError: timm has no such model, it does not give one vector per picture, or it takes another size only.
         WeightsMissing: the weights cannot be had, or the file does not fit.
     """
-    from timm import create_model
-    from timm.models import model_entrypoint
-
-    _check_timm_name(name)
+    lite = efficientnet_lite.SCALES.get(name.removesuffix(f".{efficientnet_lite.EDITION}"))
+    if lite is None:
+        _check_timm_name(name)
     path = _given_file(weights) if weights is not None else _timm_hub_file(name) if pretrained else None
-    network = create_model(name, pretrained=False, num_classes=0)
-    if path is not None:
-        with torch.device("meta"):
-            head = create_model(name, pretrained=False).state_dict().keys() - network.state_dict().keys()
-        family = sys.modules[model_entrypoint(name.partition(".")[0]).__module__]
-        load_weights(network, path, head=head, convert=getattr(family, "checkpoint_filter_fn", None))
-    config = network.pretrained_cfg
-    side = int(config["input_size"][-1])
-    fixed = side if config.get("fixed_input_size") else None
+    if lite is not None:
+        network: nn.Module = EfficientNetLite(*lite)
+        if path is not None:
+            load_weights(network, path, head=efficientnet_lite.HEAD)
+        num_features, mean, std = efficientnet_lite.NUM_FEATURES, efficientnet_lite.MEAN, efficientnet_lite.STD
+        fixed = None
+    else:
+        network = _timm_network(name, path)
+        config: Any = network.pretrained_cfg
+        side = int(config["input_size"][-1])
+        num_features = _measured_features(name, network, side=side)
+        mean, std = tuple(config["mean"]), tuple(config["std"])
+        fixed = side if config.get("fixed_input_size") else None
     if input_size is not None and (input_size < 1 or fixed not in (None, input_size)):
         allowed = f"only {fixed}" if fixed else "1 or more"
         raise ConfigError(f"backbone.input_size={input_size}: {name} takes {allowed} pixels")
     return Backbone(
-        network,
-        num_features=_measured_features(name, network, side=side),
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        input_size=input_size or fixed,
-        frozen=freeze,
+        network, num_features=num_features, mean=mean, std=std, input_size=input_size or fixed, frozen=freeze
     )
 
 
@@ -252,6 +254,20 @@ def _check_timm_name(name: str) -> None:
     tags = [full.partition(".")[2] for full in get_arch_pretrained_cfgs(architecture)]
     if tag and tag not in tags:
         raise ConfigError(f"backbone.name: timm's {architecture} has no weights {tag!r}; it has {', '.join(tags)}")
+
+
+def _timm_network(name: str, path: Path | None) -> nn.Module:
+    """Timm's own, without a classifier, with the weights in ``path``."""
+    from timm import create_model
+    from timm.models import model_entrypoint
+
+    network: nn.Module = create_model(name, pretrained=False, num_classes=0)
+    if path is not None:
+        with torch.device("meta"):
+            head = create_model(name, pretrained=False).state_dict().keys() - network.state_dict().keys()
+        family = sys.modules[model_entrypoint(name.partition(".")[0]).__module__]
+        load_weights(network, path, head=head, convert=getattr(family, "checkpoint_filter_fn", None))
+    return network
 
 
 def _timm_hub_file(name: str) -> Path:
