@@ -5,6 +5,8 @@ lie in ``evidence/``, a folder for each video; ``run.json`` says what the scores
 describes all of them.
 """
 
+from __future__ import annotations
+
 import csv
 import hashlib
 import json
@@ -15,10 +17,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from stat import S_ISREG
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -35,6 +36,9 @@ from dfd.inputs import (
     RUN_NAME,
 )
 from dfd.types import FileFacts, FloatArray, FrameArray, Label, Status, TrackScore, Verdict, VideoScore, WindowScore
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = (
     "path",
@@ -359,6 +363,8 @@ def _locked(folder: Path) -> IO[str]:
 
 def read_predictions(path: Path) -> pd.DataFrame:
     """``predictions.csv`` as a table; probabilities are floats, with NaN where a video has none."""
+    import pandas as pd  # a quarter of a second, and who writes scores needs none of it
+
     # Not str: with pyarrow installed, pandas keeps strings as UTF-8, which a file's name need not be.
     text = dict.fromkeys(("path", "verdict", "label", "message", "model"), object)
     table = pd.read_csv(path, dtype=text, keep_default_na=False, encoding_errors="surrogateescape")

@@ -135,6 +135,13 @@ def test_a_page_that_is_written_can_be_sent_without_what_writes_it() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_scores_are_written_and_reported_without_pandas() -> None:
+    """A run waits for what writes its scores before its workers start."""
+    code = "import sys, dfd.predictions, dfd.report.videos; print([m for m in ('pandas', 'torch') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("script", ["train", "predict"])
 def test_help_does_not_wait_for_torch(script: str) -> None:
     heavy = ["torch", "lightning", "pandas", "cv2", "matplotlib"]

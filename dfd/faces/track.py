@@ -255,15 +255,26 @@ class Tracker:
         """By track number, the sighting that continues it."""
         if not self._live or not sightings:
             return {}
-        from scipy.optimize import linear_sum_assignment
-
         seen = np.stack([sighting.state[:4] for sighting in sightings])
         last = np.stack([track.last.state[:4] for track in self._live])
         moved = np.stack([t.last.state[:4] + t.velocity * (frame - t.last.frame) for t in self._live])
         # A face may go on moving or have stopped; both are tried.
         likeness = np.maximum(_likeness(last, seen), _likeness(moved, seen))
-        pairs = zip(*linear_sum_assignment(likeness, maximize=True), strict=True)
-        return {self._live[i].number: sightings[j] for i, j in pairs if likeness[i, j] > 0}
+        return {self._live[i].number: sightings[j] for i, j in _best_pairs(likeness)}
+
+
+def _best_pairs(likeness: Vector) -> list[tuple[int, int]]:
+    """Row and column of the pairs, each in one at most, whose likeness is largest in sum; none of likeness 0."""
+    possible = likeness > 0
+    if possible.sum(axis=0).max() <= 1 and possible.sum(axis=1).max() <= 1:
+        rows, columns = np.nonzero(possible)
+    else:
+        # Not before faces come near each other: importing it takes longer than many a video.
+        from scipy.optimize import linear_sum_assignment
+
+        rows, columns = linear_sum_assignment(likeness, maximize=True)
+    pairs = zip(rows.tolist(), columns.tolist(), strict=True)
+    return [(row, column) for row, column in pairs if possible[row, column]]
 
 
 def without_duplicates(faces: Iterable[FaceBox]) -> list[FaceBox]:

@@ -1,17 +1,21 @@
 """Runs of training as they lie in their folders, what sets them apart, and names that say it."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import yaml
 
 from dfd.errors import ReportError
 from dfd.types import Label
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RUN_FILES = ("summary.json", "config.yaml", "metrics.csv")
 """A folder with one of these is a run's."""
@@ -193,6 +197,8 @@ def _unusable(file: str, key: str, value: object, kind: str) -> str:
 
 def _read_curves(path: Path) -> pd.DataFrame | None:
     """None if no epoch has ended yet."""
+    import pandas as pd
+
     from dfd.plots import read_history  # not above: --help does not wait for torch
 
     try:
@@ -203,6 +209,8 @@ def _read_curves(path: Path) -> pd.DataFrame | None:
 
 
 def _read_predictions(path: Path) -> pd.DataFrame:
+    import pandas as pd  # not above: a report on scored videos takes no more than names from here
+
     table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
     columns = ["video_id", "dataset", "method", "label", "prob_fake"]
     missing = [column for column in columns if column not in table]

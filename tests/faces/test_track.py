@@ -1,7 +1,11 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
-from dfd.faces.track import Tracker, TrackSummary, confirmed, main_track, without_duplicates
+from dfd.faces.track import Tracker, TrackSummary, _best_pairs, confirmed, main_track, without_duplicates
 from dfd.types import FaceBox
 
 
@@ -67,6 +71,33 @@ def test_two_faces_that_cross_keep_their_tracks_though_one_hides_the_other():
     assert sorted(found) == [0, 1]
     assert {round(found[track][80][0]) for track in found} == {60, 260}
     assert all(list(frames) == list(range(81)) for frames in found.values())
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1), (3, 3), (3, 5), (6, 4)])
+def test_pairs_are_those_of_the_largest_likeness_in_sum(shape):
+    generator = np.random.default_rng(0)
+    num_ambiguous = 0
+    for share in np.linspace(0, 0.6, 100):  # of pairs that are possible: none, one for each, several
+        likeness = generator.uniform(0.1, 2, shape) * (generator.uniform(size=shape) < share)
+        rows, columns = linear_sum_assignment(likeness, maximize=True)
+        expected = {(i, j) for i, j in zip(rows, columns, strict=True) if likeness[i, j]}
+        assert set(_best_pairs(likeness)) == expected
+        num_ambiguous += len(expected) < (likeness > 0).sum()
+    assert bool(num_ambiguous > 10) is (shape != (1, 1))
+
+
+def test_a_worker_that_sees_faces_apart_does_not_wait_for_scipy():
+    code = (
+        "import sys\n"
+        "from dfd.faces.track import Tracker\n"
+        "from dfd.types import FaceBox\n"
+        "def face(x): return FaceBox(x, 50, x + 40, 90, 0.9, ((x + 20, 70),) * 5)\n"
+        "tracker = Tracker()\n"
+        "for frame in (0, 10, 20): tracker.update(frame, [face(50 + frame), face(200)])\n"
+        "print([len(tracker.live_tracks), tracker.live_tracks[1].num_detections, 'scipy' in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[2, 3, False]"
 
 
 def test_a_face_missed_once_is_filled_in():
