@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -167,9 +168,9 @@ def summarize(writer: PredictionWriter) -> None:
     from rich.table import Table
 
     from dfd.aggregation import one_sided_warning
-    from dfd.predictions import read_predictions
 
-    table = read_predictions(writer.csv_path).sort_values("prob_fake", ascending=False, na_position="last")
+    with writer.csv_path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: -float(row["prob_fake"] or -1))
     shown = Table(title=", ".join(f"{n} {status}" for status, n in writer.counts.most_common()), box=SIMPLE)
     for name in ("video", "status", "verdict"):
         shown.add_column(name, overflow="fold")
@@ -177,18 +178,17 @@ def summarize(writer: PredictionWriter) -> None:
         shown.add_column(name, justify="right")
     console = Console()
     colors = {"fake": "[bold red]fake[/]", "real": "[green]real[/]", "uncertain": "[yellow]uncertain[/]"}
-    for row in table.head(MAX_SHOWN).to_dict("records"):
-        known = row["prob_fake"] == row["prob_fake"]
-        probs = [f"{row['prob_fake']:.3f}", f"{row['confidence']:.3f}"] if known else ["", ""]
+    for row in rows[:MAX_SHOWN]:
+        probs = [f"{float(row[name]):.3f}" if row[name] else "" for name in ("prob_fake", "confidence")]
         verdict = colors.get(row["verdict"], "")
-        shown.add_row(_printable(Path(row["path"]).name), row["status"], verdict, *probs, str(row["num_faces"]))
+        shown.add_row(_printable(Path(row["path"]).name), row["status"], verdict, *probs, row["num_faces"])
     console.print(shown)
-    for message in table.head(MAX_SHOWN)["message"]:
-        if message:
-            console.print(f"[yellow]{_printable(message)}[/]", highlight=False, soft_wrap=True)
-    if len(table) > MAX_SHOWN:
-        print(f"… and {len(table) - MAX_SHOWN} more in {writer.csv_path}")
-    if warning := one_sided_warning(Counter(map(str, table.loc[table["verdict"] != "", "verdict"]))):
+    for row in rows[:MAX_SHOWN]:
+        if row["message"]:
+            console.print(f"[yellow]{_printable(row['message'])}[/]", highlight=False, soft_wrap=True)
+    if len(rows) > MAX_SHOWN:
+        print(f"… and {len(rows) - MAX_SHOWN} more in {writer.csv_path}")
+    if warning := one_sided_warning(Counter(row["verdict"] for row in rows if row["verdict"])):
         console.print(f"[bold yellow]{warning}[/]", highlight=False)
 
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dfd.config import TrainConfig, build, build_all, check, entry_point, output_dir, target_name
 from dfd.errors import ConfigError, RunPruned
-from dfd.host_memory import keep_freed_memory
+from dfd.host import keep_freed_memory
 
 if TYPE_CHECKING:
     from lightning import Trainer

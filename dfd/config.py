@@ -26,6 +26,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dfd.errors import ConfigError, DfdError
+from dfd.host import wait_without_spinning
 from dfd.outcomes import JobsFailed, StudyRecord, overrides_by_key, recorded
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "conf"
@@ -427,6 +428,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
         command = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(task)
 
         def run() -> Any:
+            wait_without_spinning()
             before = os.environ.setdefault("HYDRA_FULL_ERROR", "0")
             try:
                 return command()

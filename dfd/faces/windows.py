@@ -9,6 +9,7 @@ import importlib
 import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
@@ -20,7 +21,7 @@ from dfd.card import DetectorCard
 from dfd.errors import CheckpointError, NoFaceFound
 from dfd.faces.detect import DETECTOR_MODULES, FaceDetector, build_detector
 from dfd.faces.extract import ExtractionSettings, FaceChunk, FaceExtractor, confirmed, shrink
-from dfd.stages import StageClock
+from dfd.stages import StageClock, ahead
 from dfd.types import FileFacts, FloatArray, FrameArray
 from dfd.video.decode import VideoLimits, VideoReader
 from dfd.video.sampling import clip_frame_indices, window_starts
@@ -212,14 +213,16 @@ def stream_windows(
         extractor = FaceExtractor(detector, extraction, clock=clock)
         collector = _Collector(reader, extractor, settings, starts)
         pictures = _Pictures(starts[len(starts) // 2] + settings.span // 2)
-        for pieces, settled in extractor.steps(pictures.of(clock.iterate("decode", reader.chunks(looked_at)))):
-            yield from pictures.taken()
-            for piece in pieces:
-                collector.add(piece)
-                if settings.every_frame:
-                    yield FaceBoxes(piece.track, piece.start_frame, piece.boxes_xyxy * reader.source_scale)
-            yield from collector.ready(settled)
-            yield settled / reader.num_frames
+        # Where a core is free, the next frames are decoded while faces are looked for in these.
+        with closing(ahead(clock.iterate("decode", reader.chunks(looked_at)))) as chunks:
+            for pieces, settled in extractor.steps(pictures.of(chunks)):
+                yield from pictures.taken()
+                for piece in pieces:
+                    collector.add(piece)
+                    if settings.every_frame:
+                        yield FaceBoxes(piece.track, piece.start_frame, piece.boxes_xyxy * reader.source_scale)
+                yield from collector.ready(settled)
+                yield settled / reader.num_frames
         yield from pictures.taken()
         yield from collector.ready(None)
         if extractor.num_frames == 0:

@@ -22,6 +22,7 @@ from django.utils import timezone
 from django_tasks_db.management.commands.db_worker import Worker as TaskWorker
 
 from dfd.errors import ConfigError
+from dfd.host import wait_without_spinning
 from dfd.scoring import detector_options, predict_config, run_facts, settings_of
 from dfd.starter import checkpoint_path
 from dfd.web import jobs
@@ -55,6 +56,7 @@ class Scorer:
     """
 
     def __init__(self, name: str) -> None:
+        wait_without_spinning()
         from dfd.inference import Detector
 
         if not options().checkpoint:
