@@ -120,9 +120,10 @@ def test_importing_dfd_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_scoring_worker_starts_without_the_networks_libraries() -> None:
+@pytest.mark.parametrize("module", ["dfd.faces.windows", "dfd.data.preparation"])
+def test_a_worker_starts_without_the_libraries_of_networks_and_tables(module: str) -> None:
     """They would cost each worker half a gigabyte and some seconds."""
-    code = "import sys, dfd.faces.windows; print([m for m in ('torch', 'pandas', 'scipy') if m in sys.modules])"
+    code = f"import sys, {module}; print([m for m in ('torch', 'pandas', 'scipy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -29,15 +29,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from dfd.data.manifest import VideoRow, slug
 from dfd.data.splits import SPLIT_MODES, SPLITS, UNUSED, check_fractions
 from dfd.errors import StoreError
 from dfd.types import FloatArray, Label, Status
+
+if TYPE_CHECKING:
+    import pandas as pd  # a worker that prepares videos has no use for it: 75 MB
 
 SCHEMA_VERSION = 1
 RECORD_NAME, SPLITS_NAME, INDEX_NAME, VIDEOS_NAME = "record.json", "splits.csv", "index.csv", "videos.csv"
@@ -481,7 +483,7 @@ def write_splits(store: str | Path, splits: Mapping[str, str]) -> None:
     _write_table(Path(store) / SPLITS_NAME, ("video_id", "split"), sorted(splits.items()))
 
 
-def build_index(store: str | Path) -> pd.DataFrame:
+def build_index(store: str | Path) -> "pd.DataFrame":
     """Make ``index.csv`` (a row per face track) and ``videos.csv`` (a row per video, failures too) from the records.
 
     Returns the index. Its order and text depend on the records and ``splits.csv`` alone. Shards that end together wait
@@ -493,7 +495,9 @@ def build_index(store: str | Path) -> pd.DataFrame:
         return _build_index(store)
 
 
-def _build_index(store: Path) -> pd.DataFrame:
+def _build_index(store: Path) -> "pd.DataFrame":
+    import pandas as pd
+
     splits = read_splits(store)
     tracks, videos = [], []
     records = read_records(store)
@@ -526,12 +530,14 @@ def _build_index(store: Path) -> pd.DataFrame:
     return pd.DataFrame(tracks, columns=list(INDEX_COLUMNS)).astype(INDEX_COLUMNS)
 
 
-def read_index(store: str | Path) -> pd.DataFrame:
+def read_index(store: str | Path) -> "pd.DataFrame":
     """``index.csv`` as a table with the columns of ``INDEX_COLUMNS``.
 
     Raises:
         StoreError: there is no store, no index, or no clip in it; or the index is damaged.
     """
+    import pandas as pd
+
     store = Path(store)
     path = store / INDEX_NAME
     remedy = f"make it with: python -m dfd.preprocess manifest=FILE store={store}"
@@ -563,7 +569,7 @@ def read_index(store: str | Path) -> pd.DataFrame:
     return index
 
 
-def index_videos(index: pd.DataFrame) -> list[IndexVideo]:
+def index_videos(index: "pd.DataFrame") -> list[IndexVideo]:
     """Each row's video, once for every way in which the rows describe it."""
     columns = ["video_id", "source_ids", "split", "label", "dataset", "method"]
     labels = {name: Label.parse(name) for name in index["label"].unique()}
@@ -603,7 +609,7 @@ def _read_videos(store: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
         raise StoreError(f"{path}: cannot be read ({error}); run the preprocessing again, which writes it") from error
 
 
-def missing_clips(store: str | Path, index: pd.DataFrame, *, seconds: float = math.inf) -> list[str]:
+def missing_clips(store: str | Path, index: "pd.DataFrame", *, seconds: float = math.inf) -> list[str]:
     """The paths in the index that are not there.
 
     They are looked for one by one, which may take minutes on a network file system. After ``seconds`` the rest is left;
