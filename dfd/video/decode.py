@@ -59,6 +59,8 @@ _DECORD_SEEKS = frozenset({"mov", "matroska"})
 _NO_DUPLICATES = "0.000000001"
 # Frames that decord may keep, in bytes: a clip of 150 face crops has 6 MB, so every clip store is read by decord.
 _DECORD_MAX_BYTES = 64 * 2**20
+# Frames that come as one array unless told otherwise: a frame that is held on to holds all of its array.
+_CHUNK_BYTES, _CHUNK_FRAMES = 16 * 2**20, 16
 # Frames missing at the end that are no loss worth a word: encoders and cutters often leave two or three undecodable.
 _TOLERATED_FRAMES = 3
 _TOLERATED_FRACTION = 0.02
@@ -228,10 +230,13 @@ class VideoReader:
             )
         return frames if np.array_equal(places, np.arange(len(unique))) else frames[places]
 
-    def chunks(self, ranges: Sequence[range] | None = None, *, chunk_len: int = 16) -> Iterator[tuple[int, FrameArray]]:
+    def chunks(
+        self, ranges: Sequence[range] | None = None, *, chunk_len: int | None = None
+    ) -> Iterator[tuple[int, FrameArray]]:
         """The whole video, or ``ranges`` of it, as (index of the first frame, consecutive frames ``(N, H, W, 3)``).
 
-        A chunk has ``chunk_len`` frames, the last of a range what is left; it never spans two ranges. A range that
+        A chunk has ``chunk_len`` frames (None: 16, and of large ones as many as 16 MiB hold, one at least), the last of
+        a range what is left; it never spans two ranges. A range that
         goes past the end just ends. Where damage is met, what lies before it is given, ``partial`` says what happened,
         and nothing follows.
 
@@ -239,6 +244,8 @@ class VideoReader:
             ValueError: ``chunk_len`` is not positive, or a range has a step or a negative start.
             UnreadableVideo: no frame at all can be decoded.
         """
+        if chunk_len is None:
+            chunk_len = min(_CHUNK_FRAMES, max(1, _CHUNK_BYTES // (self.height * self.width * 3)))
         if chunk_len < 1:
             raise ValueError(f"chunk_len must be 1 or more, got {chunk_len}")
         for frame_range in ranges or ():
