@@ -17,6 +17,7 @@ PyAV, which shares FFmpeg with it, does the rest, through the same chain of filt
 A frame's index is its place in the order of presentation, whichever decoder reads it.
 """
 
+import gc
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -659,21 +660,29 @@ def _orientation(stream: VideoStream, first: "Packet[VideoStream]") -> tuple[int
     FFmpeg hands out the display matrix with decoded frames, so the first one is decoded.
     """
     stream.codec_context.thread_count = 1  # starting threads would cost more than they save
-    try:
-        # Asked at once for what it holds back, a decoder need not be fed the frames that reordering waits for.
-        frames = stream.decode(first) or stream.decode(None)
-    except FFmpegError:
-        return 0, False
-    matrix = frames[0].side_data.get("DISPLAYMATRIX") if frames else None
+    matrix = _display_matrix(stream, first)
+    # A frame of PyAV's whose side data was asked for is part of a cycle. So few objects come with a video that Python
+    # would let the frames of a hundred pile up before it looks for those; among the youngest it is quick to look.
+    gc.collect(1)
     if matrix is None:
         return 0, False
     # Shown x = a x + c y, shown y = b x + d y, in 16.16 fixed point (ISO/IEC 14496-12, 8.3.2).
-    fixed_point: Any = matrix
-    a, b, _, c, d = np.frombuffer(fixed_point, dtype="=i4")[:5].astype(float)
+    a, b, _, c, d = matrix[:5]
     mirrored = bool(a * d - b * c < 0)
     if mirrored:
         a, b = -a, -b
     return floor(degrees(-atan2(b, a)) / 90 + 0.5) * 90 % 360, mirrored
+
+
+def _display_matrix(stream: VideoStream, first: "Packet[VideoStream]") -> NDArray[np.float64] | None:
+    """The nine numbers of the first frame's, if it can be decoded and has one."""
+    try:
+        # Asked at once for what it holds back, a decoder need not be fed the frames that reordering waits for.
+        frames = stream.decode(first) or stream.decode(None)
+    except FFmpegError:
+        return None
+    fixed_point: Any = frames[0].side_data.get("DISPLAYMATRIX") if frames else None
+    return None if fixed_point is None else np.frombuffer(fixed_point, dtype="=i4").astype(np.float64)
 
 
 def _rotated(info: VideoInfo, rotation_degrees: int, mirrored: bool) -> VideoInfo:
