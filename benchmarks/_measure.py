@@ -17,6 +17,17 @@ from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
+NETWORK = {
+    "backbone": {"_target_": "dfd.models.backbones.resnext50", "pretrained": False},
+    "temporal": {"_target_": "dfd.models.temporal.lstm", "hidden_features": 2048},
+}
+"""That of the original study."""
+SMALL_NETWORK = {
+    "backbone": {"_target_": "dfd.models.backbones.timm", "name": "test_resnet", "pretrained": False},
+    "temporal": {"_target_": "dfd.models.temporal.mean"},
+}
+"""With which the rest of the work shows, and what runs in no time."""
+
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
     """With the options that every benchmark has."""
@@ -86,6 +97,29 @@ def shown(values: Sequence[float], digits: int = 2) -> str:
     """``median (lowest–highest)``."""
     low, middle, high = min(values), statistics.median(values), max(values)
     return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+def random_checkpoint(path: Path, model: Mapping[str, Any]) -> Path:
+    """A detector of random weights: they take as much time and room as trained ones."""
+    from dfd.card import DetectorCard
+    from dfd.checkpoint import save_safetensors
+    from dfd.models.classifier import build_model
+
+    made = build_model(model)
+    save_safetensors(path, made, DetectorCard(model=made.config, image_size=112, clip_len=10))
+    return path
+
+
+def drawn_video(path: Path, *, seconds: float, width: int, height: int) -> Path:
+    """One drawn person: where no video is at hand."""
+    import numpy as np
+
+    from dfd.data.demo import film, portrait_of
+    from dfd.data.demo_scenes import Format, Scene
+
+    form = Format(seconds=seconds, width=width, height=height)
+    film(Scene.compose([portrait_of(0, 0, 0)], form, np.random.default_rng(0)), {path: {}})
+    return path
 
 
 def matrix_peak(repeats: int = 5, side: int = 2048) -> float:

@@ -21,24 +21,16 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from _measure import parser, report, results_folder, take_turns
+from _measure import SMALL_NETWORK, parser, random_checkpoint, report, results_folder, take_turns
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 from memory import ROOT, repeat
 
-from dfd.card import DetectorCard
-from dfd.checkpoint import save_safetensors
 from dfd.faces.detect import build_detector
 from dfd.faces.windows import stream_windows
 from dfd.inference import Detector
-from dfd.models.classifier import build_model
 from dfd.video.decode import VideoReader
 from dfd.video.encode import VideoWriter
-
-MODEL = {
-    "backbone": {"_target_": "dfd.models.backbones.timm", "name": "test_resnet", "pretrained": False},
-    "temporal": {"_target_": "dfd.models.temporal.mean"},
-}
 
 
 def predict(video: Path, number: int, checkpoint: Path, folder: Path) -> dict[str, float]:
@@ -137,10 +129,9 @@ def main() -> None:
     runs: dict[int, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        checkpoint, video = folder / "random.safetensors", folder / f"short{arguments.video.suffix}"
+        checkpoint = random_checkpoint(folder / "random.safetensors", SMALL_NETWORK)
+        video = folder / f"short{arguments.video.suffix}"
         shutil.copyfile(arguments.video, video)
-        model = build_model(MODEL)
-        save_safetensors(checkpoint, model, DetectorCard(model=model.config, image_size=112, clip_len=10))
         for number in numbers(arguments.numbers):
             runs[number] = predict(video, number, checkpoint, folder)
         score = scorer(checkpoint)

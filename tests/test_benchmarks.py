@@ -15,7 +15,12 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 @pytest.mark.parametrize(
     ("name", "result", "named"),
-    [("gpu", "gpu-smoke", "bf16"), ("train_step", "train_step", "cached")],
+    [
+        ("gpu", "gpu-smoke", "bf16"),
+        ("train_step", "train_step", "cached"),
+        pytest.param("scoring_stages", "scoring_stages", "floor", marks=pytest.mark.slow),
+        pytest.param("memory", "memory", "preprocess", marks=pytest.mark.slow),
+    ],
 )
 def test_a_benchmark_runs_in_its_quick_mode_and_leaves_a_table_and_its_values(
     name: str, result: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
