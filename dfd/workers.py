@@ -335,12 +335,15 @@ def _is_lost(future: Any) -> bool:
 
 @dataclass(slots=True)
 class _Clock:
-    """Of one task: when it began, when it last gave a sign, and how long it had to wait for room."""
+    """Of one task: when it began, when it last gave a sign, how long it had to wait for room, and whether it is over
+    though its last items have not been taken.
+    """
 
     began: float
     last_sign: float
     waited: float = 0.0
     waits_since: float | None = None
+    is_over: bool = False
 
 
 class _Inbox:
@@ -389,8 +392,8 @@ class _Inbox:
     def overdue(self, number: int, deadline_seconds: float, stall_seconds: float | None) -> str | None:
         """Why a task is to be given up now, or None."""
         clock = self._clocks.get(number)
-        if clock is None:
-            return None  # not begun
+        if clock is None or clock.is_over:
+            return None  # None: not begun
         now, since = time.monotonic(), clock.waits_since
         waits = 0.0 if since is None else now - since
         if now - clock.began - clock.waited - waits > deadline_seconds:
@@ -433,6 +436,7 @@ class _Inbox:
                         break
                     self._wait_for_room(clock)
                     self._events.put((number, event))
+                clock.is_over = True
                 self._events.put((number, event))
             except (EOFError, OSError, ValueError):
                 return  # the worker is gone, and its future says why; or we are closing

@@ -208,6 +208,15 @@ def test_tasks_begun_ahead_that_are_not_wanted_are_given_up(tmp_path):
         assert items == ["b", "prepared", None, "c", "prepared", None]
 
 
+def test_a_task_that_was_over_before_anyone_asked_is_not_late(tmp_path):
+    task = (str(tmp_path), "a")
+    with WorkerPool(num_workers=1, deadline_seconds=1.0, stall_seconds=0.5) as pool:
+        pool.begin(note_and_repeat, [task])
+        wait_for_number(tmp_path, 1)
+        time.sleep(1.5)
+        assert [item for _, item in pool.stream(note_and_repeat, [task])] == ["a", None, None]
+
+
 def test_an_error_while_workers_prepare_for_tasks_begun_ahead_is_raised_by_the_stream():
     with WorkerPool(num_workers=1, deadline_seconds=30.0) as pool:
         pool.prepare(miss_weights, "yunet.onnx")
