@@ -10,11 +10,8 @@ import contextlib
 import multiprocessing
 import os
 import pickle
-import queue
-import secrets
 import signal
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -22,13 +19,14 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
-from multiprocessing import AuthenticationError, resource_tracker, spawn
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing import resource_tracker, spawn
+from multiprocessing.connection import Client
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from dfd.errors import DfdError
+from dfd.inbox import Inbox, Item, Settled
 from dfd.types import Status
 
 T = TypeVar("T")
@@ -58,16 +56,6 @@ class Failure:
 @dataclass(frozen=True, slots=True)
 class Again:
     """A task had to be begun anew through no fault of its own: its items so far do not count."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class _Settled:
-    """The pool has done with a task; its future says how it ended."""
 
 
 @dataclass(slots=True)
@@ -125,7 +113,7 @@ class WorkerPool:
         self._prepared: tuple[Any, ...] = ()
         self._ahead: list[tuple[Any, int, _Running]] = []
         self._pool: Any = None
-        self._inbox = _Inbox(max_waiting)
+        self._inbox = Inbox(max_waiting)
         self._numbers = count()
         self._num_false_starts = 0
         self._is_streaming = False
@@ -174,7 +162,7 @@ class WorkerPool:
         results: dict[int, R] = {}
         for key, task, event in self._events(partial(_only_item, function), tasks):
             match event:
-                case _Item(value):
+                case Item(value):
                     results[key] = value
                 case Failure():
                     yield task, event
@@ -199,11 +187,11 @@ class WorkerPool:
             Exception: whatever ``initializer`` raised; one that does not pickle comes as a DfdError.
         """
         for _, task, event in self._events(function, tasks):
-            yield task, event.value if isinstance(event, _Item) else event
+            yield task, event.value if isinstance(event, Item) else event
 
     def _events(
         self, function: Callable[[T], Iterable[R]], tasks: Iterable[T]
-    ) -> Iterator[tuple[int, T, _Item | Failure | Again | None]]:
+    ) -> Iterator[tuple[int, T, Item | Failure | Again | None]]:
         """What happens to each task, by a number of its own: two tasks may be equal."""
         if self._closed:
             raise ValueError("the pool is closed")
@@ -223,7 +211,7 @@ class WorkerPool:
                 if not running:
                     return
                 number, event = self._inbox.take()
-                if number in running and isinstance(event, _Settled):
+                if number in running and isinstance(event, Settled):
                     outcome = self._outcome(running[number][1].future)
                     if isinstance(outcome, BrokenProcessPool):
                         # A worker died between tasks, and pebble gives up on the whole pool. No task is to blame.
@@ -240,7 +228,7 @@ class WorkerPool:
                 if number in running:
                     self._num_false_starts = 0
                     key, one = running[number]
-                    if not isinstance(event, _Item):
+                    if not isinstance(event, Item):
                         del running[number]
                     yield key, one.task, event
                 for late in list(running):
@@ -258,7 +246,7 @@ class WorkerPool:
     def _begin(self, one: _Running) -> tuple[int, _Running]:
         number = next(self._numbers)
         one.future = self._schedule(number, one.payload)
-        one.future.add_done_callback(lambda _: self._inbox.put(number, _Settled()))
+        one.future.add_done_callback(lambda _: self._inbox.put(number, Settled()))
         return number, one
 
     def _begun(self, function: Callable[..., Any], task: Any) -> tuple[int, _Running]:
@@ -331,126 +319,6 @@ class WorkerPool:
 def _is_lost(future: Any) -> bool:
     """True if the task went down with its pool."""
     return not future.done() or future.cancelled() or isinstance(future.exception(), BrokenProcessPool)
-
-
-@dataclass(slots=True)
-class _Clock:
-    """Of one task: when it began, when it last gave a sign, how long it had to wait for room, and whether it is over
-    though its last items have not been taken.
-    """
-
-    began: float
-    last_sign: float
-    waited: float = 0.0
-    waits_since: float | None = None
-    is_over: bool = False
-
-
-class _Inbox:
-    """What workers send while they work, over a connection for each task: a worker that is killed harms no other's.
-
-    Each connection has a thread that reads it. When too many items wait to be taken it stops reading, and the worker
-    waits at its end.
-    """
-
-    POLL_SECONDS = 0.25
-
-    def __init__(self, max_waiting: int) -> None:
-        self._events: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
-        self._room = threading.Semaphore(max_waiting)
-        self._clocks: dict[int, _Clock] = {}
-        self._key = secrets.token_bytes(32)
-        self._listener: Listener | None = None
-        self._closing = False
-
-    def address(self) -> tuple[Any, bytes]:
-        """Where workers connect to, and the key that proves that they are ours."""
-        if self._listener is None:
-            try:
-                self._listener = Listener(backlog=64, authkey=self._key)
-            except OSError:  # a temporary folder with a name too long for a socket
-                self._listener = Listener(("127.0.0.1", 0), backlog=64, authkey=self._key)
-            threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
-        return self._listener.address, self._key
-
-    def put(self, number: int, event: Any) -> None:
-        """Add an event that takes no room."""
-        self._events.put((number, event))
-
-    def take(self) -> tuple[int, Any]:
-        """The next event and the number of its attempt; after a while without any, (-1, None)."""
-        try:
-            number, event = self._events.get(timeout=self.POLL_SECONDS)
-        except queue.Empty:
-            return -1, None
-        if isinstance(event, _Item):
-            self._room.release()
-        elif not isinstance(event, _Settled):
-            self._clocks.pop(number, None)
-        return number, event
-
-    def overdue(self, number: int, deadline_seconds: float, stall_seconds: float | None) -> str | None:
-        """Why a task is to be given up now, or None."""
-        clock = self._clocks.get(number)
-        if clock is None or clock.is_over:
-            return None  # None: not begun
-        now, since = time.monotonic(), clock.waits_since
-        waits = 0.0 if since is None else now - since
-        if now - clock.began - clock.waited - waits > deadline_seconds:
-            return f"took longer than the deadline of {deadline_seconds:g} seconds and was stopped"
-        if stall_seconds is not None and since is None and now - clock.last_sign > stall_seconds:
-            return f"came no further for {stall_seconds:g} seconds and was stopped"
-        return None
-
-    def forget(self, number: int) -> None:
-        """A task is over that did not say so itself."""
-        self._clocks.pop(number, None)
-
-    def close(self) -> None:
-        """Let the threads end."""
-        self._closing = True
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            with contextlib.suppress(OSError):  # wakes the thread that waits for a connection
-                Client(listener.address, authkey=self._key).close()
-            listener.close()
-
-    def _accept(self, listener: Listener) -> None:
-        while not self._closing:
-            try:
-                connection = listener.accept()
-            except (OSError, EOFError, AuthenticationError):
-                time.sleep(0.05)  # a worker that was killed while it connected, nobody of ours, or no descriptors left
-                continue
-            threading.Thread(target=self._read, args=(connection,), daemon=True).start()
-
-    def _read(self, connection: Connection) -> None:
-        with connection:
-            try:
-                number = int(connection.recv_bytes())
-                clock = self._clocks[number] = _Clock(time.monotonic(), time.monotonic())
-                while True:
-                    event = pickle.loads(connection.recv_bytes())  # noqa: S301 - made by _run below
-                    clock.last_sign = time.monotonic()
-                    if not isinstance(event, _Item):
-                        break
-                    self._wait_for_room(clock)
-                    self._events.put((number, event))
-                clock.is_over = True
-                self._events.put((number, event))
-            except (EOFError, OSError, ValueError):
-                return  # the worker is gone, and its future says why; or we are closing
-
-    def _wait_for_room(self, clock: _Clock) -> None:
-        if self._room.acquire(blocking=False):
-            return
-        clock.waits_since = time.monotonic()
-        while not self._room.acquire(timeout=1.0):
-            if self._closing:
-                raise EOFError
-        clock.last_sign = time.monotonic()
-        clock.waited += clock.last_sign - clock.waits_since
-        clock.waits_since = None
 
 
 _main_lock = threading.Lock()
@@ -560,7 +428,7 @@ def _run(number: int, preparation: bytes, payload: bytes, address: Any, key: byt
             end = None
             try:
                 for item in function(task):
-                    connection.send_bytes(pickle.dumps(_Item(item)))
+                    connection.send_bytes(pickle.dumps(Item(item)))
             except Exception as error:  # noqa: BLE001 - the edge of the process: every error becomes a row
                 end = Failure.of(error)
             connection.send_bytes(pickle.dumps(end))

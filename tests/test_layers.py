@@ -15,6 +15,7 @@ RANKS: dict[str, float] = {
     "dfd.types": 0,
     "dfd.errors": 0.5,
     "dfd.host": 0.5,
+    "dfd.inbox": 0.5,
     "dfd.outcomes": 0.7,
     "dfd.aggregation": 1,
     "dfd.captions": 1,

@@ -1,0 +1,144 @@
+"""What worker processes send while they work, and the clock of each of their tasks: :mod:`dfd.workers` reads it."""
+
+import contextlib
+import pickle
+import queue
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, Listener
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A result of a task that goes on."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The pool has done with a task; its future says how it ended."""
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Of one task: when it began, when it last gave a sign, how long it had to wait for room, and whether it is over
+    though its last items have not been taken.
+    """
+
+    began: float
+    last_sign: float
+    waited: float = 0.0
+    waits_since: float | None = None
+    is_over: bool = False
+
+
+class Inbox:
+    """What workers send while they work, over a connection for each task: a worker that is killed harms no other's.
+
+    Each connection has a thread that reads it. When too many items wait to be taken it stops reading, and the worker
+    waits at its end.
+    """
+
+    POLL_SECONDS = 0.25
+
+    def __init__(self, max_waiting: int) -> None:
+        self._events: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        self._room = threading.Semaphore(max_waiting)
+        self._clocks: dict[int, _Clock] = {}
+        self._key = secrets.token_bytes(32)
+        self._listener: Listener | None = None
+        self._closing = False
+
+    def address(self) -> tuple[Any, bytes]:
+        """Where workers connect to, and the key that proves that they are ours."""
+        if self._listener is None:
+            try:
+                self._listener = Listener(backlog=64, authkey=self._key)
+            except OSError:  # a temporary folder with a name too long for a socket
+                self._listener = Listener(("127.0.0.1", 0), backlog=64, authkey=self._key)
+            threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        return self._listener.address, self._key
+
+    def put(self, number: int, event: Any) -> None:
+        """Add an event that takes no room."""
+        self._events.put((number, event))
+
+    def take(self) -> tuple[int, Any]:
+        """The next event and the number of its attempt; after a while without any, (-1, None)."""
+        try:
+            number, event = self._events.get(timeout=self.POLL_SECONDS)
+        except queue.Empty:
+            return -1, None
+        if isinstance(event, Item):
+            self._room.release()
+        elif not isinstance(event, Settled):
+            self._clocks.pop(number, None)
+        return number, event
+
+    def overdue(self, number: int, deadline_seconds: float, stall_seconds: float | None) -> str | None:
+        """Why a task is to be given up now, or None."""
+        clock = self._clocks.get(number)
+        if clock is None or clock.is_over:
+            return None  # None: not begun
+        now, since = time.monotonic(), clock.waits_since
+        waits = 0.0 if since is None else now - since
+        if now - clock.began - clock.waited - waits > deadline_seconds:
+            return f"took longer than the deadline of {deadline_seconds:g} seconds and was stopped"
+        if stall_seconds is not None and since is None and now - clock.last_sign > stall_seconds:
+            return f"came no further for {stall_seconds:g} seconds and was stopped"
+        return None
+
+    def forget(self, number: int) -> None:
+        """A task is over that did not say so itself."""
+        self._clocks.pop(number, None)
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._closing = True
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            with contextlib.suppress(OSError):  # wakes the thread that waits for a connection
+                Client(listener.address, authkey=self._key).close()
+            listener.close()
+
+    def _accept(self, listener: Listener) -> None:
+        while not self._closing:
+            try:
+                connection = listener.accept()
+            except (OSError, EOFError, AuthenticationError):
+                time.sleep(0.05)  # a worker that was killed while it connected, nobody of ours, or no descriptors left
+                continue
+            threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+
+    def _read(self, connection: Connection) -> None:
+        with connection:
+            try:
+                number = int(connection.recv_bytes())
+                clock = self._clocks[number] = _Clock(time.monotonic(), time.monotonic())
+                while True:
+                    event = pickle.loads(connection.recv_bytes())  # noqa: S301 - made by dfd.workers._run
+                    clock.last_sign = time.monotonic()
+                    if not isinstance(event, Item):
+                        break
+                    self._wait_for_room(clock)
+                    self._events.put((number, event))
+                clock.is_over = True
+                self._events.put((number, event))
+            except (EOFError, OSError, ValueError):
+                return  # the worker is gone, and its future says why; or we are closing
+
+    def _wait_for_room(self, clock: _Clock) -> None:
+        if self._room.acquire(blocking=False):
+            return
+        clock.waits_since = time.monotonic()
+        while not self._room.acquire(timeout=1.0):
+            if self._closing:
+                raise EOFError
+        clock.last_sign = time.monotonic()
+        clock.waited += clock.last_sign - clock.waits_since
+        clock.waits_since = None
