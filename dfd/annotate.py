@@ -136,6 +136,7 @@ def _write(path: Path, reader: VideoReader, painter: "_Painter", sound: SoundCop
         pixel_format="yuv420p",
         keyframe_interval=max(1, round(2 * reader.fps)),
         preset="veryfast",
+        fast_decode=False,
         timed=True,
         faststart=True,
         sound=sound,

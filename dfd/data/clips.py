@@ -18,8 +18,8 @@ from dfd.data.clip_arrays import read_entries
 from dfd.data.store import INDEX_NAME
 from dfd.errors import StoreError, UnreadableVideo
 from dfd.types import BatchFacts, ClipBatch, FrameArray, Label
+from dfd.video.clip_reader import read_clip
 from dfd.video.decode import VideoReader
-from dfd.video.decord_library import load_decord
 from dfd.video.sampling import clip_frame_indices, random_start, window_starts
 
 TRACK_CHOICES = ("main", "all")
@@ -426,43 +426,17 @@ def read_frames(clip: Path, indices: Sequence[int]) -> FrameArray:
     Raises:
         StoreError: it is missing, damaged or shorter than the index says.
     """
-    frames = _read_with_decord(clip, indices)
-    if frames is not None:
-        return frames
     remedy = f"delete {clip.parent} and run the preprocessing again"
     try:
+        frames = read_clip(clip, indices)
+        if frames is not None:
+            return frames
         with VideoReader(clip) as reader:
             return reader.frames(indices)
     except IndexError as error:
         raise StoreError(f"{clip}: it is shorter than {INDEX_NAME} says ({error}); {remedy}") from error
     except UnreadableVideo as error:
         raise StoreError(f"clip cannot be read: {error}; {remedy}") from error
-
-
-def _read_with_decord(clip: Path, indices: Sequence[int]) -> FrameArray | None:
-    """The frames, or None if there is anything odd about the file.
-
-    The reader for the world's videos first goes over all packets, to find out whether decord numbers the frames
-    rightly. For these clips, which dfd's own encoder wrote, it does; going over them would be 40 % of the time.
-    """
-    decord = load_decord()
-    try:
-        # fault_tol: no frame may be replaced by an earlier one in silence (0 would allow any number).
-        reader = decord.VideoReader(str(clip), num_threads=1, fault_tol=1e-9)
-        if len(reader) <= max(indices):
-            return None
-        frames: FrameArray = reader.get_batch(list(indices)).asnumpy()
-    # Its two own errors have no common base. It raises RuntimeError for what it cannot open, AssertionError without
-    # frames, UnicodeEncodeError for a name that is not UTF-8.
-    except (
-        decord.DECORDError,
-        decord.DECORDLimitReachedError,
-        RuntimeError,
-        AssertionError,
-        UnicodeEncodeError,
-    ):
-        return None
-    return frames
 
 
 def stride_range(clip_stride: int | Sequence[int]) -> tuple[int, int]:

@@ -237,6 +237,7 @@ def _writer(path: Path, video: Format) -> VideoWriter:
         pixel_format="yuv420p",
         keyframe_interval=50,
         preset="superfast",
+        fast_decode=False,
     )
 
 

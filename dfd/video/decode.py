@@ -1,7 +1,6 @@
 """Reading video: what a file claims to be (:func:`probe`) and its frames (:class:`VideoReader`).
 
-Two decoders stand behind one reader. decord reads the clips of a store and other small videos, where it is known to be
-exact.
+Two decoders stand behind one reader. decord reads small videos, where it is known to be exact.
 PyAV, which shares FFmpeg with it, does the rest, through the same chain of filters, so that both give the same pixels:
 
 - what is left of a damaged file: decord raises, or repeats an earlier frame in silence (forbidden here by its fault
@@ -58,7 +57,7 @@ _DECORD_READS = frozenset({"mov", "matroska", "avi", "gif"})
 _DECORD_SEEKS = frozenset({"mov", "matroska"})
 # A share of the number of frames that may fail in silence. 0 would mean any number, so: less than one frame.
 _NO_DUPLICATES = "0.000000001"
-# Frames that decord may keep, in bytes: a clip of 150 face crops has 6 MB, so every clip store is read by decord.
+# Frames that decord may keep, in bytes.
 _DECORD_MAX_BYTES = 64 * 2**20
 # Frames that come as one array unless told otherwise: a frame that is held on to holds all of its array.
 _CHUNK_BYTES, _CHUNK_FRAMES = 16 * 2**20, 16

@@ -25,10 +25,13 @@ yuv444p 10           43.5 (41.5)         1.017               229 000  250
 Full chroma costs no bytes and gains 4 dB, as every pixel of colour counts at this size. From crf 14 on detail is lost;
 below 10 each decibel costs a quarter more. A key frame every 15 frames costs 3 % over every 30, and halves the frames
 to be decoded before a random start.
+
+``fast_decode`` is x264's tuning of that name. On 14 such crops, crf 10, in turns: 42.6 dB (worst 39.4) in place of 42.8
+(39.7), detail 0.992 in place of 0.993, 10 % more bytes; ten frames from a random start take 0.7 of the time.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -72,6 +75,8 @@ class VideoWriter:
             decord gives it back 1 level darker.
         keyframe_interval: most frames from one key frame to the next. Each can be decoded from (closed groups).
         preset: of x264.
+        fast_decode: leave out what takes decoders most of their time (CABAC, the loop filter, weighted prediction), for
+            files that are read over and over.
         timed: each frame is shown when ``write`` is told, and not one after the other at ``fps``.
         faststart: put the index first, so that a player can begin before it has all of the file.
         sound: is copied into the file, in step with the frames. Opened and closed by the caller.
@@ -92,6 +97,7 @@ class VideoWriter:
         pixel_format: str = "yuv444p",
         keyframe_interval: int = 15,
         preset: str = "medium",
+        fast_decode: bool = True,
         timed: bool = False,
         faststart: bool = False,
         sound: SoundCopy | None = None,
@@ -124,7 +130,10 @@ class VideoWriter:
         options = {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if faststart else {})
         self._container = av.open(str(self.path.absolute()), "w", container_options=options)
         try:
-            self._stream = self._add_stream(rate, crf=crf, keyframe_interval=keyframe_interval, preset=preset)
+            options_of_x264 = {"crf": str(crf), "preset": preset, "g": str(keyframe_interval)}
+            if fast_decode:
+                options_of_x264["tune"] = "fastdecode"
+            self._stream = self._add_stream(rate, options_of_x264)
             if sound is not None:
                 sound.join(self._container)
         except (FFmpegError, ValueError):
@@ -194,14 +203,12 @@ class VideoWriter:
         self._closed = True
         self._container.close()
 
-    def _add_stream(self, rate: Fraction, *, crf: int, keyframe_interval: int, preset: str) -> VideoStream:
+    def _add_stream(self, rate: Fraction, options: Mapping[str, str]) -> VideoStream:
         stream = self._container.add_stream("libx264", rate=rate)
         stream.height, stream.width = self._shape[:2]
         stream.pix_fmt = self._pixel_format
         stream.options = {
-            "crf": str(crf),
-            "preset": preset,
-            "g": str(keyframe_interval),
+            **options,
             "threads": "1",
             # The macroblock tree reads past the end of narrow rows (7 macroblocks at 112 pixels), and what lies there
             # shows in the bytes: three encodings of one clip gave three files.
@@ -233,6 +240,7 @@ def write_video(
     pixel_format: str = "yuv444p",
     keyframe_interval: int = 15,
     preset: str = "medium",
+    fast_decode: bool = True,
 ) -> None:
     """Write all ``frames``, uint8 ``(N, H, W, 3)`` RGB, to an H.264 file. Options as for :class:`VideoWriter`.
 
@@ -250,5 +258,6 @@ def write_video(
         pixel_format=pixel_format,
         keyframe_interval=keyframe_interval,
         preset=preset,
+        fast_decode=fast_decode,
     ) as writer:
         writer.write(frames)

@@ -22,7 +22,6 @@ from dfd.data.clips import (
     balanced_weights,
     collate,
     eval_stride,
-    read_frames,
     stride_range,
 )
 from dfd.data.store import build_index, read_index
@@ -185,13 +184,16 @@ def test_a_clip_shorter_than_the_index_says_is_an_error(tmp_path: Path) -> None:
         ClipDataset(tmp_path, index, clip_len=10)[0]
 
 
-def test_reading_without_the_pass_over_all_packets_gives_the_reader_s_frames(small_store: Path) -> None:
-    from dfd.video.decode import VideoReader
-
-    clip = small_store / read_index(small_store)["path"][0]
-    for indices in ([0, 1, 2], [29], [7, 8, 9, 9, 9], [3, 10, 28]):
-        with VideoReader(clip) as reader:
-            assert (read_frames(clip, indices) == reader.frames(indices)).all()
+def test_a_damaged_frame_is_an_error_that_names_its_clip(small_store: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(small_store, tmp_path / "store"))
+    index = read_index(store)
+    clip = store / index["path"][0]
+    data = bytearray(clip.read_bytes())
+    middle = data.index(b"mdat") + 400
+    data[middle : middle + 300] = bytes(300)
+    clip.write_bytes(data)
+    with pytest.raises(StoreError, match=rf"{clip}: .*damaged.*run the preprocessing again"):
+        ClipDataset(store, index, clip_len=10)[0]
 
 
 def test_a_store_whose_name_is_odd_is_read(small_store: Path, tmp_path: Path) -> None:

@@ -61,6 +61,15 @@ def test_a_clip_can_start_cheaply_anywhere(tmp_path):
         assert np.diff([*reader._index.key_ranks, reader.num_frames]).max() <= 15
 
 
+def test_what_decoders_take_long_for_is_left_out_unless_wanted(tmp_path):
+    for fast_decode in (True, False):
+        write_video(tmp_path / "a.mp4", crops(), fps=25, fast_decode=fast_decode)
+        settings = (tmp_path / "a.mp4").read_bytes()  # x264 writes them into the first packet
+        assert (b"cabac=0 " in settings) == fast_decode
+        assert (b"deblock=0:" in settings) == fast_decode
+        assert b"mbtree=0 " in settings
+
+
 @pytest.mark.parametrize("size", [(97, 55), (112, 112), (64, 33)])
 def test_full_chroma_takes_any_size(tmp_path, size):
     frames = crops(5)[:, : min(size[1], 112), : min(size[0], 112)]

@@ -1,0 +1,103 @@
+"""Clips of a store, read without a pass over their packets: the reader's frames, or a word about what is wrong."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from dfd.errors import UnreadableVideo
+from dfd.types import FrameArray
+from dfd.video.clip_reader import read_clip
+from dfd.video.decode import VideoReader
+from dfd.video.encode import write_video
+
+NUM_FRAMES = 40
+
+
+def moving_colours() -> FrameArray:
+    noise = np.random.default_rng(0).normal(0, 6, (NUM_FRAMES, 56, 64, 3))
+    y, x = np.mgrid[:56, :64]
+    time = np.arange(NUM_FRAMES)[:, None, None]
+    waves = [128 + 120 * np.sin((x + 3 * time) / 9 + phase) * np.cos(y / 11 + phase) for phase in range(3)]
+    return np.clip(np.stack(waves, axis=-1) + noise, 0, 255).astype(np.uint8)
+
+
+def as_the_reader(path: Path, indices: list[int]) -> FrameArray:
+    with VideoReader(path) as reader:
+        return reader.frames(indices)
+
+
+@pytest.mark.parametrize("indices", [[0, 1, 2], [39], [7, 8, 9, 9, 9], [3, 10, 28], [14, 15, 16], list(range(40))])
+@pytest.mark.parametrize("fps", [25, 30000 / 1001, 14.37, 240])
+def test_the_frames_are_the_reader_s_to_a_level(tmp_path: Path, indices: list[int], fps: float) -> None:
+    write_video(tmp_path / "0.mp4", moving_colours(), fps=fps)
+    frames = read_clip(tmp_path / "0.mp4", indices)
+    assert frames is not None
+    difference = frames.astype(int) - as_the_reader(tmp_path / "0.mp4", indices)
+    assert np.abs(difference).max() <= 1
+    assert (difference != 0).mean() < 0.1
+
+
+@pytest.mark.parametrize(("pixel_format", "num_frames"), [("yuv420p", NUM_FRAMES), ("yuv444p", 1)])
+def test_what_else_the_encoder_writes_is_read(tmp_path: Path, pixel_format: str, num_frames: int) -> None:
+    path = tmp_path / "0.mp4"
+    write_video(path, moving_colours()[:num_frames], fps=25, pixel_format=pixel_format)
+    frames = read_clip(path, [num_frames - 1])
+    assert frames is not None
+    assert np.abs(frames.astype(int) - as_the_reader(path, [num_frames - 1])).max() <= 1
+
+
+def test_saturated_colours_are_those_that_were_written(tmp_path: Path) -> None:
+    levels = np.array(np.meshgrid([0, 128, 255], [0, 128, 255], [0, 128, 255])).reshape(3, -1).T
+    written = np.broadcast_to(levels[:, None, None, :], (len(levels), 64, 64, 3)).astype(np.uint8)
+    write_video(tmp_path / "0.mp4", written, fps=25, crf=4, keyframe_interval=1)
+    frames = read_clip(tmp_path / "0.mp4", range(len(levels)))
+    assert frames is not None
+    assert np.abs((frames.astype(float) - written).mean(axis=(1, 2))).max() <= 2
+
+
+def test_frames_that_are_not_there_are_left_to_the_reader(tmp_path: Path) -> None:
+    write_video(tmp_path / "0.mp4", moving_colours(), fps=25)
+    assert read_clip(tmp_path / "0.mp4", [38, 39, 40]) is None
+
+
+def test_another_s_file_is_left_to_the_reader(tmp_path: Path) -> None:
+    """Its frames come at uneven times, so that time does not tell their number."""
+    path = tmp_path / "0.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 56, "yuv420p"
+        for place, picture in enumerate(moving_colours()[:10]):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = 3 * place + place % 2, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert read_clip(path, [0, 1, 2]) is None
+
+
+@pytest.mark.parametrize("fast_decode", [True, False])
+def test_damage_on_the_way_is_named(tmp_path: Path, fast_decode: bool) -> None:
+    path = tmp_path / "0.mp4"
+    write_video(path, moving_colours(), fps=25, fast_decode=fast_decode)
+    with av.open(str(path)) as container:
+        key = next(p for p in container.demux(video=0) if p.is_keyframe and p.pts)
+        start, size = key.pos, key.size
+    assert start is not None
+    data = bytearray(path.read_bytes())
+    middle = start + size // 2
+    data[middle : middle + 200] = bytes(200)
+    path.write_bytes(data)
+    assert read_clip(path, [0, 1, 2]) is not None
+    with pytest.raises(UnreadableVideo, match=r"0\.mp4: frame 15 is damaged"):
+        read_clip(path, [16, 17])
+
+
+@pytest.mark.parametrize("content", [b"", b"text"])
+def test_what_is_no_video_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "0.mp4").write_bytes(content)
+    with pytest.raises(UnreadableVideo, match=r"0\.mp4"):
+        read_clip(tmp_path / "0.mp4", [0])
+    with pytest.raises(UnreadableVideo, match="no such file"):
+        read_clip(tmp_path / "1.mp4", [0])
