@@ -6,7 +6,8 @@
 Each way decodes, finds faces, crops and scores in this process, models loaded, all networks with random weights:
 
 - `notebook`: the first 20 frames, a HOG detector on each at native size, ResNeXt50 and LSTM with gradients on;
-- `view`: reads the whole video, detects twice in 20 frames (once to show them, once to score), and scores alike;
+- `view`: reads the whole video, writes 20 frames as PNG pictures, detects in them and writes the faces, to show both,
+  detects once more to score, and scores alike;
 - `32 frames`: 32 frames over the whole video, a fast detector on each, EfficientNet-B4 at 224 px;
 - `ours`: predict.py's own code, 20 frames (two windows over the whole video) and 32 (four of eight), as with
   `heatmaps=false`: no peer explains its score, and that would double the time. In torch, as for few videos, and in
@@ -17,14 +18,16 @@ a longest side of 640 stands in for BlazeFace, which is as light.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from _measure import parser, ratios, report, shown, take_turns
+from PIL import Image
 
 from dfd.card import DetectorCard
 from dfd.faces.detect import build_detector
@@ -76,13 +79,17 @@ def read(path: Path, wanted: set[int] | None) -> list[np.ndarray]:
     return frames
 
 
-def crops(frames: Sequence[np.ndarray], detect: Detect, side: int) -> torch.Tensor:
-    """The first face of each frame, else the whole frame, as those systems do; uint8 (1, T, 3, side, side)."""
-    pieces = []
+def faces(frames: Sequence[np.ndarray], detect: Detect) -> Iterator[np.ndarray]:
+    """The first face of each frame, else the whole frame, as those systems do."""
     for frame in frames:
         x1, y1, x2, y2 = next(iter(detect(frame)), (0, 0, frame.shape[1], frame.shape[0]))
         face = frame[max(0, y1) : max(y2, y1 + 1), max(0, x1) : max(x2, x1 + 1)]
-        pieces.append(cv2.resize(face if face.size else frame, (side, side)))
+        yield face if face.size else frame
+
+
+def crops(frames: Sequence[np.ndarray], detect: Detect, side: int) -> torch.Tensor:
+    """Those at one size, uint8 (1, T, 3, side, side)."""
+    pieces = [cv2.resize(face, (side, side)) for face in faces(frames, detect)]
     return torch.from_numpy(np.stack(pieces)).permute(0, 3, 1, 2)[None]
 
 
@@ -125,10 +132,13 @@ def build_ways(arguments: argparse.Namespace) -> tuple[str, dict[str, Score]]:
         published(crops(read(path, set(range(20))), detect, 112))  # gradients on, as published
 
     def view(path: Path) -> None:
-        frames = read(path, None)
-        for frame in frames[:20]:
-            detect(frame)
-        published(crops(frames[:20], detect, 112))
+        frames = read(path, None)[:20]
+        with TemporaryDirectory() as folder:
+            for number, frame in enumerate(frames):
+                Image.fromarray(frame).save(f"{folder}/frame_{number}.png")
+            for number, face in enumerate(faces(frames, detect)):
+                Image.fromarray(face).save(f"{folder}/face_{number}.png")
+        published(crops(frames, detect, 112))
 
     ways: dict[str, Score] = {
         "notebook": notebook,

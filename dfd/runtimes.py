@@ -107,6 +107,9 @@ class OnnxRuntime:
         try:
             # Of the bytes that were checked: a file could have been exchanged since.
             self.session: Any = onnxruntime.InferenceSession(file.content, options, providers=providers)
+            # It would keep them, as large as the weights, for a second try with other providers; here none is wanted.
+            self.session.disable_fallback()
+            self.session._model_bytes = None
         except self._broken as error:
             first = str(error).splitlines()[0][:300]
             raise CheckpointError(f"{name}: onnxruntime {onnxruntime.__version__} cannot run it ({first})") from error

@@ -93,6 +93,22 @@ def test_frames_after_a_jump_equal_those_of_a_sequential_read(kinds, name, engin
     assert all((frames == sequence[first : first + len(frames)]).all() for first, frames in chunks)
 
 
+def test_what_is_passed_over_after_a_jump_is_not_decoded_where_no_other_frame_needs_it(kinds, monkeypatch):
+    decoded = []
+    number = decode._AvDecoder._number
+
+    def counted(self, frames, *, by_time):
+        return number(self, (decoded.append(frame.pts) or frame for frame in frames), by_time=by_time)
+
+    monkeypatch.setattr(decode._AvDecoder, "_number", counted)
+    monkeypatch.setattr(decode, "_DECORD_MAX_BYTES", 0)
+    with VideoReader(kinds["closed.mp4"]) as reader:
+        key = int(reader._index.key_ranks[1])
+        wanted = list(range(key + 12, key + 16))
+        assert [number_of(frame) for frame in reader.frames(wanted)] == wanted
+    assert 4 + 2 <= len(decoded) <= 4 + 9
+
+
 @pytest.mark.parametrize("options", [{}, {"max_side": 80}, {"max_side": 77}])
 @pytest.mark.parametrize("display", [None, (90, False), (180, False), (270, False)])
 def test_both_decoders_give_the_same_pixels(tmp_path, monkeypatch, options, display):
@@ -410,7 +426,9 @@ def test_an_edit_list_hides_frames_from_both_count_and_reading(shared_data):
 
 def test_decoding_with_decord_leaves_torch_able_to_compute(tmp_path):
     """decord's import once put NVBLAS in the place of torch's BLAS: the next convolution ended the process."""
-    write_video(tmp_path / "clip.mp4", np.stack([pattern(number) for number in range(8)]), fps=25)
+    write_video(
+        tmp_path / "clip.mp4", np.stack([pattern(number) for number in range(8)]), fps=25, pixel_format="yuv420p"
+    )
     code = f"""
 import sys
 from dfd.video.decode import VideoReader

@@ -1,0 +1,55 @@
+"""RGB made here is FFmpeg's to a level, and nothing is made of frames of another kind."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from av.video.frame import VideoFrame
+
+from dfd.video.colours import rgb_of
+
+UNKNOWN, LIMITED, FULL = 0, 1, 2
+HEIGHT, WIDTH = 37, 50  # FFmpeg pads rows of such a width
+
+
+def frame(pixel_format: str = "yuv444p", *, colorspace: int, color_range: int = LIMITED) -> VideoFrame:
+    """All that the limited range allows for, impossible colours too. Past it, FFmpeg makes black of the brightest."""
+    made = VideoFrame(WIDTH, HEIGHT, pixel_format)
+    random = np.random.default_rng(0)
+    for plane in made.planes:
+        plane.update(random.integers(16, 236, plane.buffer_size, dtype=np.uint8).tobytes())
+    made.colorspace, made.color_range = colorspace, color_range
+    return made
+
+
+@pytest.mark.parametrize("color_range", [UNKNOWN, LIMITED])
+@pytest.mark.parametrize("colorspace", [1, 2, 5, 6])
+def test_colours_are_those_of_the_scaler_to_a_level(colorspace: int, color_range: int) -> None:
+    made = frame(colorspace=colorspace, color_range=color_range)
+    rgb = rgb_of(made)
+    assert rgb is not None
+    assert rgb.shape == (HEIGHT, WIDTH, 3)
+    expected = made.to_ndarray(format="rgb24").astype(int)
+    assert np.abs(rgb - expected).max() <= 1
+    assert (rgb != expected).mean() < 0.1
+
+
+def test_the_two_matrices_differ() -> None:
+    bt709, bt601 = (rgb_of(frame(colorspace=number)) for number in (1, 5))
+    assert bt709 is not None
+    assert bt601 is not None
+    assert np.abs(bt709.astype(int) - bt601).max() > 20
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"pixel_format": "yuv420p", "colorspace": 1},
+        {"pixel_format": "yuv444p10le", "colorspace": 1},
+        {"colorspace": 1, "color_range": FULL},
+        {"colorspace": 9},
+    ],
+    ids=["subsampled", "10 bits", "full range", "BT.2020"],
+)
+def test_other_frames_are_left_to_the_scaler(other: dict[str, Any]) -> None:
+    assert rgb_of(frame(**other)) is None
