@@ -3,6 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import Any
 
 import torch
@@ -50,13 +51,14 @@ class ClipClassifier(nn.Module):
     def features(self, frames_BTCHW: Tensor, *, at_once: int | None = None) -> Tensor:
         """What the backbone gives for each frame, ``(B, T, D)``; arguments and errors as of :meth:`forward`.
 
-        ``at_once`` frames go through it together; None: all. For scoring: what a backbone holds on its way grows with
-        them, and on a CPU more than a few are no faster.
+        ``at_once`` frames at most go through it together, in parts of equal size; None: all. For scoring: what a
+        backbone holds on its way grows with them, and on a CPU more than a few are no faster.
         """
         if frames_BTCHW.ndim != 5 or frames_BTCHW.shape[2] != 3 or frames_BTCHW.shape[1] == 0:
             raise ValueError(f"clips must have the shape (B, T, 3, H, W), T >= 1; got {tuple(frames_BTCHW.shape)}")
         frames_NCHW = frames_BTCHW.flatten(0, 1)
-        parts = [frames_NCHW] if at_once is None else torch.split(frames_NCHW, at_once)
+        num_parts = 1 if at_once is None else max(1, ceil(len(frames_NCHW) / at_once))
+        parts = torch.tensor_split(frames_NCHW, num_parts)
         features: list[Tensor] = [self.backbone(self.normalize(part_NCHW)) for part_NCHW in parts]
         features_ND = features[0] if len(features) == 1 else torch.cat(features)
         batch, time = frames_BTCHW.shape[:2]
