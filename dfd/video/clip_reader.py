@@ -11,7 +11,7 @@ from av.video.reformatter import VideoReformatter
 
 from dfd.errors import UnreadableVideo
 from dfd.types import FrameArray
-from dfd.video.colours import rgb_of, rows
+from dfd.video.colours import rows, write_rgb
 from dfd.video.decode import open_container
 
 
@@ -70,9 +70,7 @@ def _to_rgb(pictures: Sequence[VideoFrame]) -> FrameArray:
     rgb: FrameArray = np.empty((len(pictures), pictures[0].height, pictures[0].width, 3), np.uint8)
     converter = VideoReformatter()
     for place, picture in zip(rgb, pictures, strict=True):
-        converted = rgb_of(picture)
-        if converted is None:
+        if not write_rgb(picture, place):
             plane = converter.reformat(picture, format="rgb24").planes[0]
-            converted = rows(plane, plane.width * 3).reshape(place.shape)
-        place[...] = converted
+            place[...] = rows(plane, plane.width * 3).reshape(place.shape)
     return rgb

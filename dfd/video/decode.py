@@ -44,7 +44,7 @@ from numpy.typing import NDArray
 
 from dfd.errors import UnreadableVideo, VideoTooLarge
 from dfd.types import FrameArray
-from dfd.video.colours import FULL_CHROMA, rgb_of
+from dfd.video.colours import FULL_CHROMA, rows, write_rgb
 from dfd.video.decord_library import load_decord
 
 ALLOWED_CODECS = frozenset(
@@ -350,8 +350,7 @@ class VideoReader:
             self._av = _AvDecoder(
                 self.info, self._index, width=self.width, height=self.height, num_threads=self._num_threads
             )
-        frames = self._av.read(indices)
-        return np.stack(frames) if frames else self._empty()
+        return self._av.read(indices)
 
     def _end_at(self, index: int) -> None:
         """Note that the frame at ``index`` and those after it cannot be had."""
@@ -439,14 +438,15 @@ class _AvDecoder:
             self._container.close()
             self._container = None
 
-    def read(self, indices: Sequence[int]) -> list[FrameArray]:
+    def read(self, indices: Sequence[int]) -> FrameArray:
         """The frames at ascending ``indices``; fewer if one of them cannot be had."""
-        frames: list[FrameArray] = []
-        for index in indices:
+        width, height = self._size
+        frames: FrameArray = np.empty((len(indices), height, width, 3), np.uint8)
+        for place, index in enumerate(indices):
             found = self._decode_to(index)
             if found is None:
-                break
-            frames.append(self._convert(found))
+                return frames[:place]
+            self._convert(found, frames[place])
         return frames
 
     def _decode_to(self, index: int) -> VideoFrame | None:
@@ -529,11 +529,10 @@ class _AvDecoder:
         except FFmpegError:
             return
 
-    def _convert(self, frame: VideoFrame) -> FrameArray:
-        if not self._turned and (frame.width, frame.height) == self._size:
-            converted = rgb_of(frame)
-            if converted is not None:
-                return converted
+    def _convert(self, frame: VideoFrame, into: FrameArray) -> None:
+        as_stored = not self._turned and (frame.width, frame.height) == self._size
+        if as_stored and write_rgb(frame, into):
+            return
         graph_input = (frame.width, frame.height, frame.format.name)
         if self._graph is None or graph_input != self._graph_input:
             self._graph_input = graph_input
@@ -541,8 +540,8 @@ class _AvDecoder:
         self._graph.push(frame)
         pulled = self._graph.pull()
         assert isinstance(pulled, VideoFrame)
-        rgb: FrameArray = pulled.to_ndarray()  # type: ignore[assignment]  # other types are of other pixel formats
-        return rgb
+        plane = pulled.planes[0]
+        into[...] = rows(plane, plane.width * 3).reshape(into.shape)
 
     def _build_graph(self, frame: VideoFrame) -> "av.filter.Graph":
         """Turn, scale and convert: decord's own chain, so that the pixels are the same."""
