@@ -78,7 +78,8 @@ def side_by_side(video: Path, number: int, target: Path) -> None:
         lines = [np.concatenate(copies[i : i + columns], axis=1) for i in range(0, len(copies), columns)]
         tiled.append(np.concatenate(lines))
     height, width = (side // 2 * 2 for side in tiled[0].shape[:2])
-    with VideoWriter(target, width=width, height=height, fps=fps) as writer:
+    usual = {"crf": 20, "pixel_format": "yuv420p", "keyframe_interval": 50, "fast_decode": False}
+    with VideoWriter(target, width=width, height=height, fps=fps, **usual) as writer:
         writer.write(np.stack(tiled)[:, :height, :width])
 
 

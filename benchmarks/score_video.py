@@ -6,7 +6,7 @@
 Each way decodes, finds faces, crops and scores in this process, models loaded, all networks with random weights:
 
 - `notebook`: the first 20 frames, a HOG detector on each at native size, ResNeXt50 and LSTM with gradients on;
-- `view`: reads the whole video, writes 20 frames as PNG pictures, detects in them and writes the faces, to show both,
+- `view`: reads the whole video, writes 20 frames and the faces that it finds in them as PNG pictures, to show them,
   detects once more to score, and scores alike;
 - `32 frames`: 32 frames over the whole video, a fast detector on each, EfficientNet-B4 at 224 px;
 - `ours`: predict.py's own code, 20 frames (two windows over the whole video) and 32 (four of eight), as with

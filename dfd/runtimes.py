@@ -101,7 +101,7 @@ class OnnxRuntime:
         state = onnxruntime.capi.onnxruntime_pybind11_state
         self._broken = tuple(
             getattr(state, name)
-            for name in ("Fail", "InvalidGraph", "InvalidArgument", "NotImplemented", "RuntimeException")
+            for name in ("Fail", "EPFail", "InvalidGraph", "InvalidArgument", "NotImplemented", "RuntimeException")
         )
         self._name = name
         providers = _providers(onnxruntime, device)

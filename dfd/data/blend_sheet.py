@@ -94,7 +94,7 @@ def draw(options: argparse.Namespace) -> None:
         rows = [np.concatenate(pictures_of(pair), axis=2) for _, pair in pairs[:6]]
         film = np.concatenate(rows, axis=1)
         height, width = film.shape[1:3]
-        with VideoWriter(options.video, width=width, height=height, fps=10.0) as writer:
+        with VideoWriter(options.video, width=width, height=height, fps=10.0, fast_decode=False) as writer:
             writer.write(np.tile(film, (4, 1, 1, 1)))
         print(f"{len(rows)} of them in motion: {options.video}")
 

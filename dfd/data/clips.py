@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, DistributedSampler, Sampler
 
 from dfd.data.clip_arrays import read_entries
 from dfd.data.store import INDEX_NAME
-from dfd.errors import StoreError, UnreadableVideo
+from dfd.errors import StoreError, UnreadableVideo, VideoTooLarge
 from dfd.types import BatchFacts, ClipBatch, FrameArray, Label
 from dfd.video.clip_reader import read_clip
 from dfd.video.decode import VideoReader
@@ -435,7 +435,7 @@ def read_frames(clip: Path, indices: Sequence[int]) -> FrameArray:
             return reader.frames(indices)
     except IndexError as error:
         raise StoreError(f"{clip}: it is shorter than {INDEX_NAME} says ({error}); {remedy}") from error
-    except UnreadableVideo as error:
+    except (UnreadableVideo, VideoTooLarge) as error:
         raise StoreError(f"clip cannot be read: {error}; {remedy}") from error
 
 

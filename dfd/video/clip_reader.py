@@ -2,24 +2,27 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 
 from dfd.errors import UnreadableVideo
 from dfd.types import FrameArray
 from dfd.video.colours import rows, write_rgb
-from dfd.video.decode import open_container
+from dfd.video.decode import VideoLimits, open_container
+from dfd.video.encode import PIXEL_FORMATS
 
 
 def read_clip(path: Path, indices: Sequence[int]) -> FrameArray | None:
     """Frames of a clip, (T, H, W, 3), by ascending ``indices``; one may come more than once.
 
     Returns:
-        None if the file is not as the encoder writes it, or has not all of these frames.
+        None if the file is plainly not one of the encoder's, or has not all of these frames.
         :class:`dfd.video.decode.VideoReader`, which takes twice as long because it goes over all packets first, then
         reads it or says what is wrong. Its colours may differ by a level.
 
@@ -28,30 +31,33 @@ def read_clip(path: Path, indices: Sequence[int]) -> FrameArray | None:
     """
     with open_container(path) as container:
         try:
-            return _read(path, container, indices)
+            pictures = _pictures(path, container, indices)
         except FFmpegError as error:
             raise UnreadableVideo(f"{path}: cannot be decoded ({error.strerror}); the file is damaged") from None
+        return None if pictures is None else _to_rgb([pictures[index] for index in indices])
 
 
-def _read(path: Path, container: InputContainer, indices: Sequence[int]) -> FrameArray | None:
-    if len(container.streams) != 1 or not container.streams.video:
+def _pictures(path: Path, container: InputContainer, indices: Sequence[int]) -> dict[int, VideoFrame] | None:
+    """Every frame from the first to the last of ``indices``, or None where times do not tell which frame is which."""
+    stream = _stream_of_the_encoder(container)
+    if stream is None:
         return None
-    stream = container.streams.video[0]
-    if not stream.average_rate or not stream.time_base or stream.start_time:
-        return None
+    assert stream.average_rate is not None
+    assert stream.time_base is not None
     ticks = 1 / (stream.average_rate * stream.time_base)
     if ticks.denominator != 1:
         return None
     frame_ticks = ticks.numerator
+    size = stream.width, stream.height  # the header's; the decoder's own changes with its frames
     context = stream.codec_context
     context.thread_count = 1
-    first = indices[0] * frame_ticks
-    container.seek(first, stream=stream)
-    wanted = set(indices)
+    next_index, last = indices[0], indices[-1]
+    start = next_index * frame_ticks
+    container.seek(start, stream=stream)
     pictures: dict[int, VideoFrame] = {}
     for packet in container.demux(stream):
         # On the way to the first frame, what no other frame is made from need not be decoded.
-        on_the_way = packet.pts is not None and packet.pts < first
+        on_the_way = packet.pts is not None and packet.pts < start
         context.skip_frame = "NONREF" if on_the_way else "DEFAULT"
         for frame in stream.decode(packet):
             if frame.pts is None or frame.pts % frame_ticks:
@@ -59,11 +65,29 @@ def _read(path: Path, container: InputContainer, indices: Sequence[int]) -> Fram
             index = frame.pts // frame_ticks
             if frame.is_corrupt:
                 raise UnreadableVideo(f"{path}: frame {index} is damaged: the decoder had to make up parts of it")
-            if index in wanted:
-                pictures[index] = frame
-        if len(pictures) == len(wanted):
-            return _to_rgb([pictures[index] for index in indices])
+            if frame.pts < start:
+                continue
+            if index != next_index or (frame.width, frame.height) != size:
+                return None
+            pictures[index] = frame
+            if index == last:
+                return pictures
+            next_index += 1
     return None
+
+
+def _stream_of_the_encoder(container: InputContainer) -> VideoStream | None:
+    """The only stream, if it looks like :class:`dfd.video.encode.VideoWriter`'s work."""
+    if len(container.streams) != 1 or not container.streams.video:
+        return None
+    stream = container.streams.video[0]
+    context: Any = stream.codec_context  # None for a codec that FFmpeg does not know, whatever the type stubs say
+    if context is None or context.codec.canonical_name != "h264" or context.pix_fmt not in PIXEL_FORMATS:
+        return None
+    limits = VideoLimits()
+    if stream.width > limits.max_width or stream.height > limits.max_height:
+        return None
+    return stream if stream.average_rate and stream.time_base and not stream.start_time else None
 
 
 def _to_rgb(pictures: Sequence[VideoFrame]) -> FrameArray:

@@ -25,9 +25,14 @@ def write_rgb(frame: VideoFrame, into: FrameArray) -> bool:
     Returns:
         False, and nothing is written, unless it has full chroma, in limited range and by a matrix known here.
 
+    Raises:
+        ValueError: ``into`` has another shape or type.
+
     Where a value lies between two levels, it may be the other one than FFmpeg's scaler takes, in 2 to 5 % of them.
     A frame of 720 lines takes 1 ms and not 5; for subsampled chroma the scaler is faster than this, but not as exact.
     """
+    if into.shape != (frame.height, frame.width, 3) or into.dtype != np.uint8:
+        raise ValueError(f"a frame of {frame.width} x {frame.height} does not fit {into.dtype} {into.shape}")
     weights = _WEIGHTS.get(frame.colorspace)
     if frame.format.name != FULL_CHROMA or frame.color_range not in _LIMITED_RANGE or weights is None:
         return False

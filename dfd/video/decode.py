@@ -9,7 +9,8 @@ PyAV, which shares FFmpeg with it, does the rest, through the same chain of filt
   ends by repeating the last one;
 - jumps in files whose key frames are not clean starts (open groups of pictures, the habit of x265; intra refresh):
   decord then lands a few frames off. PyAV seeks here by time stamp, and the frame is known by its own;
-- frames with full chroma, of which RGB is made here, in a fifth of the time (:mod:`dfd.video.colours`);
+- frames with full chroma: where they are neither scaled nor turned, RGB is made of them here, in a fifth of the time
+  and to a level (:mod:`dfd.video.colours`);
 - mirrored display matrices, which decord takes for a half turn, frames of a few pixels, odd file names;
 - long or large videos: decord's decoder runs ahead of its reader, by as much as the whole video, and keeps the frames
   (1.5 GB in a 720p video, measured; PyAV took 150 MB and was not slower). It reads what would fit in memory anyway.
@@ -70,6 +71,8 @@ _TOLERATED_SECONDS = 0.5
 # Only a file that states no frame rate at all gets this one.
 _DEFAULT_FPS = 25.0
 _MAX_SEEK_TRIES = 4
+# Whose decoders can be told anew with each packet to leave out frames that no other needs. AV1's is told once for all.
+_SKIPPING = frozenset({"h264", "hevc", "mpeg4", "mpeg2video"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -481,6 +484,8 @@ class _AvDecoder:
     def _seek(self, index: int) -> None:
         """Go to the last key frame from which the frame at ``index`` can be reached."""
         assert self._container is not None
+        if self._next == 0:
+            self._read_encoder_s_name(self._container)
         keys = self._index.key_ranks
         nearest = int(np.searchsorted(keys, index, side="right")) - 1
         # A key frame may lead to frames after ``index`` only (intra refresh shows nothing until all is refreshed).
@@ -500,6 +505,20 @@ class _AvDecoder:
             self.error = None
         self._restart()
 
+    def _read_encoder_s_name(self, container: InputContainer) -> None:
+        """Feed the first packet, in which x264 tells its version: full chroma of old ones is decoded in another way.
+
+        FFmpeg's decoder would not know of it after a jump, and make up half of the frames.
+        """
+        if self._info.codec != "h264":
+            return
+        try:
+            for packet in container.demux(self._stream):
+                self._stream.decode(packet)
+                return
+        except FFmpegError:
+            return  # what can be decoded is found out after the jump
+
     def _number(self, frames: Iterator[VideoFrame], *, by_time: bool) -> Iterator[tuple[int, VideoFrame]]:
         if not by_time:
             yield from enumerate(frames)
@@ -512,9 +531,10 @@ class _AvDecoder:
     def _decode(self, container: InputContainer, *, by_time: bool) -> Iterator[VideoFrame]:
         """All frames; but if they are known by their time, none that is passed over and that no other is made from."""
         context = self._stream.codec_context
+        may_skip = by_time and self._info.codec in _SKIPPING
         try:
             for packet in container.demux(self._stream):
-                if by_time:
+                if may_skip:
                     passed_over = packet.pts is not None and packet.pts < self._index.pts[self._wanted]
                     context.skip_frame = "NONREF" if passed_over else "DEFAULT"
                 for frame in self._stream.decode(packet):
@@ -745,10 +765,13 @@ def _scan(path: Path, limits: VideoLimits) -> tuple[VideoInfo, _Index]:
         if not pts:
             raise UnreadableVideo(f"{path}: there is no frame in it ({error or 'no data'}); get the file again")
 
+        formats = frozenset(container.format.name.split(","))
         known = np.array([stamp for stamp in pts if stamp is not None], np.int64)
         order = np.argsort(known, kind="stable")
         shown = known[order]
         timed = len(known) == len(pts) and bool((np.diff(shown) > 0).all())
+        if "avi" in formats and info.codec in ("h264", "hevc") and stream.codec_context.has_b_frames:
+            timed = False  # AVI has no times of presentation; those told are of the order in which it stores them
         ranks = np.empty_like(order)
         ranks[order] = np.arange(len(order))
         time_base = stream.time_base or Fraction(1, 1000)
@@ -757,7 +780,6 @@ def _scan(path: Path, limits: VideoLimits) -> tuple[VideoInfo, _Index]:
             promised = _promised_seconds(container, stream)
             damage = _too_short(info, float((end - int(shown[0])) * time_base), promised)
 
-        formats = frozenset(container.format.name.split(","))
         suits_decord = (
             bool(formats & _DECORD_READS)
             and not (num_hidden or num_damaged or error or info.mirrored)

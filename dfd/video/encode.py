@@ -47,7 +47,8 @@ from av.video.stream import VideoStream
 from dfd.types import FrameArray
 from dfd.video.sound import SoundCopy
 
-_PIXEL_FORMATS = ("yuv444p", "yuv420p")
+PIXEL_FORMATS = ("yuv444p", "yuv420p")
+"""What is written, by FFmpeg's names."""
 # Every shortcut of the scaler off: the colours that decord gives back are then off by rounding alone.
 _EXACT = (
     Interpolation.BICUBIC
@@ -72,7 +73,7 @@ class VideoWriter:
         fps: frames per second.
         crf: x264's quality, 0 (lossless but for the change of colour space) to 51.
         pixel_format: ``yuv444p``, or ``yuv420p`` for players that know nothing else: it needs an even size, and
-            decord gives it back 1 level darker.
+            comes back 1 level darker.
         keyframe_interval: most frames from one key frame to the next. Each can be decoded from (closed groups).
         preset: of x264.
         fast_decode: leave out what takes decoders most of their time (CABAC, the loop filter, weighted prediction), for
@@ -110,8 +111,8 @@ class VideoWriter:
             raise ValueError(f"crf must be in 0..51, got {crf}")
         if keyframe_interval < 1:
             raise ValueError(f"keyframe_interval must be 1 or more, got {keyframe_interval}")
-        if pixel_format not in _PIXEL_FORMATS:
-            raise ValueError(f"pixel_format must be one of {', '.join(_PIXEL_FORMATS)}, got {pixel_format!r}")
+        if pixel_format not in PIXEL_FORMATS:
+            raise ValueError(f"pixel_format must be one of {', '.join(PIXEL_FORMATS)}, got {pixel_format!r}")
         if pixel_format == "yuv420p" and (width % 2 or height % 2):
             raise ValueError(f"yuv420p needs an even width and height, got {width} x {height}; use yuv444p")
         self.path = Path(path)

@@ -1,5 +1,6 @@
 """Clips of a store, read without a pass over their packets: the reader's frames, or a word about what is wrong."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from dfd.errors import UnreadableVideo
+from dfd.errors import UnreadableVideo, VideoTooLarge
 from dfd.types import FrameArray
 from dfd.video.clip_reader import read_clip
 from dfd.video.decode import VideoReader
@@ -75,6 +76,81 @@ def test_another_s_file_is_left_to_the_reader(tmp_path: Path) -> None:
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     assert read_clip(path, [0, 1, 2]) is None
+
+
+def test_what_is_plainly_of_another_encoder_is_left_to_the_reader(tmp_path: Path) -> None:
+    path = tmp_path / "0.mp4"
+    for codec, pixel_format in (("libx265", "yuv420p"), ("libx264", "yuv420p10le")):
+        write_with(path, codec, pixel_format)
+        assert read_clip(path, [0, 1]) is None
+    data = bytearray(write_with(path, "libx264", "yuv444p").read_bytes())
+    data[data.index(b"avc1", data.index(b"stsd")) + 2] = ord("x")  # a codec that FFmpeg does not know
+    path.write_bytes(data)
+    assert read_clip(path, [0, 1]) is None
+
+
+def test_frames_beyond_the_limit_are_left_to_the_reader_which_refuses_them(tmp_path: Path) -> None:
+    write_video(tmp_path / "0.mp4", np.zeros((2, 16, 4112, 3), np.uint8), fps=25)
+    assert read_clip(tmp_path / "0.mp4", [0, 1]) is None
+    with pytest.raises(VideoTooLarge, match="exceed the limit"):
+        as_the_reader(tmp_path / "0.mp4", [0, 1])
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv444p", "yuv420p"])
+def test_frames_whose_size_changes_are_left_to_the_reader(tmp_path: Path, pixel_format: str) -> None:
+    path = joined(tmp_path, pixel_format, sizes=[(64, 56), (96, 80)])
+    assert read_clip(path, [1, 3]) is not None
+    assert read_clip(path, [2, 14]) is None
+    assert read_clip(path, [14]) is None
+    assert as_the_reader(path, [2, 14]).shape == (2, 56, 64, 3)
+
+
+def test_times_that_do_not_count_up_by_one_are_not_trusted(tmp_path: Path) -> None:
+    """One damaged time of presentation moves a frame to the place of its neighbour."""
+    path = tmp_path / "0.mp4"
+    write_video(path, moving_colours(), fps=25)
+    data = path.read_bytes()
+    offsets = data.index(b"ctts") + 12
+    unlike = 0
+    for entry in range(2, 20):
+        damaged = bytearray(data)
+        damaged[offsets + 8 * entry + 6] ^= 2  # 512 ticks of 1/12800 s, which is a frame
+        path.write_bytes(damaged)
+        frames = read_clip(path, range(NUM_FRAMES))
+        unlike += frames is None
+    assert unlike >= 16
+
+
+def joined(folder: Path, pixel_format: str, *, sizes: Sequence[tuple[int, int]]) -> Path:
+    """One file of the packets of several, ten frames of each size."""
+    path = folder / "0.mp4"
+    with av.open(str(path), "w") as target:
+        stream = None
+        for number, size in enumerate(sizes):
+            part = write_with(folder / f"{number}.h264", "libx264", pixel_format, size=size)
+            with av.open(str(part)) as source:
+                stream = stream or target.add_stream_from_template(source.streams.video[0])
+                for place, packet in enumerate(packet for packet in source.demux(video=0) if packet.size):
+                    packet.pts = packet.dts = 10 * number + place
+                    packet.time_base, packet.duration, packet.stream = Fraction(1, 25), 1, stream
+                    target.mux(packet)
+    return path
+
+
+def write_with(path: Path, codec: str, pixel_format: str, *, size: tuple[int, int] = (64, 56)) -> Path:
+    """Ten frames, whose parameters are told with each key frame."""
+    own = {"x265-params": "log-level=none"} if codec == "libx265" else {"x264-params": "bframes=0:repeat-headers=1"}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=own)
+        stream.width, stream.height = size
+        stream.pix_fmt = pixel_format
+        for place in range(10):
+            picture = np.full((size[1], size[0], 3), 20 * place, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = place, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
 
 
 @pytest.mark.parametrize("fast_decode", [True, False])

@@ -55,3 +55,9 @@ def test_other_frames_are_left_to_the_scaler(other: dict[str, Any]) -> None:
     rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     assert not write_rgb(frame(**other), rgb)
     assert not rgb.any()
+
+
+@pytest.mark.parametrize("into", [np.zeros((HEIGHT, WIDTH, 3), np.float32), np.zeros((WIDTH, HEIGHT, 3), np.uint8)])
+def test_an_array_that_does_not_fit_is_refused(into: Any) -> None:
+    with pytest.raises(ValueError, match="does not fit"):
+        write_rgb(frame(colorspace=1), into)

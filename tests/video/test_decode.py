@@ -40,6 +40,8 @@ KINDS = {
         "preset": "ultrafast",
         "x265-params": "keyint=20:open-gop=1:bframes=3:log-level=none",
     },
+    "av1.mp4": {"codec": "libsvtav1", "g": 20, "preset": 10},
+    "h264.avi": {"g": 20, "bf": 3},
     "mpeg4.avi": {"codec": "mpeg4", "g": 20, "bf": 2},
     "mpeg2.mpg": {"codec": "mpeg2video", "g": 12, "bf": 2, "q:v": 3, "b": 4000000},
 }
@@ -91,6 +93,17 @@ def test_frames_after_a_jump_equal_those_of_a_sequential_read(kinds, name, engin
         (50, 4), (54, 4), (58, 2), (20, 3), (81, 4), (85, 4), (89, 1),
     ]  # fmt: skip
     assert all((frames == sequence[first : first + len(frames)]).all() for first, frames in chunks)
+
+
+def test_a_first_jump_gives_what_a_sequential_read_does(shared_data, monkeypatch):
+    """FFmpeg decodes full chroma of x264 before its build 151 in another way, and the build is in the first packet."""
+    monkeypatch.setattr(decode, "_DECORD_MAX_BYTES", 0)
+    path = shared_data / "dev" / "videos" / "dev_001.mp4"
+    with VideoReader(path, max_side=160) as reader:
+        *_, (start, frames) = reader.chunks()
+    with VideoReader(path, max_side=160) as reader:
+        assert (reader.frames([start])[0] == frames[0]).all()
+        assert reader.partial is None
 
 
 def test_what_is_passed_over_after_a_jump_is_not_decoded_where_no_other_frame_needs_it(kinds, monkeypatch):
