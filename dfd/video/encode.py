@@ -58,6 +58,7 @@ _EXACT = (
     | Interpolation.BITEXACT
 )
 _BT709 = 1  # matrix coefficients, ITU-T H.273 table 4
+_MIN_FPS, _MAX_FPS = 0.1, 1000.0
 _FINE_TIME_BASE = Fraction(1, 90_000)  # of MPEG systems (ISO/IEC 13818-1, 2.4.2); a multiple of the usual frame rates
 
 
@@ -70,7 +71,7 @@ class VideoWriter:
     Args:
         path: of the file, ``.mp4`` or ``.mkv``; overwritten if it exists.
         width: of the frames in pixels, as is ``height``.
-        fps: frames per second.
+        fps: frames per second; past 0.1 or 1000 it is taken for those, as files lose frames beyond.
         crf: x264's quality, 0 (lossless but for the change of colour space) to 51.
         pixel_format: ``yuv444p``, or ``yuv420p`` for players that know nothing else: it needs an even size, and
             comes back 1 level darker.
@@ -121,7 +122,7 @@ class VideoWriter:
         self._num_frames = 0
         self._closed = False
         # 30000/1001 and its kin come back exactly from their decimals.
-        rate = Fraction(fps).limit_denominator(1001)
+        rate = Fraction(min(max(fps, _MIN_FPS), _MAX_FPS)).limit_denominator(1001)
         self._timed = timed
         self._time_base = _FINE_TIME_BASE if timed else 1 / rate
         self._frame_ticks = round(1 / rate / self._time_base)

@@ -31,7 +31,7 @@ def as_the_reader(path: Path, indices: list[int]) -> FrameArray:
 
 
 @pytest.mark.parametrize("indices", [[0, 1, 2], [39], [7, 8, 9, 9, 9], [3, 10, 28], [14, 15, 16], list(range(40))])
-@pytest.mark.parametrize("fps", [25, 30000 / 1001, 14.37, 240])
+@pytest.mark.parametrize("fps", [25, 30000 / 1001, 14.37, 240, 90000, 0.001])
 def test_the_frames_are_the_reader_s_to_a_level(tmp_path: Path, indices: list[int], fps: float) -> None:
     write_video(tmp_path / "0.mp4", moving_colours(), fps=fps)
     frames = read_clip(tmp_path / "0.mp4", indices)
