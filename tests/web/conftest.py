@@ -41,7 +41,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     from dfd.video.encode import write_video
 
     path = tmp_path_factory.mktemp("video") / "drawn.mp4"
-    write_video(path, drawn_frames(1), fps=25)
+    write_video(path, drawn_frames(1), fps=25, fast_decode=False)
     return path.read_bytes()
 
 
