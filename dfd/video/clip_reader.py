@@ -23,8 +23,7 @@ def read_clip(path: Path, indices: Sequence[int]) -> FrameArray | None:
 
     Returns:
         None if the file is plainly not one of the encoder's, or has not all of these frames.
-        :class:`dfd.video.decode.VideoReader`, which takes twice as long because it goes over all packets first, then
-        reads it or says what is wrong. Its colours may differ by a level.
+        :class:`dfd.video.decode.VideoReader`, which goes over all packets first, then reads it or says what is wrong.
 
     Raises:
         UnreadableVideo: it cannot be opened, or a frame on the way to the last of these is damaged.
