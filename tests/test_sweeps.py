@@ -407,7 +407,7 @@ def test_jobs_of_submitit_are_processes_of_their_own(tmp_path: Path) -> None:
     done = launch(tmp_path, "submitit_local", "seed=1,2")
     assert done.returncode == 0, done.stderr
     assert outcomes(tmp_path) == {"0": "finished", "1": "finished"}
-    printed = [path.read_text() for path in (tmp_path / ".submitit").glob("*/*_log.out")]
+    printed = [path.read_text() for path in (tmp_path / ".submitit").glob("*_log.out")]
     assert len({process for text in printed for process in re.findall(r"process (\d+) GPU", text)}) == 2
 
 
