@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -53,17 +54,25 @@ def uneven_store(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def start(folder: Path, *arguments: object, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
     command = [sys.executable, str(ROOT / "train.py"), *OPTIONS, *map(str, arguments)]
-    return subprocess.Popen(
-        command, cwd=folder, env={**CLEAN, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return start_command(command, folder, {**CLEAN, **(env or {})})
+
+
+def start_command(command: list[str], folder: Path, env: dict[str, str]) -> subprocess.Popen[str]:
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=env, start_new_session=True, **output)
+
+
+def output_of(process: subprocess.Popen[str]) -> str:
+    """Wait for it to end. If it hangs, it is killed with all that it started, which would hold the pipe open."""
+    try:
+        return process.communicate(timeout=240)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail(f"hangs: {process.communicate()[0][-3000:]}")
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    try:
-        output, _ = process.communicate(timeout=240)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        pytest.fail(f"hangs: {process.communicate()[0][-3000:]}")
+    output = output_of(process)
     assert process.returncode == 0, output[-3000:]
     return output
 
@@ -169,11 +178,7 @@ def test_the_tasks_of_a_slurm_job_are_one_run_which_goes_on_when_requeued(
 def test_torchrun_starts_one_run(uneven_store: Path, alone: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     arguments = ["trainer=ddp_cpu", "data.batch_size=2", f"data.store={uneven_store}"]
-    process = subprocess.Popen(
-        [*command, str(ROOT / "train.py"), *OPTIONS, *arguments],
-        **{"cwd": tmp_path, "env": CLEAN, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True},
-    )
-    finish(process)
+    finish(start_command([*command, str(ROOT / "train.py"), *OPTIONS, *arguments], tmp_path, CLEAN))
     (folder,) = (tmp_path / "outputs" / "train").iterdir()
     assert folder.name.startswith("torchrun_")
     assert_same_run(folder, alone)
@@ -190,7 +195,7 @@ def test_processes_with_different_folders_are_refused_before_they_train(uneven_s
         for rank in range(2)
     ]
     for task in tasks:
-        output, _ = task.communicate(timeout=240)
+        output = output_of(task)
         assert task.returncode == 1
         assert "give all of them the same hydra.run.dir=DIR" in output
     assert not list(tmp_path.rglob("metrics.csv"))
@@ -204,7 +209,7 @@ def test_a_damaged_clip_ends_all_processes(uneven_store: Path, tmp_path: Path) -
         clip = next(row["path"] for row in csv.DictReader(file) if row["split"] == "train")
     (store / clip).write_bytes(b"damaged")
     process = start(tmp_path, "trainer=ddp_cpu", "data.batch_size=2", f"data.store={store}")
-    output, _ = process.communicate(timeout=240)
+    output = output_of(process)
     assert process.returncode != 0
     assert "clip cannot be read" in output
 
