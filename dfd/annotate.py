@@ -24,7 +24,8 @@ from dfd.captions import BACKING, GREY, VERDICT_COLORS, VERDICT_WORDS, WHITE, Co
 from dfd.inputs import ANNOTATED_NAME
 from dfd.predictions import BOXES_NAME, evidence_place, read_boxes, read_scores, score_of
 from dfd.types import FloatArray, FrameArray, Status, TrackScore, Verdict, VideoScore
-from dfd.video.decode import VideoLimits, VideoReader
+from dfd.video.container import DEFAULT_LIMITS, VideoLimits
+from dfd.video.decode import VideoReader
 from dfd.video.encode import VideoWriter
 from dfd.video.sound import SoundCopy
 from dfd.workers import hold_to_one_core
@@ -107,7 +108,7 @@ def annotate_video(
     # Beside the target, so that renaming is atomic; short, as the target's name may be as long as names can be.
     unfinished = target.with_name(f".{uuid4().hex}.partial.mp4")
     try:
-        with VideoReader(source, max_side=max_side, limits=limits or VideoLimits()) as reader:
+        with VideoReader(source, max_side=max_side, limits=limits or DEFAULT_LIMITS) as reader:
             painter = _Painter(reader, score, boxes, judge, threshold, max_gap_seconds)
             with SoundCopy(source, start_seconds=reader.start_seconds) as sound:
                 try:

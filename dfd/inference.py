@@ -47,7 +47,7 @@ from dfd.types import (
     VideoScore,
     WindowScore,
 )
-from dfd.video.decode import VideoLimits
+from dfd.video.container import VideoLimits
 from dfd.workers import Again, Failure, WorkerPool, num_cores
 
 Progress = Callable[[Path, float], None]

@@ -168,7 +168,7 @@ def settings_of(config: PreprocessConfig) -> PreparationSettings:
     """The part of the configuration that decides what the clips look like."""
     from dfd.data.preparation import PreparationSettings
     from dfd.faces.extract import ExtractionSettings
-    from dfd.video.decode import VideoLimits
+    from dfd.video.container import VideoLimits
 
     return PreparationSettings(
         face_detector={"name": target_name(config.face_detector), **options(config.face_detector)},

@@ -59,7 +59,7 @@ def predict_config(checkpoint: str, overrides: Sequence[str] = (), *, input: str
 
 def detector_options(config: PredictConfig) -> dict[str, Any]:
     """What :class:`dfd.inference.Detector` is told."""
-    from dfd.video.decode import VideoLimits
+    from dfd.video.container import VideoLimits
 
     chosen = config.face_detector
     if unknown := config.limits.keys() - {"max_width", "max_height"}:

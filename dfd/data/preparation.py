@@ -44,7 +44,8 @@ from dfd.errors import NoFaceFound, SplitError
 from dfd.faces.detect import FaceDetector, build_detector, detector_options
 from dfd.faces.extract import ExtractionSettings, FaceExtractor, TrackSummary, confirmed, main_track
 from dfd.types import Status
-from dfd.video.decode import VideoLimits, VideoReader
+from dfd.video.container import VideoLimits
+from dfd.video.decode import VideoReader
 from dfd.video.encode import VideoWriter
 from dfd.video.still import StillReader
 from dfd.workers import Failure, WorkerPool, hold_to_one_core, num_cores

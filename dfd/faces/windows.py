@@ -23,7 +23,8 @@ from dfd.faces.detect import DETECTOR_MODULES, FaceDetector, build_detector
 from dfd.faces.extract import ExtractionSettings, FaceChunk, FaceExtractor, confirmed, shrink
 from dfd.stages import StageClock, ahead
 from dfd.types import FileFacts, FloatArray, FrameArray
-from dfd.video.decode import VideoLimits, VideoReader
+from dfd.video.container import DEFAULT_LIMITS, VideoLimits
+from dfd.video.decode import VideoReader
 from dfd.video.sampling import clip_frame_indices, window_starts
 from dfd.workers import WorkerPool, hold_to_one_core
 
@@ -126,7 +127,7 @@ def look_settings(
         max_faces=max_faces,
         max_decode_side=max_decode_side,
         every_frame=every_frame,
-        limits=limits or VideoLimits(),
+        limits=limits or DEFAULT_LIMITS,
     )
     return dict(face_detector or card.crop.get("face_detector") or {"name": "mtcnn"}), extraction, windows
 

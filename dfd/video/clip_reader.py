@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 from dfd.errors import UnreadableVideo
 from dfd.types import FrameArray
 from dfd.video.colours import rows, write_rgb
-from dfd.video.decode import VideoLimits, open_container
+from dfd.video.container import DEFAULT_LIMITS, open_container
 from dfd.video.encode import PIXEL_FORMATS
 
 
@@ -83,8 +83,7 @@ def _stream_of_the_encoder(container: InputContainer) -> VideoStream | None:
     context: Any = stream.codec_context  # None for a codec that FFmpeg does not know, whatever the type stubs say
     if context is None or context.codec.canonical_name != "h264" or context.pix_fmt not in PIXEL_FORMATS:
         return None
-    limits = VideoLimits()
-    if stream.width > limits.max_width or stream.height > limits.max_height:
+    if stream.width > DEFAULT_LIMITS.max_width or stream.height > DEFAULT_LIMITS.max_height:
         return None
     return stream if stream.average_rate and stream.time_base and not stream.start_time else None
 

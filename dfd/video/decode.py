@@ -1,4 +1,4 @@
-"""Reading video: what a file claims to be (:func:`probe`) and its frames (:class:`VideoReader`).
+"""Reading the frames of a video (:class:`VideoReader`).
 
 Two decoders stand behind one reader. decord reads small videos, where it is known to be exact.
 PyAV, which shares FFmpeg with it, does the rest, through the same chain of filters, so that both give the same pixels:
@@ -18,14 +18,10 @@ PyAV, which shares FFmpeg with it, does the rest, through the same chain of filt
 A frame's index is its place in the order of presentation, whichever decoder reads it.
 """
 
-import gc
 import os
-import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, pairwise
-from math import atan2, degrees, floor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,96 +33,25 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.filter.context import FilterContext
-from av.packet import Packet
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
-from dfd.errors import UnreadableVideo, VideoTooLarge
+from dfd.errors import UnreadableVideo
 from dfd.types import FrameArray
-from dfd.video.colours import FULL_CHROMA, rows, write_rgb
+from dfd.video.colours import rows, write_rgb
+from dfd.video.container import DEFAULT_LIMITS, VideoInfo, VideoLimits, open_container
 from dfd.video.decord_library import load_decord
+from dfd.video.packet_index import TOLERATED_FRACTION, TOLERATED_FRAMES, PacketIndex, scan
 
-ALLOWED_CODECS = frozenset(
-    {"h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg", "gif", "prores", "png"}
-)
-"""Codecs that are decoded. Each decoder is an attack surface; the rare ones of FFmpeg are the badly kept ones."""
-
-# FFmpeg's names of containers. Lists of other files (HLS, concat) would open what they name, so they are not here.
-_CONTAINERS = ("mov", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "gif")
-# Containers that decord reads exactly from the first frame to the last, and those in which it also seeks exactly.
-_DECORD_READS = frozenset({"mov", "matroska", "avi", "gif"})
-_DECORD_SEEKS = frozenset({"mov", "matroska"})
 # A share of the number of frames that may fail in silence. 0 would mean any number, so: less than one frame.
 _NO_DUPLICATES = "0.000000001"
 # Frames that decord may keep, in bytes.
 _DECORD_MAX_BYTES = 64 * 2**20
 # Frames that come as one array unless told otherwise: a frame that is held on to holds all of its array.
 _CHUNK_BYTES, _CHUNK_FRAMES = 16 * 2**20, 16
-# Frames missing at the end that are no loss worth a word: encoders and cutters often leave two or three undecodable.
-_TOLERATED_FRAMES = 3
-_TOLERATED_FRACTION = 0.02
-_TOLERATED_SECONDS = 0.5
-# Only a file that states no frame rate at all gets this one.
-_DEFAULT_FPS = 25.0
 _MAX_SEEK_TRIES = 4
 # Whose decoders can be told anew with each packet to leave out frames that no other needs. AV1's is told once for all.
 _SKIPPING = frozenset({"h264", "hevc", "mpeg4", "mpeg2video"})
-
-
-@dataclass(frozen=True, slots=True)
-class VideoLimits:
-    """The largest frame that is decoded, in pixels as stored (before rotation).
-
-    Raises:
-        ValueError: a limit is not positive.
-    """
-
-    max_width: int = 4096
-    max_height: int = 4096
-
-    def __post_init__(self) -> None:
-        if self.max_width < 1 or self.max_height < 1:
-            raise ValueError(f"limits must be 1 pixel or more, got {self.max_width} x {self.max_height}")
-
-
-@dataclass(frozen=True, slots=True)
-class VideoInfo:
-    """What the header of a video claims, its size as shown (after rotation).
-
-    ``num_frames`` and ``duration_seconds`` are the header's claims: None where it makes none, wrong where the file was
-    cut. ``rotation_degrees`` (0, 90, 180 or 270, counterclockwise) is applied by the reader, after a left-right flip
-    if ``mirrored``. ``codec`` is FFmpeg's name of it.
-    """
-
-    path: Path
-    width: int
-    height: int
-    fps: float
-    num_frames: int | None
-    duration_seconds: float | None
-    codec: str
-    rotation_degrees: int
-    mirrored: bool = False
-
-
-def probe(path: str | os.PathLike[str], *, limits: VideoLimits = VideoLimits()) -> VideoInfo:
-    """What the file claims to be. No frame but the first is decoded, and that one only if all of this allows it.
-
-    Raises:
-        UnreadableVideo: there is no such file, or it holds no video stream, or one whose codec is not allowed.
-        VideoTooLarge: its frames exceed ``limits``.
-    """
-    path = Path(path)
-    with open_container(path) as container:
-        stream = _video_stream(path, container)
-        info = _unrotated_info(path, container, stream, limits)
-        try:
-            first = next(_packets(container, stream), None)
-        except FFmpegError:
-            first = None
-        return info if first is None else _rotated(info, *_orientation(stream, first))
 
 
 class VideoReader:
@@ -143,11 +68,11 @@ class VideoReader:
     Args:
         path: the video.
         max_side: longest side of the decoded frames in pixels; None for the source's size.
-        limits: see :func:`probe`.
+        limits: see :func:`dfd.video.container.probe`.
         num_threads: of the decoder. More than one helps with large frames only.
 
     Raises:
-        UnreadableVideo: as :func:`probe`, or there is no frame in the file.
+        UnreadableVideo: as :func:`dfd.video.container.probe`, or there is no frame in the file.
         VideoTooLarge: its frames exceed ``limits``.
         ValueError: ``max_side`` or ``num_threads`` is not positive.
     """
@@ -163,7 +88,7 @@ class VideoReader:
         path: str | os.PathLike[str],
         *,
         max_side: int | None = None,
-        limits: VideoLimits = VideoLimits(),
+        limits: VideoLimits = DEFAULT_LIMITS,
         num_threads: int = 1,
     ) -> None:
         if max_side is not None and max_side < 1:
@@ -172,7 +97,7 @@ class VideoReader:
             raise ValueError(f"num_threads must be 1 or more, got {num_threads}")
         self.path = Path(path)
         self._num_threads = num_threads
-        self.info, self._index = _scan(self.path, limits)
+        self.info, self._index = scan(self.path, limits)
         self.fps = self.info.fps
         longest = max(self.info.width, self.info.height)
         self.source_scale = max(1.0, longest / max_side) if max_side is not None else 1.0
@@ -359,7 +284,7 @@ class VideoReader:
         """Note that the frame at ``index`` and those after it cannot be had."""
         error = self._av.error if self._av is not None else None
         missing = self._index.num_frames - index
-        tolerated = max(_TOLERATED_FRAMES, _TOLERATED_FRACTION * self._index.num_frames)
+        tolerated = max(TOLERATED_FRAMES, TOLERATED_FRACTION * self._index.num_frames)
         if self._partial is None and (error is not None or missing > tolerated):
             reason = error or "the decoder gives no more"
             self._partial = f"cannot be read past frame {index} of {self._index.num_frames} ({reason})"
@@ -374,44 +299,6 @@ class VideoReader:
         return error or self._partial or "the decoder gives nothing"
 
 
-@dataclass(frozen=True, slots=True)
-class _Index:
-    """What a pass over the packets tells of a stream, without decoding.
-
-    ``pts`` are the time stamps of the frames that are shown, in order of presentation, in units of ``time_base``
-    seconds; empty if the container does not have one for each frame. ``key_ranks`` are the indices of key frames.
-    """
-
-    stream_index: int
-    num_frames: int
-    pts: NDArray[np.int64]
-    time_base: Fraction
-    key_ranks: NDArray[np.int64]
-    suits_decord: bool
-    decord_seeks: bool
-    damage: str | None
-
-    def counted(self) -> "_Index":
-        """This index without the means to seek: frames are then found by counting from the start."""
-        return _Index(
-            stream_index=self.stream_index,
-            num_frames=self.num_frames,
-            pts=self.pts,
-            time_base=self.time_base,
-            key_ranks=np.empty(0, np.int64),
-            suits_decord=False,
-            decord_seeks=False,
-            damage=self.damage,
-        )
-
-    def rank(self, pts: int | None) -> int | None:
-        """The index of the frame with this time stamp, or None if there is none."""
-        if pts is None:
-            return None
-        place = int(np.searchsorted(self.pts, pts))
-        return place if place < len(self.pts) and self.pts[place] == pts else None
-
-
 class _AvDecoder:
     """Frames by ascending index through PyAV, converted by the filters that decord uses.
 
@@ -419,7 +306,7 @@ class _AvDecoder:
     ``error`` is set, to FFmpeg's words, once decoding has failed; ``num_corrupt`` counts frames marked as damaged.
     """
 
-    def __init__(self, info: VideoInfo, index: _Index, *, width: int, height: int, num_threads: int) -> None:
+    def __init__(self, info: VideoInfo, index: PacketIndex, *, width: int, height: int, num_threads: int) -> None:
         self.error: str | None = None
         self.num_corrupt = 0
         self._info = info
@@ -584,279 +471,3 @@ class _AvDecoder:
             before.link_to(after)
         graph.configure()
         return graph
-
-
-def open_container(path: Path) -> InputContainer:
-    """The file's container.
-
-    Raises:
-        UnreadableVideo: with what is wrong and what to do.
-    """
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise UnreadableVideo(f"{path}: is a directory; give a video file")
-        if not stat.S_ISREG(status.st_mode):
-            # A pipe would block for ever, a device might never end.
-            raise UnreadableVideo(f"{path}: is not a regular file; save the video to a file first")
-        if status.st_size == 0:
-            raise UnreadableVideo(f"{path}: is empty (0 bytes); get the file again")
-        with path.open("rb"):
-            pass
-    except FileNotFoundError:
-        raise UnreadableVideo(f"{path}: no such file") from None
-    except PermissionError:
-        raise UnreadableVideo(f"{path}: permission denied; make the file readable") from None
-    except (OSError, ValueError) as error:
-        raise UnreadableVideo(f"{path}: cannot be opened ({error})") from None
-    try:
-        # An absolute path is never taken for a URL. Names and titles inside may be in any encoding.
-        return av.open(
-            str(path.absolute()),
-            metadata_errors="replace",
-            options={"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "file"},
-        )
-    except av.error.ArgumentError:
-        raise UnreadableVideo(
-            f"{path}: not in a container that is read ({', '.join(_CONTAINERS)}); a still picture is not a video"
-        ) from None
-    except FFmpegError as error:
-        raise UnreadableVideo(
-            f"{path}: not a video, or damaged beyond use ({error.strerror}); try to play it, or get it again"
-        ) from None
-
-
-def _video_stream(path: Path, container: InputContainer) -> VideoStream:
-    """The stream that players show. A picture attached to sound (cover art) is none."""
-    best = container.streams.best("video")
-    candidates = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    if not candidates:
-        found = "only a cover picture" if best is not None else "no video stream"
-        raise UnreadableVideo(f"{path}: {found} in it; give a file that holds video")
-    return best if isinstance(best, VideoStream) and best in candidates else candidates[0]
-
-
-def _unrotated_info(path: Path, container: InputContainer, stream: VideoStream, limits: VideoLimits) -> VideoInfo:
-    # A stream in a codec that FFmpeg does not know has no codec context, whatever the type stubs say.
-    context: Any = stream.codec_context
-    codec = "unknown" if context is None else str(context.codec.canonical_name)
-    if codec not in ALLOWED_CODECS:
-        raise UnreadableVideo(
-            f"{path}: codec {codec} is not allowed ({', '.join(sorted(ALLOWED_CODECS))} are); convert it to h264"
-        )
-    width, height = stream.width, stream.height
-    if width > limits.max_width or height > limits.max_height:
-        raise VideoTooLarge(
-            f"{path}: frames of {width} x {height} pixels exceed the limit of "
-            f"{limits.max_width} x {limits.max_height}; scale the video down or raise the limit"
-        )
-    if width < 1 or height < 1:
-        raise UnreadableVideo(f"{path}: its frames have no size; the file is damaged: get it again")
-    rates = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
-    return VideoInfo(
-        path=path,
-        width=width,
-        height=height,
-        fps=rates[0] if rates else _DEFAULT_FPS,
-        num_frames=stream.frames or None,
-        duration_seconds=_promised_seconds(container, stream) or _container_seconds(container),
-        codec=codec,
-        rotation_degrees=0,
-    )
-
-
-def _promised_seconds(container: InputContainer, stream: VideoStream) -> float | None:
-    """How long the header says this stream is. The container's length counts if it has no other stream."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    clock = stream.metadata.get("DURATION", "").split(":")  # Matroska: 00:00:09.600000000
-    try:
-        hours, minutes, seconds = clock
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    except ValueError:
-        return _container_seconds(container) if len(container.streams) == 1 else None
-
-
-def _container_seconds(container: InputContainer) -> float | None:
-    return container.duration / av.time_base if container.duration else None
-
-
-def _packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
-    return (packet for packet in container.demux(stream) if packet.size)
-
-
-def _orientation(stream: VideoStream, first: "Packet[VideoStream]") -> tuple[int, bool]:
-    """Counterclockwise quarter turns in degrees, and whether a left-right flip comes before them.
-
-    FFmpeg hands out the display matrix with decoded frames, so the first one is decoded.
-    """
-    stream.codec_context.thread_count = 1  # starting threads would cost more than they save
-    matrix = _display_matrix(stream, first)
-    # A frame of PyAV's whose side data was asked for is part of a cycle. So few objects come with a video that Python
-    # would let the frames of a hundred pile up before it looks for those; among the youngest it is quick to look.
-    gc.collect(1)
-    if matrix is None:
-        return 0, False
-    # Shown x = a x + c y, shown y = b x + d y, in 16.16 fixed point (ISO/IEC 14496-12, 8.3.2).
-    a, b, _, c, d = matrix[:5]
-    mirrored = bool(a * d - b * c < 0)
-    if mirrored:
-        a, b = -a, -b
-    return floor(degrees(-atan2(b, a)) / 90 + 0.5) * 90 % 360, mirrored
-
-
-def _display_matrix(stream: VideoStream, first: "Packet[VideoStream]") -> NDArray[np.float64] | None:
-    """The nine numbers of the first frame's, if it can be decoded and has one."""
-    try:
-        # Asked at once for what it holds back, a decoder need not be fed the frames that reordering waits for.
-        frames = stream.decode(first) or stream.decode(None)
-    except FFmpegError:
-        return None
-    fixed_point: Any = frames[0].side_data.get("DISPLAYMATRIX") if frames else None
-    return None if fixed_point is None else np.frombuffer(fixed_point, dtype="=i4").astype(np.float64)
-
-
-def _rotated(info: VideoInfo, rotation_degrees: int, mirrored: bool) -> VideoInfo:
-    turned = rotation_degrees % 180 == 90
-    return VideoInfo(
-        path=info.path,
-        width=info.height if turned else info.width,
-        height=info.width if turned else info.height,
-        fps=info.fps,
-        num_frames=info.num_frames,
-        duration_seconds=info.duration_seconds,
-        codec=info.codec,
-        rotation_degrees=rotation_degrees,
-        mirrored=mirrored,
-    )
-
-
-def _scan(path: Path, limits: VideoLimits) -> tuple[VideoInfo, _Index]:
-    """Probe, and go once over all packets: which frames there are, when they are shown, where one can start.
-
-    Raises:
-        UnreadableVideo, VideoTooLarge: as :func:`probe`, or the stream has no packet.
-    """
-    with open_container(path) as container:
-        stream = _video_stream(path, container)
-        info = _unrotated_info(path, container, stream, limits)
-        length_size = _nal_length_size(info.codec, stream.codec_context.extradata)
-        pts: list[int | None] = []
-        keys: list[int] = []
-        num_hidden = num_damaged = 0
-        clean_keys = True
-        end = 0
-        error: str | None = None
-        try:
-            for packet in _packets(container, stream):
-                if not pts and not num_hidden:
-                    info = _rotated(info, *_orientation(stream, packet))
-                num_damaged += packet.is_corrupt
-                if packet.is_discard or (info.codec == "vp8" and not _vp8_is_shown(packet)):
-                    num_hidden += 1
-                    continue
-                if packet.is_keyframe:
-                    keys.append(len(pts))
-                    clean_keys = clean_keys and _is_clean_start(info.codec, bytes(packet), length_size)
-                pts.append(packet.pts)
-                end = max(end, (packet.pts or 0) + (packet.duration or 0))
-        except FFmpegError as failure:
-            error = failure.strerror or str(failure)
-        if not pts:
-            raise UnreadableVideo(f"{path}: there is no frame in it ({error or 'no data'}); get the file again")
-
-        formats = frozenset(container.format.name.split(","))
-        known = np.array([stamp for stamp in pts if stamp is not None], np.int64)
-        order = np.argsort(known, kind="stable")
-        shown = known[order]
-        timed = len(known) == len(pts) and bool((np.diff(shown) > 0).all())
-        if "avi" in formats and info.codec in ("h264", "hevc") and stream.codec_context.has_b_frames:
-            timed = False  # AVI has no times of presentation; those told are of the order in which it stores them
-        ranks = np.empty_like(order)
-        ranks[order] = np.arange(len(order))
-        time_base = stream.time_base or Fraction(1, 1000)
-        damage = _damage(info, len(pts), num_hidden, num_damaged, error)
-        if damage is None and timed:
-            promised = _promised_seconds(container, stream)
-            damage = _too_short(info, float((end - int(shown[0])) * time_base), promised)
-
-        suits_decord = (
-            bool(formats & _DECORD_READS)
-            and not (num_hidden or num_damaged or error or info.mirrored)
-            and stream.codec_context.pix_fmt != FULL_CHROMA
-            and container.streams.best("video") is stream  # decord opens no other
-        )
-        return info, _Index(
-            stream_index=stream.index,
-            num_frames=len(pts),
-            pts=shown if timed else np.empty(0, np.int64),
-            time_base=time_base,
-            key_ranks=np.sort(ranks[keys]) if timed and damage is None else np.empty(0, np.int64),
-            suits_decord=suits_decord,
-            decord_seeks=bool(formats & _DECORD_SEEKS) and timed and clean_keys and _nothing_leads(ranks, keys),
-            damage=damage,
-        )
-
-
-def _damage(info: VideoInfo, num_frames: int, num_hidden: int, num_damaged: int, error: str | None) -> str | None:
-    claim = info.num_frames
-    if (
-        claim is not None
-        and not num_hidden
-        and claim - num_frames > max(_TOLERATED_FRAMES, _TOLERATED_FRACTION * claim)
-    ):
-        return f"cut short: its header promises {claim} frames, and {num_frames} are in the file"
-    if error is not None:
-        return f"damaged after {num_frames} frames ({error})"
-    return f"damaged: {num_damaged} of its packets are incomplete" if num_damaged else None
-
-
-def _too_short(info: VideoInfo, seconds: float, promised: float | None) -> str | None:
-    """For headers that promise a length but no number of frames."""
-    if promised is None or info.num_frames is not None:
-        return None
-    tolerated = max(_TOLERATED_SECONDS, _TOLERATED_FRACTION * promised, _TOLERATED_FRAMES / info.fps)
-    if promised - seconds <= tolerated:
-        return None
-    return f"cut short: its header promises {promised:.2f} seconds, and {seconds:.2f} are in the file"
-
-
-def _nothing_leads(ranks: NDArray[np.int64], keys: Sequence[int]) -> bool:
-    """True if every key frame is shown after all that are stored before it, and before all that follow it."""
-    shown_so_far = np.maximum.accumulate(ranks)
-    return all(ranks[key] == key and (key == 0 or shown_so_far[key - 1] == key - 1) for key in keys)
-
-
-def _vp8_is_shown(packet: "Packet[VideoStream]") -> bool:
-    """VP8 stores reference frames that are never shown in packets of their own (RFC 6386, 9.1: show_frame)."""
-    return bool(bytes(packet)[0] >> 4 & 1)
-
-
-def _nal_length_size(codec: str, extradata: bytes | None) -> int | None:
-    """Bytes that give the length of each NAL unit (ISO/IEC 14496-15); None where start codes separate them."""
-    place = {"h264": 4, "hevc": 21}.get(codec)
-    if place is None or extradata is None or len(extradata) <= place or extradata[0] != 1:
-        return None
-    return (extradata[place] & 3) + 1
-
-
-def _is_clean_start(codec: str, packet: bytes, length_size: int | None) -> bool:
-    """True if decoding can start at this packet, which its container calls a key frame.
-
-    Containers also call it so where a gradual refresh begins. For H.264 only an IDR picture is trusted (NAL unit type
-    5, H.264 table 7-1), for HEVC every IRAP picture (types 16 to 21, H.265 table 7-1).
-    """
-    if codec not in ("h264", "hevc"):
-        return True
-    if length_size is None:
-        return False
-    at = 0
-    while at + length_size < len(packet):
-        header = packet[at + length_size]
-        unit = header & 31 if codec == "h264" else header >> 1 & 63
-        if codec == "h264" and 1 <= unit <= 5:
-            return unit == 5
-        if codec == "hevc" and unit < 32:
-            return 16 <= unit <= 21
-        at += length_size + int.from_bytes(packet[at : at + length_size], "big")
-    return False

@@ -12,7 +12,7 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.error import FFmpegError
 
-from dfd.video.decode import open_container
+from dfd.video.container import open_container
 
 MP4_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
 """What MP4 files hold and players play. FFmpeg would also write PCM, Vorbis and others, which few of them do."""

@@ -11,12 +11,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dfd.errors import UnreadableVideo, VideoTooLarge
 from dfd.types import FrameArray
-from dfd.video.decode import VideoInfo, VideoLimits
+from dfd.video.container import DEFAULT_LIMITS, VideoInfo, VideoLimits
 
 STILL_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """Pillow's names of what is read."""
 
-_NO_LIMITS = VideoLimits()
 _FPS = 30.0
 """A clip file must have a rate, and a picture has none."""
 
@@ -45,7 +44,7 @@ class StillReader:
     fps = _FPS
 
     def __init__(
-        self, path: str | os.PathLike[str], *, max_side: int | None = None, limits: VideoLimits = _NO_LIMITS
+        self, path: str | os.PathLike[str], *, max_side: int | None = None, limits: VideoLimits = DEFAULT_LIMITS
     ) -> None:
         self.path = Path(path)
         try:

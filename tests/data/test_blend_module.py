@@ -281,7 +281,7 @@ def test_a_detector_is_evaluated_on_blends(mixed_store: Path, tmp_path: Path, ti
 
 def test_the_sheet_is_drawn_and_a_film_written(mixed_store: Path, tmp_path: Path, capsys: Any) -> None:
     from dfd.data.blend_sheet import main
-    from dfd.video.decode import probe
+    from dfd.video.container import probe
 
     arguments = [str(mixed_store), "--output", str(tmp_path / "sheet.png"), "--pairs", "4", "--clip-len", "3"]
     main([*arguments, "--video", str(tmp_path / "film.mp4")])

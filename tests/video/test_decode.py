@@ -16,7 +16,8 @@ import pytest
 from dfd.errors import DfdError, UnreadableVideo, VideoTooLarge
 from dfd.types import Status
 from dfd.video import decode
-from dfd.video.decode import VideoLimits, VideoReader, probe
+from dfd.video.container import VideoLimits, probe
+from dfd.video.decode import VideoReader
 from dfd.video.encode import write_video
 from tests.video.patterns import draw, number_of, pattern
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dfd.errors import UnreadableVideo, VideoTooLarge
-from dfd.video.decode import VideoLimits
+from dfd.video.container import VideoLimits
 from dfd.video.still import StillReader
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (24, 40, 3), np.uint8)
