@@ -102,8 +102,10 @@ class Inbox:
         self._closing = True
         listener, self._listener = self._listener, None
         if listener is not None:
-            with contextlib.suppress(OSError):  # wakes the thread that waits for a connection
-                Client(listener.address, authkey=self._key).close()
+            # This wakes the thread that waits for a connection. It must not ask for an answer, by the key for instance:
+            # the thread may have seen that we are closing, and be gone.
+            with contextlib.suppress(OSError):
+                Client(listener.address).close()
             listener.close()
 
     def _accept(self, listener: Listener) -> None:
