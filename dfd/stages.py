@@ -1,7 +1,7 @@
 """The stages of a pipeline inside one process: where the time goes, and one that works ahead of the next."""
 
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -46,18 +46,23 @@ class StageClock:
             yield item
 
 
-def ahead(items: Iterable[T]) -> Generator[T]:
-    """``items``, each made in a thread while the one before it is in use; what making one raises is raised here.
+def ahead(items: Iterable[T], depth: int = 1) -> Generator[T]:
+    """``items``, up to ``depth`` of them made in a thread while an earlier one is in use.
 
-    Close it before what it reads from is closed: it then waits for the one in the making.
+    What making one raises is raised here, in its turn. Close it before what it reads from is closed: it then waits for
+    the one in the making.
 
-    >>> list(ahead(range(3)))
-    [0, 1, 2]
+    >>> list(ahead(range(5), depth=2))
+    [0, 1, 2, 3, 4]
     """
     end = object()
     iterator = iter(items)
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
-        coming = thread.submit(next, iterator, end)
-        while (item := coming.result()) is not end:
-            coming = thread.submit(next, iterator, end)
-            yield item  # type: ignore[misc]  # it is no end
+        coming = deque(thread.submit(next, iterator, end) for _ in range(depth))
+        try:
+            while (item := coming.popleft().result()) is not end:
+                coming.append(thread.submit(next, iterator, end))
+                yield item  # type: ignore[misc]  # it is no end
+        finally:
+            for one in coming:
+                one.cancel()

@@ -32,6 +32,7 @@ THUMBNAIL_SIDE = 320
 """Longer side of the picture that stands for a video, in pixels."""
 
 _HASHED_AT_ONCE = 2**25
+_AHEAD_BYTES = 40 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +215,10 @@ def stream_windows(
         extractor = FaceExtractor(detector, extraction, clock=clock)
         collector = _Collector(reader, extractor, settings, starts)
         pictures = _Pictures(starts[len(starts) // 2] + settings.span // 2)
-        # Where a core is free, the next frames are decoded while faces are looked for in these.
-        with closing(ahead(clock.iterate("decode", reader.chunks(looked_at)))) as chunks:
+        # Where a core is free, the next frames are decoded while faces are looked for in these. Only key frames are
+        # looked at, so that it takes several chunks to be busy all the time.
+        depth = max(1, _AHEAD_BYTES // (reader.chunk_len * reader.height * reader.width * 3))
+        with closing(ahead(clock.iterate("decode", reader.chunks(looked_at)), depth)) as chunks:
             for pieces, settled in extractor.steps(pictures.of(chunks)):
                 yield from pictures.taken()
                 for piece in pieces:

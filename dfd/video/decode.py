@@ -48,7 +48,7 @@ _NO_DUPLICATES = "0.000000001"
 # Frames that decord may keep, in bytes.
 _DECORD_MAX_BYTES = 64 * 2**20
 # Frames that come as one array unless told otherwise: a frame that is held on to holds all of its array.
-_CHUNK_BYTES, _CHUNK_FRAMES = 16 * 2**20, 16
+_CHUNK_BYTES, _CHUNK_FRAMES = 8 * 2**20, 16
 _MAX_SEEK_TRIES = 4
 # Whose decoders can be told anew with each packet to leave out frames that no other needs. AV1's is told once for all.
 _SKIPPING = frozenset({"h264", "hevc", "mpeg4", "mpeg2video"})
@@ -130,6 +130,11 @@ class VideoReader:
             self._av = None
 
     @property
+    def chunk_len(self) -> int:
+        """Frames of a chunk unless told otherwise: 16, and of large ones as many as 8 MiB hold, one at least."""
+        return min(_CHUNK_FRAMES, max(1, _CHUNK_BYTES // (self.height * self.width * 3)))
+
+    @property
     def num_frames(self) -> int:
         """How many frames there are: counted in the container, and lowered when fewer can be decoded."""
         return self._num_frames
@@ -165,17 +170,16 @@ class VideoReader:
     ) -> Iterator[tuple[int, FrameArray]]:
         """The whole video, or ``ranges`` of it, as (index of the first frame, consecutive frames ``(N, H, W, 3)``).
 
-        A chunk has ``chunk_len`` frames (None: 16, and of large ones as many as 16 MiB hold, one at least), the last of
-        a range what is left; it never spans two ranges. A range that
-        goes past the end just ends. Where damage is met, what lies before it is given, ``partial`` says what happened,
-        and nothing follows.
+        A chunk has ``chunk_len`` frames (None: the attribute of that name), the last of a range what is left; it never
+        spans two ranges. A range that goes past the end just ends. Where damage is met, what lies before it is given,
+        ``partial`` says what happened, and nothing follows.
 
         Raises:
             ValueError: ``chunk_len`` is not positive, or a range has a step or a negative start.
             UnreadableVideo: no frame at all can be decoded.
         """
         if chunk_len is None:
-            chunk_len = min(_CHUNK_FRAMES, max(1, _CHUNK_BYTES // (self.height * self.width * 3)))
+            chunk_len = self.chunk_len
         if chunk_len < 1:
             raise ValueError(f"chunk_len must be 1 or more, got {chunk_len}")
         for frame_range in ranges or ():
