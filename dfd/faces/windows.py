@@ -7,11 +7,16 @@ Nothing here needs the network, so a worker starts without loading the libraries
 import hashlib
 import importlib
 import os
+import sys
+import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from math import ceil
+from multiprocessing import get_context
+from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +31,7 @@ from dfd.types import FileFacts, FloatArray, FrameArray
 from dfd.video.container import DEFAULT_LIMITS, VideoLimits
 from dfd.video.decode import VideoReader
 from dfd.video.sampling import clip_frame_indices, window_starts
-from dfd.workers import WorkerPool, hold_to_one_core
+from dfd.workers import WorkerPool, hold_to_one_core, num_cores
 
 THUMBNAIL_SIDE = 320
 """Longer side of the picture that stands for a video, in pixels."""
@@ -432,23 +437,43 @@ def worker_pool(
 ) -> WorkerPool:
     """Processes for :func:`numbered_windows_task`, once they have been told to prepare :func:`start_worker`.
 
-    Told so or not, they can be started: they then import what the face detector of this name needs.
+    Told so or not, they can be started: they then import what the face detector of this name needs. That keeps a core
+    busy, and so does this process, which loads the network. Those for which no core is left let the others go first, so
+    that the first video is not late.
     """
+    free_cores = get_context("spawn").Semaphore(max(1, num_cores() - 1))
     return WorkerPool(
         num_workers=num_workers,
         deadline_seconds=deadline_seconds,
         stall_seconds=stall_seconds,
         initializer=import_ahead,
-        initargs=(detector,),
+        initargs=(detector, free_cores),
         max_waiting=max(64, 4 * batch_size),
     )
 
 
-def import_ahead(detector: str | None) -> None:
+def import_ahead(detector: str | None, free_cores: Semaphore) -> None:
     """For a worker whose settings are still being read: most of its start is waiting for libraries."""
     hold_to_one_core()
     if detector in DETECTOR_MODULES:
-        importlib.import_module(DETECTOR_MODULES[detector])
+        module = DETECTOR_MODULES[detector]
+        if free_cores.acquire(block=False):
+            importlib.import_module(module)
+        else:
+            _import_when_idle(module)
+
+
+def _import_when_idle(module: str) -> None:
+    """Import it in a thread that leaves the cores to all others that want them; Linux has priorities of threads."""
+
+    def low_priority() -> None:
+        if sys.platform == "linux":
+            this = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, this, min(19, os.getpriority(os.PRIO_PROCESS, this) + 10))
+        importlib.import_module(module)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="import") as thread:
+        thread.submit(low_priority).result()
 
 
 def start_worker(detector: Mapping[str, Any], extraction: ExtractionSettings, settings: WindowSettings) -> None:

@@ -1,11 +1,15 @@
 """The windows of a video: which there are, that they come as they are cut, and that nothing piles up."""
 
 import hashlib
+import os
+import sys
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import dfd.faces.windows as windows_module
 from dfd.errors import NoFaceFound, UnreadableVideo
 from dfd.faces.extract import ExtractionSettings, FaceExtractor
 from dfd.faces.windows import (
@@ -218,3 +222,20 @@ def test_boxes_for_every_frame_if_they_are_asked_for(tmp_path: Path) -> None:
 def test_a_setting_out_of_range_is_named(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         WindowSettings(**{"clip_len": 4, name: 0})
+
+
+@pytest.mark.parametrize("free_cores", [1, 0])
+def test_a_worker_imports_what_its_detector_needs_and_keeps_its_priority(free_cores, tmp_path, monkeypatch):
+    (tmp_path / "slow_library.py").write_text(
+        "import os, threading\nniceness = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(windows_module.DETECTOR_MODULES, "slow", "slow_library")
+    monkeypatch.setattr(windows_module, "hold_to_one_core", lambda: None)
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    left = get_context("spawn").Semaphore(free_cores)
+    windows_module.import_ahead("slow", left)
+    library = sys.modules.pop("slow_library")
+    assert library.niceness == (before if free_cores or sys.platform != "linux" else min(before + 10, 19))
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
+    assert not left.acquire(block=False)
