@@ -34,7 +34,7 @@ from dfd.faces.windows import (
 )
 from dfd.models.classifier import ClipClassifier
 from dfd.models.folding import fold_batchnorm as fold_into_convolutions
-from dfd.runtimes import Runtime, TorchRuntime, load_runtime
+from dfd.runtimes import OnnxRuntime, Runtime, TorchRuntime, load_runtime
 from dfd.types import (
     FileFacts,
     FloatArray,
@@ -194,8 +194,8 @@ class Detector:
             Path(checkpoint), runtime=runtime, device=device, num_videos=num_videos
         )
         detector = cls(loaded, card, name=name, model=model, **options)
-        if fold_batchnorm and isinstance(loaded, TorchRuntime):
-            fold_into_convolutions(loaded.model.backbone.network)
+        if fold_batchnorm and model is not None and not isinstance(loaded, OnnxRuntime):
+            fold_into_convolutions(model.backbone.network)
         return detector
 
     @classmethod

@@ -4,6 +4,11 @@ import hashlib
 import json
 import logging
 import re
+import signal
+import subprocess
+import sys
+import tempfile
+import weakref
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -142,6 +147,61 @@ class OnnxRuntime:
         return probs
 
 
+class ExportingRuntime:
+    """torch, while a process of its own exports the checkpoint; onnxruntime as soon as the export is kept.
+
+    Nobody waits for the export: the first videos are scored meanwhile, with the same probabilities but for rounding
+    (:data:`MAX_DIFFERENCE` at most, mostly a hundredth of it). If it fails, torch goes on. If this runtime is gone
+    before, or the program ends, it is given up.
+    """
+
+    device_type = "cpu"
+
+    def __init__(self, checkpoint: Path, model: ClipClassifier, card: DetectorCard, digest: str) -> None:
+        self.now: Runtime = TorchRuntime(model, card, "cpu")
+        self._card, self._digest = card, digest
+        self._kept = _kept_path(card, digest)
+        self._told = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
+            _export_command(checkpoint), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._told
+        )
+        weakref.finalize(self, self._process.terminate)
+
+    def prob_fake(self, frames_BTCHW: Tensor) -> list[float]:
+        """The probability of FAKE of each clip."""
+        if self._process is not None and self._process.poll() is not None:
+            self._take_over(self._process.returncode)
+            self._process = None
+        return self.now.prob_fake(frames_BTCHW)
+
+    def _take_over(self, exit_code: int) -> None:
+        if exit_code:
+            self._told.seek(0)
+            lines = self._told.read().decode(errors="replace").strip().splitlines() or [f"exit code {exit_code}"]
+            logger.info("scoring with torch, as the export for onnxruntime failed: %s", lines[-1])
+            return
+        try:
+            session = OnnxRuntime(self._kept, self._card, device="cpu")
+        except (CheckpointError, OSError) as error:
+            logger.info("scoring with torch, as the export for onnxruntime is not there: %s", error)
+            return
+        if session.weights_sha256 == self._digest:
+            self.now = session
+
+
+def _export_command(checkpoint: Path) -> list[str]:
+    root = str(Path(__file__).resolve().parents[1])
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from dfd.runtimes import keep_export; keep_export(sys.argv[2])"
+    return [sys.executable, "-c", code, root, str(checkpoint)]
+
+
+def keep_export(checkpoint: str) -> None:
+    """Export a checkpoint to dfd's cache, as a process of its own."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, so that no half of a file is left
+    model, card = load_model(checkpoint)
+    kept_onnx(model, card, weights_sha256(model.state_dict()), device="cpu")
+
+
 class ProgramRuntime:
     """A program of ``torch.export``, on the CPU."""
 
@@ -164,7 +224,8 @@ def load_runtime(
 
     A ``.onnx`` has no network to look into: None. ``runtime=onnx`` with another checkpoint exports it, which takes some
     15 seconds, and keeps the export in dfd's cache. ``auto`` is onnx for a ``.onnx``; for others, on a CPU, where
-    ``num_videos`` are to be scored, it is onnx if the export is there or they are worth one; else torch.
+    ``num_videos`` are to be scored, it is onnx if the export is there, and torch until it is there
+    (:class:`ExportingRuntime`) if they are worth one; else torch.
 
     Raises:
         CheckpointError: the file is missing, damaged, of another program, or cannot be exported.
@@ -190,12 +251,14 @@ def load_runtime(
     if runtime == "onnx":
         return kept_onnx(model, card, digest, device=device), card, name, model
     if runtime == "auto" and num_videos is not None and not model.mixes_clips and _onnx_is_faster(device):
-        kept = _kept_path(card, digest)
-        if kept.is_file() or num_videos >= WORTH_EXPORTING:
+        if _kept_path(card, digest).is_file():
             try:
                 return kept_onnx(model, card, digest, device="cpu"), card, name, model
             except CheckpointError as error:
                 logger.info("scoring with torch: %s", error)
+        elif num_videos >= WORTH_EXPORTING:
+            logger.info("exporting the detector for onnxruntime, once, beside scoring; until then torch scores")
+            return ExportingRuntime(checkpoint, model, card, digest), card, name, model
     return TorchRuntime(model, card, device), card, name, model
 
 

@@ -1,6 +1,8 @@
+import gc
 import json
 import subprocess
 import sys
+import time
 
 import onnx
 import pytest
@@ -97,14 +99,52 @@ def test_a_kept_export_that_is_damaged_or_of_other_weights_is_made_anew(
     assert len(exports) == 4
 
 
-def test_auto_exports_for_many_videos_if_it_can(tiny_checkpoint, kept, exports, monkeypatch):
+def until(done, seconds=120):
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_auto_exports_for_many_videos_while_torch_scores_if_it_can(tiny_checkpoint, kept, clips, monkeypatch):
     few, many = runtimes.WORTH_EXPORTING - 1, runtimes.WORTH_EXPORTING
     assert isinstance(load_runtime(tiny_checkpoint, device="cpu", num_videos=few)[0], TorchRuntime)
     with monkeypatch.context() as without:
         without.setattr(runtimes, "find_spec", lambda name: None if name == "onnxruntime" else name)
         assert isinstance(load_runtime(tiny_checkpoint, device="cpu", num_videos=many)[0], TorchRuntime)
     assert not kept.exists()
-    assert isinstance(load_runtime(tiny_checkpoint, device="cpu", num_videos=many)[0], OnnxRuntime)
+    runtime, _, _, model = load_runtime(tiny_checkpoint, device="cpu", num_videos=many)
+    assert isinstance(runtime.now, TorchRuntime)
+    assert runtime.now.model is model
+    expected = runtime.prob_fake(clips)
+    until(lambda: list(kept.glob("[!.]*.onnx")) and isinstance((runtime.prob_fake(clips), runtime.now)[1], OnnxRuntime))
+    assert runtime.prob_fake(clips) == pytest.approx(expected, abs=1e-5)
+    assert isinstance(load_runtime(tiny_checkpoint, device="cpu", num_videos=1)[0], OnnxRuntime)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"), [("raise ValueError('no such operator')", "no such operator"), ("", "is not there")]
+)
+def test_torch_goes_on_if_the_export_fails_or_cannot_be_kept(
+    code, message, tiny_checkpoint, clips, monkeypatch, caplog
+):
+    monkeypatch.setattr(runtimes, "_export_command", lambda _: [sys.executable, "-c", code])
+    caplog.set_level("INFO")
+    runtime = load_runtime(tiny_checkpoint, device="cpu", num_videos=1000)[0]
+    expected = runtime.prob_fake(clips)
+    until(lambda: (runtime.prob_fake(clips), message in caplog.text)[1])
+    assert isinstance(runtime.now, TorchRuntime)
+    assert runtime.prob_fake(clips) == expected
+
+
+def test_an_export_is_given_up_with_its_runtime(tiny_checkpoint, monkeypatch):
+    monkeypatch.setattr(runtimes, "_export_command", lambda _: [sys.executable, "-c", "import time; time.sleep(600)"])
+    runtime = load_runtime(tiny_checkpoint, device="cpu", num_videos=1000)[0]
+    process = runtime._process
+    assert process.poll() is None
+    del runtime
+    gc.collect()
+    assert process.wait(30) != 0
 
 
 @pytest.mark.usefixtures("exports")
