@@ -102,10 +102,11 @@ class Inbox:
         self._closing = True
         listener, self._listener = self._listener, None
         if listener is not None:
-            # This wakes the thread that waits for a connection. It must not ask for an answer, by the key for instance:
-            # the thread may have seen that we are closing, and be gone.
-            with contextlib.suppress(OSError):
-                Client(listener.address).close()
+            # This wakes the thread that waits for a connection. It must not ask for an answer, by the key for instance,
+            # nor be waited for: that thread may have seen that we are closing, and be gone.
+            wake = threading.Thread(target=_connect, args=(listener.address,), daemon=True)
+            wake.start()
+            wake.join(1.0)
             listener.close()
 
     def _accept(self, listener: Listener) -> None:
@@ -144,3 +145,8 @@ class Inbox:
         clock.last_sign = time.monotonic()
         clock.waited += clock.last_sign - clock.waits_since
         clock.waits_since = None
+
+
+def _connect(address: Any) -> None:
+    with contextlib.suppress(OSError):
+        Client(address).close()

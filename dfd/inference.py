@@ -34,7 +34,7 @@ from dfd.faces.windows import (
 )
 from dfd.models.classifier import ClipClassifier
 from dfd.models.folding import fold_batchnorm as fold_into_convolutions
-from dfd.runtimes import OnnxRuntime, Runtime, TorchRuntime, load_runtime
+from dfd.runtimes import ExportingRuntime, OnnxRuntime, Runtime, TorchRuntime, load_runtime
 from dfd.types import (
     FileFacts,
     FloatArray,
@@ -206,6 +206,7 @@ class Detector:
     def describe(self) -> dict[str, Any]:
         """What a report says of the detector, as plain values."""
         card = self.card
+        is_exporting = isinstance(self.runtime, ExportingRuntime)
         parts = {part: card.model.get(part) or {} for part in ("backbone", "temporal")}
         options = {
             part: str(node.get("name") or node["_target_"].rpartition(".")[2]) for part, node in parts.items() if node
@@ -213,7 +214,7 @@ class Detector:
         return {
             "name": self.name,
             **options,
-            "runtime": type(self.runtime).__name__,
+            "runtime": "TorchRuntime, then OnnxRuntime" if is_exporting else type(self.runtime).__name__,
             "num_parameters": self.num_parameters,
             **{name: getattr(card, name) for name in ("clip_len", "clip_stride", "image_size", "temperature", "crop")},
             **{name: getattr(card, name) for name in ("calibration", "metrics", "data", "versions")},

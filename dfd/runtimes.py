@@ -3,15 +3,17 @@
 import hashlib
 import json
 import logging
+import os
 import re
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import weakref
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -163,14 +165,15 @@ class ExportingRuntime:
         self._kept = _kept_path(card, digest)
         self._told = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
-            _export_command(checkpoint), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._told
+            _export_command(checkpoint), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._told
         )
-        weakref.finalize(self, self._process.terminate)
+        weakref.finalize(self, _give_up, self._process, self._told)
 
     def prob_fake(self, frames_BTCHW: Tensor) -> list[float]:
         """The probability of FAKE of each clip."""
         if self._process is not None and self._process.poll() is not None:
             self._take_over(self._process.returncode)
+            _give_up(self._process, self._told)
             self._process = None
         return self.now.prob_fake(frames_BTCHW)
 
@@ -189,17 +192,42 @@ class ExportingRuntime:
             self.now = session
 
 
+def _give_up(process: subprocess.Popen[bytes], told: IO[bytes]) -> None:
+    process.terminate()  # nothing if it has ended
+    if process.stdin is not None:
+        process.stdin.close()
+    told.close()
+
+
 def _export_command(checkpoint: Path) -> list[str]:
-    root = str(Path(__file__).resolve().parents[1])
-    code = "import sys; sys.path.insert(0, sys.argv[1]); from dfd.runtimes import keep_export; keep_export(sys.argv[2])"
-    return [sys.executable, "-c", code, root, str(checkpoint)]
+    """With this process's own places to import from, and not the working folder."""
+    code = "import sys; sys.path[:] = sys.argv[2:]; from dfd.runtimes import keep_export; keep_export(sys.argv[1])"
+    places = [*filter(None, sys.path), str(Path(__file__).resolve().parents[1])]
+    return [sys.executable, "-P", "-c", code, str(checkpoint), *places]
 
 
 def keep_export(checkpoint: str) -> None:
-    """Export a checkpoint to dfd's cache, as a process of its own."""
+    """Export a checkpoint to dfd's cache, as a process of its own; it ends when its standard input does.
+
+    Raises:
+        CheckpointError: it cannot be expressed in ONNX, or kept.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, so that no half of a file is left
+    threading.Thread(target=_end_with_input, daemon=True).start()
     model, card = load_model(checkpoint)
-    kept_onnx(model, card, weights_sha256(model.state_dict()), device="cpu")
+    digest = weights_sha256(model.state_dict())
+    kept_onnx(model, card, digest, device="cpu")
+    if not os.path.isfile(path := _kept_path(card, digest)):
+        raise CheckpointError(
+            f"the export cannot be kept as {path}; set XDG_CACHE_HOME to a folder that can be written"
+        )
+
+
+def _end_with_input() -> None:
+    """Whoever wanted the export may have been killed; the pipe that is left behind tells it."""
+    while os.read(0, 1):  # not by sys.stdin, whose lock would be held when this process ends
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class ProgramRuntime:
@@ -251,7 +279,8 @@ def load_runtime(
     if runtime == "onnx":
         return kept_onnx(model, card, digest, device=device), card, name, model
     if runtime == "auto" and num_videos is not None and not model.mixes_clips and _onnx_is_faster(device):
-        if _kept_path(card, digest).is_file():
+        # Not Path.is_file, which raises where a folder on the way may not be entered.
+        if os.path.isfile(_kept_path(card, digest)):
             try:
                 return kept_onnx(model, card, digest, device="cpu"), card, name, model
             except CheckpointError as error:
@@ -272,7 +301,7 @@ def kept_onnx(model: ClipClassifier, card: DetectorCard, digest: str, *, device:
         ConfigError: the extra ``onnx`` is not installed.
     """
     path = _kept_path(card, digest)
-    if path.is_file():
+    if os.path.isfile(path):
         try:
             session = OnnxRuntime(path, card, device=device)
             if session.weights_sha256 == digest:

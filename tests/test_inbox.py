@@ -46,6 +46,18 @@ def test_closing_does_not_wait_for_a_worker_that_never_answers():
         assert close_within(inbox, 10)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue refuses")
+def test_closing_does_not_wait_where_too_many_are_connecting():
+    inbox = Inbox(4)
+    address, _ = inbox.address()
+    silent = [threading.Thread(target=listens, args=(address,), daemon=True) for _ in range(80)]
+    with Client(address):  # holds the thread that accepts
+        for thread in silent:
+            thread.start()
+        time.sleep(0.5)
+        assert close_within(inbox, 10)
+
+
 def test_an_inbox_that_nobody_wrote_to_is_closed_and_can_be_closed_again():
     assert close_within(Inbox(4), 10)
     inbox = Inbox(4)

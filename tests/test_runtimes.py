@@ -137,6 +137,30 @@ def test_torch_goes_on_if_the_export_fails_or_cannot_be_kept(
     assert runtime.prob_fake(clips) == expected
 
 
+def test_an_export_ends_with_the_process_that_wanted_it(tiny_checkpoint, kept):
+    process = subprocess.Popen(runtimes._export_command(tiny_checkpoint), stdin=subprocess.PIPE)
+    process.stdin.close()
+    assert process.wait(60) == 1
+    assert not kept.exists() or not list(kept.iterdir())
+
+
+def test_a_cache_that_cannot_be_used_leaves_scoring_to_torch(tiny_checkpoint, clips, tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    caplog.set_level("INFO")
+    runtime = load_runtime(tiny_checkpoint, device="cpu", num_videos=1000)[0]
+    until(lambda: (runtime.prob_fake(clips), "cannot be kept as" in caplog.text)[1])
+    assert isinstance(runtime.now, TorchRuntime)
+
+
+def test_what_lies_in_the_working_folder_is_not_imported_by_an_export(tiny_checkpoint, kept, tmp_path, monkeypatch):
+    (tmp_path / "onnxscript.py").write_text("raise RuntimeError")
+    monkeypatch.chdir(tmp_path)
+    with subprocess.Popen(runtimes._export_command(tiny_checkpoint.resolve()), stdin=subprocess.PIPE) as process:
+        assert process.wait(120) == 0
+    assert len(list(kept.glob("[!.]*.onnx"))) == 1
+
+
 def test_an_export_is_given_up_with_its_runtime(tiny_checkpoint, monkeypatch):
     monkeypatch.setattr(runtimes, "_export_command", lambda _: [sys.executable, "-c", "import time; time.sleep(600)"])
     runtime = load_runtime(tiny_checkpoint, device="cpu", num_videos=1000)[0]

@@ -458,7 +458,10 @@ def import_ahead(detector: str | None, free_cores: Semaphore) -> None:
     if detector in DETECTOR_MODULES:
         module = DETECTOR_MODULES[detector]
         if free_cores.acquire(block=False):
-            importlib.import_module(module)
+            try:
+                importlib.import_module(module)
+            finally:
+                free_cores.release()
         else:
             _import_when_idle(module)
 
