@@ -184,12 +184,9 @@ class ExportingRuntime:
             logger.info("scoring with torch, as the export for onnxruntime failed: %s", lines[-1])
             return
         try:
-            session = OnnxRuntime(self._kept, self._card, device="cpu")
-        except (CheckpointError, OSError) as error:
+            self.now = _load_kept(self._kept, self._card, self._digest, device="cpu")
+        except CheckpointError as error:
             logger.info("scoring with torch, as the export for onnxruntime is not there: %s", error)
-            return
-        if session.weights_sha256 == self._digest:
-            self.now = session
 
 
 def _give_up(process: subprocess.Popen[bytes], told: IO[bytes]) -> None:
@@ -303,9 +300,7 @@ def kept_onnx(model: ClipClassifier, card: DetectorCard, digest: str, *, device:
     path = _kept_path(card, digest)
     if os.path.isfile(path):
         try:
-            session = OnnxRuntime(path, card, device=device)
-            if session.weights_sha256 == digest:
-                return session
+            return _load_kept(path, card, digest, device=device)
         except CheckpointError as error:
             logger.info("%s is made anew: %s", path, error)
     logger.info("exporting the detector for onnxruntime, once: about 15 seconds; kept as %s", path)
@@ -316,6 +311,13 @@ def kept_onnx(model: ClipClassifier, card: DetectorCard, digest: str, *, device:
     except OSError as error:
         logger.warning("the export cannot be kept, and the next run makes it again: %s", error)
     return OnnxRuntime(content, card, device=device)
+
+
+def _load_kept(path: Path, card: DetectorCard, digest: str, *, device: str) -> OnnxRuntime:
+    session = OnnxRuntime(path, card, device=device)
+    if session.weights_sha256 != digest:
+        raise CheckpointError(f"{path}: is the export of other weights")
+    return session
 
 
 def _kept_path(card: DetectorCard, digest: str) -> Path:

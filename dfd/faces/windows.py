@@ -37,6 +37,7 @@ THUMBNAIL_SIDE = 320
 """Longer side of the picture that stands for a video, in pixels."""
 
 _HASHED_AT_ONCE = 2**25
+# Frames that may be decoded before they are looked at.
 _AHEAD_BYTES = 40 * 2**20
 
 
