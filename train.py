@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ from dfd.errors import ConfigError, RunPruned
 from dfd.host import keep_freed_memory
 
 if TYPE_CHECKING:
-    from lightning import Trainer
+    from lightning import Callback, Trainer
+    from lightning.pytorch.loggers import Logger
 
     from dfd.card import DetectorCard
     from dfd.data.module import ClipDataModule
@@ -33,49 +35,80 @@ def main(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from dfd.distributed import build_trainer, check_processes, ending_together, meet, speak_once
+    from dfd.distributed import check_processes, ending_together, meet, speak_once
     from dfd.loggers import finishing, quiet_lightning
+    from dfd.resuming import explaining_interruption, finished_summary, mark_finished
     from dfd.tracking import log_run
     from dfd.training import best_checkpoint, check_optimized_metric, optimized_value
 
     check_optimized_metric(config.optimized_metric)
     if config.test_windows < 1:
         raise ConfigError(f"test_windows must be 1 or more, got {config.test_windows}")
+    folder, resolved = output_dir(), OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(resolved, dict)
+    if config.ckpt_path in ("last", "auto") and (summary := finished_summary(folder, resolved)):  # type: ignore[arg-type]
+        print(f"the run in {folder} is finished; more of trainer.max_epochs or patience would go on with it")
+        return summary["val"].get(config.optimized_metric)  # type: ignore[no-any-return]
     quiet_lightning()
     if config.seed is not None:
         lightning.seed_everything(config.seed, workers=True)
-    folder, loggers = output_dir(), build_all(config.logger)
-    pruning = trial_pruning(config.optimized_metric)
-    callbacks = [*build_all(config.callbacks), *([pruning] if pruning else [])]
-    trainer = build_trainer({**config.trainer, "callbacks": callbacks, "logger": loggers})
-    check_processes(trainer, in_multirun=HydraConfig.get().mode is RunMode.MULTIRUN)
+    loggers, pruning = build_all(config.logger), trial_pruning(config.optimized_metric)
+    trainer = trainer_of(config, loggers, *([pruning] if pruning else []))
+    in_multirun = HydraConfig.get().mode is RunMode.MULTIRUN
+    check_processes(trainer, in_multirun=in_multirun)
     speak_once(trainer)
-    with finishing(loggers), ending_together(trainer):
+    sweep_dir = Path(HydraConfig.get().sweep.dir) if in_multirun else None
+    with (
+        explaining_interruption(trainer, folder, sweep_dir=sweep_dir),
+        finishing(loggers),
+        ending_together(trainer),
+    ):
         meet(trainer, folder)
-        data, module, resumed = prepare(config, trainer, folder)
+        data, module, resumed = prepare(config, trainer, folder, in_multirun=in_multirun)
         facts = facts_of(config, module.model, data)
         if trainer.is_global_zero:
             OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
-            log_run(loggers, OmegaConf.to_container(cfg, resolve=True), facts, tags_of(config))  # type: ignore[arg-type]
+            log_run(loggers, resolved, facts, tags_of(config))  # type: ignore[arg-type]
         trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
         if not (pruning and pruning.message):
             best = best_checkpoint(trainer)
-            if config.test and best:
+            if config.test:
                 trainer.test(module, data, ckpt_path=best, weights_only=True)
             metric = optimized_value(trainer, best, config.optimized_metric)
             if trainer.is_global_zero:  # the others are done
                 write_results(config, trainer, data, best, folder, facts)
+                if best:
+                    mark_finished(folder, resolved)  # type: ignore[arg-type]
             return metric
     raise RunPruned(pruning.message)
 
 
-def prepare(config: TrainConfig, trainer: Trainer, folder: Path) -> tuple[ClipDataModule, DetectorModule, str | None]:
+def trainer_of(config: TrainConfig, loggers: Sequence[Logger], *callbacks: Callback) -> Trainer:
+    """Lightning's trainer, with the configured callbacks and these ones."""
+    from dfd.callbacks import with_callbacks
+    from dfd.distributed import build_trainer
+
+    chosen = config.callbacks or {}
+    for name, node in chosen.items():
+        if node and "_target_" not in node:  # as the patience that an experiment sets, with callbacks=none
+            logging.getLogger(__name__).warning("there is no callback %r, so %s does nothing", name, dict(node))
+    present = {name: node for name, node in chosen.items() if node and "_target_" in node}
+    options = with_callbacks(config.trainer, [*build_all(present), *callbacks])
+    return build_trainer({**options, "logger": loggers})
+
+
+def prepare(
+    config: TrainConfig, trainer: Trainer, folder: Path, *, in_multirun: bool = False
+) -> tuple[ClipDataModule, DetectorModule, str | None]:
     """The data, the module, and the checkpoint to go on from; refused if the run could not end well."""
+    from dfd.callbacks import check_monitors
     from dfd.distributed import first_prepares
     from dfd.models.classifier import build_model
-    from dfd.training import DetectorModule, compile_backbone, take_backbone
+    from dfd.resuming import check_same_data, refuse_used, resume_path
+    from dfd.training import LOGGED_METRICS, DetectorModule, compile_backbone, take_backbone
 
-    resumed = resume_path(config.ckpt_path, folder)
+    check_monitors(trainer, LOGGED_METRICS)
+    resumed = resume_path(config.ckpt_path, folder, may_begin=in_multirun)
     if not config.ckpt_path:
         refuse_used(folder)
     data: ClipDataModule = build(config.data)
@@ -99,8 +132,9 @@ def prepare(config: TrainConfig, trainer: Trainer, folder: Path) -> tuple[ClipDa
         compile_backbone(model, trainer.strategy.root_device)
     module = DetectorModule(
         model,
-        optimizer=build(config.optimizer),
-        scheduler=build(config.scheduler) if config.scheduler else None,
+        # Both are completed by code, so one that a person names by its _target_ need not say _partial_.
+        optimizer=build({**config.optimizer, "_partial_": True}),
+        scheduler=build({**config.scheduler, "_partial_": True}) if config.scheduler else None,
         card=card_of(model, data),
         label_smoothing=config.label_smoothing,
         class_weights=data.class_weights() if config.class_weights == "balanced" else config.class_weights,
@@ -122,6 +156,9 @@ def write_results(
         write_run_summary(folder, best, trainer, facts=facts, card=detector.card)
         track(config, trainer, data, detector, folder, checkpoint=Path(best).name)
         print(f"next: python -m dfd.report {folder}")
+    else:
+        tested = "what was tested are the weights of the last epoch" if config.test else "and nothing is tested"
+        print(f"no checkpoint was kept, so there is no detector; {tested}")
     names = ("detector.safetensors", "test", "metrics.csv", "summary.json")
     print(f"the run is in {folder}: {', '.join(name for name in names if (folder / name).exists())}")
 
@@ -172,8 +209,6 @@ def trial_pruning(metric: str) -> TrialPruning | None:
 
 def detector_of(checkpoint: str, data: ClipDataModule, *, calibrate: bool, device: str) -> Detector:
     """The detector of a checkpoint, its temperature and threshold fitted on val if ``calibrate``."""
-    import logging
-
     from dfd.calibrate import calibrated_card, print_calibration
     from dfd.inference import Detector
 
@@ -256,69 +291,6 @@ def card_of(model: ClipClassifier, data: ClipDataModule) -> DetectorCard:
         crop=summary["crop"],
         data=summary,
     )
-
-
-def check_same_data(path: str, data: ClipDataModule) -> None:
-    """Refuse to go on with a run on other clips, or on another choice or split of them, than it began with.
-
-    Raises:
-        CheckpointError: the store's index, or what is used of it, is not what the checkpoint was trained on.
-    """
-    from dfd.checkpoint import load_checkpoint
-    from dfd.errors import CheckpointError
-
-    card, _ = load_checkpoint(path)
-    now = data.summary()
-    if card.data.get("index_sha256") != now["index_sha256"]:
-        raise CheckpointError(
-            f"{path}: was trained on the store {card.data.get('store')!r} as it was then, not on {data.store} as it is "
-            "now; repeat all options of the stopped run (its config.yaml has them), or start anew"
-        )
-    if any(card.data.get(key, now[key]) != now[key] for key in ("videos_sha256", "tracks")):
-        then, wanted = ({**summary.get("selection", {}), "tracks": summary["tracks"]} for summary in (card.data, now))
-        raise CheckpointError(
-            f"{path}: was trained on other videos of the store ({then}) than this run would use ({wanted}), which may "
-            "be those that it would be tested on; repeat all options of the stopped run, or start anew"
-        )
-
-
-def resume_path(ckpt_path: str | None, folder: Path) -> str | None:
-    """The checkpoint to go on from; ``last`` is the one in this run's own folder, ``auto`` too, if it is there.
-
-    In a multirun, a job that had not come to its first checkpoint begins.
-
-    Raises:
-        CheckpointError: it is not there.
-    """
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    from dfd.errors import CheckpointError
-
-    if ckpt_path is None:
-        return None
-    path = folder / "checkpoints" / "last.ckpt" if ckpt_path in ("last", "auto") else Path(ckpt_path)
-    if not path.is_file():
-        if ckpt_path == "auto" or (ckpt_path == "last" and HydraConfig.get().mode is RunMode.MULTIRUN):
-            return None
-        raise CheckpointError(
-            f"{path}: no such checkpoint; ckpt_path=last needs hydra.run.dir=RUN_DIR of a stopped run"
-        )
-    return str(path)
-
-
-def refuse_used(folder: Path) -> None:
-    """Refuse to begin a run where another is: its results would pass for this one's.
-
-    Raises:
-        ConfigError: the folder has a run in it, whole or stopped.
-    """
-    for name in ("summary.json", "checkpoints/last.ckpt"):
-        if (folder / name).exists():
-            raise ConfigError(
-                f"{folder}: has a run in it ({name}); go on with it by the same options and ckpt_path=last, or give "
-                "another hydra.run.dir (hydra.sweep.dir), or remove the folder"
-            )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import difflib
 import gc
 import importlib
 import inspect
+import logging
 import os
 import sys
 import time
@@ -25,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dfd.errors import ConfigError, DfdError
+from dfd.errors import ConfigError, DfdError, RunDiverged
 from dfd.host import wait_without_spinning
 from dfd.outcomes import JobsFailed, StudyRecord, overrides_by_key, recorded
 
@@ -33,6 +34,8 @@ CONFIG_DIR = Path(__file__).resolve().parent.parent / "conf"
 SWEEPS_DIR = CONFIG_DIR.parent / "sweeps"
 MAX_TAG = 64
 """Characters of a tag that W&B takes."""
+logger = logging.getLogger(__name__)
+
 ALLOWED_PACKAGES = ("dfd.", "torch.", "lightning.", "torchvision.", "torchmetrics.", "timm.")
 
 
@@ -202,9 +205,15 @@ def shared_name(default: str) -> str:
     return default
 
 
+def unless_cpu(accelerator: str) -> bool:
+    """What GPUs alone can do, such as batch normalisation over processes, is on unless ``accelerator`` is the CPU."""
+    return accelerator != "cpu"
+
+
 # The named studies lie outside of conf/; a search path may not depend on where the command is run.
 OmegaConf.register_new_resolver("dfd.sweeps", lambda: str(SWEEPS_DIR), replace=True)
 OmegaConf.register_new_resolver("dfd.shared_name", shared_name, replace=True)
+OmegaConf.register_new_resolver("dfd.unless_cpu", unless_cpu, replace=True)
 
 Schema = TypeVar("Schema")
 
@@ -280,7 +289,7 @@ def _binding_problems(node: Mapping[str, Any], path: str) -> Iterator[str]:
             if not str(key).startswith("_") and key not in named:
                 yield f"{path}.{key}: {target.__name__} has no parameter {key!r}{did_you_mean(str(key), named)}"
     # A partial call and a model part (its in_features come from the backbone) are completed by code.
-    completed_later = node.get("_partial_", False) or path in ("temporal",)
+    completed_later = node.get("_partial_", False) or path in ("temporal", "optimizer", "scheduler")
     for parameter in parameters:
         required = parameter.default is parameter.empty and parameter.name in named
         if required and not completed_later and parameter.name not in node:
@@ -418,10 +427,13 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
                     # where it would else print a traceback.
                     os.environ["HYDRA_FULL_ERROR"] = "1"
                     raise
-                print(f"error: {error}", file=sys.stderr)
+                # In the terminal, and in the run's log. On what all processes of a run agree, the first one speaks:
+                # dfd.distributed.speak_once leaves errors to the others.
+                agreed = isinstance(error, RunDiverged)
+                logger.log(logging.WARNING if agreed else logging.ERROR, "error: %s", error)
                 raise SystemExit(1) from error
-            except KeyboardInterrupt:
-                print("interrupted; what was finished is kept, and --help says how to go on", file=sys.stderr)
+            except KeyboardInterrupt as stop:
+                logger.error(str(stop) or "interrupted; what was finished is kept, and --help says how to go on")
                 raise SystemExit(130) from None
 
         task.__doc__, task.__module__, task.__name__ = function.__doc__, function.__module__, function.__name__

@@ -92,6 +92,14 @@ class RunPruned(DfdError):
     """A run of a study was ended early: others were better by then. No error, but no result either."""
 
 
+class RunDiverged(DfdError):
+    """A training ended because its loss was not a number any more. It leaves no detector."""
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """Somebody pressed Ctrl-C. The message says what was kept, and the command that goes on."""
+
+
 class JobFailed(DfdError):
     """A job of a study failed; the others go on. The message is that of what happened in it."""
 

@@ -48,34 +48,53 @@ SMALLEST_PROB = 2.0**-24
 and one wrong video at exactly 0 or 1 would make the likelihood of all of them infinite."""
 
 
-class _MayBeEmpty(BinaryStatScores):
-    """A batch of no clips counts nothing, where torchmetrics fails: one of several processes may have no more."""
+class _Counts(BinaryStatScores):
+    """Counts of right and wrong answers, for clips that have one: a score that is nan is neither.
+
+    A batch of no clips counts nothing, where torchmetrics fails: one of several processes may have no more.
+    """
+
+    num_not_finite: Tensor
+
+    def __init__(self) -> None:
+        super().__init__(validate_args=False)  # the check copies every batch from the GPU, and waits for it
+        self.add_state("num_not_finite", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
+        self.num_not_finite = self.num_not_finite + (~preds.isfinite()).sum()
         if target.numel():
             super().update(preds, target)
 
+    def _if_defined(self, value: Tensor, *counts: Tensor | list[Tensor]) -> Tensor:
+        """``value`` if any of the counts below its fraction line is above 0, and every score was a number."""
+        total = torch.stack([dim_zero_cat(count) for count in counts]).sum(dim=0)
+        return torch.where((total > 0) & (self.num_not_finite == 0), value, torch.nan)
 
-class _Accuracy(_MayBeEmpty, BinaryAccuracy):
-    pass
 
-
-class _Precision(_MayBeEmpty, BinaryPrecision):
+class _Accuracy(_Counts, BinaryAccuracy):
     def compute(self) -> Tensor:
-        return _nan_unless(super().compute(), self.tp, self.fp)
+        return self._if_defined(super().compute(), self.tp, self.fp, self.fn, self.tn)
 
 
-class _Recall(_MayBeEmpty, BinaryRecall):
+class _Precision(_Counts, BinaryPrecision):
     def compute(self) -> Tensor:
-        return _nan_unless(super().compute(), self.tp, self.fn)
+        return self._if_defined(super().compute(), self.tp, self.fp)
 
 
-class _F1(_MayBeEmpty, BinaryF1Score):
+class _Recall(_Counts, BinaryRecall):
     def compute(self) -> Tensor:
-        return _nan_unless(super().compute(), self.tp, self.fp, self.fn)
+        return self._if_defined(super().compute(), self.tp, self.fn)
+
+
+class _F1(_Counts, BinaryF1Score):
+    def compute(self) -> Tensor:
+        return self._if_defined(super().compute(), self.tp, self.fp, self.fn)
 
 
 class _AUC(BinaryAUROC):
+    def __init__(self) -> None:
+        super().__init__(validate_args=False)
+
     def update(self, preds: Tensor, target: Tensor) -> None:
         if target.numel():
             super().update(preds, target)
@@ -84,8 +103,8 @@ class _AUC(BinaryAUROC):
             self.target.append(target)
 
     def compute(self) -> Tensor:  # type: ignore[override]
-        label = dim_zero_cat(self.target)
-        if int(label.min()) == int(label.max()):
+        label, prob = dim_zero_cat(self.target), dim_zero_cat(self.preds)
+        if int(label.min()) == int(label.max()) or not bool(prob.isfinite().all()):
             return torch.tensor(torch.nan, device=label.device)
         return super().compute()
 
@@ -93,7 +112,8 @@ class _AUC(BinaryAUROC):
 def clip_metrics(prefix: str) -> MetricCollection:
     """Accuracy, precision, recall, F1 (at 0.5) and AUC over clips, named ``<prefix>accuracy`` and so on.
 
-    ``update`` takes ``prob_fake`` (B,) in 0..1 and ``label`` (B,). What is not defined is nan.
+    ``update`` takes ``prob_fake`` (B,) in 0..1 and ``label`` (B,). What is not defined is nan, and so is every metric
+    of a split in which one score is not finite: a network that has diverged has no accuracy.
 
     >>> metrics = clip_metrics("val/")
     >>> metrics.update(torch.tensor([0.1, 0.9, 0.8]), torch.tensor([0, 1, 0]))
@@ -496,9 +516,3 @@ def _percentile_interval(values: _Array, confidence: float) -> tuple[float, floa
         return None
     low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
-
-
-def _nan_unless(value: Tensor, *counts: Tensor | list[Tensor]) -> Tensor:
-    """``value`` if any of the counts below its fraction line is above 0."""
-    total = torch.stack([dim_zero_cat(count) for count in counts]).sum(dim=0)
-    return torch.where(total > 0, value, torch.nan)

@@ -78,10 +78,17 @@ def read_png(path: Path) -> FrameArray:
 
 
 def read_history(metrics_csv: Path) -> pd.DataFrame:
-    """Lightning's ``metrics.csv`` with one row per epoch: columns such as ``train/loss``, ``val/auc``."""
+    """Lightning's ``metrics.csv`` with one row per epoch: columns such as ``train/loss``, ``val/auc``.
+
+    What is logged by step (``train/loss_step``) is left out.
+    """
     table = pd.read_csv(metrics_csv)
     # Training and validation are logged in rows of their own; the last value of an epoch is the epoch's.
-    columns = [name for name in table.columns if name not in ("epoch", "step") and not name.startswith("test/")]
+    columns = [
+        name
+        for name in table.columns
+        if name not in ("epoch", "step") and not name.startswith("test/") and not name.endswith("_step")
+    ]
     return table.groupby("epoch")[columns].last().reset_index()
 
 

@@ -1,4 +1,4 @@
-"""Training: the LightningModule around the classifier, and the learning rate schedules."""
+"""Training: the LightningModule around the classifier, and what a run leaves."""
 
 import json
 import math
@@ -10,27 +10,52 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
+from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.utilities import GradClipAlgorithmType
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import Parameter
+from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
 from torchmetrics import MeanMetric, MetricCollection
 
+from dfd.callbacks import check_monitors
 from dfd.card import DetectorCard
 from dfd.checkpoint import load_checkpoint, load_model, save_safetensors, weights_sha256
 from dfd.data.features import logits_of
-from dfd.errors import CheckpointError, ConfigError
+from dfd.divergence import MAX_STEPS_NOT_FINITE, diverged
+from dfd.errors import CheckpointError, ConfigError, RunDiverged
 from dfd.metrics import clip_metrics
 from dfd.models.classifier import ClipClassifier, architecture
+from dfd.schedules import Scheduler, constant, cosine, plateau, schedule, step
 from dfd.types import CARD_KEY, ClipBatch, Label
 
-Scheduler = Callable[..., LRSchedulerConfigType]
+__all__ = [
+    "LOGGED_METRICS",
+    "VAL_METRICS",
+    "DetectorModule",
+    "best_checkpoint",
+    "check_optimized_metric",
+    "compile_backbone",
+    "constant",  # the schedules have this address in configurations, old ones too
+    "cosine",
+    "optimized_value",
+    "plateau",
+    "step",
+    "take_backbone",
+    "write_run_summary",
+]
 
 VAL_METRICS = ("val/loss", *map(str, clip_metrics("val/")))
 """What may choose a checkpoint or steer a sweep."""
+LOGGED_METRICS = (
+    *VAL_METRICS,
+    *("train/loss", *map(str, clip_metrics("train/")), "train/lr"),
+    *("train/loss_step", "train/lr_step", "train/grad_norm_step"),
+)
+"""What a callback or a schedule may monitor."""
 
 
 class DetectorModule(LightningModule):
@@ -41,11 +66,17 @@ class DetectorModule(LightningModule):
     what is minimised; ``val/loss`` and ``test/loss`` are the plain cross-entropy, so that runs with different
     smoothing or weights compare. Training metrics are taken while the weights move and dropout acts: they lag behind.
 
+    Logs every ``trainer.log_every_n_steps`` steps ``train/loss_step`` (of several processes, the first one's),
+    ``train/lr_step`` and ``train/grad_norm_step``, the norm of all gradients before they are clipped.
+
+    A run whose loss is not finite for ``MAX_STEPS_NOT_FINITE`` steps in a row, after an epoch in validation, or at
+    its end, ends with :class:`~dfd.errors.RunDiverged` in all of its processes.
+
     Args:
         model: what is trained.
         optimizer: makes the optimizer from the parameters, such as a partial of ``torch.optim.Adam``.
-        scheduler: makes Lightning's scheduler config from ``(optimizer, total_steps=…)``, such as a partial of
-            :func:`cosine`; None for a constant rate.
+        scheduler: as :func:`dfd.schedules.schedule` takes it, such as a partial of :func:`cosine`; None for a
+            constant rate.
         card: what checkpoints say about the model; its metrics are filled in as they become known.
         label_smoothing: of the training loss.
         class_weights: of REAL and FAKE in the training loss, for data that is not balanced.
@@ -85,8 +116,12 @@ class DetectorModule(LightningModule):
         self.train_metrics = clip_metrics("train/")
         self.val_metrics = clip_metrics("val/")
         self.test_metrics = clip_metrics("test/")
-        self.rate = MeanMetric()
-        self.losses = nn.ModuleDict({f"{stage}/loss": MeanMetric() for stage in ("train", "val", "test")})
+        # Unchecked: torchmetrics would leave out what is not a number, and the mean of a lost training would look well.
+        self.rate = MeanMetric(nan_strategy="disable")
+        self.losses = nn.ModuleDict(
+            {f"{stage}/loss": MeanMetric(nan_strategy="disable") for stage in ("train", "val", "test")}
+        )
+        self.steps_not_finite = torch.tensor(0)  # in a row, up to now; on the device, so that no step waits for a GPU
 
     def forward(self, frames_BTCHW: Tensor) -> Tensor:
         """Logits, shape ``(B, 2)``."""
@@ -120,8 +155,53 @@ class DetectorModule(LightningModule):
         logits_BK, label_B = logits_of(self.model, batch), batch["label"]
         loss = F.cross_entropy(logits_BK, label_B, weight=self.class_weights, label_smoothing=self.label_smoothing)
         self._record("train", loss.detach().expand(len(label_B)), logits_BK, label_B, self.train_metrics)
-        self.rate.update(float(self.trainer.optimizers[0].param_groups[0]["lr"]), weight=len(label_B))
+        self.rate.update(self._rate, weight=len(label_B))
+        self.steps_not_finite = torch.where(loss.detach().isfinite(), 0, self.steps_not_finite.to(loss.device) + 1)
+        # Of steps alone: Lightning's progress bar averages what is logged over an epoch, too, over the processes, and
+        # only the first one has a bar.
+        self.log("train/loss_step", loss.detach(), prog_bar=True, on_step=True, on_epoch=False)
+        self.log("train/lr_step", self._rate, prog_bar=True, on_step=True, on_epoch=False)
         return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Measure the gradients, at their true size: a fused optimizer would undo fp16's scale in its step only."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and _unscales_itself(optimizer):
+            scaler.unscale_(optimizer)
+        every = int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        if self.trainer.gradient_clip_val or (every and (self.global_step + 1) % every == 0):
+            self.grad_norm = get_total_norm(_gradients(optimizer))
+            self.log("train/grad_norm_step", self.grad_norm, prog_bar=True, on_step=True, on_epoch=False)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients, of a fused optimizer in mixed precision too, which Lightning refuses.
+
+        Its reason is that such an optimizer undoes the scale of fp16 within its step; here that is done before.
+        """
+        if not gradient_clip_val or not isinstance(self.trainer.precision_plugin, MixedPrecision):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if gradient_clip_algorithm == GradClipAlgorithmType.VALUE:
+            clip_grad_value_(parameters, gradient_clip_val)
+        else:
+            clip_grads_with_norm_(parameters, gradient_clip_val, self.grad_norm)
+
+    def on_train_batch_end(self, outputs: Any, batch: ClipBatch, batch_idx: int) -> None:
+        """End a run that has diverged, and one that has made its ``max_steps``, which is then validated and kept."""
+        if (self.trainer.fit_loop.total_batch_idx + 1) % MAX_STEPS_NOT_FINITE == 0:
+            self._refuse_lost_training(at_least=MAX_STEPS_NOT_FINITE)
+        if 0 <= self.trainer.max_steps <= self.trainer.global_step:
+            self.trainer.should_stop = True
+
+    def on_train_end(self) -> None:
+        """Refuse to end well if the last step's loss was not finite: there need not be a validation after it."""
+        self._refuse_lost_training(at_least=1)
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """Record a batch of the validation split."""
@@ -153,24 +233,17 @@ class DetectorModule(LightningModule):
         """The optimizer over all parameters that learn, and its schedule over the whole run.
 
         Raises:
-            ConfigError: there is a schedule and the run has no end, or the optimizer does not suit the precision.
+            ConfigError: there is a schedule and the run has no end, or the schedule cannot be made.
         """
         optimizer = self.make_optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
-        fused = any(group.get("fused") for group in optimizer.param_groups)
-        if fused and self.trainer.precision == "16-mixed" and self.trainer.gradient_clip_val:
-            raise ConfigError(
-                "trainer.precision=16-mixed cannot clip gradients of a fused optimizer; set optimizer.fused=false, "
-                "or trainer.precision=bf16-mixed"
-            )
         if self.make_scheduler is None:
             return optimizer
         total_steps = self.trainer.estimated_stepping_batches
         if not math.isfinite(total_steps):
             raise ConfigError("a learning rate schedule needs the end of the run: set trainer.max_epochs")
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": self.make_scheduler(optimizer, total_steps=int(total_steps)),
-        }
+        scheduler = schedule(self.make_scheduler, optimizer, total_steps=int(total_steps))
+        check_monitors(self.trainer, LOGGED_METRICS, scheduler)
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the card, with the validation metrics as they stand."""
@@ -203,15 +276,52 @@ class DetectorModule(LightningModule):
     def _log_epoch(self, stage: str, metrics: MetricCollection) -> None:
         """Log what all processes counted together: torchmetrics gathers it, over shares of any size."""
         loss = self._loss(stage)
-        self.log(f"{stage}/loss", loss.compute(), prog_bar=True, sync_dist=True)  # of equal numbers, by now
+        value = loss.compute()
+        self.log(f"{stage}/loss", value, prog_bar=True, sync_dist=True)  # of equal numbers, by now
         self.log_dict(metrics.compute(), sync_dist=True)
         metrics.reset()
         loss.reset()
+        if stage == "val" and not math.isfinite(value):  # before any callback keeps a checkpoint
+            if self.trainer.sanity_checking:
+                raise ConfigError("the network's scores are not finite before its first step: check its weights")
+            raise self._diverged("the loss of the validation", lost=int(self.steps_not_finite))
+
+    def _refuse_lost_training(self, *, at_least: int) -> None:
+        """Raises:
+        RunDiverged: so many steps in a row had no finite loss, in any process; all of them have to call this.
+        """
+        count = self.steps_not_finite.clone().to(self.device)
+        lost = int(self.trainer.strategy.reduce(count, reduce_op="max"))
+        if lost >= at_least:
+            raise self._diverged("the training loss", lost=lost)
+
+    def _diverged(self, what: str, *, lost: int) -> RunDiverged:
+        return diverged(
+            what,
+            step=min(self.global_step, self.global_step - lost + 1),
+            rate=self._rate,
+            clips_gradients=bool(self.trainer.gradient_clip_val),
+            precision=str(self.trainer.precision),
+        )
+
+    @property
+    def _rate(self) -> float:
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def _loss(self, stage: str) -> MeanMetric:
         loss = self.losses[f"{stage}/loss"]
         assert isinstance(loss, MeanMetric)
         return loss
+
+
+def _unscales_itself(optimizer: Optimizer) -> bool:
+    """Whether a step of it undoes the scale of fp16's gradients: what torch marks fused optimizers with."""
+    return getattr(optimizer, "_step_supports_amp_scaling", False)
+
+
+def _gradients(optimizer: Optimizer) -> list[Tensor]:
+    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
 def take_backbone(model: ClipClassifier, path: str) -> None:
@@ -350,59 +460,3 @@ def check_optimized_metric(metric: str) -> None:
     """
     if metric not in VAL_METRICS:
         raise ConfigError(f"optimized_metric: {metric!r} is not one of {', '.join(VAL_METRICS)}")
-
-
-def constant(optimizer: Optimizer, *, total_steps: int, warmup_fraction: float = 0.0) -> LRSchedulerConfigType:
-    """The optimizer's rate throughout, as in the original system, after an optional linear warm-up.
-
-    ``warmup_fraction`` is a share of the run's steps.
-    """
-    return _by_step(optimizer, lambda step: _warmup(step, total_steps, warmup_fraction))
-
-
-def cosine(
-    optimizer: Optimizer, *, total_steps: int, warmup_fraction: float = 0.05, final_fraction: float = 0.01
-) -> LRSchedulerConfigType:
-    """A linear warm-up, then half a cosine down to ``final_fraction`` of the rate (Loshchilov & Hutter 2017)."""
-
-    def factor(step: int) -> float:
-        warmup_steps = warmup_fraction * total_steps
-        if step < warmup_steps:
-            return _warmup(step, total_steps, warmup_fraction)
-        progress = min(1.0, (step - warmup_steps) / max(1.0, total_steps - warmup_steps))
-        return final_fraction + (1 - final_fraction) * (1 + math.cos(math.pi * progress)) / 2
-
-    return _by_step(optimizer, factor)
-
-
-def step(
-    optimizer: Optimizer, *, total_steps: int, every_epochs: int = 10, factor: float = 0.1
-) -> LRSchedulerConfigType:
-    """The rate times ``factor`` after every ``every_epochs`` epochs. ``total_steps`` is not used."""
-    return {"scheduler": StepLR(optimizer, step_size=every_epochs, gamma=factor), "interval": "epoch"}
-
-
-def plateau(
-    optimizer: Optimizer,
-    *,
-    total_steps: int,
-    monitor: str = "val/loss",
-    mode: str = "min",
-    factor: float = 0.1,
-    patience: int = 3,
-) -> LRSchedulerConfigType:
-    """The rate times ``factor`` once ``monitor`` has not improved for ``patience`` epochs. ``total_steps`` unused."""
-    if mode not in ("min", "max"):
-        raise ConfigError(f"scheduler.mode must be min or max, got {mode!r}")
-    scheduler = ReduceLROnPlateau(
-        optimizer, mode="min" if mode == "min" else "max", factor=factor, patience=patience, eps=0.0
-    )
-    return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor, "reduce_on_plateau": True}
-
-
-def _by_step(optimizer: Optimizer, factor: Callable[[int], float]) -> LRSchedulerConfigType:
-    return {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
-
-
-def _warmup(step: int, total_steps: int, fraction: float) -> float:
-    return min(1.0, (step + 1) / max(1.0, fraction * total_steps))

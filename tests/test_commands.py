@@ -5,8 +5,12 @@ import csv
 import importlib
 import io
 import json
+import shlex
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -289,6 +293,95 @@ def test_a_run_does_not_begin_where_another_is(trained: Path, tiny_store: Path) 
     }
     assert changed <= {"train.log", "config.yaml", "hydra.yaml", "overrides.yaml"}
     assert (trained / "config.yaml").stat().st_mtime_ns == before[trained / "config.yaml"]
+
+
+@pytest.mark.parametrize(
+    "switch", ["trainer.enable_progress_bar=false", "trainer.enable_checkpointing=false", "callbacks=none"]
+)
+def test_bar_checkpoints_and_callbacks_can_each_be_switched_off_alone(
+    switch: str, tiny_store: Path, tmp_path: Path
+) -> None:
+    done = train(tmp_path, tiny_store, switch, "trainer.max_epochs=1", "calibrate=false")
+    assert any(row.get("test/loss") for row in history(tmp_path))
+    has_bar, has_detector = "epoch 1/1" in done.stderr + done.stdout, (tmp_path / "detector.safetensors").exists()
+    assert has_bar == (switch == "trainer.enable_checkpointing=false")
+    assert has_detector == (switch == "trainer.enable_progress_bar=false")
+    assert ("no checkpoint was kept, so there is no detector; what was tested are" in done.stdout) != has_detector
+    assert bool(list(tmp_path.rglob("*.ckpt"))) == has_detector
+
+
+def test_a_finished_run_that_is_started_again_adds_nothing(tiny_store: Path, tmp_path: Path) -> None:
+    arguments = ["calibrate=false", "trainer.max_epochs=1"]
+    train(tmp_path, tiny_store, *arguments)
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and ".hydra" not in path.parts]
+    before = {path: path.read_bytes() for path in files if path.suffix != ".log"}
+    done = train(tmp_path, tiny_store, *arguments, "ckpt_path=last", "data.num_workers=1")
+    assert f"the run in {tmp_path} is finished" in done.stdout
+    assert {path: path.read_bytes() for path in before} == before
+    train(tmp_path, tiny_store, "calibrate=false", "trainer.max_epochs=2", "ckpt_path=last")
+    assert [row["epoch"] for row in history(tmp_path) if row["val/loss"]] == ["0", "1"]
+
+
+def test_a_schedule_of_torch_needs_its_name_and_no_more(tiny_store: Path, tmp_path: Path) -> None:
+    scheduler = "+scheduler={_target_: torch.optim.lr_scheduler.CosineAnnealingLR, T_max: 3}"
+    train(tmp_path, tiny_store, "~scheduler", scheduler, "trainer.max_epochs=1", *UNTESTED)
+    assert (tmp_path / "detector.safetensors").is_file()
+
+
+def test_a_wrong_monitor_is_refused_before_the_first_batch(tiny_store: Path, tmp_path: Path) -> None:
+    done = run(
+        *("train", *TINY, f"data.store={tiny_store}", f"hydra.run.dir={tmp_path}"),
+        "callbacks.early_stopping.monitor=val/aux",
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "EarlyStopping monitors 'val/aux', which is not logged; did you mean 'val/auc'?" in done.stderr
+    assert not (tmp_path / "metrics.csv").exists()
+    assert "EarlyStopping monitors" in (tmp_path / "train.log").read_text()  # the log is called after the command
+
+
+def test_a_diverged_job_fails_writes_no_detector_and_is_not_the_best(tiny_store: Path, tmp_path: Path) -> None:
+    arguments = ["optimizer=sgd", "optimizer.lr=1e12,1e-3", "trainer.max_epochs=2", *UNTESTED]
+    given = [f"data.store={tiny_store}", *(word for word in TINY if not word.startswith("optimizer."))]
+    done = run("train", *given, *arguments, f"hydra.sweep.dir={tmp_path}", "-m", check=False)
+    assert done.returncode == 1
+    assert "error: job 0: diverged: the loss of the validation is not finite since step 2" in done.stderr
+    outcome = json.loads((tmp_path / "0" / "outcome.json").read_text())
+    assert (outcome["outcome"], outcome["value"]) == ("failed", None)
+    assert outcome["message"].startswith("diverged: ")
+    assert not [*(tmp_path / "0").rglob("*.safetensors"), *(tmp_path / "0").rglob("*.ckpt")]
+    assert (tmp_path / "1" / "detector.safetensors").is_file()
+    with (tmp_path / "report" / "study.csv").open() as file:
+        assert [(row["job"], row["outcome"]) for row in csv.DictReader(file)] == [("1", "finished"), ("0", "failed")]
+
+
+@pytest.mark.parametrize("epochs_before", [0, 1])
+def test_ctrl_c_says_what_is_kept_and_the_command_that_goes_on(
+    epochs_before: int, tiny_store: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(ROOT / "train.py"), *TINY, *UNTESTED, f"data.store={tiny_store}"]
+    command += ["trainer.max_epochs=999", "callbacks.early_stopping=null", "hydra.run.dir=my run"]
+    started = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    last = tmp_path / "my run" / "checkpoints" / "last.ckpt"
+    begun = tmp_path / "my run" / "config.yaml"  # written just before the first step
+    deadline = time.monotonic() + 120
+    while not (last if epochs_before else begun).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    started.send_signal(signal.SIGINT)
+    output = started.communicate(timeout=120)[0]
+    assert started.returncode == 130, output[-2000:]
+    assert "Traceback" not in output
+    if last.exists():
+        assert "interrupted; kept: epoch" in output
+        assert "my run/checkpoints/last.ckpt" in output
+        assert "predict.py takes" in output
+    else:
+        assert "interrupted; no epoch was finished, so nothing is kept" in output
+    words = shlex.split(output[output.index("To go on:\n  ") :].splitlines()[1])
+    assert words[0] == "python"
+    again = [sys.executable, *words[1:], "trainer.max_epochs=1"]
+    done = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_a_store_without_test_videos_is_refused_before_the_training(tiny_store: Path, tmp_path: Path) -> None:

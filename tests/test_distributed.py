@@ -144,12 +144,25 @@ def slurm_task(rank: int, *, nodes: int = 2, job: str = "4711") -> dict[str, str
     }
 
 
-SLURM_ON_CPUS = [
-    "trainer=slurm",
-    "trainer.accelerator=cpu",
-    "trainer.precision=32-true",
-    "trainer.sync_batchnorm=false",
-]
+SLURM_ON_CPUS = ["trainer=slurm", "trainer.accelerator=cpu", "trainer.precision=32-true"]
+
+
+def test_a_run_that_diverges_in_two_processes_ends_in_both_with_one_sentence(
+    uneven_store: Path, tmp_path: Path
+) -> None:
+    arguments = ["trainer=ddp_cpu", "data.batch_size=1", "optimizer.lr=1e30", "trainer.log_every_n_steps=1"]
+    arguments += ["trainer.max_epochs=9", "+trainer.check_val_every_n_epoch=9", f"data.store={uneven_store}"]
+    process = start(tmp_path, *arguments)
+    output = output_of(process)
+    assert process.returncode == 1, output[-3000:]
+    assert output.count("error: diverged: the training loss is not finite since step ") == 1
+    assert "Traceback" not in output
+    (folder,) = (tmp_path / "outputs" / "train").iterdir()
+    assert not (folder / "detector.safetensors").exists()
+    losses = [row["train/loss_step"] for row in history(folder) if "train/loss_step" in row]
+    assert 10 <= len(losses) < 30  # of 54
+    log = (folder / "train.log").read_text()  # both processes write there
+    assert log.count("diverged: the training loss") == 2
 
 
 @pytest.mark.slow
@@ -222,7 +235,7 @@ def composed(*arguments: str, check: bool = False) -> str:
 
 
 def test_synchronised_batch_normalisation_is_refused_on_cpus(tiny_store: Path, tmp_path: Path) -> None:
-    arguments = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
+    arguments = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.sync_batchnorm=true"]
     error = composed(*arguments, f"data.store={tiny_store}", f"hydra.run.dir={tmp_path}")
     assert "trainer.sync_batchnorm works on GPUs only; on CPUs use trainer=ddp_cpu" in error
 

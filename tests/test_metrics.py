@@ -32,6 +32,17 @@ def random_table(seed, *, num=200, decimals=None):
     return (prob if decimals is None else prob.round(decimals)), label
 
 
+def test_metrics_of_scores_that_are_not_finite_are_nan_also_in_later_batches_of_the_split() -> None:
+    """A network that has diverged was given an AUC of 0.667, and won its study."""
+    metrics = clip_metrics("val/")
+    metrics.update(torch.tensor([0.1, torch.nan, 0.9]), torch.tensor([0, 1, 1]))
+    metrics.update(torch.tensor([0.1, 0.9]), torch.tensor([0, 1]))
+    assert all(bool(value.isnan()) for value in metrics.compute().values())
+    metrics.reset()
+    metrics.update(torch.tensor([0.1, 0.9]), torch.tensor([0, 1]))
+    assert {float(value) for value in metrics.compute().values()} == {1.0}
+
+
 # One decimal: eleven distinct scores for 200 videos, so nearly all are tied.
 @pytest.mark.parametrize("decimals", [None, 1])
 @pytest.mark.parametrize("seed", range(5))

@@ -1,0 +1,112 @@
+"""Learning rate schedules: dfd's own, and any of torch's."""
+
+import inspect
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from lightning.pytorch.utilities.types import LRSchedulerConfigType
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CyclicLR, LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau, StepLR
+
+from dfd.errors import ConfigError
+
+Scheduler = Callable[..., Any]
+"""Makes Lightning's scheduler config, or a scheduler of torch, from an optimizer (and ``total_steps=`` if taken)."""
+
+BY_STEP = (OneCycleLR, CyclicLR, LambdaLR)
+"""Schedulers of torch whose numbers are steps of the optimizer. Those of all others are epochs, as torch documents them
+(a LambdaLR is of either; here it is of steps)."""
+
+
+def constant(optimizer: Optimizer, *, total_steps: int, warmup_fraction: float = 0.0) -> LRSchedulerConfigType:
+    """The optimizer's rate throughout, as in the original system, after an optional linear warm-up.
+
+    ``warmup_fraction`` is a share of the run's steps.
+    """
+    return _by_step(optimizer, lambda step: _warmup(step, total_steps, warmup_fraction))
+
+
+def cosine(
+    optimizer: Optimizer, *, total_steps: int, warmup_fraction: float = 0.05, final_fraction: float = 0.01
+) -> LRSchedulerConfigType:
+    """A linear warm-up, then half a cosine down to ``final_fraction`` of the rate (Loshchilov & Hutter 2017)."""
+
+    def factor(step: int) -> float:
+        warmup_steps = warmup_fraction * total_steps
+        if step < warmup_steps:
+            return _warmup(step, total_steps, warmup_fraction)
+        progress = min(1.0, (step - warmup_steps) / max(1.0, total_steps - warmup_steps))
+        return final_fraction + (1 - final_fraction) * (1 + math.cos(math.pi * progress)) / 2
+
+    return _by_step(optimizer, factor)
+
+
+def step(
+    optimizer: Optimizer, *, total_steps: int, every_epochs: int = 10, factor: float = 0.1
+) -> LRSchedulerConfigType:
+    """The rate times ``factor`` after every ``every_epochs`` epochs. ``total_steps`` is not used."""
+    return {"scheduler": StepLR(optimizer, step_size=every_epochs, gamma=factor), "interval": "epoch"}
+
+
+def plateau(
+    optimizer: Optimizer,
+    *,
+    total_steps: int,
+    monitor: str = "val/loss",
+    mode: str = "min",
+    factor: float = 0.1,
+    patience: int = 3,
+) -> LRSchedulerConfigType:
+    """The rate times ``factor`` once ``monitor`` has not improved for ``patience`` epochs. ``total_steps`` unused."""
+    if mode not in ("min", "max"):
+        raise ConfigError(f"scheduler.mode must be min or max, got {mode!r}")
+    scheduler = ReduceLROnPlateau(
+        optimizer, mode="min" if mode == "min" else "max", factor=factor, patience=patience, eps=0.0
+    )
+    return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor, "reduce_on_plateau": True}
+
+
+def schedule(make: Scheduler, optimizer: Optimizer, *, total_steps: int) -> LRSchedulerConfigType:
+    """Lightning's configuration of one of the schedules above, or of a scheduler of torch as it expects to be stepped.
+
+    torch's are stepped once per epoch but for :data:`BY_STEP`, which are stepped with the optimizer; ``OneCycleLR`` is
+    told the run's number of steps. ``ReduceLROnPlateau`` follows ``val/loss`` or, with ``mode=max``, ``val/auc``.
+
+    Args:
+        make: called with the optimizer and, if it takes that, ``total_steps``.
+        optimizer: whose rate is scheduled.
+        total_steps: of the run.
+
+    Raises:
+        ConfigError: it refuses its arguments, or what it makes is not a scheduler of torch.
+    """
+    name = getattr(make.func if isinstance(make, partial) else make, "__name__", repr(make))
+    takes = inspect.signature(make).parameters
+    given = {"total_steps": total_steps} if "total_steps" in takes else {}
+    if isinstance(make, partial) and make.keywords.get("total_steps") is not None:
+        given = {}  # chosen by hand
+    try:
+        made = make(optimizer, **given)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"scheduler: {name} cannot be made of what is given: {error}") from error
+    if isinstance(made, dict):
+        return made  # type: ignore[return-value]
+    if isinstance(made, ReduceLROnPlateau):
+        monitor = "val/auc" if made.mode == "max" else "val/loss"
+        return {"scheduler": made, "interval": "epoch", "monitor": monitor, "reduce_on_plateau": True}
+    if isinstance(made, LRScheduler):
+        return {"scheduler": made, "interval": "step" if isinstance(made, BY_STEP) else "epoch"}
+    raise ConfigError(
+        f"scheduler: {name} makes a {type(made).__name__}, which is no scheduler of torch.optim.lr_scheduler; "
+        "choose scheduler=constant, cosine, step or plateau, or one of torch's by its _target_"
+    )
+
+
+def _by_step(optimizer: Optimizer, factor: Callable[[int], float]) -> LRSchedulerConfigType:
+    return {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
+
+
+def _warmup(step: int, total_steps: int, fraction: float) -> float:
+    return min(1.0, (step + 1) / max(1.0, fraction * total_steps))
