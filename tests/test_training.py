@@ -498,6 +498,22 @@ def test_a_short_training_without_validation_does_not_end_well_with_a_lost_loss(
         trainer.fit(lost_module(), loader(), loader())
 
 
+def test_a_process_whose_own_loss_is_finite_ends_with_the_one_whose_is_not(tmp_path, monkeypatch):
+    trainer = make_trainer(tmp_path, max_epochs=1)
+    asked = []
+
+    def reduce(value, group=None, reduce_op="mean"):
+        if reduce_op != "max":
+            return value
+        asked.append(int(value))
+        return torch.maximum(value, torch.tensor(12))  # of the other process
+
+    monkeypatch.setattr(trainer.strategy, "reduce", reduce)
+    with pytest.raises(RunDiverged, match="since step"):
+        trainer.fit(make_module(), loader([0, 1] * 15), loader())
+    assert asked == [0]
+
+
 def test_single_steps_without_a_finite_loss_do_not_end_a_run(tmp_path):
     """As in the first steps of fp16, whose gradients overflow until their scale is found."""
 
