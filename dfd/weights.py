@@ -64,13 +64,13 @@ def fetch(weights: WeightsFile, *, path: str | Path | None, option: str) -> Path
         given = Path(path)
         if not given.is_file():
             raise WeightsMissing(f"{given}: no such file, given as {option}. {_where(weights)}")
-        if not _sha256(given).startswith(weights.sha256):
+        if not file_sha256(given).startswith(weights.sha256):
             log.warning("%s is not the published %s (SHA-256 %s); using it", given, weights.name, weights.sha256)
         return given
 
     cached = cache_folder() / weights.name
     if cached.is_file():
-        if _sha256(cached).startswith(weights.sha256):
+        if file_sha256(cached).startswith(weights.sha256):
             return cached
         log.warning("%s is damaged (its hash is wrong); downloading it again", cached)
     try:
@@ -96,7 +96,7 @@ def _download(weights: WeightsFile, target: Path) -> None:
         ):
             while block := response.read(CHUNK_BYTES):
                 file.write(block)
-        found = _sha256(part)
+        found = file_sha256(part)
         if not found.startswith(weights.sha256):
             raise OSError(f"the download is not the published file: {part.stat().st_size} bytes, SHA-256 {found}")
         part.replace(target)
@@ -104,7 +104,12 @@ def _download(weights: WeightsFile, target: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, as 64 hex digits.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -234,6 +234,7 @@ class BlendDataModule(ClipDataModule):
         pin_memory: bool | None = None,
         multiprocessing_context: str | None = None,
         cache_frames: bool = False,
+        reader: str = "decord",
     ) -> None:
         super().__init__(
             store,
@@ -248,6 +249,7 @@ class BlendDataModule(ClipDataModule):
             pin_memory=pin_memory,
             multiprocessing_context=multiprocessing_context,
             cache_frames=cache_frames,
+            reader=reader,
         )
         if batch_size % 2:
             raise ValueError(f"batch_size must be even, a fake for each real clip, got {batch_size}")

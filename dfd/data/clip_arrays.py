@@ -1,7 +1,8 @@
 """What is computed once from each clip of a store and kept on disk beside it, as an array with an entry per frame.
 
-A clip's file is named by a hash of the clip's own file. What is there is right, whoever computed it, so that a
-computation that was stopped goes on, and clips that were made anew are computed anew.
+A clip's file is named by a hash of the clip's own file and by what decoded it. A file that exists is complete and
+valid, whichever process wrote it, so that a computation that was stopped goes on, and clips that were made anew, or are
+read by another decoder, are computed anew.
 """
 
 import contextlib
@@ -26,16 +27,17 @@ class ClipArrays:
         store: folder of the clip store.
         index: rows of its index.
         folder: of the arrays.
+        made_by: what decodes the clips, with its version: arrays of another one are not used.
 
     Raises:
         StoreError: a clip's file cannot be read.
     """
 
-    def __init__(self, store: Path, index: pd.DataFrame, folder: Path) -> None:
+    def __init__(self, store: Path, index: pd.DataFrame, folder: Path, *, made_by: str) -> None:
         self.store = store
         self.folder = folder
         self.num_frames = dict(zip(index["path"], index["num_frames"].astype(int), strict=True))
-        self.files = {path: folder / f"{_sha256(store / path)}.npy" for path in self.num_frames}
+        self.files = {path: folder / f"{_sha256(store / path)}.{made_by}.npy" for path in self.num_frames}
 
     def missing(self) -> list[str]:
         """Paths of the clips whose arrays are not there yet; of equal clips one."""

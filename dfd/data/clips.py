@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler, Sampler
 
 from dfd.data.clip_arrays import read_entries
+from dfd.data.clip_check import check_clip
 from dfd.data.store import INDEX_NAME
 from dfd.errors import StoreError, UnreadableVideo, VideoTooLarge
 from dfd.types import BatchFacts, ClipBatch, FrameArray, Label
-from dfd.video.clip_reader import read_clip
-from dfd.video.decode import VideoReader
+from dfd.video.clip_reader import READERS, read_frames_of
 from dfd.video.sampling import clip_frame_indices, random_start, window_starts
 
 TRACK_CHOICES = ("main", "all")
@@ -64,6 +64,8 @@ class Choice:
     clip's frames decoded, if they are kept.
     """
 
+    position: int
+    """Of the clip's track, among the data set's."""
     path: str
     indices: list[int]
     num_frames: int
@@ -155,6 +157,7 @@ class ClipDataset(Dataset[ClipItem]):
             same shape and type. Used when not training: see :class:`dfd.data.disturbances.Disturb`.
         frame_files: where the frames of clips are kept decoded, by the clip's path in the store: see
             :class:`dfd.data.frames.FrameCache`. Other clips are decoded.
+        reader: of clips that are decoded, one of :data:`dfd.video.clip_reader.READERS`.
 
     Raises:
         ValueError: an argument is out of range.
@@ -175,7 +178,10 @@ class ClipDataset(Dataset[ClipItem]):
         transform: Callable[[Tensor], Tensor] | None = None,
         disturb: Callable[[Tensor, str], Tensor] | None = None,
         frame_files: Mapping[str, Path] | None = None,
+        reader: str = "decord",
     ) -> None:
+        if reader not in READERS:
+            raise ValueError(f"reader must be one of {', '.join(READERS)}, got {reader!r}")
         if tracks not in TRACK_CHOICES:
             raise ValueError(f"tracks must be one of {', '.join(TRACK_CHOICES)}, got {tracks!r}")
         for name, value in {"clip_len": clip_len, "num_eval_clips": num_eval_clips}.items():
@@ -188,7 +194,10 @@ class ClipDataset(Dataset[ClipItem]):
         self.transform = transform
         self.disturb = disturb
         chosen = index if tracks == "all" else index[index["is_main"]]
+        self.reader = reader
         self._tracks = _Tracks(chosen, frame_files or {})
+        # Worker processes share it, so that each clip is checked once in a run and not by every worker in every epoch.
+        self._is_checked = torch.zeros(len(self._tracks), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
         lengths, length_of = np.unique(self._tracks.num_frames, return_inverse=True)
         stride = self.strides[0] if training else eval_stride(clip_stride)
         self._position = np.arange(len(self._tracks), dtype=np.int32)
@@ -249,7 +258,11 @@ class ClipDataset(Dataset[ClipItem]):
         """
         if choice.frames_file is not None:
             return read_entries(choice.frames_file, choice.indices)
-        return read_frames(self.store / choice.path, choice.indices)
+        clip = self.store / choice.path
+        if not self._is_checked[choice.position]:
+            check_clip(clip)
+            self._is_checked[choice.position] = True
+        return read_frames(clip, choice.indices, reader=self.reader)
 
     def choose(self, item: int | tuple[int, int]) -> Choice:
         """Which frames of which clip an item has, drawn if this is for training; nothing is read."""
@@ -265,6 +278,7 @@ class ClipDataset(Dataset[ClipItem]):
             start = random_start(num_frames, clip_len=self.clip_len, stride=stride, generator=generator)
         indices = clip_frame_indices(num_frames, clip_len=self.clip_len, stride=stride, start=start)
         return Choice(
+            position,
             self._tracks.path(position),
             indices,
             num_frames,
@@ -420,19 +434,15 @@ def collate_facts(items: Sequence[CountedFacts]) -> BatchFacts:
     }
 
 
-def read_frames(clip: Path, indices: Sequence[int]) -> FrameArray:
-    """Frames of a store's clip, (T, H, W, 3).
+def read_frames(clip: Path, indices: Sequence[int], *, reader: str = "decord") -> FrameArray:
+    """Frames of a store's clip, (T, H, W, 3), by one of :data:`dfd.video.clip_reader.READERS`.
 
     Raises:
         StoreError: it is missing, damaged or shorter than the index says.
     """
     remedy = f"delete {clip.parent} and run the preprocessing again"
     try:
-        frames = read_clip(clip, indices)
-        if frames is not None:
-            return frames
-        with VideoReader(clip) as reader:
-            return reader.frames(indices)
+        return read_frames_of(clip, indices, reader=reader)
     except IndexError as error:
         raise StoreError(f"{clip}: it is shorter than {INDEX_NAME} says ({error}); {remedy}") from error
     except (UnreadableVideo, VideoTooLarge) as error:

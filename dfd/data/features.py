@@ -17,11 +17,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from dfd.checkpoint import weights_sha256
 from dfd.data.clip_arrays import ClipArrays, beside, read_entries, write_array
-from dfd.data.clips import ClipDataset, CountedFacts, Repeat, collate_facts, read_frames
+from dfd.data.clip_check import check_clip
+from dfd.data.clips import ClipDataset, CountedFacts, Repeat, as_tensor, collate_facts, read_frames
 from dfd.errors import ConfigError
 from dfd.models.classifier import ClipClassifier
 from dfd.progress import progress_bar
 from dfd.types import BatchFacts, ClipBatch, FrameArray
+from dfd.video.clip_reader import reader_version
 
 FORMAT_VERSION = 1
 FRAMES_AT_ONCE = 32
@@ -42,19 +44,21 @@ class FeatureCache(ClipArrays):
         store: folder of the clip store.
         index: rows of its index.
         model: its backbone and normalisation give the features.
+        reader: of the clips, one of :data:`dfd.video.clip_reader.READERS`.
 
     Raises:
         ConfigError: the backbone is not frozen: its features would change with every step.
         StoreError: a clip's file cannot be read.
     """
 
-    def __init__(self, store: Path, index: pd.DataFrame, model: ClipClassifier) -> None:
+    def __init__(self, store: Path, index: pd.DataFrame, model: ClipClassifier, *, reader: str = "decord") -> None:
         if not model.backbone.frozen:
             raise ConfigError(
                 "data.cache_features=true needs backbone.freeze=true: the features of a backbone that learns change "
                 "with every step"
             )
-        super().__init__(store, index, beside(store, "features") / _key(model))
+        super().__init__(store, index, beside(store, "features") / _key(model), made_by=reader_version(reader))
+        self._reader = reader
         self.model = model
 
     def fill(self, *, device: torch.device | str = "cpu", num_workers: int = 0) -> None:
@@ -68,7 +72,7 @@ class FeatureCache(ClipArrays):
             return
         logger.info("computing the features of %d clips, kept in %s", len(missing), self.folder)
         self.make_folder()
-        whole = _WholeClips(self.store, [(path, self.num_frames[path]) for path in missing])
+        whole = _WholeClips(self.store, [(path, self.num_frames[path]) for path in missing], self._reader)
         frames = DataLoader(whole, batch_size=None, num_workers=num_workers)
         before = next(self.model.parameters()).device
         self.model.to(device)
@@ -124,15 +128,16 @@ def logits_of(model: ClipClassifier, batch: ClipBatch | FeatureBatch) -> Tensor:
 class _WholeClips(Dataset[Tensor]):
     """All frames of each clip, uint8 (T, C, H, W)."""
 
-    def __init__(self, store: Path, clips: Sequence[tuple[str, int]]) -> None:
-        self.store, self.clips = store, clips
+    def __init__(self, store: Path, clips: Sequence[tuple[str, int]], reader: str) -> None:
+        self.store, self.clips, self.reader = store, clips, reader
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, number: int) -> Tensor:
         path, num_frames = self.clips[number]
-        return torch.from_numpy(read_frames(self.store / path, range(num_frames))).permute(0, 3, 1, 2).contiguous()
+        check_clip(self.store / path)
+        return as_tensor(read_frames(self.store / path, range(num_frames), reader=self.reader))
 
 
 def _key(model: ClipClassifier) -> str:

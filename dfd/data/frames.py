@@ -9,9 +9,11 @@ import pandas as pd
 from torch.utils.data import DataLoader, Dataset
 
 from dfd.data.clip_arrays import ClipArrays, beside, write_array
+from dfd.data.clip_check import check_clip
 from dfd.data.clips import read_frames
 from dfd.errors import StoreError
 from dfd.progress import progress_bar
+from dfd.video.clip_reader import reader_version
 
 logger = logging.getLogger(__name__)
 
@@ -22,13 +24,15 @@ class FrameCache(ClipArrays):
     Args:
         store: folder of the clip store.
         index: rows of its index.
+        reader: of the clips, one of :data:`dfd.video.clip_reader.READERS`.
 
     Raises:
         StoreError: a clip's file cannot be read.
     """
 
-    def __init__(self, store: Path, index: pd.DataFrame) -> None:
-        super().__init__(store, index, beside(store, "frames"))
+    def __init__(self, store: Path, index: pd.DataFrame, *, reader: str = "decord") -> None:
+        super().__init__(store, index, beside(store, "frames"), made_by=reader_version(reader))
+        self._reader = reader
         self._side = dict(zip(index["path"], index["size"].astype(int), strict=True))
 
     def fill(self, *, num_workers: int = 0) -> None:
@@ -56,7 +60,8 @@ class FrameCache(ClipArrays):
             free / 1e9,
             self.folder,
         )
-        clips = _Decoding([(self.store / path, self.num_frames[path], self.files[path]) for path in missing])
+        files = [(self.store / path, self.num_frames[path], self.files[path]) for path in missing]
+        clips = _Decoding(files, self._reader)
         with progress_bar() as bar:
             task = bar.add_task("frames", total=len(missing), note="")
             for _ in DataLoader(clips, batch_size=None, num_workers=num_workers):
@@ -66,12 +71,14 @@ class FrameCache(ClipArrays):
 class _Decoding(Dataset[None]):
     """Asked for an item, a worker decodes the clip and leaves its frames in the file."""
 
-    def __init__(self, clips: Sequence[tuple[Path, int, Path]]) -> None:
+    def __init__(self, clips: Sequence[tuple[Path, int, Path]], reader: str) -> None:
         self.clips = clips
+        self.reader = reader
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, number: int) -> None:
         clip, num_frames, file = self.clips[number]
-        write_array(file, read_frames(clip, range(num_frames)))
+        check_clip(clip)
+        write_array(file, read_frames(clip, range(num_frames), reader=self.reader))

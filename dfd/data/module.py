@@ -48,6 +48,7 @@ from dfd.data.store import (
 from dfd.errors import StoreError
 from dfd.models.classifier import ClipClassifier
 from dfd.types import LABEL_NAMES, Label
+from dfd.video.clip_reader import READERS
 from dfd.workers import num_cores
 
 MAX_NAMED = 10
@@ -90,6 +91,7 @@ class ClipDataModule(LightningDataModule):
         cache_features: train and validate on the features of a frozen backbone, computed once per clip and kept on
             disk; see :meth:`use_features`.
         cache_frames: train and validate on frames that are decoded once and kept on disk; see :meth:`use_frames`.
+        reader: what decodes the clips, one of :data:`dfd.video.clip_reader.READERS`.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class ClipDataModule(LightningDataModule):
         allow_fewer: bool = False,
         cache_features: bool = False,
         cache_frames: bool = False,
+        reader: str = "decord",
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -124,6 +127,8 @@ class ClipDataModule(LightningDataModule):
                 f"divide a store anew, delete its {SPLITS_NAME} and {PLAN_NAME} and run python -m dfd.preprocess again "
                 "with split=source or split=official (the clips stay)"
             )
+        if reader not in READERS:
+            raise ValueError(f"reader must be one of {', '.join(READERS)}, got {reader!r}")
         if cache_features and cache_frames:
             raise ValueError("cache_frames=true speeds up nothing with cache_features=true, which reads no frames")
         check_fractions(fractions)
@@ -150,6 +155,7 @@ class ClipDataModule(LightningDataModule):
         """What is done to the clips of val and test, if anything: see :class:`dfd.data.clips.ClipDataset`."""
         self.cache_features = cache_features
         self.cache_frames = cache_frames
+        self.reader = reader
         self._features: FeatureCache | None = None
         self._frame_files: Mapping[str, Path] = {}
         self._index: pd.DataFrame | None = None
@@ -278,7 +284,7 @@ class ClipDataModule(LightningDataModule):
         Raises:
             ConfigError: the backbone is not frozen.
         """
-        self._features = FeatureCache(self.store, self._read_in(SPLITS), model)
+        self._features = FeatureCache(self.store, self._read_in(SPLITS), model, reader=self.reader)
         if self.augmentation is not None:
             logger.warning(
                 "data.cache_features=true: the augmentation is OFF, since the features of each clip are computed once"
@@ -293,7 +299,7 @@ class ClipDataModule(LightningDataModule):
         Raises:
             StoreError: a clip's file cannot be read.
         """
-        cache = FrameCache(self.store, self._read_in(("train", "val")))
+        cache = FrameCache(self.store, self._read_in(("train", "val")), reader=self.reader)
         self._frame_files = cache.files
         return cache
 
@@ -325,6 +331,7 @@ class ClipDataModule(LightningDataModule):
             "transform": self.augmentation if training else None,
             "disturb": None if training else self.disturb,
             "frame_files": self._frame_files,
+            "reader": self.reader,
         }
 
     def train_dataloader(self) -> DataLoader[Any]:

@@ -48,6 +48,7 @@ from dfd.video.container import VideoLimits
 from dfd.video.decode import VideoReader
 from dfd.video.encode import VideoWriter
 from dfd.video.still import StillReader
+from dfd.weights import file_sha256
 from dfd.workers import Failure, WorkerPool, hold_to_one_core, num_cores
 
 PIPELINE_VERSION = 1
@@ -194,6 +195,7 @@ def _commit_track(
         num_detections=track.num_detections,
         mean_score=track.mean_score,
         face_pixels=float(np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).mean()),
+        sha256=file_sha256(clip.path),
     )
 
 

@@ -91,7 +91,7 @@ class TrackRecord:
     Its clip is ``<track>.mp4`` with ``num_frames`` frames of ``size`` x ``size`` pixels at ``fps``; the first is frame
     ``start_frame`` of the video. ``is_main`` marks the one that stands for the video. ``num_detections`` of its frames
     were looked at by the detector (the others lie between), with ``mean_score``; ``face_pixels`` is the mean side of
-    the face's box in the source.
+    the face's box in the source. ``sha256`` is the clip file's; empty in a record of an earlier version.
     """
 
     track: int
@@ -103,6 +103,7 @@ class TrackRecord:
     num_detections: int
     mean_score: float
     face_pixels: float
+    sha256: str = ""
 
     def __post_init__(self) -> None:
         if self.track < 0 or self.num_frames < 1 or self.size < 1 or not self.fps > 0:

@@ -1,6 +1,12 @@
-"""Reading the clips of a store, which this package's own encoder wrote: nothing need be found out about them first."""
+"""Reading the clips of a store, which this package's own encoder wrote: nothing need be found out about them first.
+
+Two readers give the same frames, each channel within 1 of 255: ``decord``, and ``pyav``, which leaves out what only a
+stranger's video needs and knows a damaged frame. A store may have come from a stranger all the same: see
+:mod:`dfd.data.clip_check`, which looks at each clip before it is read.
+"""
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +21,63 @@ from dfd.errors import UnreadableVideo
 from dfd.types import FrameArray
 from dfd.video.colours import rows, write_rgb
 from dfd.video.container import DEFAULT_LIMITS, open_container
+from dfd.video.decode import VideoReader
+from dfd.video.decord_library import load_decord
 from dfd.video.encode import PIXEL_FORMATS
+
+READERS = ("decord", "pyav")
+
+
+def read_frames_of(path: Path, indices: Sequence[int], *, reader: str = "decord") -> FrameArray:
+    """Frames of a clip, (T, H, W, 3) RGB, by ascending ``indices``; one may come more than once.
+
+    Args:
+        path: of the clip.
+        indices: of its frames.
+        reader: one of :data:`READERS`.
+
+    Raises:
+        UnreadableVideo, VideoTooLarge: it cannot be read.
+        IndexError: it has fewer frames.
+    """
+    return _read_with_decord(path, indices) if reader == "decord" else _read_with_pyav(path, indices)
+
+
+def reader_version(reader: str) -> str:
+    """The reader and its version, as in names of files that are made of its frames.
+
+    >>> reader_version("pyav").startswith("pyav-")
+    True
+    """
+    return f"{reader}-{version('decord2' if reader == 'decord' else 'av')}"
+
+
+def _read_with_pyav(path: Path, indices: Sequence[int]) -> FrameArray:
+    frames = read_clip(path, indices)
+    if frames is not None:
+        return frames
+    with VideoReader(path) as video:
+        return video.frames(indices)
+
+
+def _read_with_decord(path: Path, indices: Sequence[int]) -> FrameArray:
+    if not path.is_file():
+        raise UnreadableVideo(f"{path}: no such file")
+    decord = load_decord()
+    try:
+        # fault_tol: not one frame may be made up.
+        video = decord.VideoReader(str(path), num_threads=1, fault_tol=1e-9)
+        if indices[-1] >= len(video):
+            raise IndexError(f"frame {indices[-1]} of {len(video)}")
+        frames: FrameArray = video.get_batch(list(indices)).asnumpy()
+    except (decord.DECORDError, RuntimeError) as error:
+        if "DECORDArrayCopyFromTo" in str(error):
+            # Rows of some widths (16, 24, 32, 48 and 96 pixels) are padded to a multiple of their length, and decord
+            # takes the padding for a fourth channel.
+            return _read_with_pyav(path, indices)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise UnreadableVideo(f"{path}: cannot be decoded ({reason}); the file is damaged") from None
+    return frames
 
 
 def read_clip(path: Path, indices: Sequence[int]) -> FrameArray | None:

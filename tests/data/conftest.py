@@ -20,6 +20,7 @@ from dfd.data.store import (
     write_splits,
 )
 from dfd.types import Label, Status
+from dfd.weights import file_sha256
 
 SIZE = 32
 SETTINGS: dict[str, Any] = {
@@ -75,7 +76,8 @@ def add_video(
         write_clip(folder / f"{track}.mp4", number, num_frames, size)
         geometry = TrackGeometry(np.ones((num_frames, 4), np.float32), np.ones((num_frames, 5, 2), np.float32))
         write_geometry(folder, track, geometry)
-        tracks.append(TrackRecord(track, num_frames, 0, 25.0, size, track == 0, 4, 0.99, 80.0))
+        sha256 = file_sha256(folder / f"{track}.mp4")
+        tracks.append(TrackRecord(track, num_frames, 0, 25.0, size, track == 0, 4, 0.99, 80.0, sha256))
     record = VideoRecord(
         **row_fields(row), status=Status.OK, settings=settings, num_frames=num_frames, tracks=tuple(tracks)
     )

@@ -27,6 +27,7 @@ from dfd.data.clips import (
 from dfd.data.store import build_index, read_index
 from dfd.data.transforms import clip_augmentation
 from dfd.errors import StoreError
+from dfd.video.clip_reader import READERS
 from tests.data.conftest import SIZE, add_video, frame_numbers, make_row
 
 
@@ -39,7 +40,7 @@ def index(small_store: Path) -> pd.DataFrame:
 def without_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     """The numbers of the frames are what is tested, often: they are made up, in the way of the store's."""
 
-    def made_up(clip: Path, indices: list[int]) -> np.ndarray:
+    def made_up(clip: Path, indices: list[int], *, reader: str) -> np.ndarray:
         assert clip.is_file()
         assert 0 <= min(indices) <= max(indices) < 30
         return np.broadcast_to(4 * np.array(indices, np.uint8)[:, None, None, None], (len(indices), 8, 8, 3)).copy()
@@ -194,6 +195,25 @@ def test_a_damaged_frame_is_an_error_that_names_its_clip(small_store: Path, tmp_
     clip.write_bytes(data)
     with pytest.raises(StoreError, match=rf"{clip}: .*damaged.*run the preprocessing again"):
         ClipDataset(store, index, clip_len=10)[0]
+
+
+def test_a_clip_is_checked_once_in_a_run_whoever_reads_it(small_store: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(small_store, tmp_path / "store"))
+    dataset = ClipDataset(store, read_index(store), clip_len=4)
+    assert len(list(DataLoader(dataset, batch_size=None, num_workers=2))) == 12
+    assert bool(dataset._is_checked.all())  # by the worker processes, for this one and for those of the next epoch
+    (store / dataset.choose(0).path).with_name("record.json").unlink()
+    assert frame_numbers(dataset[0]["frames"]) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_both_readers_read_the_store(reader: str, small_store: Path, index: pd.DataFrame) -> None:
+    assert frame_numbers(ClipDataset(small_store, index, clip_len=4, reader=reader)[3]["frames"]) == [0, 1, 2, 3]
+
+
+def test_an_unknown_reader_is_refused_with_those_there_are(small_store: Path, index: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="reader must be one of decord, pyav, got 'opencv'"):
+        ClipDataset(small_store, index, reader="opencv")
 
 
 def test_a_store_whose_name_is_odd_is_read(small_store: Path, tmp_path: Path) -> None:

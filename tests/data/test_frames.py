@@ -12,6 +12,7 @@ import torch
 
 from dfd.data.module import ClipDataModule
 from dfd.errors import StoreError
+from dfd.video.clip_reader import READERS
 
 from .conftest import SIZE
 
@@ -51,7 +52,7 @@ def test_with_the_cache_no_clip_is_decoded_but_those_of_test(store: Path, monkey
     assert len(cache.files) == 10
     read: list[Path] = []
 
-    def read_frames(clip: Path, indices: list[int]) -> np.ndarray:
+    def read_frames(clip: Path, indices: list[int], *, reader: str) -> np.ndarray:
         read.append(clip)
         return np.zeros((len(indices), SIZE, SIZE, 3), np.uint8)
 
@@ -61,6 +62,15 @@ def test_with_the_cache_no_clip_is_decoded_but_those_of_test(store: Path, monkey
     assert not read
     assert data.dataset("test")[0]["frames"].shape == (4, 3, SIZE, SIZE)
     assert len(read) == 1
+
+
+def test_frames_that_another_reader_decoded_are_not_used(store: Path) -> None:
+    """Nor those that an earlier version kept, whose names were of the clip alone."""
+    one, other = (ClipDataModule(store, reader=reader).use_frames() for reader in READERS)
+    one.fill()
+    assert not one.missing()
+    assert len(other.missing()) == len(other.files)
+    assert not {file.name for file in one.files.values()} & {file.name for file in other.files.values()}
 
 
 def test_workers_fill_it_and_a_filling_that_was_stopped_goes_on(store: Path) -> None:
@@ -122,7 +132,9 @@ def test_a_damaged_file_is_an_error_that_names_it(store: Path, length: int) -> N
     cache.fill()
     for file in cache.files.values():
         file.write_bytes(file.read_bytes()[:length])
-    with pytest.raises(StoreError, match=r"frames/\w+\.npy: .*delete it, and the next run makes it anew"):
+    with pytest.raises(
+        StoreError, match=r"frames/\w+\.decord-[\d.]+\.npy: .*delete it, and the next run makes it anew"
+    ):
         data.dataset("val")[0]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from dfd.errors import UnreadableVideo, VideoTooLarge
 from dfd.types import FrameArray
-from dfd.video.clip_reader import read_clip
+from dfd.video.clip_reader import READERS, read_clip, read_frames_of
 from dfd.video.decode import VideoReader
 from dfd.video.encode import write_video
 
@@ -39,6 +39,39 @@ def test_the_frames_are_the_reader_s_to_a_level(tmp_path: Path, indices: list[in
     difference = frames.astype(int) - as_the_reader(tmp_path / "0.mp4", indices)
     assert np.abs(difference).max() <= 1
     assert (difference != 0).mean() < 0.1
+
+
+@pytest.mark.parametrize("side", [16, 48, 96, 111, 112, 113, 224])
+def test_both_readers_take_frames_of_any_size(tmp_path: Path, side: int) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (6, 14, 14, 3)).repeat(16, axis=1).repeat(16, axis=2)
+    written = frames[:, :side, :side].astype(np.uint8)
+    write_video(tmp_path / "0.mp4", np.ascontiguousarray(written), fps=25)
+    one, other = (read_frames_of(tmp_path / "0.mp4", [1, 5], reader=reader).astype(int) for reader in READERS)
+    assert one.shape == (2, side, side, 3)
+    assert np.abs(one - other).max() <= 1
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv444p", "yuv420p"])
+@pytest.mark.parametrize("fps", [25, 30000 / 1001])
+def test_both_readers_give_the_same_frames_to_a_level(tmp_path: Path, fps: float, pixel_format: str) -> None:
+    path = tmp_path / "0.mp4"
+    write_video(path, moving_colours(), fps=fps, pixel_format=pixel_format)
+    for indices in ([0, 1, 2], [39], [7, 8, 9, 9, 9], [3, 10, 28], list(range(40))):
+        one, other = (read_frames_of(path, indices, reader=reader).astype(int) for reader in READERS)
+        assert np.abs(one - other).max() <= 1
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_what_a_reader_cannot_read_is_an_error_that_names_it(tmp_path: Path, reader: str) -> None:
+    path = tmp_path / "0.mp4"
+    with pytest.raises(UnreadableVideo, match=r"0\.mp4"):
+        read_frames_of(path, [0], reader=reader)
+    write_video(path, moving_colours(), fps=25)
+    with pytest.raises(IndexError):
+        read_frames_of(path, [38, 39, 40], reader=reader)
+    path.write_bytes(b"text")
+    with pytest.raises(UnreadableVideo, match=r"0\.mp4"):
+        read_frames_of(path, [0], reader=reader)
 
 
 @pytest.mark.parametrize(("pixel_format", "num_frames"), [("yuv420p", NUM_FRAMES), ("yuv444p", 1)])
