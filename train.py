@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> float | None:
     from hydra.types import RunMode
 
     from dfd.distributed import check_processes, ending_together, meet, speak_once
-    from dfd.loggers import finishing, quiet_lightning
+    from dfd.loggers import count_epochs_from_one, finishing, quiet_lightning
     from dfd.resuming import explaining_interruption, finished_summary, mark_finished
     from dfd.tracking import log_run
     from dfd.training import best_checkpoint, check_optimized_metric, optimized_value
@@ -53,6 +53,7 @@ def main(cfg: DictConfig) -> float | None:
     if config.seed is not None:
         lightning.seed_everything(config.seed, workers=True)
     loggers, pruning = build_all(config.logger), trial_pruning(config.optimized_metric)
+    count_epochs_from_one(loggers)
     trainer = trainer_of(config, loggers, *([pruning] if pruning else []))
     in_multirun = HydraConfig.get().mode is RunMode.MULTIRUN
     check_processes(trainer, in_multirun=in_multirun)

@@ -1,27 +1,13 @@
-"""The callbacks of a run: its progress bar, which ones its trainer leaves on, and whether their metrics are logged."""
+"""The callbacks of a run: those that its trainer's switches leave on, and whether what they monitor is logged."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar, TQDMProgressBar
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 
 from dfd.errors import ConfigError
-
-
-class TrainingBar(TQDMProgressBar):
-    """Lightning's progress bar, whose epochs are counted from one, and which leaves out the logger's version."""
-
-    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
-        """Begin an epoch's bar."""
-        super().on_train_epoch_start(trainer, *_)
-        last = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
-        self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}{last}")
-
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """The metrics to show."""
-        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
 
 
 def with_callbacks(options: Mapping[str, Any], callbacks: Sequence[Callback]) -> dict[str, Any]:

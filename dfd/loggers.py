@@ -5,7 +5,7 @@ import importlib.util
 import netrc
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,19 +17,50 @@ from lightning.pytorch.loggers import CSVLogger
 from dfd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+    from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+
+
+def epochs_from_one(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics for a logger, with ``epoch`` as people count: from 1. A test's is that of the last one trained.
+
+    >>> epochs_from_one({"epoch": 0, "val/loss": 0.5}), epochs_from_one({"epoch": 2, "test/loss": 0.5})
+    ({'epoch': 1, 'val/loss': 0.5}, {'epoch': 2, 'test/loss': 0.5})
+    """
+    if "epoch" not in metrics:
+        return dict(metrics)
+    is_test = any(name.startswith("test/") for name in metrics)  # by then, Lightning's number is how many there were
+    return {**metrics, "epoch": max(1, metrics["epoch"]) if is_test else metrics["epoch"] + 1}
+
+
+def count_epochs_from_one(loggers: Iterable["Logger"]) -> None:
+    """Let loggers write epochs as people count them, whichever loggers they are."""
+
+    def counted(log: Callable[..., None]) -> Callable[..., None]:
+        def log_metrics(metrics: Mapping[str, Any], step: int | None = None) -> None:
+            log(epochs_from_one(metrics), step)
+
+        return log_metrics
+
+    for logger in loggers:
+        if not isinstance(logger, RunCSVLogger):  # which does so by itself
+            logger.log_metrics = counted(logger.log_metrics)  # type: ignore[method-assign]
 
 
 class RunCSVLogger(CSVLogger):
     """Writes ``save_dir/metrics.csv``; a run that is resumed (``resumed_from`` a checkpoint) goes on with the file.
 
     Lightning's own deletes what it finds. Epochs that ran after the checkpoint that is resumed are in the file twice;
-    the later rows are the ones that count.
+    the later rows are the ones that count. Epochs are counted from 1. A file with an epoch 0 is of an older version;
+    when its run is resumed, its epochs are counted anew.
     """
 
     def __init__(self, *, save_dir: str, resumed_from: str | None = None) -> None:
         super().__init__(save_dir, name="", version="")
         self._resumed = resumed_from is not None
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        """A row of the file."""
+        super().log_metrics(epochs_from_one(metrics), step)
 
     @property
     @rank_zero_experiment
@@ -41,6 +72,10 @@ class RunCSVLogger(CSVLogger):
             if self._resumed and path.is_file():
                 with path.open(newline="") as file:
                     rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+                if any(row.get("epoch") == "0" for row in rows):
+                    rows = [
+                        epochs_from_one({**row, "epoch": int(row["epoch"])} if "epoch" in row else row) for row in rows
+                    ]
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Experiment logs directory")
                 CSVLogger.experiment.fget(self)  # type: ignore[attr-defined]

@@ -404,7 +404,7 @@ def write_run_summary(
     """Leave in ``folder`` what a run is for.
 
     ``detector.safetensors`` is the best checkpoint without the state of its training (not for a model that exists for
-    comparison only). ``summary.json`` has the best epoch (counted from 0) with its training and validation metrics,
+    comparison only). ``summary.json`` has the best epoch (counted from 1) with its training and validation metrics,
     the metrics of the test over clips if there was one, the calibration, the parameters' number and the weights' hash,
     and ``facts``.
     ``learning_curves.png`` is drawn from ``metrics.csv``. Of several processes, the first one's to call.
@@ -420,7 +420,7 @@ def write_run_summary(
 
     model, saved = load_model(best)
     card = card or saved
-    best_epoch = int(torch.load(best, map_location="meta", weights_only=True)["epoch"])
+    best_epoch = int(torch.load(best, map_location="meta", weights_only=True)["epoch"]) + 1  # Lightning's begins at 0
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
     train: dict[str, float] = {}
     if (folder / "metrics.csv").is_file():
@@ -434,6 +434,7 @@ def write_run_summary(
         **(facts or {}),
         "best_checkpoint": Path(best).name,
         "best_epoch": best_epoch,
+        "epochs_counted_from": 1,  # older versions counted from 0, and had no such key
         "num_epochs": trainer.current_epoch,
         "train": _finite(train),
         "val": card.metrics,

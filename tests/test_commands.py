@@ -85,8 +85,8 @@ def test_the_same_seed_gives_the_same_numbers(trained: Path, tiny_store: Path, t
 def test_a_stopped_run_goes_on_to_the_same_curve(trained: Path, tiny_store: Path, tmp_path: Path) -> None:
     train(tmp_path / "run", tiny_store, "trainer.max_epochs=1", *UNTESTED)
     train(tmp_path / "run", tiny_store, "ckpt_path=last", *UNTESTED)
-    last = [row for row in history(tmp_path / "run") if row["epoch"] == "1" and row["val/loss"]][-1]
-    whole = [row for row in history(trained) if row["epoch"] == "1" and row["val/loss"]][-1]
+    last = [row for row in history(tmp_path / "run") if row["epoch"] == "2" and row["val/loss"]][-1]
+    whole = [row for row in history(trained) if row["epoch"] == "2" and row["val/loss"]][-1]
     assert float(last["val/loss"]) == pytest.approx(float(whole["val/loss"]), rel=1e-5)
 
 
@@ -303,7 +303,7 @@ def test_bar_checkpoints_and_callbacks_can_each_be_switched_off_alone(
 ) -> None:
     done = train(tmp_path, tiny_store, switch, "trainer.max_epochs=1", "calibrate=false")
     assert any(row.get("test/loss") for row in history(tmp_path))
-    has_bar, has_detector = "epoch 1/1" in done.stderr + done.stdout, (tmp_path / "detector.safetensors").exists()
+    has_bar, has_detector = "Epoch 1/1" in done.stderr + done.stdout, (tmp_path / "detector.safetensors").exists()
     assert has_bar == (switch == "trainer.enable_checkpointing=false")
     assert has_detector == (switch == "trainer.enable_progress_bar=false")
     assert ("no checkpoint was kept, so there is no detector; what was tested are" in done.stdout) != has_detector
@@ -319,7 +319,7 @@ def test_a_finished_run_that_is_started_again_adds_nothing(tiny_store: Path, tmp
     assert f"the run in {tmp_path} is finished" in done.stdout
     assert {path: path.read_bytes() for path in before} == before
     train(tmp_path, tiny_store, "calibrate=false", "trainer.max_epochs=2", "ckpt_path=last")
-    assert [row["epoch"] for row in history(tmp_path) if row["val/loss"]] == ["0", "1"]
+    assert [row["epoch"] for row in history(tmp_path) if row["val/loss"]] == ["1", "2"]
 
 
 def test_a_schedule_of_torch_needs_its_name_and_no_more(tiny_store: Path, tmp_path: Path) -> None:

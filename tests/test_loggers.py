@@ -1,8 +1,10 @@
+import csv
 import sys
 
 import pytest
+from lightning.pytorch.loggers import CSVLogger
 
-from dfd.loggers import RunCSVLogger, finish_loggers, has_wandb_login, wandb_logger
+from dfd.loggers import RunCSVLogger, count_epochs_from_one, finish_loggers, has_wandb_login, wandb_logger
 
 
 @pytest.fixture
@@ -30,6 +32,41 @@ def test_a_resumed_run_goes_on_with_the_file_and_may_add_columns(tmp_path, recwa
         "step,val/auc,val/f1", "0,0.5,", "1,0.75,0.25", "2,,0.5",
     ]  # fmt: skip
     assert not [warning for warning in recwarn if "deleted" in str(warning.message)]
+
+
+def test_epochs_are_written_as_people_count_and_a_tests_is_the_last_one(tmp_path):
+    logger = RunCSVLogger(save_dir=str(tmp_path))
+    for metrics in ({"epoch": 0, "val/auc": 0.5}, {"epoch": 1, "val/auc": 0.6}, {"epoch": 2, "test/auc": 0.7}):
+        logger.log_metrics(metrics, step=1)
+    logger.save()
+    lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert lines == ["epoch,step,test/auc,val/auc", "1,1,,0.5", "2,1,,0.6", "2,1,0.7,"]
+
+
+def test_a_resumed_run_of_an_older_version_is_counted_anew(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,step,test/auc,val/auc\n0,1,,0.5\n1,2,,0.6\n2,2,0.7,\n")
+    for epoch in (2, 3):
+        logger = RunCSVLogger(save_dir=str(tmp_path), resumed_from="last.ckpt")
+        logger.log_metrics({"epoch": epoch, "val/auc": 0.8}, step=epoch)
+        logger.save()
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        rows = [(row["epoch"], row["val/auc"]) for row in csv.DictReader(file)]
+    assert rows == [("1", "0.5"), ("2", "0.6"), ("2", ""), ("3", "0.8"), ("4", "0.8")]
+
+
+def test_other_loggers_count_epochs_alike(tmp_path):
+    class Kept(CSVLogger):
+        def log_metrics(self, metrics, step=None):
+            kept.append((metrics, step))
+
+    kept: list = []
+    loggers = [Kept(str(tmp_path)), RunCSVLogger(save_dir=str(tmp_path))]
+    count_epochs_from_one(loggers)
+    for logger in loggers:
+        logger.log_metrics({"epoch": 0, "val/auc": 0.5}, step=3)
+    loggers[1].save()
+    assert kept == [({"epoch": 1, "val/auc": 0.5}, 3)]
+    assert (tmp_path / "metrics.csv").read_text().splitlines()[1].startswith("1,3")
 
 
 def test_without_a_key_wandb_is_offline(bare_environment):

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from dfd.callbacks import check_monitors
 from dfd.card import DetectorCard
 from dfd.checkpoint import load_checkpoint, load_model
+from dfd.epoch_bar import EpochBar
 from dfd.errors import CheckpointError, ConfigError, RunDiverged
 from dfd.loggers import RunCSVLogger
 from dfd.metrics import video_metrics
@@ -74,10 +75,9 @@ def make_trainer(folder, *callbacks, max_epochs=2, **options):
         max_epochs=max_epochs,
         callbacks=list(callbacks),
         accelerator="cpu",
-        enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
-        **{"log_every_n_steps": 1, "num_sanity_val_steps": 1, **options},
+        **{"enable_progress_bar": False, "log_every_n_steps": 1, "num_sanity_val_steps": 1, **options},
     )
 
 
@@ -117,10 +117,20 @@ def finished(tmp_path_factory):
     return folder, trainer, module
 
 
+def test_the_bar_counts_epochs_from_one_and_names_no_version(tmp_path, capsys):
+    trainer = make_trainer(tmp_path, EpochBar(), enable_progress_bar=True, max_epochs=2)
+    trainer.fit(make_module(), loader(), loader())
+    shown = "".join(capsys.readouterr())
+    assert "Epoch 1/2" in shown
+    assert "Epoch 2/2" in shown
+    assert "Epoch 0" not in shown
+    assert "v_num" not in shown
+
+
 def test_every_metric_of_every_split_is_logged_once_per_epoch(finished):
     folder, _, _ = finished
     for name in ("loss", "accuracy", "precision", "recall", "f1", "auc"):
-        assert set(curve(folder, f"train/{name}")) == set(curve(folder, f"val/{name}")) == {0, 1}
+        assert set(curve(folder, f"train/{name}")) == set(curve(folder, f"val/{name}")) == {1, 2}
         assert any(row.get(f"test/{name}") for row in rows_of(folder))
 
 
@@ -161,7 +171,7 @@ def test_a_checkpoint_loads_with_weights_only_and_scores_as_the_model(finished):
 
 def test_the_card_in_a_checkpoint_has_the_validation_metrics_of_its_epoch(finished):
     folder, trainer, _ = finished
-    best_epoch = torch.load(best_checkpoint(trainer), weights_only=True)["epoch"]
+    best_epoch = torch.load(best_checkpoint(trainer), weights_only=True)["epoch"] + 1
     card, _ = load_checkpoint(best_checkpoint(trainer))
     assert card.metrics["val/loss"] == pytest.approx(curve(folder, "val/loss")[best_epoch])
     assert card.metrics["val/loss"] == pytest.approx(min(curve(folder, "val/loss").values()))
@@ -184,7 +194,7 @@ def test_a_run_that_was_stopped_and_resumed_has_the_curve_of_one_that_was_not(tm
 
     whole, whole_trainer, whole_stopping = run(tmp_path / "whole")
     run(tmp_path / "parts", StopAfter(epoch=1))
-    assert set(curve(tmp_path / "parts", "val/loss")) == {0, 1}
+    assert set(curve(tmp_path / "parts", "val/loss")) == {1, 2}
     last = tmp_path / "parts" / "checkpoints" / "last.ckpt"
     resumed, trainer, stopping = run(tmp_path / "parts", ckpt_path=last)
 
@@ -343,7 +353,7 @@ def test_a_detector_learns_what_can_be_learned(tmp_path):
 
 def test_bfloat16_training_runs_and_its_metrics_are_of_full_precision(tmp_path):
     make_trainer(tmp_path, max_epochs=1, precision="bf16-mixed").fit(make_module(), loader(), loader())
-    assert math.isfinite(curve(tmp_path, "val/loss")[0])
+    assert math.isfinite(curve(tmp_path, "val/loss")[1])
 
 
 def test_a_run_leaves_a_detector_a_summary_and_its_curves(finished):
@@ -357,6 +367,7 @@ def test_a_run_leaves_a_detector_a_summary_and_its_curves(finished):
     assert summary["val"] == card.metrics
     assert summary["seed"] == 0
     losses = curve(folder, "val/loss")
+    assert min(losses) == summary["epochs_counted_from"] == 1
     assert summary["best_epoch"] == min(losses, key=losses.get)
     assert summary["train"]["train/loss"] == pytest.approx(curve(folder, "train/loss")[summary["best_epoch"]])
     assert summary["comparison_only"] is False
