@@ -57,6 +57,11 @@ def _figure(
     return figure, axes
 
 
+def _whole_numbers(ax: Axes) -> None:
+    """Let the marks of the horizontal axis be whole, however few there are."""
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write a PNG under a temporary name, then rename it."""
     partial = path.with_name(path.name + ".partial")
@@ -78,18 +83,21 @@ def read_png(path: Path) -> FrameArray:
 
 
 def read_history(metrics_csv: Path) -> pd.DataFrame:
-    """Lightning's ``metrics.csv`` with one row per epoch: columns such as ``train/loss``, ``val/auc``.
+    """A run's ``metrics.csv`` with one row per epoch, counted from 1: columns such as ``train/loss``, ``val/auc``.
 
-    What is logged by step (``train/loss_step``) is left out.
+    What is logged by step (``train/loss_step``) is left out. A file with an epoch 0 is of an older version, which
+    counted from 0.
     """
     table = pd.read_csv(metrics_csv)
+    table["epoch"] += int((table["epoch"] == 0).any())
     # Training and validation are logged in rows of their own; the last value of an epoch is the epoch's.
     columns = [
         name
         for name in table.columns
         if name not in ("epoch", "step") and not name.startswith("test/") and not name.endswith("_step")
     ]
-    return table.groupby("epoch")[columns].last().reset_index()
+    # The test's row is of no epoch: older versions gave it the number after the last.
+    return table.groupby("epoch")[columns].last().dropna(how="all").reset_index()
 
 
 def _plain(name: str, width: int = 60) -> str:
@@ -102,33 +110,47 @@ def _plain(name: str, width: int = 60) -> str:
 
 
 def learning_curves(
-    history: pd.DataFrame, *, title: str = "", chosen_epoch: int | None = None, max_loss: float | None = None
+    history: pd.DataFrame, *, title: str = "", chosen_epochs: Sequence[int] = (), max_loss: float | None = None
 ) -> Figure:
     """Loss and accuracy per epoch, training against validation.
 
     Args:
-        history: columns ``epoch``, ``train/loss``, ``val/loss``, ``train/accuracy``, ``val/accuracy``; others ignored.
-            What is not finite is left out.
+        history: columns ``epoch``, counted from 1, ``train/loss``, ``val/loss``, ``train/accuracy``, ``val/accuracy``;
+            others ignored. What is not finite is left out. Of an epoch that is there several times, as that of runs
+            with several seeds, the mean is drawn, in a band of one standard deviation.
         title: over both panels.
-        chosen_epoch: the one that was kept, counted from 0 as in ``history``; it is marked.
+        chosen_epochs: those that were kept, one of each run; they are marked.
         max_loss: where the axis of the loss ends, so that figures of several runs compare; None: where the data do.
     """
-    figure, axes = _figure(2, height=3.2, width=3.9)
+    figure, axes = _figure(2, height=3.5, width=3.9)
     for ax, metric in zip(axes, ("loss", "accuracy"), strict=True):
         for split, color in COLORS.items():
             column = f"{split}/{metric}"
             if column in history:
                 known = history.loc[np.isfinite(history[column].to_numpy(float)), ["epoch", column]]
-                ax.plot(known["epoch"] + 1, known[column], color=color, marker="o", markersize=3, label=split)
+                by_epoch = known.groupby("epoch")[column]
+                mean, deviation = by_epoch.mean(), by_epoch.std().fillna(0.0)
+                ax.plot(mean.index, mean, color=color, marker="o", markersize=3, label=split)
+                if known["epoch"].duplicated().any():
+                    ax.fill_between(
+                        mean.index, mean - deviation, mean + deviation, color=color, alpha=0.18, linewidth=0
+                    )
         ax.set_xlabel("epoch")
         ax.set_ylabel(metric)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if chosen_epoch is not None:
-            label = f"chosen: epoch {chosen_epoch + 1}"
-            ax.axvline(chosen_epoch + 1, color=GREY, linestyle="--", linewidth=1, label=label)
-        ax.legend(framealpha=0.85, edgecolor="none")
+        _whole_numbers(ax)
+        if len(history):
+            ax.set_xlim(history["epoch"].min() - 0.4, history["epoch"].max() + 0.4)
+        for epoch in sorted(set(chosen_epochs)):
+            ax.axvline(epoch, color=GREY, linestyle="--", linewidth=1, label="chosen")
     axes[0].set_ylim(0, max_loss)
     axes[1].set_ylim(0, 1.02)
+    handles, labels = axes[0].get_legend_handles_labels()
+    shown = dict(zip(labels, handles, strict=True))
+    if chosen_epochs:
+        several = "s" if len(chosen_epochs) > 1 else ""
+        shown[f"chosen: epoch{several} {', '.join(map(str, chosen_epochs))}"] = shown.pop("chosen")
+    # Under the panels: within them it would hide a line.
+    figure.legend([*shown.values()], [*shown], frameon=False, fontsize=8, loc="outside lower center", ncols=3)
     if title:
         figure.suptitle(_plain(title, 90))
     return figure
@@ -226,18 +248,30 @@ def bar_comparison(
     return figure
 
 
-def roc_overlay(scores: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Figure:
+def roc_overlay(scores: Mapping[str, Sequence[tuple[ArrayLike, ArrayLike]]]) -> Figure:
     """ROC curves of several detectors, with FAKE positive, and what guessing gives.
 
     Args:
-        scores: by name, (N,) probabilities and (N,) labels; both classes must be there.
+        scores: by name, for each of its runs (N,) probabilities and (N,) labels; both classes must be there. Of several
+            runs, as with several seeds, the mean of the curves is drawn, in a band of one standard deviation.
     """
     lines = 1 + sum(1 + _plain(name, 34).count("\n") for name in scores)
     figure, (ax,) = _figure(height=max(4.4, 0.6 + 0.19 * lines), width=7.6)
-    for index, (name, (prob_fake, label)) in enumerate(scores.items()):
-        false_rate, true_rate, _ = roc_curve(prob_fake, label)
-        area = float(np.trapezoid(true_rate, false_rate))
-        ax.plot(false_rate, true_rate, **_stroke(index), label=_plain(f"{name} (AUC {area:.3f})", 34))
+    for index, (name, runs) in enumerate(scores.items()):
+        curves = [roc_curve(prob_fake, label)[:2] for prob_fake, label in runs]
+        areas = [float(np.trapezoid(true_rate, false_rate)) for false_rate, true_rate in curves]
+        stroke = _stroke(index)
+        if len(curves) == 1:
+            ((false_rate, true_rate),) = curves
+            area = f"AUC {areas[0]:.3f}"
+        else:
+            false_rate = np.linspace(0, 1, 501)
+            rates = np.array([np.interp(false_rate, *curve) for curve in curves])
+            true_rate, deviation = rates.mean(axis=0), rates.std(axis=0, ddof=1)
+            low, high = np.clip(true_rate - deviation, 0, 1), np.clip(true_rate + deviation, 0, 1)
+            ax.fill_between(false_rate, low, high, color=stroke["color"], alpha=0.15, linewidth=0)
+            area = f"AUC {np.mean(areas):.3f} ± {np.std(areas, ddof=1):.3f}, {len(areas)} seeds"
+        ax.plot(false_rate, true_rate, **stroke, label=_plain(f"{name} ({area})", 34))
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (1, 3)), label="guessing (AUC 0.5)")
     ax.set_xlim(-0.02, 1.02)
     ax.set_ylim(-0.02, 1.02)
@@ -353,7 +387,7 @@ def _finish_robustness(ax: Axes, base: Estimate, curves: Mapping[str, Mapping[in
     lowest = min(min([value, *(ends or ())]) for value, ends in everything if value is not None)
     ax.axhline(0.5, color=GREY, linestyle=":", linewidth=1, label="guessing")
     ax.set_ylim(min(0.45, lowest - 0.02), 1.02)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _whole_numbers(ax)
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,14 +465,16 @@ def disturbance_sheet(rows: Sequence[tuple[str, Sequence[tuple[str, FrameArray]]
 
 @dataclass(frozen=True, slots=True)
 class StudyPoint:
-    """A job of a study, as its figures show it."""
+    """A job of a study, or the jobs that differ in their seed only, as its figures show them."""
 
     choices: Mapping[str, str]
     """What it chose, as text."""
     value: float | None
-    """The metric; None if it has none."""
+    """The metric, over its seeds the mean; None if it has none."""
     kind: str = "finished"
-    """``finished``, ``pruned`` or ``failed``, which stands for all others."""
+    """``finished``, ``incomplete`` (of its seeds some have no result), ``pruned``, or ``failed`` for all others."""
+    deviation: float | None = None
+    """Standard deviation over its seeds; None if it has one seed."""
 
 
 def parallel_coordinates(
@@ -446,8 +482,9 @@ def parallel_coordinates(
 ) -> Figure:
     """A line per job, through what it chose to what it reached: an axis per parameter, and the metric's.
 
-    The darker a line, the better its job; the best one, or all that share its value, is in orange. Those that were
-    pruned are dashed, up to what they had reached. Those that failed end before the metric's axis.
+    The darker a line, the better its job; the best one, or all that share its value, is in orange. Those of which a
+    seed has no result are dotted and dashed, and never the best. Those that were pruned are dashed, up to what they had
+    reached. Those that failed end before the metric's axis.
 
     Args:
         points: jobs; all choose of the same parameters.
@@ -526,13 +563,18 @@ def metric_by_parameter(
                 # At the panel's lower edge, whatever the metric's range is.
                 ax.plot(at, 0.02, **_job_mark(point, best), transform=ax.get_xaxis_transform(), clip_on=False)
             else:
-                ax.plot(at, point.value, **_job_mark(point, best))
+                mark = _job_mark(point, best)
+                if point.deviation is not None:
+                    ax.errorbar(at, point.value, yerr=point.deviation, fmt="none", ecolor=mark["color"], capsize=4)
+                ax.plot(at, point.value, **mark)
                 if columns == 1 and not scale.is_numeric:
                     ax.annotate(
                         f"{point.value:.3f}", (at, point.value), (9, 0), textcoords="offset points", va="center"
                     )
         if scale.is_numeric and scale.is_log:
             ax.set_xscale("log")
+        elif scale.is_numeric and all(float(value).is_integer() for value in scale.at):
+            _whole_numbers(ax)
         elif not scale.is_numeric:
             names = list(scale.at)
             turned = max(map(len, names)) * len(names) > (44 if columns == 1 else 30)
@@ -644,6 +686,8 @@ def _job_stroke(point: StudyPoint, best: Sequence[StudyPoint], height: Callable[
         weight = 0.25 + 0.75 * height(point.value)  # from light to the full blue
         color = tuple(1 - weight * (1 - part) for part in to_rgb(BLUE))
         return {"color": color, "linewidth": 1.4, "zorder": 2}
+    if point.kind == "incomplete" and point.value is not None:
+        return {"color": BLUE, "linewidth": 1, "linestyle": "-.", "zorder": 1}
     return {"color": GREY, "linewidth": 1, "linestyle": "--" if point.kind == "pruned" else ":", "zorder": 1}
 
 
@@ -652,6 +696,8 @@ def _job_mark(point: StudyPoint, best: Sequence[StudyPoint]) -> dict[str, Any]:
         return {"marker": "o", "color": ORANGE, "markersize": 8, "zorder": 4, "linestyle": ""}
     if point.kind == "finished" and point.value is not None:
         return {"marker": "o", "color": BLUE, "markersize": 6, "alpha": 0.8, "linestyle": ""}
+    if point.kind == "incomplete" and point.value is not None:
+        return {"marker": "o", "color": BLUE, "markersize": 6, "markerfacecolor": "none", "linestyle": ""}
     if point.kind == "pruned" and point.value is not None:
         return {"marker": "o", "color": GREY, "markersize": 5, "markerfacecolor": "none", "linestyle": ""}
     return {"marker": "x", "color": GREY, "markersize": 6, "linestyle": ""}
@@ -663,6 +709,7 @@ def _job_legend(
     shown = {
         "the best" if len(best) < 2 else f"the best, {len(best)} alike": best,
         "finished": [p for p in points if p.kind == "finished" and p.value is not None and p not in best],
+        "a seed of it has no result": [p for p in points if p.kind == "incomplete" and p.value is not None],
         "pruned, as far as it came": [p for p in points if p.kind == "pruned" and p.value is not None],
         "without a result": [p for p in points if p.value is None or p.kind == "failed"],
     }

@@ -1,5 +1,6 @@
 """Figures show the numbers they are given, whatever the names and however many."""
 
+import itertools
 import math
 
 import numpy as np
@@ -29,25 +30,64 @@ def texts(figure):
 
 @pytest.fixture
 def history():
-    epochs = np.arange(5)
+    epochs = np.arange(5) + 1
     return pd.DataFrame(
         {
             "epoch": epochs,
-            "train/loss": 0.7 - 0.1 * epochs,
-            "val/loss": 0.7 - 0.05 * epochs,
-            "train/accuracy": 0.5 + 0.1 * epochs,
-            "val/accuracy": 0.5 + 0.05 * epochs,
+            "train/loss": 0.8 - 0.1 * epochs,
+            "val/loss": 0.75 - 0.05 * epochs,
+            "train/accuracy": 0.4 + 0.1 * epochs,
+            "val/accuracy": 0.45 + 0.05 * epochs,
         }
     )
 
 
 def test_the_chosen_epoch_is_marked_as_people_count(history):
-    figure = plots.learning_curves(history, chosen_epoch=3, max_loss=2.0)
+    figure = plots.learning_curves(history, chosen_epochs=[4], max_loss=2.0)
     assert "chosen: epoch 4" in texts(figure)
     assert figure.axes[0].get_ylim() == (0, 2.0)
     marks = [line for ax in figure.axes for line in ax.lines if list(line.get_xdata()) == [4, 4]]
     assert len(marks) == 2
     assert not any("chosen" in text for text in texts(plots.learning_curves(history)))
+
+
+def test_an_epoch_that_several_runs_have_is_their_mean_in_a_band(history):
+    other = history.assign(**{"val/loss": history["val/loss"] + 0.2})
+    figure = plots.learning_curves(pd.concat([history, other]), chosen_epochs=[4, 2, 4])
+    _, val, *_ = figure.axes[0].lines
+    assert val.get_ydata() == pytest.approx(history["val/loss"] + 0.1)
+    assert len(figure.axes[0].collections) == 2
+    assert "chosen: epochs 4, 2, 4" in texts(figure)
+    assert len(plots.learning_curves(history).axes[0].collections) == 0
+
+
+@pytest.mark.parametrize("num_epochs", [1, 2, 5])
+def test_the_marks_of_an_epoch_axis_are_whole_and_apart(history, num_epochs):
+    figure = plots.learning_curves(history.iloc[:num_epochs], chosen_epochs=[1])
+    figure.canvas.draw()
+    for ax in figure.axes:
+        low, high = ax.get_xlim()
+        marks = [mark for mark in ax.get_xticks() if low <= mark <= high]
+        assert marks
+        assert all(float(mark).is_integer() for mark in marks)
+        assert all(second - first >= 1 for first, second in itertools.pairwise(marks))
+
+
+def test_the_legend_of_learning_curves_covers_no_panel(history):
+    figure = plots.learning_curves(history.iloc[:1], chosen_epochs=[1])
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert not any(ax.get_legend() for ax in figure.axes)
+    assert not any(legend.get_window_extent().overlaps(ax.get_window_extent()) for ax in figure.axes)
+
+
+def test_a_metrics_file_is_counted_from_one_whichever_version_wrote_it(tmp_path):
+    for first in (0, 1):
+        rows = [f"{first + epoch},{epoch},0.{9 - epoch}" for epoch in range(3)]
+        (tmp_path / "metrics.csv").write_text("\n".join(["epoch,step,val/loss", *rows]) + "\n")
+        history = plots.read_history(tmp_path / "metrics.csv")
+        assert list(history["epoch"]) == [1, 2, 3]
+        assert list(history["val/loss"]) == [0.9, 0.8, 0.7]
 
 
 def test_every_confusion_matrix_has_its_counts_and_class_names():
@@ -72,8 +112,34 @@ def test_bars_of_nothing_known_are_drawn():
 
 
 def test_a_roc_curve_is_labelled_with_its_area():
-    figure = plots.roc_overlay({"good": ([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1]), "bad": ([0.9, 0.8, 0.2], [0, 0, 1])})
+    figure = plots.roc_overlay({"good": [([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1])], "bad": [([0.9, 0.8, 0.2], [0, 0, 1])]})
     assert {"good (AUC 1.000)", "bad (AUC 0.000)"} <= set(texts(figure))
+
+
+def test_a_roc_curve_of_several_seeds_is_their_mean_with_the_deviation_of_the_area():
+    good, bad = ([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1]), ([0.9, 0.8, 0.2, 0.1], [0, 0, 1, 1])
+    figure = plots.roc_overlay({"model": [good, bad]})
+    assert any("AUC 0.500 ± 0.707," in text.replace("\n", " ") for text in texts(figure))
+    assert len(figure.axes[0].collections) == 1
+
+
+def test_a_configuration_with_a_missing_seed_is_never_drawn_as_the_best():
+    points = [
+        plots.StudyPoint({"head": "mean"}, 0.7, deviation=0.1),
+        plots.StudyPoint({"head": "gru"}, 0.9, "incomplete"),
+    ]
+    for draw in (plots.metric_by_parameter, plots.parallel_coordinates):
+        figure = draw(points, metric="val/auc")
+        assert {"the best", "a seed of it has no result"} <= set(texts(figure))
+        orange = [line for line in figure.axes[0].lines if line.get_color() == plots.ORANGE]
+        assert len(orange) == 1
+
+
+def test_whole_numbers_of_a_parameter_have_whole_marks():
+    points = [plots.StudyPoint({"epochs": str(value)}, 0.5 + value / 10) for value in (1, 2)]
+    figure = plots.metric_by_parameter(points, metric="val/auc")
+    figure.canvas.draw()
+    assert all(float(mark).is_integer() for mark in figure.axes[0].get_xticks())
 
 
 def test_a_metric_is_drawn_at_each_value_of_the_setting_and_unknown_ones_are_left_out():
@@ -105,7 +171,7 @@ def test_detectors_of_any_name_and_number_fit_into_their_figures(tmp_path, histo
     figures = {
         "matrices": plots.confusion_matrices(dict.fromkeys(names, COUNTS)),
         "bars": plots.bar_comparison(names, {"accuracy": estimates, "loss": estimates}),
-        "roc": plots.roc_overlay({name: scores(index) for index, name in enumerate(names)}),
+        "roc": plots.roc_overlay({name: [scores(index)] for index, name in enumerate(names)}),
         "against": plots.metric_against("data.clip_len", {"accuracy": lines}),
         "curves": plots.learning_curves(history, title=names[0]),
     }

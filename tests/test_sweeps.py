@@ -35,7 +35,7 @@ CSV = csv.DictReader
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
-    with (folder / "report" / "study.csv").open(newline="") as file:
+    with (folder / "report" / "study_jobs.csv").open(newline="") as file:
         return list(CSV(file))
 
 

@@ -17,9 +17,9 @@ __all__ = ["write_report"]
 TITLE = "Comparison of runs"
 # Of an earlier report in the same folder: none of it may stand beside the new one.
 OWN_FILES = (
-    *("report.html", "report.md", "runs.csv", "table_*.csv", "learning_curves_*.png"),
+    *("report.html", "report.md", "runs.csv", "configurations.csv", "table_*.csv", "learning_curves_*.png"),
     *("comparison.png", "confusion_matrices.png", "roc.png", "against_setting.png"),
-    *("study.csv", "parallel_coordinates.png", "metric_by_parameter.png"),
+    *("study.csv", "study_jobs.csv", "parallel_coordinates.png", "metric_by_parameter.png"),
 )
 
 
@@ -40,24 +40,29 @@ def write_report(runs: Sequence[Path], output: Path, *, title: str = TITLE, stud
     """
     from dfd.predictions import write_table
     from dfd.report.document import write_csv, write_html, write_markdown
+    from dfd.report.repetitions import configurations, numbers_of
     from dfd.report.reproduction import all_numbers
-    from dfd.report.results import evaluate
+    from dfd.report.results import ESTIMATED, evaluate
     from dfd.report.runs import read_run
     from dfd.report.sections import document
 
     if not runs and study is None:
         raise ReportError("there are no runs to compare; give the folders that train.py prints at its end")
-    results = evaluate([read_run(Path(folder)) for folder in runs])
+    found = configurations(evaluate([read_run(Path(folder)) for folder in runs]))
     output.mkdir(parents=True, exist_ok=True)
     for pattern in OWN_FILES:
         for path in output.glob(pattern):
             path.unlink()
-    page = document(results, output, title=title, study=study)
+    page = document(found, output, title=title, study=study)
     for table in page.tables():
         write_csv(table, output)
-    if rows := [all_numbers(result) for result in results]:
-        write_table(output / "runs.csv", rows, dict.fromkeys(column for row in rows for column in row))
+    tables = {"runs.csv": [all_numbers(result, one.name) for one in found for result in one.results]}
+    if any(one.is_repeated for one in found):
+        tables["configurations.csv"] = [numbers_of(one, ESTIMATED) for one in found]
     if study is not None:
-        study.write_csv(output / "study.csv")
+        tables |= {"study.csv": study.records(), "study_jobs.csv": study.job_records()}
+    for name, rows in tables.items():
+        if rows:
+            write_table(output / name, rows, dict.fromkeys(column for row in rows for column in row))
     write_markdown(page, output / "report.md")
     return write_html(page, output / "report.html")

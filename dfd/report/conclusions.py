@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from dfd.report.formatting import interval_words, listed, number, p_words
-from dfd.report.results import Leak, Pair, Result, leaks, overlap, videos_tested
+from dfd.report.formatting import listed, number, p_words
+from dfd.report.pairs import Difference, Pair
+from dfd.report.repetitions import Configuration
+from dfd.report.results import Leak, Result, leaks, overlap, videos_tested
 
 FEW_VIDEOS = 100
 SIGNIFICANT = 0.05
@@ -13,9 +15,9 @@ NO_SOURCES = (
 )
 
 
-def summary(results: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
+def summary(configurations: Sequence[Configuration], pairs: Sequence[Pair]) -> list[str]:
     """What came out, in plain words, claiming no more than the test videos show."""
-    tested = [result for result in results if result.is_tested]
+    tested = [found for found in configurations if found.is_tested]
     if not tested:
         return ["None of the runs has scored test videos yet, so there is nothing to conclude from."]
     if len(tested) == 1:
@@ -26,22 +28,23 @@ def summary(results: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
     else:
         lines = [*_best_by(ranked, "auc", "AUC"), *_best_by(ranked, "accuracy", "accuracy"), *_best_two(ranked, pairs)]
         if len(ranked) > 2:
+            several = "configurations" if any(found.is_repeated for found in ranked) else "runs"
             lines.append(
-                f"The best of {len(ranked)} runs was found by looking at the test, which flatters it a little: a fresh "
-                "test set would be needed to state its accuracy without bias."
+                f"The best of {len(ranked)} {several} was found by looking at the test, which flatters it a little: a "
+                "fresh test set would be needed to state its accuracy without bias."
             )
     if len(ranked) < len(tested):
         unranked = [result.name for result in tested if result not in ranked]
         lines.append(f"Not ranked, for the reasons given below: {listed(unranked)}.")
-    return lines + _against_guessing(ranked) + _leak_lines(results)
+    return lines + _against_guessing(ranked) + _leak_lines(configurations)
 
 
-def _one_result(result: Result) -> str:
+def _one_result(result: Configuration) -> str:
     parts = []
     for metric, shown in (("accuracy", "an accuracy"), ("auc", "an AUC")):
-        value, interval = result.estimate(metric)
+        value, _ = result.estimate(metric)
         if value is not None:
-            parts.append(f"{shown} of {value:.3f} ({interval_words(interval)})")
+            parts.append(f"{shown} of {value:.3f} ({result.words(metric)})")
     baseline = result.overall.get("majority_baseline")
     return (
         f"{result.name} reaches {' and '.join(parts)} on {_count_words(result)}; "
@@ -49,7 +52,7 @@ def _one_result(result: Result) -> str:
     )
 
 
-def _best_by(ranked: Sequence[Result], metric: str, shown: str) -> list[str]:
+def _best_by(ranked: Sequence[Configuration], metric: str, shown: str) -> list[str]:
     values = {index: value for index, r in enumerate(ranked) if (value := r.estimate(metric)[0]) is not None}
     if not values:
         return []
@@ -57,29 +60,54 @@ def _best_by(ranked: Sequence[Result], metric: str, shown: str) -> list[str]:
     best = [ranked[index] for index, value in values.items() if value == highest]
     if len(best) > 1:
         return [f"The highest test {shown}, {highest:.3f}, is shared by {listed([result.name for result in best])}."]
-    interval = best[0].intervals.get(metric)
+    mean = "mean " if any(found.is_repeated for found in ranked) else ""
     return [
-        f"{best[0].name} has the highest test {shown}: {highest:.3f} ({interval_words(interval)}), "
+        f"{best[0].name} has the highest {mean}test {shown}: {highest:.3f} ({best[0].words(metric)}), "
         f"on {_count_words(best[0])}."
     ]
 
 
-def _best_two(ranked: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
-    """What McNemar's test says about the two that were right most often."""
+def _best_two(ranked: Sequence[Configuration], pairs: Sequence[Pair]) -> list[str]:
+    """What the tests over videos and over seeds say about the two that were right most often."""
     first, second = sorted(ranked, key=lambda result: -(result.estimate("accuracy")[0] or 0))[:2]
     pair = next(pair for pair in pairs if {pair.a, pair.b} == {first, second})
     if pair.test is None or pair.adjusted is None or pair.accuracy_a is None or pair.accuracy_b is None:
-        return [f"{first.name} and {second.name}, the two best by accuracy, share no test video: no test of chance."]
+        missing = "test video" if pair.num_seeds else "seed"
+        return [f"{first.name} and {second.name}, the two best by accuracy, share no {missing}: no test of chance."]
     ahead, behind = (pair.a, pair.b) if pair.accuracy_a >= pair.accuracy_b else (pair.b, pair.a)
     accuracies = sorted([pair.accuracy_a, pair.accuracy_b], reverse=True)
-    p_value = f"McNemar's test, p {p_words(pair.adjusted)}{' after Holm' if len(pairs) > 1 else ''}"
+    holm = " after Holm" if len(pairs) > 1 else ""
+    p_value = f"McNemar's test, p {p_words(pair.adjusted)}{holm}"
     start = f"On the {pair.num_common} test videos of both, {ahead.name} is right"
+    if pair.num_seeds > 1:
+        both = f"{pair.num_common} test videos of both, over the {pair.num_seeds} seeds of both"
+        start = f"On the {both}, {ahead.name} is right"
+        p_value = f"over the videos, p {p_words(pair.adjusted)}{holm}"
     if accuracies[0] == accuracies[1]:
         return [f"{start} as often as {behind.name}: {number(accuracies[0])} ({p_value})."]
     start += f" on {100 * accuracies[0]:.1f} % and {behind.name} on {100 * accuracies[1]:.1f} %"
+    if found := pair.differences.get("accuracy"):
+        return [f"{start}: {_over_both(pair, pair.adjusted, found, p_value, holm)}"]
     if pair.adjusted < SIGNIFICANT:
         return [f"{start}: more than chance would explain ({p_value})."]
     return [f"{start}, which may be chance ({p_value}): these videos do not tell which of the two is better."]
+
+
+def _over_both(pair: Pair, over_videos: float, found: Difference, p_value: str, holm: str) -> str:
+    """Whether a difference of accuracy is more than luck with the videos, and more than luck with the seeds."""
+    over_seeds = found.adjusted
+    if over_seeds is None:
+        tests = f"{p_value}; all seeds differ by the same, which a t test cannot judge"
+    else:
+        tests = f"{p_value}; paired by seed, t test, p {p_words(over_seeds)}{holm}"
+    by_videos, by_seeds = over_videos < SIGNIFICANT, over_seeds is None or over_seeds < SIGNIFICANT
+    if by_videos and by_seeds:
+        return f"more than the choice of videos and of seeds would explain ({tests})."
+    if by_videos:
+        return f"more than the choice of videos would explain, but it may be luck with the seeds ({tests})."
+    if by_seeds:
+        return f"alike over the seeds, but it may be chance of these videos ({tests})."
+    return f"which may be chance ({tests}): this does not tell which of the two is better."
 
 
 def _against_guessing(results: Iterable[Result]) -> list[str]:
@@ -111,7 +139,7 @@ def _leak_line(leak: Leak, gain: float) -> str:
     split = "the split is by source" if leak.knows_no_source else "people are kept apart"
     line = (
         f"{leak.label}: AUC {number(dealt)} when videos are dealt out one by one, {number(apart)} when {split}; "
-        f"the difference of {gain:+.3f} (one training run each)"
+        f"the difference of {gain:+.3f} ({leak.run_words})"
     )
     if leak.knows_no_source:
         return f"{line} says nothing of people: no source ids are known, so the one split is as blind as the other."
@@ -128,7 +156,7 @@ def _leak_line(leak: Leak, gain: float) -> str:
     return f"{line} may be chance: without an interval of both there is no telling."
 
 
-def warnings(results: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
+def warnings(results: Sequence[Result], pairs: Sequence[Pair], configurations: Sequence[Configuration]) -> list[str]:
     """What a reader would otherwise have to find out."""
     lines = []
 
@@ -145,7 +173,9 @@ def warnings(results: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
         "was trained and tested on the drawn demonstration set, which says nothing about real deepfakes.",
         "were trained and tested on the drawn demonstration set, which says nothing about real deepfakes.",
     )
+    lines += [f"{r.name} failed, and counts for nothing: {r.run.failure}" for r in results if r.run.failure]
     lines += [f"{result.name}: {note}" for result in results for note in result.run.notes]
+    lines += list(_seed_lines(configurations))
     lines += [f"{who(names)}: {line}" for names, line in _overlap_lines(results)]
     about(lambda r: r.run.knows_no_source, NO_SOURCES, NO_SOURCES)
     about(
@@ -188,16 +218,32 @@ def warnings(results: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
         for pair in contradicting
     ]
     about(
-        lambda r: r.run.summary and not r.is_tested,
+        lambda r: r.run.summary and not r.is_tested and not r.run.failure,
         "has no scores of test videos: shown with dashes.",
         "have no scores of test videos: shown with dashes.",
     )
     about(
-        lambda r: not r.run.summary,
+        lambda r: not r.run.summary and not r.run.failure,
         "has no summary.json: it is still running, or was stopped. What it has is shown, the rest is dashes.",
         "have no summary.json: they are still running, or were stopped. What they have is shown, the rest is dashes.",
     )
     return lines
+
+
+def _seed_lines(configurations: Sequence[Configuration]) -> Iterator[str]:
+    """What to know of means over seeds that are not all there, or not the same."""
+    for found in configurations:
+        if found.is_repeated and found.failed:
+            yield (
+                f"{found.name}: {len(found.failed)} of its {len(found.results)} seeds failed. Its numbers are of the "
+                "others, which flatters: it is not ranked."
+            )
+        elif found.is_repeated and len(found.tested) < len(found.results):
+            yield f"{found.name}: {found.counted()} seeds are tested yet; its numbers are of these."
+    counts = {found.name: len(found.tested) for found in configurations if found.is_tested}
+    if len(set(counts.values())) > 1:
+        shown = listed([f"{count} ({name})" for name, count in counts.items()])
+        yield f"The configurations are not tested with equally many seeds: {shown}. The fewer, the more a mean is luck."
 
 
 def _overlap_lines(results: Sequence[Result]) -> Iterator[tuple[list[str], str]]:

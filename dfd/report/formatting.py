@@ -41,9 +41,9 @@ def estimate(value: float | None, interval: Interval | None) -> Cell:
     return Cell(number(value), "" if value is None else interval_of(interval))
 
 
-def whole(value: int | None, add: int = 0) -> str:
-    """A count, or one of which ``add`` makes the way people count."""
-    return DASH if value is None else str(value + add)
+def whole(value: int | None) -> str:
+    """A count."""
+    return DASH if value is None else str(value)
 
 
 def text_of(value: Any) -> str:

@@ -3,13 +3,23 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dfd.outcomes import is_minimized
 from dfd.report.document import Cell, Section, Table, Text
 from dfd.report.formatting import DASH, HASH_LENGTH, short_hash, text_of, whole
+from dfd.report.repetitions import Configuration, best_of_seeds
 from dfd.report.results import FIT_METRICS, Result, overlap
 
+DETECTOR_NOTE = (
+    "*: of a configuration with several seeds, the run whose detector.safetensors to take: the middle one by its "
+    "validation AUC (by the loss where that is not known), of two middle ones the better. The configuration's mean "
+    "describes it; the seed with the best validation was lucky with it, and would disappoint."
+)
 
-def reproduction_section(results: Sequence[Result]) -> Section:
+
+def reproduction_section(configurations: Sequence[Configuration]) -> Section:
     """What is needed to make the runs again, and to know whether one has the same data and weights."""
+    results = [result for found in configurations for result in found.results]
+    take = {id(chosen) for found in configurations if found.is_repeated and (chosen := detector_of(found))}
 
     def counts(result: Result, split: str) -> Cell | str:
         labels = result.run.data("splits", split, "labels")
@@ -32,7 +42,7 @@ def reproduction_section(results: Sequence[Result]) -> Section:
                 str(result.run.data("split", "mode") or DASH),
                 *(_overlap_cell(result, pair) for pair in ("train-val", "train-test")),
             ]
-            for result in results
+            for result in configurations
         ],
     )
     model = Table(
@@ -42,14 +52,17 @@ def reproduction_section(results: Sequence[Result]) -> Section:
         [
             [
                 result.name,
-                result.run.place,
-                text_of(result.run.summary.get("seed")),
+                f"{result.run.place} *" if id(result) in take else result.run.place,
+                text_of(result.run.settings.get("seed", result.run.summary.get("seed"))),
                 f"{int(n):,}".replace(",", "\u202f") if (n := result.run.summary.get("num_parameters")) else DASH,
                 text_of(_initial(result, "pretrained")),
             ]
             for result in results
         ],
-        ["config.yaml in each run's folder has all its settings, and videos.csv the videos that it used."],
+        [
+            "config.yaml in each run's folder has all its settings, and videos.csv the videos that it used.",
+            *([DETECTOR_NOTE] if take else []),
+        ],
     )
     hashes = Table(
         "table_hashes",
@@ -71,7 +84,7 @@ def reproduction_section(results: Sequence[Result]) -> Section:
         ],
     )
     blocks: list[Table | Text] = [data]
-    frames = _frames_table(results)
+    frames = _frames_table(configurations)
     blocks += [frames] if frames else []
     return Section("To reproduce", [*blocks, model, hashes, _versions(results)])
 
@@ -108,12 +121,30 @@ def _versions(results: Sequence[Result]) -> Text | Table:
     return Table("table_versions", "Versions", ["model", *packages], rows)
 
 
-def all_numbers(result: Result) -> dict[str, Any]:
+def detector_of(configuration: Configuration) -> Result | None:
+    """The run whose detector stands for a configuration of several seeds; None if none has a validation metric."""
+    usable = [result for result in configuration.results if result.run.summary and not result.run.failure]
+    metric = "val/auc" if all(result.fit("val/auc") is not None for result in usable) else "val/loss"
+    values = [result.fit(metric) for result in usable]
+    return best_of_seeds(usable, values, minimized=is_minimized(metric))
+
+
+def all_numbers(result: Result, configuration: str) -> dict[str, Any]:
     """Every number of a run in one row, unrounded: the columns of runs.csv."""
     summary, row = result.run.summary, dict[str, Any]()
-    row |= {"name": result.name, "model": result.run.model, "run": result.run.place}
-    row |= {"split_mode": result.run.data("split", "mode"), "chosen_epoch": whole(result.chosen_epoch, 1)}
-    row |= {"num_epochs": result.num_epochs, "seed": summary.get("seed"), "threshold": result.run.threshold}
+    row |= {
+        "name": result.name,
+        "configuration": configuration,
+        "failure": result.run.failure,
+        "model": result.run.model,
+        "run": result.run.place,
+    }
+    row |= {"split_mode": result.run.data("split", "mode"), "chosen_epoch": whole(result.chosen_epoch)}
+    row |= {
+        "num_epochs": result.num_epochs,
+        "seed": result.run.settings.get("seed", summary.get("seed")),
+        "threshold": result.run.threshold,
+    }
     row |= {key: summary.get(key) for key in ("num_parameters", "weights_sha256", "comparison_only")}
     row |= {key: result.run.data(key) for key in ("manifest_sha256", "index_sha256")}
     row |= {"initial_weights_sha256": _initial(result, "sha256")}

@@ -1,25 +1,25 @@
-"""What runs are worth on their test videos, one by one and against each other."""
+"""What runs are worth on their test videos, one by one; what was varied between them, and what a split flatters."""
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from scipy.stats import binomtest
 
-from dfd.metrics import McNemar, Metrics, bootstrap_intervals, holm, mcnemar, metrics_by_group, video_metrics
+from dfd.metrics import Metrics, bootstrap_intervals, metrics_by_group, video_metrics
 from dfd.plots import Estimate, Interval
 from dfd.report.formatting import listed
-from dfd.report.runs import Run, differing, names, show_setting
+from dfd.report.runs import Run, differing, epochs_counted_from, names, show_setting
 from dfd.types import Label
 
 DEFAULT_THRESHOLD = 0.5
 ESTIMATED = ("accuracy", "balanced_accuracy", "precision", "recall", "recall_real", "f1", "auc", "ap", "eer")
 """What has an interval."""
 NUM_RESAMPLES = 1000
+R = TypeVar("R", bound="Result")
 MIN_OF_LABEL = 10
 """Of fewer videos of a label the resamples of a group are too few different ones for an interval of its AUC."""
 FIT_METRICS = {
@@ -29,7 +29,8 @@ FIT_METRICS = {
     "val/loss": "validation loss",
 }
 """What the original study compared models by, and how it is called."""
-SEEDS = ("seed", "data.seed", "data.split_seed")
+SEEDS = ("seed", "data.seed")
+"""Runs that differ in nothing else are repetitions. ``data.split_seed`` is none of them: it draws other videos."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,9 +82,9 @@ class Result:
 
     @property
     def chosen_epoch(self) -> int | None:
-        """Counted from 0; None if the run has not ended, or an older version did not write it down."""
+        """Counted from 1; None if the run has not ended, or an older version did not write it down."""
         epoch = self.run.summary.get("best_epoch")
-        return None if epoch is None else int(epoch)
+        return None if epoch is None else int(epoch) + 1 - epochs_counted_from(self.run.summary)
 
     @property
     def num_epochs(self) -> int | None:
@@ -92,7 +93,7 @@ class Result:
         if written is not None:
             return int(written)
         history = self.run.history
-        return None if history is None or history.empty else int(history["epoch"].max()) + 1
+        return None if history is None or history.empty else int(history["epoch"].max())
 
 
 def known(value: Any) -> float | None:
@@ -123,7 +124,7 @@ def evaluate(runs: Sequence[Run]) -> list[Result]:
 
 def _evaluate(run: Run, name: str) -> Result:
     result = Result(run, name)
-    if run.test is None:
+    if run.test is None or run.failure:
         return result
     found = metrics_by_group(run.test, threshold=result.threshold)
     table = run.test[run.test["prob_fake"].notna()]
@@ -177,52 +178,6 @@ def _group_interval(table: pd.DataFrame, threshold: float) -> Interval | None:
     return _intervals(table, ["auc"], threshold)["auc"]
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two runs on the videos that both have scored. ``adjusted`` is the p value after Holm, over all pairs."""
-
-    a: Result
-    b: Result
-    num_common: int
-    num_contradicting: int
-    """Videos that both have scored and that are real to one and fake to the other: left out."""
-    accuracy_a: float | None = None
-    accuracy_b: float | None = None
-    test: McNemar | None = None
-    adjusted: float | None = None
-
-
-def compare(results: Sequence[Result]) -> list[Pair]:
-    """McNemar's test between every two of the tested runs."""
-    pairs = [_compare(a, b) for a, b in combinations([result for result in results if result.is_tested], 2)]
-    adjusted = iter(holm([pair.test.p_value for pair in pairs if pair.test]))
-    return [
-        Pair(p.a, p.b, p.num_common, p.num_contradicting, p.accuracy_a, p.accuracy_b, p.test, next(adjusted))
-        if p.test
-        else p
-        for p in pairs
-    ]
-
-
-def _compare(a: Result, b: Result) -> Pair:
-    both = _verdicts(a).join(_verdicts(b), how="inner", lsuffix="_a", rsuffix="_b")
-    agreed = both[both["label_a"] == both["label_b"]]
-    num_contradicting = len(both) - len(agreed)
-    if agreed.empty:
-        return Pair(a, b, 0, num_contradicting)
-    right_a, right_b = agreed["right_a"].to_numpy(bool), agreed["right_b"].to_numpy(bool)
-    accuracies = float(right_a.mean()), float(right_b.mean())
-    return Pair(a, b, len(agreed), num_contradicting, *accuracies, mcnemar(right_a, right_b))
-
-
-def _verdicts(result: Result) -> pd.DataFrame:
-    """Per scored video: its label, and whether it was told."""
-    assert result.run.test is not None
-    table = result.run.test[result.run.test["prob_fake"].notna()].set_index("video_id")
-    called_fake = table["prob_fake"] >= result.threshold
-    return pd.DataFrame({"label": table["label"], "right": called_fake == (table["label"] == Label.FAKE)})
-
-
 def videos_tested(result: Result) -> frozenset[str]:
     """What it was tested on, with or without a score."""
     return frozenset() if result.run.test is None else frozenset(result.run.test["video_id"])
@@ -242,6 +197,12 @@ class Leak:
         """Its split by source could keep nobody apart either."""
         return self.apart.run.knows_no_source or self.dealt.run.knows_no_source
 
+    @property
+    def run_words(self) -> str:
+        """How many runs each number is of."""
+        counts = {len(getattr(result, "tested", [result])) for result in (self.apart, self.dealt)}
+        return "one training run each" if counts == {1} else f"means of {' and '.join(map(str, sorted(counts)))} seeds"
+
     def gain(self, metric: str) -> float | None:
         """How much higher the number is on the split per video."""
         (high, _), (low, _) = self.dealt.estimate(metric), self.apart.estimate(metric)
@@ -253,7 +214,7 @@ def leaks(results: Sequence[Result]) -> list[Leak]:
 
     def alike(result: Result) -> tuple[Any, ...]:
         clips = result.run.data("index_sha256")
-        return (result.run.model, clips, *_shown(result.run, ignoring=("data.split",)))
+        return (result.run.model, clips, *shown_settings(result.run, ignoring=("data.split", *SEEDS)))
 
     tested = [result for result in results if result.is_tested]
     pairs = [
@@ -262,7 +223,7 @@ def leaks(results: Sequence[Result]) -> list[Leak]:
         for dealt in tested
         if apart.run.split_mode == "source" and dealt.run.split_mode == "random_video" and alike(apart) == alike(dealt)
     ]
-    labels = names([apart.run for apart, _ in pairs], ignoring=("data.split",))
+    labels = names([apart.run for apart, _ in pairs], ignoring=("data.split", *SEEDS))
     return [Leak(apart, dealt, label) for (apart, dealt), label in zip(pairs, labels, strict=True)]
 
 
@@ -283,7 +244,7 @@ def why_no_leak(results: Sequence[Result]) -> str | None:
     return f"{start}, tested and alike in all else. No two of these are."
 
 
-def _shown(run: Run, *, ignoring: Sequence[str]) -> tuple[tuple[str, str], ...]:
+def shown_settings(run: Run, *, ignoring: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Settings that can be compared and hashed."""
     return tuple(sorted((key, show_setting(value)) for key, value in run.settings.items() if key not in ignoring))
 
@@ -295,19 +256,19 @@ def varied_setting(runs: Sequence[Run]) -> str | None:
     for key in differing(settings):
         values = [one.get(key) for one in settings]
         numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-        if key not in SEEDS and len(numbers) == len(runs) and len(set(numbers)) >= 3:
+        if key not in (*SEEDS, "data.split_seed") and len(numbers) == len(runs) and len(set(numbers)) >= 3:
             found.append(key)
     return found[0] if len(found) == 1 else None
 
 
-def series(results: Sequence[Result], setting: str) -> dict[str, list[Result]]:
+def series(results: Sequence[R], setting: str) -> dict[str, list[R]]:
     """Runs that differ in ``setting`` only, by a name for what they share."""
-    groups: dict[tuple[Any, ...], list[Result]] = {}
+    groups: dict[tuple[Any, ...], list[R]] = {}
     seen: Counter[tuple[Any, ...]] = Counter()
     for result in results:
-        shared = (result.run.model, *_shown(result.run, ignoring=(setting,)))
+        shared = (result.run.model, *shown_settings(result.run, ignoring=(setting, *SEEDS)))
         place = (*shared, show_setting(result.run.settings[setting]))
         groups.setdefault((seen[place], *shared), []).append(result)  # a repeated run begins a series of its own
         seen[place] += 1
-    labels = names([group[0].run for group in groups.values()], ignoring=[setting])
+    labels = names([group[0].run for group in groups.values()], ignoring=[setting, *SEEDS])
     return dict(zip(labels, groups.values(), strict=True))

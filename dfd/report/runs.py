@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from dfd.errors import ReportError
+from dfd.outcomes import JobRecord, Outcome
 from dfd.types import Label
 
 if TYPE_CHECKING:
@@ -35,12 +36,14 @@ INDEX_DIGITS = 12
 MAPPING, TEXT, COUNT, TRUTH = "names and values", "text", "a whole number", "true or false"
 SUMMARY_KINDS = {
     **dict.fromkeys(("train", "val", "test", "initial_weights", "versions", "frames_per_video", "data"), MAPPING),
-    **dict.fromkeys(("best_epoch", "num_epochs", "num_parameters"), COUNT),
+    **dict.fromkeys(("best_epoch", "num_epochs", "num_parameters", "epochs_counted_from"), COUNT),
     **dict.fromkeys(("name", "weights_sha256"), TEXT),
     "comparison_only": TRUTH,
 }
 MEASURED = ("train", "val", "test")
 """Those of which every value is a number."""
+
+DIVERGED = "diverged: its validation loss is not a number"
 
 Setting = str | int | float | bool | None
 
@@ -54,13 +57,15 @@ class Run:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     """Of its config, by dotted key, without where it writes to."""
     history: pd.DataFrame | None = None
-    """Per epoch, as :func:`dfd.plots.read_history` gives it."""
+    """Per epoch, counted from 1, as :func:`dfd.plots.read_history` gives it."""
     test: pd.DataFrame | None = None
     """Per video: ``video_id, dataset, method, label`` (0 or 1), ``prob_fake`` (nan: no score)."""
     threshold: float | None = None
     """From which probability on the test called a video fake."""
     split_setting: Setting = None
     """``data.split`` as its config has it, before the mode that it came to took its place; null: the store's own."""
+    failure: str = ""
+    """Why it has no result though it ended: it diverged, or raised an error. Its numbers are then worth nothing."""
     notes: Sequence[str] = ()
     """What was written down in a form that cannot be used, and so counts as unknown, with the file it is in."""
 
@@ -158,8 +163,32 @@ def read_run(folder: Path) -> Run:
         test=_readable(predictions, _read_predictions) if predictions.is_file() else None,
         threshold=threshold,
         split_setting=flatten(config).get("data.split"),
+        failure=_failure(folder, summary),
         notes=notes,
     )
+
+
+def _failure(folder: Path, summary: Mapping[str, Any]) -> str:
+    """Why a run has no result: by its own record, or because its loss is no number, as older versions let it end."""
+    record = JobRecord.read(folder)
+    if record is not None and record.outcome is Outcome.FAILED:
+        return record.message or "failed"
+    return DIVERGED if is_diverged(summary) else ""
+
+
+def is_diverged(summary: Mapping[str, Any]) -> bool:
+    """Whether the validation loss of the chosen epoch is no number, beside metrics that are: a summary leaves it out.
+
+    >>> is_diverged({"val": {"val/auc": 0.67}}), is_diverged({"val": {"val/auc": 0.67, "val/loss": 0.4}})
+    (True, False)
+    """
+    val = summary.get("val") or {}
+    return bool(val) and val.get("val/loss") is None
+
+
+def epochs_counted_from(summary: Mapping[str, Any]) -> int:
+    """What a run's first epoch is called in its ``summary.json``: 1, and 0 in those of older versions."""
+    return int(summary.get("epochs_counted_from") or 0)
 
 
 def _known_kinds(summary: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -264,7 +293,9 @@ def _settings(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str
     settings = dict(
         _shortened(key, value)
         for key, value in flatten(config).items()
-        if key.partition(".")[0] not in IGNORED_GROUPS and key.rpartition(".")[2] not in IGNORED_KEYS
+        if key.partition(".")[0] not in IGNORED_GROUPS
+        and key.rpartition(".")[2] not in IGNORED_KEYS
+        and not key.startswith("callbacks.progress_bar")
     )
     if settings.get("data.seed") == settings.get("seed"):
         settings.pop("data.seed", None)  # it follows the run's

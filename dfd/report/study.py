@@ -1,74 +1,63 @@
-"""A study as a whole: every job, best first, also those that failed or were pruned, and the metric by each choice."""
+"""A study as a whole: every configuration, best first, also those that failed or were pruned, and the figures.
+
+Jobs that differ in their seed only are one configuration.
+"""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dfd.errors import ReportError
 from dfd.outcomes import JobRecord, Outcome, StudyRecord
 from dfd.report.conclusions import FEW_VIDEOS
-from dfd.report.document import Gallery, Picture, Section, Table, Text
 from dfd.report.formatting import DASH, number
-from dfd.report.results import Result, known
+from dfd.report.repetitions import Spread, best_of_seeds, repetitions, spread
+from dfd.report.results import SEEDS, known
 from dfd.report.runs import Run, read_run
+from dfd.report.study_groups import WORDS, Group, Row, joined, test_numbers, total
 
 MAX_COMPARED = 12
-"""Runs that the report compares one by one: more could neither be read nor told apart."""
-MAX_SHOWN = 50
-WORDS = {
-    Outcome.FINISHED: "finished",
-    Outcome.PRUNED: "pruned",
-    Outcome.FAILED: "failed",
-    Outcome.STOPPED: "stopped",
-    Outcome.RUNNING: "not ended",
-    Outcome.WAITING: "not begun",
-}
-"""In the order of the table."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Row:
-    """A job: its folder, what became of it, and what it chose."""
-
-    run: Run
-    record: JobRecord
-    choices: Mapping[str, str]
-    value: float | None
-    """The metric: of the chosen epoch; of a job that did not come to its end, of its last one."""
-
-    @property
-    def name(self) -> str:
-        """What it chose, by the last parts of the keys."""
-        chosen = [f"{key.rpartition('.')[2]}={_short(value)}" for key, value in self.choices.items()]
-        return ", ".join(chosen) or f"job {self.run.folder.name}"
-
-    @property
-    def num_epochs(self) -> int | None:
-        """That were validated."""
-        written, history = self.run.summary.get("num_epochs"), self.run.history
-        if written is not None:
-            return int(written)
-        if history is None or "val/loss" not in history:
-            return None
-        return int(history["val/loss"].notna().sum())
+"""Configurations that the report compares one by one: more could neither be read nor told apart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Study:
-    """A multirun's folder: what it is, and its jobs, best first."""
+    """A multirun's folder: what it is, and its jobs by configuration, best first."""
 
     folder: Path
     record: StudyRecord
-    rows: Sequence[Row]
+    groups: Sequence[Group]
+
+    @property
+    def rows(self) -> list[Row]:
+        """All jobs, in the order of their configurations."""
+        return [job for group in self.groups for job in group.jobs]
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether any configuration has several seeds."""
+        return any(group.is_repeated for group in self.groups)
+
+    @property
+    def keys(self) -> list[str]:
+        """What it varies, but for seeds."""
+        return [key for key in self.record.swept if key not in SEEDS]
+
+    @property
+    def finished(self) -> list[Group]:
+        """The configurations of which a job is finished."""
+        return [group for group in self.groups if group.outcome is Outcome.FINISHED]
 
     @property
     def compared(self) -> list[Path]:
-        """The folders of the runs to compare one by one, in the order of their numbers: the best that are finished."""
-        finished = [row for row in self.rows if row.record.outcome is Outcome.FINISHED][:MAX_COMPARED]
-        order = [row.run.folder for row in sorted(finished, key=lambda row: _number(row.run.folder))]
-        return order
+        """The folders of the runs to compare, in the order of their numbers.
+
+        Of the best configurations, with all of their seeds, so that one that failed is not forgotten.
+        """
+        chosen = [job for group in self.finished[:MAX_COMPARED] for job in group.jobs]
+        return [job.run.folder for job in sorted(chosen, key=lambda job: _number(job.run.folder))]
 
     def counts(self) -> str:
         """How many jobs came to what."""
@@ -78,19 +67,52 @@ class Study:
 
     def summary(self) -> list[str]:
         """What came out, by the metric that the study looks for."""
-        best = self.rows[0]
-        if best.record.outcome is not Outcome.FINISHED or best.value is None:
-            return [f"No job of the study has a {self.record.metric} yet."]
-        ties = [row for row in self.rows if row.record.outcome is Outcome.FINISHED and row.value == best.value]
-        shown = f"{self.record.metric} {number(best.value)}"
+        metric = self.record.metric
+        jobs, mean = ("configurations", "mean ") if self.is_repeated else ("jobs", "")
+        whole = [group for group in self.groups if group.is_whole]
+        if not whole:
+            some = [f"{group.name}: {_value_words(group)}" for group in self.groups[:5] if group.finished]
+            if not some:
+                return [f"No job of the study has a {metric} yet."]
+            start = f"No configuration of the study has a {metric} of all its seeds, so none is the best"
+            return [f"{start}: {'; '.join(some)}."]
+        best = whole[0]
+        ties = [group for group in whole if group.value == best.value]
+        shown = f"{metric} {_value_words(best) if len(ties) < 2 else number(best.value)}"
         if len(ties) > 1:
-            named = [*(row.name for row in ties[:5]), *([f"and {len(ties) - 5} more"] if len(ties) > 5 else [])]
-            return [f"The best {shown} is shared by {len(ties)} jobs: {'; '.join(named)}."]
-        return [f"Best of the study: {best.name}, with {shown} on the validation split, which chose it."]
+            named = [*(group.name for group in ties[:5]), *([f"and {len(ties) - 5} more"] if len(ties) > 5 else [])]
+            lines = [f"The best {mean}{shown} is shared by {len(ties)} {jobs}: {'; '.join(named)}."]
+        else:
+            lines = [f"Best of the study: {best.name}, with {shown} on the validation split, which chose it."]
+        if len(ties) < 2 and best.is_repeated:
+            values = [job.value for job in best.jobs]
+            if take := best_of_seeds(best.jobs, values, minimized=self.record.is_minimized):
+                lines.append(
+                    f"The detector to take of it is {take.run.folder.name}/detector.safetensors ({take.seed_words}): "
+                    f"the middle one of its seeds by {metric}, {number(take.value)}. The mean describes that one; the "
+                    "seed with the best validation was lucky with it."
+                )
+        for group in self.groups:
+            if group.finished and not group.is_whole and self._is_better(group, best):
+                lines.append(
+                    f"{group.name} has a better {metric}, {_value_words(group)}, but it is not chosen, since that is "
+                    f"only {len(group.finished)} of its {len(group.jobs)} seeds."
+                )
+        return lines
+
+    def _is_better(self, group: Group, best: Group) -> bool:
+        a, b = group.value or 0.0, best.value or 0.0
+        return a < b if self.record.is_minimized else a > b
 
     def warnings(self) -> list[str]:
         """Jobs that have no result, and an order that few videos made."""
         lines = []
+        counts = Counter(len(group.jobs) for group in self.groups)
+        if len(counts) > 1:
+            lines.append(
+                f"The configurations have from {min(counts)} to {max(counts)} seeds. A mean of few is less sure, and "
+                "the best of many such means is luck."
+            )
         num_val = known(self.rows[0].run.data("splits", "val", "num_videos"))
         if num_val is not None and num_val < FEW_VIDEOS and len(self.rows) > 1:
             lines.append(
@@ -107,17 +129,41 @@ class Study:
             )
         return lines
 
-    def write_csv(self, path: Path) -> None:
-        """Every job and all of its choices as numbers and text, best first."""
-        from dfd.predictions import write_table
+    def records(self) -> list[dict[str, Any]]:
+        """The rows of study.csv: each configuration, with its choices, means, deviations and counts, best first."""
+        return [
+            {
+                "job": group.folders,
+                "outcome": group.outcome_words({outcome: str(outcome) for outcome in WORDS}),
+                **_numbers(self.record.metric, group.spread, with_deviation=self.is_repeated),
+                **({"num_seeds": len(group.jobs)} if self.is_repeated else {}),
+                **(group.choices if group.is_repeated else group.jobs[0].choices),
+                **{
+                    key: value
+                    for metric in ("auc", "accuracy")
+                    for key, value in _numbers(
+                        f"test/{metric}",
+                        spread(known(test_numbers(job).get(metric)) for job in group.finished or group.jobs),
+                        with_deviation=self.is_repeated,
+                    ).items()
+                },
+                "num_epochs": joined([job.num_epochs for job in group.jobs]),
+                "started": group.jobs[0].record.started,
+                "seconds": total([job.record.seconds for job in group.jobs]),
+                "message": group.message(),
+            }
+            for group in self.groups
+        ]
 
-        rows = [
+    def job_records(self) -> list[dict[str, Any]]:
+        """The rows of study_jobs.csv: each job, with all of its choices, in the order of the configurations."""
+        return [
             {
                 "job": row.run.folder.name,
                 "outcome": str(row.record.outcome),
                 self.record.metric: row.value,
                 **row.choices,
-                **{f"test/{metric}": _tested(row).get(metric) for metric in ("auc", "accuracy")},
+                **{f"test/{metric}": test_numbers(row).get(metric) for metric in ("auc", "accuracy")},
                 "num_epochs": row.num_epochs,
                 "started": row.record.started,
                 "seconds": row.record.seconds,
@@ -125,7 +171,6 @@ class Study:
             }
             for row in self.rows
         ]
-        write_table(path, rows, dict.fromkeys(column for row in rows for column in row))
 
 
 def read_study(folder: Path) -> Study | None:
@@ -142,16 +187,25 @@ def read_study(folder: Path) -> Study | None:
         job = JobRecord.read(path)
         if job is not None:
             run = read_run(path)
+            if run.failure and job.outcome is Outcome.FINISHED:  # by an older version, which let it
+                job = replace(job, outcome=Outcome.FAILED, value=None, message=run.failure)
             rows.append(Row(run, job, record.choices(job.overrides), _value(run, job, record.metric)))
     if not rows:
         raise ReportError(f"{folder}: no job of this study has begun")
     order = list(WORDS)
+    found = repetitions(
+        rows,
+        settings_of=lambda row: tuple((key, value) for key, value in row.choices.items() if key not in SEEDS),
+        seed_of=lambda row: tuple(row.choices.get(key) for key in SEEDS),
+    )
+    groups = [Group(sorted(jobs, key=lambda job: _number(job.run.folder))) for jobs in found]
 
-    def rank(row: Row) -> tuple[int, bool, float]:
-        value = row.value or 0.0
-        return order.index(row.record.outcome), row.value is None, value if record.is_minimized else -value
+    def rank(group: Group) -> tuple[int, bool, bool, float]:
+        value = group.value or 0.0
+        incomplete = bool(group.finished) and not group.is_whole
+        return order.index(group.outcome), incomplete, group.value is None, value if record.is_minimized else -value
 
-    return Study(folder, record, sorted(rows, key=rank))
+    return Study(folder, record, sorted(groups, key=rank))
 
 
 def write_study_report(folder: Path, output: Path | None = None, *, title: str | None = None) -> Path:
@@ -170,98 +224,19 @@ def write_study_report(folder: Path, output: Path | None = None, *, title: str |
     return write_report(study.compared, output, title=title or study.record.name, study=study)
 
 
-def study_section(study: Study, results: Sequence[Result], folder: Path) -> Section:
-    """The table of all jobs, and the figures. ``results``: of the runs that are compared below."""
-    tested = {result.run.folder: result for result in results if result.is_tested}
-    keys = study.record.swept  # of several, each has a column; of one, it names the row
-    rows = []
-    for row in study.rows:
-        result = tested.get(row.run.folder)
-        auc, accuracy = (result.estimate(m)[0] if result else known(_tested(row).get(m)) for m in ("auc", "accuracy"))
-        rows.append(
-            [
-                *([row.name, row.run.folder.name] if len(keys) < 2 else [row.run.folder.name]),
-                *([_short(row.choices.get(key, DASH)) for key in keys] if len(keys) > 1 else []),
-                WORDS[row.record.outcome],
-                number(row.value),
-                number(auc),
-                number(accuracy),
-                DASH if row.num_epochs is None else str(row.num_epochs),
-                _duration(row.record.seconds),
-                DASH if row.record.outcome is Outcome.PRUNED else row.record.message or DASH,
-            ]
-        )
-    has_pruned = any(row.record.outcome is Outcome.PRUNED for row in study.rows)
-    metric = study.record.metric
-    table = Table(
-        "table_study",
-        f"Every job of the study, best first by {metric}",
-        [
-            *(["choice", "job"] if len(keys) < 2 else ["job", *(key.rpartition(".")[2] for key in keys)]),
-            *("outcome", metric, "test AUC", "test accuracy", "epochs", "time", "remark"),
-        ],
-        rows,
-        [
-            f"{metric} is of the chosen epoch; of a job that did not come to its end, of its last one. It is of the "
-            "validation split, by which both epoch and order are chosen, so it flatters; the test numbers are per "
-            "video and choose nothing. study.csv has all choices and numbers.",
-            *(["Pruned: by then, its best value was worse than the median of the others'."] if has_pruned else []),
-        ],
-        max_shown=MAX_SHOWN,
-        has_short_labels=len(keys) > 1,
-    )
-    blocks: list[Table | Picture | Gallery | Text] = [table, *_pictures(study, folder)]
-    num_finished = sum(row.record.outcome is Outcome.FINISHED for row in study.rows)
-    if num_finished > len(study.compared):
-        blocks.append(
-            Text(f"What follows is about the {len(study.compared)} best of the {num_finished} finished runs.")
-        )
-    return Section("The study", blocks)
+def _value_words(group: Group) -> str:
+    found = group.spread
+    if found is None:
+        return DASH
+    return f"{number(found.mean)} {found.words()}" if group.is_repeated else number(found.mean)
 
 
-def _pictures(study: Study, folder: Path) -> list[Picture]:
-    from dfd import plots
-
-    record = study.record
-    points = [
-        plots.StudyPoint(row.choices, row.value, _kind(row))
-        for row in study.rows
-        if set(row.choices) == set(record.swept)
-    ]
-    if not record.swept or not points:
-        return []
-    options: dict[str, Any] = {"metric": record.metric, "minimize": record.is_minimized, "log": record.log_scale}
-    words = "; ".join(f"{row.name}: {number(row.value)}" for row in study.rows[:MAX_COMPARED])
-    path = plots.save(plots.metric_by_parameter(points, **options), folder / "metric_by_parameter.png")
-    pictures = [
-        Picture(
-            path,
-            f"{record.metric} against each parameter."
-            + (
-                " A job without a result is a cross at the lower edge."
-                if any(p.kind == "failed" for p in points)
-                else ""
-            ),
-            f"{record.metric} against {', '.join(record.swept)}. {words}",
-            narrow=len(record.swept) < 2,
-        )
-    ]
-    if len(record.swept) > 1:
-        path = plots.save(plots.parallel_coordinates(points, **options), folder / "parallel_coordinates.png")
-        pictures.append(
-            Picture(
-                path,
-                f"Each job is a line, through what it chose to the {record.metric} it reached; the darker, the better.",
-                f"Parallel coordinates of {', '.join(record.swept)} and {record.metric}. {words}",
-            )
-        )
-    return pictures
-
-
-def _kind(row: Row) -> str:
-    if row.record.outcome in (Outcome.FINISHED, Outcome.PRUNED):
-        return str(row.record.outcome)
-    return "failed"
+def _numbers(name: str, found: Spread | None, *, with_deviation: bool) -> dict[str, float | None]:
+    """Columns of study.csv: the value, and if there are seeds its deviation and count."""
+    numbers: dict[str, float | None] = {name: found.mean if found else None}
+    if with_deviation:
+        numbers |= {f"{name}_std": found.deviation if found else None, f"{name}_n": found.count if found else 0}
+    return numbers
 
 
 def _value(run: Run, job: JobRecord, metric: str) -> float | None:
@@ -271,39 +246,6 @@ def _value(run: Run, job: JobRecord, metric: str) -> float | None:
         return None
     values = run.history[metric].dropna()
     return known(values.iloc[-1]) if len(values) else None
-
-
-def _tested(row: Row) -> Mapping[str, Any]:
-    """The test's numbers at video level."""
-    from dfd.metrics import video_metrics
-
-    test = row.run.test
-    if test is None or not test["prob_fake"].notna().any():
-        return {}
-    scored = test[test["prob_fake"].notna()]
-    return video_metrics(scored["prob_fake"], scored["label"], threshold=row.run.threshold or 0.5)
-
-
-def _duration(seconds: float | None) -> str:
-    """As a person says it.
-
-    >>> _duration(42.4), _duration(600), _duration(7500), _duration(None)
-    ('42 s', '10 min', '2 h 05', '–')
-    """
-    if seconds is None:
-        return DASH
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02}"
-
-
-def _short(value: str) -> str:
-    """A number to three places; anything else as it is."""
-    try:
-        return value if value.lstrip("-").isdecimal() else f"{float(value):.3g}"
-    except ValueError:
-        return value
 
 
 def _number(folder: Path) -> tuple[int, str]:
