@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import wrap
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,29 @@ from dfd.data.clips import read_frames
 from dfd.data.store import read_index
 from dfd.errors import DfdError
 from dfd.plots import save
+
+LABEL_INCHES = 1.6
+"""For the text beside each strip."""
+FONT_SIZES = (7.0, 6.0, 5.0, 4.0)
+"""In points, the first that fits."""
+
+
+def label_of(track: "pd.Series[Any]", *, room: float) -> tuple[str, float]:
+    """The text beside a strip, all of it, and its font size in points: smaller if it would be higher than the strip.
+
+    Args:
+        track: a row of the index.
+        room: the height of the strip, in inches.
+    """
+    name = track["video_id"].rpartition("-")[0] + ("" if track["is_main"] else f" (track {track['track']})")
+    parts = [name, f"{track['label']} {track['method']}", f"{track['split']}, {track['num_frames']} frames"]
+    for font_size in FONT_SIZES:
+        # A letter is about 0.6 of the size wide, a line 1.25 of it high; 72 points are an inch.
+        width = int(72 * LABEL_INCHES / (0.6 * font_size))
+        lines = [line for part in parts for line in wrap(part, width) or [""]]
+        if len(lines) * 1.25 * font_size <= 72 * room:
+            break
+    return "\n".join(lines).replace("$", r"\$"), font_size
 
 
 def contact_sheet(store: Path, index: pd.DataFrame, *, num_frames: int = 8) -> Figure:
@@ -25,10 +50,12 @@ def contact_sheet(store: Path, index: pd.DataFrame, *, num_frames: int = 8) -> F
     columns = 2 if len(index) > 12 else 1
     rows = -(-len(index) // columns)
     width = num_frames * size / 100
-    total_width = columns * (width + 1.9)  # inches, 1.9 of them for the text beside each strip
+    total_width = columns * (width + LABEL_INCHES + 0.3)
     figure = Figure(figsize=(total_width, rows * (size / 100 + 0.06) + 0.1), dpi=100)
-    grid = figure.add_gridspec(rows, columns, left=1.7 / total_width, right=0.995, top=0.995, bottom=0.005)
-    grid.update(wspace=1.9 / width, hspace=0.04)
+    grid = figure.add_gridspec(
+        rows, columns, left=(LABEL_INCHES + 0.1) / total_width, right=0.995, top=0.995, bottom=0.005
+    )
+    grid.update(wspace=(LABEL_INCHES + 0.3) / width, hspace=0.04)
     for place, (_, track) in enumerate(index.iterrows()):
         wanted = np.linspace(0, track["num_frames"] - 1, num_frames).round().astype(int)
         strip = np.concatenate(list(read_frames(store / track["path"], wanted.tolist())), axis=1)
@@ -36,9 +63,8 @@ def contact_sheet(store: Path, index: pd.DataFrame, *, num_frames: int = 8) -> F
         ax.imshow(strip)
         ax.set_xticks([])
         ax.set_yticks([])
-        name = track["video_id"].rpartition("-")[0][:22] + ("" if track["is_main"] else f" (track {track['track']})")
-        text = f"{name}\n{track['label']} {track['method'][:20]}\n{track['split']}, {track['num_frames']} frames"
-        ax.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=7)
+        text, font_size = label_of(track, room=size / 100)
+        ax.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=font_size)
     return figure
 
 
