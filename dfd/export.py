@@ -105,12 +105,13 @@ def main(cfg: DictConfig) -> None:
     difference = export(model, card, path, config.format, half=config.half)
     content = path.read_bytes()
     text = model_card(card, file=path.name, sha256=hashlib.sha256(content).hexdigest(), licence=config.licence)
-    with written_whole(path.with_suffix(".md")) as unfinished:
+    beside = path.with_name(f"{path.name}.md")  # with the format: the card of one says how to open that one
+    with written_whole(beside) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
     if difference is not None:
         allowed = "" if config.half else f" ({MAX_DIFFERENCE:g} allowed)"
         print(f"its probabilities differ from the checkpoint's by {difference:.1e} at most{allowed}")
-    print(f"{path.name} ({len(content) / 1e6:.1f} MB) and its model card {path.stem}.md are in {path.parent}")
+    print(f"{path.name} ({len(content) / 1e6:.1f} MB) and its model card {beside.name} are in {path.parent}")
 
 
 if __name__ == "__main__":

@@ -131,11 +131,26 @@ def written(tiny_checkpoint, tmp_path_factory):
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_command_writes_one_file_and_what_is_to_be_read_beside_it(written, form):
     folder, printed = written
-    texts = {"detector.md", "detector.json"} if form == "safetensors" else {"detector.md"}
-    assert {path.name for path in (folder / form).iterdir()} == {f"detector{FORMATS[form]}", *texts}
-    assert "CC-BY-4.0" in (folder / form / "detector.md").read_text()
+    file, card = f"detector{FORMATS[form]}", f"detector{FORMATS[form]}.md"
+    texts = {card, "detector.json"} if form == "safetensors" else {card}
+    assert {path.name for path in (folder / form).iterdir()} == {file, *texts}
+    assert "CC-BY-4.0" in (folder / form / card).read_text()
     assert str(folder / form) in printed[form].splitlines()[-1]
     assert ("differ" in printed[form]) == (form != "safetensors")
+
+
+def test_forms_of_one_name_have_a_card_each(tiny_checkpoint, tmp_path):
+    for form, how in {"onnx": "onnxruntime", "torch_export": "torch.export.load"}.items():
+        path = tmp_path / f"o{FORMATS[form]}"
+        run(
+            "dfd.export",
+            f"checkpoint={tiny_checkpoint}",
+            f"format={form}",
+            f"output={path}",
+            f"hydra.run.dir={tmp_path}",
+        )
+        assert how in path.with_name(f"{path.name}.md").read_text()
+    assert "torch.export.load" not in (tmp_path / "o.onnx.md").read_text()
 
 
 def test_every_export_holds_the_card_and_the_hash_of_the_weights(written, tiny_checkpoint):
@@ -177,7 +192,7 @@ def test_the_folder_of_the_first_weights_is_not_handed_on(tiny_checkpoint, tmp_p
     save_safetensors(tmp_path / "d.safetensors", model, card)
     run("dfd.export", f"checkpoint={tmp_path / 'd.safetensors'}", f"output={tmp_path}", f"hydra.run.dir={tmp_path}")
     assert load_checkpoint(tmp_path / "detector.safetensors")[0].model["backbone"]["weights"] == "first.pth"
-    assert "private" not in (tmp_path / "detector.md").read_text()
+    assert "private" not in (tmp_path / "detector.safetensors.md").read_text()
 
 
 def test_half_the_bits_are_half_the_size_and_nearly_the_same_probabilities(tiny_checkpoint, tmp_path):
