@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -183,13 +184,24 @@ def summarize(writer: PredictionWriter) -> None:
         verdict = colors.get(row["verdict"], "")
         shown.add_row(_printable(Path(row["path"]).name), row["status"], verdict, *probs, row["num_faces"])
     console.print(shown)
-    for row in rows[:MAX_SHOWN]:
-        if row["message"]:
-            console.print(f"[yellow]{_printable(row['message'])}[/]", highlight=False, soft_wrap=True)
+    for line in remarks(rows[:MAX_SHOWN]):
+        console.print(f"[yellow]{_printable(line)}[/]", highlight=False, soft_wrap=True)
     if len(rows) > MAX_SHOWN:
         print(f"… and {len(rows) - MAX_SHOWN} more in {writer.csv_path}")
     if warning := one_sided_warning(Counter(row["verdict"] for row in rows if row["verdict"])):
         console.print(f"[bold yellow]{warning}[/]", highlight=False)
+
+
+def remarks(rows: Iterable[Mapping[str, str]]) -> Iterator[str]:
+    """What is to be said of videos, each kind of remark once: of which video, or of how many and one as an example."""
+    kinds: dict[str, list[Mapping[str, str]]] = {}
+    for row in rows:
+        if row["message"]:
+            kinds.setdefault(re.sub(r"\d+", "0", row["message"].replace(row["path"], "")), []).append(row)
+    for found in kinds.values():
+        path, message = found[0]["path"], found[0]["message"]
+        named = message if path in message else f"{Path(path).name}: {message}"
+        yield named if len(found) == 1 else f"{len(found)} videos, such as {named}"
 
 
 def _printable(text: str) -> str:

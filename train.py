@@ -157,6 +157,9 @@ def write_results(
         write_run_summary(folder, best, trainer, facts=facts, card=detector.card)
         track(config, trainer, data, detector, folder, checkpoint=Path(best).name)
         print(f"next: python -m dfd.report {folder}")
+    elif trainer.fast_dev_run:  # type: ignore[attr-defined]
+        print("a trial of a few batches (trainer.fast_dev_run): it came to its end, and nothing was kept")
+        return
     else:
         tested = "what was tested are the weights of the last epoch" if config.test else "and nothing is tested"
         print(f"no checkpoint was kept, so there is no detector; {tested}")
@@ -174,12 +177,15 @@ def track(
     import json
 
     from dfd import plots
+    from dfd.report.card import add_test
     from dfd.tracking import clip_sheet, log_results, sample_clips, trackers_of
 
     split = "test" if config.test else "val"
     if not config.test and not trackers_of(trainer.loggers):
         return
     metrics = score_videos(detector, data, split, folder / split, checkpoint=checkpoint)
+    if split == "test":
+        add_test(folder, data=data.summary(), windows_per_track=data.num_eval_clips)
     clips = sample_clips(data, split, folder / split / "predictions.csv", num_clips=config.num_sample_clips)
     if clips:
         plots.save(clip_sheet(clips), folder / "samples.png")

@@ -78,7 +78,8 @@ class Calibration:
     def on(self, card: DetectorCard, **facts: Any) -> DetectorCard:
         """``card`` with this calibration; ``facts``, such as the split, are kept with it."""
         calibration = {**facts, **self.to_dict()}
-        return replace(card, temperature=self.temperature, threshold=self.threshold, calibration=calibration)
+        # A test was of the scores and verdicts before.
+        return replace(card, temperature=self.temperature, threshold=self.threshold, calibration=calibration, test={})
 
 
 def video_probs(

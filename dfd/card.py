@@ -34,6 +34,8 @@ class DetectorCard:
         metrics: on the validation split, when the weights were saved.
         temperature: divides the logits before the softmax; None if not calibrated.
         threshold: a video is called fake from this probability on.
+        test: the result on videos that chose nothing, at video level: which split and store, how many videos, the
+            metrics and their 95 % intervals. Empty: it was not tested, or was changed since.
         calibration: how ``temperature`` and ``threshold`` were found: on how many videos, what it changed. Empty: not.
         versions: of the libraries.
         format_version: of this card.
@@ -50,6 +52,7 @@ class DetectorCard:
     temperature: float | None = None
     threshold: float = 0.5
     calibration: dict[str, Any] = field(default_factory=dict)
+    test: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=library_versions)
     format_version: int = FORMAT_VERSION
 
@@ -106,13 +109,19 @@ class DetectorCard:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers: fit for JSON and for ``weights_only=True``."""
-        return {**asdict(self), "label_order": list(self.label_order)}
+        values = {**asdict(self), "label_order": list(self.label_order)}
+        if not self.test:
+            del values["test"]  # older versions know no such key
+        return values
 
     def _counts(self) -> dict[str, Any]:
         return {"image_size": self.image_size, "clip_len": self.clip_len, "clip_stride": self.clip_stride}
 
     def _mappings(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("model", "crop", "data", "metrics", "calibration", "versions")}
+        return {
+            name: getattr(self, name)
+            for name in ("model", "crop", "data", "metrics", "calibration", "test", "versions")
+        }
 
 
 def read_card(path: Path) -> DetectorCard | None:

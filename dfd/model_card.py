@@ -182,18 +182,48 @@ def _apartness(split: Mapping[str, Any]) -> str:
 
 def _metrics(card: DetectorCard) -> str:
     if not card.metrics:
-        return "Unknown: the card holds none."
+        return _test(card) or "Unknown: the card holds none."
     val = _mapping(_mapping(card.data, "splits"), "val")
     labels = _mapping(val, "labels")
     counted = ", ".join(f"{_value(labels, str(label))} {label}" for label in Label)
     return "\n\n".join(
         [
             f"On the validation split ({_value(val, 'num_videos')} videos: {counted}), when the weights were saved. "
-            "The epoch was chosen on it, so expect less on other videos. Fake is the positive class. The card holds no "
-            "result of a test.",
+            "The epoch was chosen on it, so expect less on other videos. Fake is the positive class."
+            + ("" if card.test else " The card holds no result of a test."),
             _table(["metric", "value"], [[escaped(name), f"{value:.4g}"] for name, value in card.metrics.items()]),
+            *([_test(card)] if card.test else []),
         ]
     )
+
+
+def _test(card: DetectorCard) -> str:
+    """The result on videos that chose nothing; empty if there is none."""
+    test = card.test
+    if not test:
+        return ""
+    intervals = _mapping(test, "intervals")
+    rows = [
+        [escaped(name), _flat(value), _range(intervals.get(name))] for name, value in _mapping(test, "metrics").items()
+    ]
+    unscored = test.get("num_unscored")
+    lost = f" {escaped(unscored)} more have no score and count neither as right nor as wrong." if unscored else ""
+    return "\n\n".join(
+        [
+            f"On the {_value(test, 'split')} split of the store {_value(test, 'store')}, which chose nothing, per "
+            f"{_value(test, 'level')}: {_value(test, 'num_real')} real and {_value(test, 'num_fake')} fake ones, each "
+            f"scored by up to {_value(test, 'windows_per_track')} clips of a face, and called fake from a probability "
+            f"of {_flat(test.get('threshold', UNKNOWN))} on.{lost} Index of that store: "
+            f"`{_plain(test.get('index_sha256') or UNKNOWN)}`.",
+            _table(["metric", "value", "95 % interval"], rows),
+        ]
+    )
+
+
+def _range(ends: object) -> str:
+    if not isinstance(ends, list | tuple) or len(ends) != 2:
+        return "–"
+    return f"{_flat(ends[0])} to {_flat(ends[1])}"
 
 
 def _verdict(card: DetectorCard) -> str:

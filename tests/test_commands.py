@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from dfd.checkpoint import load_checkpoint, weights_sha256
 from tests.conftest import ROOT
 
 TINY = [
@@ -75,6 +76,62 @@ def test_training_leaves_what_is_needed_to_use_and_to_repeat_it(trained: Path) -
     names = {key for row in history(trained) for key, value in row.items() if value}
     for split in ("train", "val", "test"):
         assert {f"{split}/{m}" for m in ("loss", "accuracy", "precision", "recall", "f1", "auc")} <= names
+
+
+def test_the_detector_of_a_run_holds_the_result_of_its_test_and_its_weights_are_the_best_epochs(trained: Path) -> None:
+    card, tensors = load_checkpoint(trained / "detector.safetensors")
+    best, weights = load_checkpoint(trained / "checkpoints" / "best.ckpt")
+    measured = json.loads((trained / "test" / "metrics.json").read_text())
+    for name in ("accuracy", "auc"):
+        assert card.test["metrics"][name] == measured["overall"][name]
+    for name in ("num_real", "num_fake"):
+        assert card.test[name] == measured["overall"][name]
+    assert card.test["threshold"] == card.threshold == measured["threshold"]
+    assert card.test["store"] == card.data["store"]
+    assert card.test["index_sha256"] == card.data["index_sha256"]
+    low, high = card.test["intervals"]["accuracy"]
+    assert low <= card.test["metrics"]["accuracy"] <= high
+    assert best.test == {}
+    summary = json.loads((trained / "summary.json").read_text())
+    assert weights_sha256(tensors) == weights_sha256(weights) == summary["weights_sha256"]
+
+
+def test_a_run_without_a_test_has_none_in_its_card(tiny_store: Path, tmp_path: Path) -> None:
+    train(tmp_path / "run", tiny_store, "trainer.max_epochs=1", *UNTESTED)
+    assert load_checkpoint(tmp_path / "run" / "detector.safetensors")[0].test == {}
+
+
+def test_an_interrupted_test_leaves_the_detector_as_it_was(trained: Path, tmp_path: Path, monkeypatch) -> None:
+    from dfd.report.card import add_test
+
+    shutil.copytree(trained, tmp_path / "run")
+    path = tmp_path / "run" / "detector.safetensors"
+    before = path.read_bytes()
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        add_test(tmp_path / "run", data={"store": "other"}, windows_per_track=1)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.glob("*detector*")] == ["detector.safetensors"]
+
+
+def test_remarks_on_videos_name_the_video_or_how_many_there_are() -> None:
+    from predict import remarks
+
+    capped = "{} of {} windows were looked at, evenly spaced (max_windows=4)"
+    rows = [{"path": f"in/{number}.mp4", "message": capped.format(4, 50 + number)} for number in range(8)]
+    rows += [{"path": "in/x.mp4", "message": "ends early"}, {"path": "in/y.mp4", "message": "in/y.mp4: no face"}]
+    rows.append({"path": "in/z.mp4", "message": ""})
+    assert list(remarks(rows)) == [
+        f"8 videos, such as 0.mp4: {capped.format(4, 50)}",
+        "x.mp4: ends early",
+        "in/y.mp4: no face",
+    ]
+
+
+def test_a_trial_of_a_few_batches_says_that_nothing_was_kept(tiny_store: Path, tmp_path: Path) -> None:
+    done = train(tmp_path / "run", tiny_store, "debug=fast", *UNTESTED)
+    assert "nothing was kept" in done.stdout.splitlines()[-1]
+    assert "the run is in" not in done.stdout
 
 
 def test_the_same_seed_gives_the_same_numbers(trained: Path, tiny_store: Path, tmp_path: Path) -> None:

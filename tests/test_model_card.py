@@ -38,6 +38,30 @@ def text_of(card: DetectorCard, file: str = "detector.safetensors", **options: s
     return model_card(card, file=file, sha256=HASH, **options)
 
 
+def test_a_card_with_a_test_shows_it_with_its_intervals_and_what_it_was_of():
+    test = {
+        **{"split": "test", "level": "video", "store": "mine", "num_real": 5, "num_fake": 7, "num_unscored": 2},
+        **{"threshold": 0.42, "windows_per_track": 4, "index_sha256": "ab" * 32},
+        "metrics": {"auc": 0.91234, "accuracy": 0.75},
+        "intervals": {"auc": [0.8, 0.97]},
+    }
+    text = text_of(replace(CARD, test=test))
+    assert "On the test split of the store mine, which chose nothing, per video: 5 real and 7 fake ones" in text
+    assert "2 more have no score" in text
+    assert "| auc | 0.9123 | 0.8 to 0.97 |" in text
+    assert "| accuracy | 0.75 | – |" in text
+    assert "no result of a test" not in text
+    assert "| val/auc | 0.9322 |" in text
+    assert "| auc | 0.9123" in text_of(replace(CARD, test=test, metrics={}))
+
+
+@pytest.mark.parametrize(
+    "test", [{"metrics": 3, "intervals": [1]}, {"intervals": {"auc": "x"}, "metrics": {"<b>": "|"}}]
+)
+def test_an_odd_test_of_a_strangers_card_is_shown_as_text(test):
+    assert "<b>" not in text_of(replace(CARD, test=test))
+
+
 @pytest.mark.parametrize(
     "part",
     [

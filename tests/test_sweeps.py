@@ -102,9 +102,9 @@ def test_a_failed_job_is_a_row_and_stops_no_other(tmp_path: Path) -> None:
     assert "1 of the study's jobs failed" in done.stderr
     rows = rows_of(tmp_path)
     assert [(row["job"], row["outcome"], row["val/auc"]) for row in rows] == [
-        ("2", "finished", "0.02"), ("0", "finished", "0.01"), ("1", "failed", ""),
+        ("0", "finished", "0.01"), ("1", "failed", ""), ("2", "finished", "0.02"),
     ]  # fmt: skip
-    assert rows[2]["message"] == "RuntimeError: out of luck"
+    assert rows[1]["message"] == "RuntimeError: out of luck"
     assert 'raise RuntimeError("out of luck")' in (tmp_path / "1" / "error.txt").read_text()
     page = (tmp_path / "report" / "report.html").read_text()
     assert "1 of 3 jobs failed" in page

@@ -136,10 +136,10 @@ def _evaluate(run: Run, name: str) -> Result:
             chosen = rows[(rows["label"] == Label.REAL) | (rows["method"] == method)]
             key = f"{dataset}/{method}"
             groups[key] = (found["methods"][key], _group_interval(chosen, result.threshold))
-    return Result(run, name, found["overall"], _intervals(table, ESTIMATED, result.threshold), groups)
+    return Result(run, name, found["overall"], intervals(table, ESTIMATED, result.threshold), groups)
 
 
-def _intervals(table: pd.DataFrame, metrics: Sequence[str], threshold: float) -> dict[str, Interval | None]:
+def intervals(table: pd.DataFrame, metrics: Sequence[str], threshold: float) -> dict[str, Interval | None]:
     """The bootstrap's; where that has no width the exact one, of a number that is a share of videos, else none.
 
     Resamples of videos that are all told rightly, or all called fake, are all alike. That says nothing of other videos,
@@ -175,7 +175,7 @@ def _group_interval(table: pd.DataFrame, threshold: float) -> Interval | None:
     num_real, num_fake = (int((table["label"] == label).sum()) for label in (Label.REAL, Label.FAKE))
     if min(num_real, num_fake) < MIN_OF_LABEL:
         return None
-    return _intervals(table, ["auc"], threshold)["auc"]
+    return intervals(table, ["auc"], threshold)["auc"]
 
 
 def videos_tested(result: Result) -> frozenset[str]:
