@@ -127,6 +127,9 @@ def test_a_configuration_of_which_a_seed_diverged_is_shown_with_fewer_seeds_and_
     tested = {row["model"]: row["seeds"] for row in rows_of(tmp_path / "report" / "table_test.csv")}
     assert tested == {"resnext50 + gru": "2 of 3", "resnext50 + mean": "3"}
     assert "resnext50 + gru: 1 of its 3 seeds failed" in text
+    assert "resnext50 + gru (seed=2) failed, and counts for nothing: diverged: the loss was not a number" in text
+    assert "temporal=gru, seed=2: diverged: the loss was not a number at step 7" in text
+    assert "All runs that did not fail were tested on fewer than 100 videos" in text
     assert "Not ranked, for the reasons given below: resnext50 + gru" in text
 
 
@@ -160,6 +163,25 @@ def test_a_failed_run_is_named_with_its_reason_in_a_report_on_runs_and_its_score
     assert "resnext50 + mean failed, and counts for nothing: diverged: loss nan at step 3" in text
     assert [row["model"] for row in rows_of(tmp_path / "out" / "table_test.csv")] == ["resnext50 + lstm"]
     assert rows_of(tmp_path / "out" / "runs.csv")[1]["failure"] == "diverged: loss nan at step 3"
+
+
+def test_what_is_true_of_all_seeds_is_said_of_their_configuration(tmp_path):
+    for head, num in {"lstm": 40, "mean": 120}.items():
+        for seed in range(2):
+            run_of(tmp_path / f"{head}{seed}", head, seed, test=drawn(seed, num=num))
+    text = Page(write_report(find_runs([tmp_path]), tmp_path / "out")).text
+    assert "resnext50 + lstm were tested on fewer than 100 videos" in text
+
+
+def test_the_training_of_a_failed_seed_is_in_no_mean(tmp_path):
+    for seed in range(3):
+        fit = {"train": {"train/loss": 0.1 + seed, "train/accuracy": 0.9}}
+        run_of(tmp_path / str(seed), "lstm", seed, summary=fit, test=drawn(seed, num=20))
+    JobRecord(FAILED, message="diverged").write(tmp_path / "2")
+    write_report(find_runs([tmp_path]), tmp_path / "out")
+    (row,) = rows_of(tmp_path / "out" / "table_training.csv")
+    assert (row["seeds"], row["training loss"]) == ("2 of 3", "0.600 (± 0.707)")
+    assert row["epoch chosen"] == "3, 3 of 6"
 
 
 def test_a_study_of_nothing_but_seeds_is_one_row(tmp_path):

@@ -161,7 +161,16 @@ def warnings(results: Sequence[Result], pairs: Sequence[Pair], configurations: S
     lines = []
 
     def who(found: Sequence[str]) -> str:
-        return "All runs" if len(found) == len(results) > 1 else listed(found)
+        sound = [result.name for result in results if not result.run.failure]
+        if set(found) == set(sound) and len(sound) > 1:
+            return "All runs" if len(sound) == len(results) else "All runs that did not fail"
+        shown = list(found)
+        for one in configurations:  # by one name, if it is true of all its runs
+            of_it = [result.name for result in one.results if not result.run.failure]
+            if one.is_repeated and of_it and set(of_it) <= set(shown):
+                shown[shown.index(of_it[0])] = one.name
+                shown = [name for name in shown if name not in of_it]
+        return listed(shown)
 
     def about(which: Callable[[Result], Any], one: str, many: str) -> None:
         found = [result.name for result in results if which(result)]

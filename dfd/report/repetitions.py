@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 from typing import Any, TypeVar
 
@@ -109,6 +109,11 @@ class Configuration(Result):
         return [result for result in self.results if result.run.failure]
 
     @property
+    def counting(self) -> Sequence[Result]:
+        """Its runs whose training counts: all of them, but for those of several seeds that failed."""
+        return [result for result in self.results if not result.run.failure] if self.is_repeated else self.results
+
+    @property
     def is_fair(self) -> bool:
         """Each of its tests says something about new people, its model may be used, and no seed of it failed."""
         return not self.failed and all(result.is_fair for result in self.results)
@@ -125,7 +130,7 @@ class Configuration(Result):
 
     def fit_spread(self, metric: str) -> Spread | None:
         """A number of the training at the chosen epoch, over its seeds."""
-        return spread(result.fit(metric) for result in self.results)
+        return spread(result.fit(metric) for result in self.counting)
 
     def spread(self, metric: str) -> Spread | None:
         """A number of the test, over its seeds."""
@@ -171,7 +176,7 @@ def configurations(results: Sequence[Result]) -> list[Configuration]:
     )
     groups = [sorted(group, key=lambda result: _in_order(result.run.settings.get("seed"))) for group in groups]
     titles = names([_first(group).run for group in groups], ignoring=SEEDS)
-    return [_configuration(name, group) for name, group in zip(titles, groups, strict=True)]
+    return [_configuration(name, _named(name, group)) for name, group in zip(titles, groups, strict=True)]
 
 
 def seed_of(settings: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -213,6 +218,14 @@ def _config(result: Result) -> object:
     run = result.run
     added = ("data.split", "data.index")
     return (show_setting(run.split_setting), shown_settings(run, ignoring=(*SEEDS, *added))) if run.settings else None
+
+
+def _named(name: str, group: Sequence[Result]) -> Sequence[Result]:
+    """The runs by the name of their configuration and their seed."""
+    if len(group) == 1:
+        return group
+    start = f"{name[:-1]}, " if name.endswith(")") else f"{name} ("
+    return [replace(result, name=f"{start}{seed_words(result)})") for result in group]
 
 
 def _first(group: Sequence[Result]) -> Result:

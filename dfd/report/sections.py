@@ -83,7 +83,7 @@ def training_section(configurations: Sequence[Configuration], folder: Path) -> S
     rows: list[list[Cell | str]] = [
         [
             found.name,
-            *([_counted(sum(r.fit("val/loss") is not None for r in found.results), found)] if with_seeds else []),
+            *([_counted(sum(r.fit("val/loss") is not None for r in found.counting), found)] if with_seeds else []),
             *(_fit_cell(found, metric) for metric in FIT_METRICS),
             _epochs_cell(found),
         ]
@@ -107,14 +107,14 @@ def training_section(configurations: Sequence[Configuration], folder: Path) -> S
     drawn = {
         index: pd.concat(histories)
         for index, found in enumerate(configurations)
-        if (histories := [r.run.history for r in found.results if r.run.history is not None and len(r.run.history)])
+        if (histories := [r.run.history for r in found.counting if r.run.history is not None and len(r.run.history)])
     }
     losses = [known(loss) for table in drawn.values() for name in LOSSES if name in table for loss in table[name]]
     max_loss = 1.05 * max((loss for loss in losses if loss is not None), default=1.0)
     pictures = []
     for index, history in drawn.items():
         found = configurations[index]
-        epochs = [epoch for result in found.results if (epoch := result.chosen_epoch) is not None]
+        epochs = [epoch for result in found.counting if (epoch := result.chosen_epoch) is not None]
         figure = plots.learning_curves(history, title=found.name, chosen_epochs=epochs, max_loss=max_loss)
         path = plots.save(figure, folder / f"learning_curves_{index + 1}.png")
         alt = f"Loss and accuracy per epoch of {found.name}, of training and validation."
@@ -136,8 +136,9 @@ def _fit_cell(found: Configuration, metric: str) -> Cell:
 
 
 def _epochs_cell(found: Configuration) -> str:
-    chosen = ", ".join(whole(result.chosen_epoch) for result in found.results)
-    return f"{chosen} of {_alike([result.num_epochs for result in found.results])}"
+    runs = found.counting or found.results
+    chosen = ", ".join(whole(result.chosen_epoch) for result in runs)
+    return f"{chosen} of {_alike([result.num_epochs for result in runs])}"
 
 
 def _alike(counts: Sequence[int | None]) -> str:
@@ -145,14 +146,14 @@ def _alike(counts: Sequence[int | None]) -> str:
 
 
 def _curve_words(found: Configuration) -> str:
-    chosen = [str(epoch) for result in found.results if (epoch := result.chosen_epoch) is not None]
+    chosen = [str(epoch) for result in found.counting if (epoch := result.chosen_epoch) is not None]
     if not chosen:
         return f"{found.name}: no epoch is chosen yet."
     loss, accuracy = number(found.fit("val/loss")), number(found.fit("val/accuracy"))
     if not found.is_repeated:
         return f"{found.name}: epoch {chosen[0]} was chosen; validation loss {loss}, accuracy {accuracy}."
     return (
-        f"{found.name}: the mean over {len(found.results)} seeds, in a band of one standard deviation; the epochs "
+        f"{found.name}: the mean over {len(found.counting)} seeds, in a band of one standard deviation; the epochs "
         f"{listed(chosen)} were chosen; mean validation loss {loss}, accuracy {accuracy}."
     )
 

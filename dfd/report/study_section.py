@@ -12,7 +12,8 @@ from dfd.report.results import Result, known
 from dfd.report.study import MAX_COMPARED, Study
 from dfd.report.study_groups import WORDS, Group, joined, shortened, test_numbers, total
 
-BEST_NOTE = "A configuration is called the best only if every seed of it has a result: those with one stand first."
+BEST_NOTE = "A configuration is called the best only if every seed of it has a result; the others stand behind."
+MAX_REMARKS = 12
 MAX_SHOWN = 50
 """Rows of the table on the page."""
 
@@ -39,7 +40,7 @@ def study_section(study: Study, results: Sequence[Result], folder: Path) -> Sect
             *(test_cell(group, metric) for metric in ("auc", "accuracy")),
             joined([job.num_epochs for job in group.jobs]) or DASH,
             _duration(total([job.record.seconds for job in group.jobs])),
-            group.message(with_pruned=False) or DASH,
+            *([] if study.is_repeated else [group.message(with_pruned=False) or DASH]),
         ]
         for group in study.groups
     ]
@@ -51,7 +52,8 @@ def study_section(study: Study, results: Sequence[Result], folder: Path) -> Sect
         f"Every {'configuration' if study.is_repeated else 'job'} of the study, best first by {metric}",
         [
             *(["choice", "job"] if len(keys) < 2 else ["job", *(key.rpartition(".")[2] for key in keys)]),
-            *("outcome", *seeds, metric, "test AUC", "test accuracy", "epochs", "time", "remark"),
+            *("outcome", *seeds, metric, "test AUC", "test accuracy", "epochs", "time"),
+            *([] if study.is_repeated else ["remark"]),
         ],
         rows,
         [
@@ -59,6 +61,7 @@ def study_section(study: Study, results: Sequence[Result], folder: Path) -> Sect
             f"{metric} is of the chosen epoch; of a job that did not come to its end, of its last one. It is of the "
             "validation split, by which both epoch and order are chosen, so it flatters; the test numbers are per "
             "video and choose nothing. study.csv has all choices and numbers, study_jobs.csv those of every job.",
+            *_remarks(study),
             *(["Pruned: by then, its best value was worse than the median of the others'."] if has_pruned else []),
         ],
         max_shown=MAX_SHOWN,
@@ -71,6 +74,15 @@ def study_section(study: Study, results: Sequence[Result], folder: Path) -> Sect
             Text(f"What follows is about the {MAX_COMPARED} best of the {len(study.finished)} finished {things}.")
         )
     return Section("The study", blocks)
+
+
+def _remarks(study: Study) -> list[str]:
+    """Why seeds have no result: below the table, where the reasons of several have room."""
+    if not study.is_repeated:
+        return []
+    found = [f"{group.name}, {told}" for group in study.groups if (told := group.message(with_pruned=False))]
+    more = [f"{len(found) - MAX_REMARKS} more are in study.csv."] if len(found) > MAX_REMARKS else []
+    return [*found[:MAX_REMARKS], *more]
 
 
 def _pictures(study: Study, folder: Path) -> list[Picture]:
