@@ -118,8 +118,13 @@ def test_killed_while_it_corrects_a_label_it_leaves_no_index_of_the_old_one(
     corrected: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert (store / "index.csv").exists()
-    monkeypatch.setattr("dfd.data.preparation.build_index", lambda store: None)  # it does not come to that
-    prepare_store(read_manifest(corrected), store, SETTINGS, num_workers=2)
+
+    def killed(store: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dfd.data.preparation.build_index", killed)  # it does not come to that
+    with pytest.raises(KeyboardInterrupt):
+        prepare_store(read_manifest(corrected), store, SETTINGS, num_workers=2)
     assert not (store / "index.csv").exists()
 
 

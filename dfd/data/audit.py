@@ -1,4 +1,4 @@
-"""``python -m dfd.data.audit STORE``: who is in which split, and whether anyone is in two."""
+"""``python -m dfd.data.audit STORE``: who is in which split, and whether anyone, or a copy of a video, is in two."""
 
 import argparse
 import sys
@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
+from dfd.data.leaks import ContentFindings, find_leaks
 from dfd.data.splits import SPLITS, UNUSED, audit, overlap, shared_sources
-from dfd.data.store import IndexVideo, SplitPlan, index_videos, read_index, read_split_plan
+from dfd.data.store import COPIES_NAME, IndexVideo, SplitPlan, index_videos, read_index, read_split_plan
 from dfd.errors import DfdError, SplitLeak
 from dfd.types import Label
 
 NUM_EXAMPLES = 5
+MAX_PAIRS = 20
 
 
 def report(store: str | Path) -> str:
@@ -56,19 +58,37 @@ def _overlaps(videos: Sequence[IndexVideo]) -> list[str]:
     return lines
 
 
+def _copies(findings: ContentFindings) -> list[str]:
+    """A line for each pair of videos that show the same, those that fail the audit apart."""
+    lines = []
+    for what, found in (
+        ("equal videos under two labels", findings.contradictions),
+        ("copies in two splits", findings.leaks),
+        ("copies on one side, or of one source", findings.others),
+    ):
+        lines.append(f"{what}: {len(found) or 'none'}")
+        lines += [f"  {line}" for line in found[:MAX_PAIRS]]
+        lines += [f"  and {len(found) - MAX_PAIRS} more, in {COPIES_NAME}"] if len(found) > MAX_PAIRS else []
+    return lines + ([f"not checked: {findings.caveat}"] if findings.caveat else [])
+
+
 def _mode(plan: SplitPlan | None) -> str:
     return (plan or SplitPlan()).mode
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 if no source id and no video is in two splits, 1 if any is, wanted or not, or if there is no store."""
+    """0 if no source id and no video is in two splits, nor a copy, 1 if any is, wanted or not, or without a store."""
     parser = argparse.ArgumentParser(prog="python -m dfd.data.audit", description=__doc__)
     parser.add_argument("store", help="folder of a clip store; store=DIR, as the other commands write it, works too")
     store = parser.parse_args(arguments).store.removeprefix("store=")
     store = Path(store).expanduser()
     try:
         print(report(store))
-        audit(index_videos(read_index(store)))
+        videos = index_videos(read_index(store))
+        findings = find_leaks(store, videos)
+        print("\n".join(["", *_copies(findings)]))
+        audit(videos)
+        findings.check(store)
     except SplitLeak as error:
         mode = _mode(read_split_plan(store))
         print(f"error: {error}", file=sys.stderr)
@@ -81,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DfdError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print("no source id and no video is in two splits")
+    known = "no source id and no video is in two splits"
+    print(f"{known}, as far as could be checked" if findings.num_unknown else f"{known}, nor is a copy of one")
     return 0
 
 

@@ -6,7 +6,6 @@ read by another decoder, are computed anew.
 """
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dfd.errors import StoreError
+from dfd.weights import file_sha256
 
 
 class ClipArrays:
@@ -101,7 +101,6 @@ def write_array(file: Path, array: NDArray[Any]) -> None:
 
 def _sha256(file: Path) -> str:
     try:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()[:32]
+        return file_sha256(file)[:32]
     except OSError as error:
         raise StoreError(f"{file}: clip cannot be read: {error}; run the preprocessing again") from error

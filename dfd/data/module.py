@@ -28,9 +28,10 @@ from dfd.data.clips import (
 )
 from dfd.data.features import FeatureCache, FeatureDataset, collate_features
 from dfd.data.frames import FrameCache
+from dfd.data.leaks import find_leaks
 from dfd.data.placing import shuffle_key
 from dfd.data.selection import draw_balanced
-from dfd.data.splits import SPLITS, assign_splits, audit, check_fractions, describe_overlap, overlap
+from dfd.data.splits import RANDOM_VIDEO, SPLITS, assign_splits, audit, check_fractions, describe_overlap, overlap
 from dfd.data.store import (
     INDEX_NAME,
     PLAN_NAME,
@@ -55,7 +56,6 @@ MAX_NAMED = 10
 LOOK_SECONDS = 3.0
 """The most that looking for the clips of the index may take, and so for videos that are not in it. A local disk needs
 less for 100,000; on a network file system it would be minutes."""
-RANDOM_VIDEO = "random_video"
 
 logger = logging.getLogger(__name__)
 
@@ -501,6 +501,7 @@ def _with_splits(store: Path, index: pd.DataFrame, mode: str) -> pd.DataFrame:
     videos = index_videos(index)
     if mode == "source":
         audit(videos)
+    _audit_copies(store, videos, mode)
     lacking = {video.video_id for video in videos if not video.split}
     if not lacking:
         return index
@@ -509,8 +510,22 @@ def _with_splits(store: Path, index: pd.DataFrame, mode: str) -> pd.DataFrame:
         raise StoreError(f"{lack}; run the preprocessing again, with split={mode} as before")
     logger.warning("%s; they are divided now, for this run", lack)
     splits = assign_splits(videos)
-    audit([replace(video, split=splits[video.video_id]) for video in videos])
+    videos = [replace(video, split=splits[video.video_id]) for video in videos]
+    audit(videos)
+    _audit_copies(store, videos, mode)
     return index.assign(split=index["video_id"].map(splits))
+
+
+def _audit_copies(store: Path, videos: Sequence[IndexVideo], mode: str) -> None:
+    """Refuse copies of one video in two splits as far as ``mode`` promises that there are none; say what is unknown.
+
+    Raises:
+        SplitLeak: there are such copies, or equal videos have two labels.
+    """
+    findings = find_leaks(store, videos)
+    findings.check(store, mode)
+    if findings.caveat:
+        logger.warning("%s: %s", store, findings.caveat)
 
 
 def _dealt_out(videos: Sequence[IndexVideo], seed: int) -> list[IndexVideo]:

@@ -4,19 +4,23 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dfd.data.content import FrameWatcher
+from dfd.data.joining import find_same_content
+from dfd.data.leaks import find_leaks
 from dfd.data.manifest import VideoRow
-from dfd.data.splits import assign_splits
+from dfd.data.splits import RANDOM_VIDEO, assign_splits
 from dfd.data.store import (
     INDEX_NAME,
     PLAN_NAME,
     SPLITS_NAME,
+    IndexVideo,
     SplitPlan,
     TrackGeometry,
     TrackRecord,
@@ -26,10 +30,13 @@ from dfd.data.store import (
     commit_file,
     discard_video,
     file_size,
+    index_videos,
     is_current,
     known_videos,
+    lacks_content,
     partial_path,
     read_record,
+    read_records,
     read_split_plan,
     read_splits,
     row_fields,
@@ -40,7 +47,7 @@ from dfd.data.store import (
     write_split_plan,
     write_splits,
 )
-from dfd.errors import NoFaceFound, SplitError
+from dfd.errors import ManifestError, NoFaceFound, SplitError
 from dfd.faces.detect import FaceDetector, build_detector, detector_options
 from dfd.faces.extract import ExtractionSettings, FaceExtractor, TrackSummary, confirmed, main_track
 from dfd.types import Status
@@ -125,11 +132,11 @@ def prepare_video(row: VideoRow, store: Path, settings: PreparationSettings, det
     clips: dict[int, _TrackClip] = {}
     extractor = FaceExtractor(detector, settings.faces)
     try:
-        open_file = StillReader if settings.stills else VideoReader
-        with open_file(row.path, max_side=settings.max_decode_side, limits=settings.limits) as reader:
+        with _open(row.path, settings) as reader:
             fps = settings.fps or reader.fps
+            watcher = FrameWatcher(reader.fps)
             with ExitStack() as writers:
-                for chunk in extractor.run(reader.chunks(wanted)):
+                for chunk in extractor.run(watcher.watch(reader.chunks(wanted))):
                     if chunk.track not in clips:
                         clips[chunk.track] = _TrackClip(folder, chunk.track, chunk.start_frame, fps, settings)
                         writers.enter_context(clips[chunk.track].writer)
@@ -170,7 +177,28 @@ def prepare_video(row: VideoRow, store: Path, settings: PreparationSettings, det
         duration_seconds=reader.info.duration_seconds,
         num_frames=extractor.num_frames,
         tracks=tracks,
+        sha256=file_sha256(row.path),
+        fingerprint=watcher.fingerprint(),
     )
+
+
+def describe_video(record: VideoRecord, row: VideoRow, settings: PreparationSettings) -> VideoRecord:
+    """The record of an earlier dfd with the hash and the fingerprint of its source; its clips stay as they are.
+
+    Raises:
+        UnreadableVideo, VideoTooLarge: the source cannot be decoded any more.
+    """
+    wanted = [range(settings.num_frames)] if settings.num_frames else None
+    with _open(row.path, settings) as reader:
+        watcher = FrameWatcher(reader.fps)
+        for _ in watcher.watch(reader.chunks(wanted)):
+            pass
+    return replace(record, sha256=file_sha256(row.path), fingerprint=watcher.fingerprint())
+
+
+def _open(path: Path, settings: PreparationSettings) -> StillReader | VideoReader:
+    open_file = StillReader if settings.stills else VideoReader
+    return open_file(path, max_side=settings.max_decode_side, limits=settings.limits)
 
 
 def clean_partials(folder: Path) -> None:
@@ -213,8 +241,12 @@ def start_worker(store: Path, settings: PreparationSettings) -> None:
 
 
 def prepare_task(row: VideoRow) -> VideoRecord:
-    """:func:`prepare_video` in a worker process."""
-    return prepare_video(row, *_worker["arguments"])
+    """:func:`prepare_video` in a worker process, or :func:`describe_video` where nothing else is wanting."""
+    store, settings, detector = _worker["arguments"]
+    record = read_record(video_folder(store, row))
+    if record and lacks_content(record) and is_current(store, record, row, settings_hash(settings.as_dict())):
+        return describe_video(record.with_row(row), row, settings)
+    return prepare_video(row, store, settings, detector)
 
 
 def prepare_here(
@@ -249,8 +281,12 @@ def plan_splits(
     was frozen stays, and ties new rows to a side. The arguments are those of :func:`dfd.data.splits.assign_splits`;
     ``extra["official_split"]`` of a row is what the data set's owners say.
 
+    Videos of equal content count as of one source, unless ``mode`` is random_video; near copies that an earlier
+    preparation found do where nothing is frozen and ``mode`` is source.
+
     Raises:
-        SplitLeak: the rows and what the store holds already would put one person on two sides.
+        ManifestError: equal files have two labels.
+        SplitLeak: the rows and what the store holds already would put one person, or equal videos, on two sides.
         SplitError: the store was divided in another mode, or a data set has no official split.
     """
     store = Path(store)
@@ -264,12 +300,20 @@ def plan_splits(
         )
     # Videos of earlier manifests tie their people to a side; a row of this manifest stands for itself.
     ids = {row.video_id for row in rows}
-    earlier = known_videos(store, but=ids)
+    records = read_records(store, but=ids)
+    earlier = known_videos(store, records)
+    same = find_same_content(store, rows, records)
     official = {video.video_id: video.official_split for video in earlier if video.official_split}
     official |= {row.video_id: row.extra["official_split"] for row in rows if row.extra.get("official_split")}
-    splits = assign_splits(
-        [*earlier, *rows], fractions=fractions, seed=seed, frozen=frozen, mode=mode, official=official
-    )
+    names = {record.video_id: record.name for record in records} | {row.video_id: row.name for row in rows}
+    videos: list[IndexVideo | VideoRow] = [*earlier, *rows]
+    if mode != RANDOM_VIDEO:
+        same.refuse_divided(store, {v.video_id: frozen.get(v.video_id) or v.split for v in videos}, names)
+        ties = same.source_ids(names, with_near=mode == SplitPlan().mode and not frozen)
+        videos = [replace(v, source_ids=(*v.source_ids, *ties.get(v.video_id, ()))) for v in videos]
+    splits = assign_splits(videos, fractions=fractions, seed=seed, frozen=frozen, mode=mode, official=official)
+    if mode != RANDOM_VIDEO:
+        same.refuse_divided(store, splits, names)
     num_new = len(splits.keys() - frozen.keys())
     if earlier_plan and plan != earlier_plan:
         logger.warning(
@@ -316,12 +360,13 @@ def prepare_store(
     an ``engine`` it is :func:`prepare_here`, with ``num_workers`` and ``deadline_seconds``.
 
     Raises:
-        SplitLeak, SplitError: as :func:`plan_splits` does.
+        ManifestError, SplitLeak, SplitError: as :func:`plan_splits` does, and as :func:`_check_content` at the end.
         DfdError: the engine cannot go on; what is done is kept.
     """
     store = Path(store)
     plan_splits(store, rows, mode=mode, fractions=fractions, seed=seed)
     waiting: list[VideoRow] = []
+    undescribed: dict[str, VideoRecord] = {}
     counts: Counter[str] = Counter()
 
     def commit(record: VideoRecord) -> None:
@@ -341,18 +386,66 @@ def prepare_store(
             (store / INDEX_NAME).unlink(missing_ok=True)
             write_record(store, current)
         clean_video_folder(video_folder(store, row))
-        commit(current)
+        if lacks_content(current):
+            undescribed[row.video_id] = current
+            waiting.append(row)
+        else:
+            commit(current)
+    if undescribed:
+        logger.info("%s: %d videos of an earlier dfd are read again for their fingerprints", store, len(undescribed))
     run = engine or partial(prepare_here, num_workers=num_workers, deadline_seconds=deadline_seconds)
     try:
         if waiting:
             (store / INDEX_NAME).unlink(missing_ok=True)  # until the end it would mix what was with what will be
             for row, result in run(waiting, store, settings):
-                record = _failed(row, store, settings, result) if isinstance(result, Failure) else result
+                record = _record_of(result, row, store, settings, undescribed.get(row.video_id))
                 write_record(store, record)
                 commit(record)
     finally:
-        build_index(store)
+        index = build_index(store)
+    _check_content(store, index_videos(index), rows, mode)
     return counts
+
+
+def _check_content(store: Path, videos: Sequence[IndexVideo], rows: Sequence[VideoRow], mode: str) -> None:
+    """Look at what only decoding can tell: equal frames, and near copies.
+
+    Raises:
+        ManifestError: videos with equal frames have two labels. Those among ``rows`` have left the store.
+        SplitLeak: copies are in two splits, in a ``mode`` that promises none.
+    """
+    findings = find_leaks(store, videos)
+    if findings.contradictions:
+        by_id = {row.video_id: row for row in rows}
+        for finding in findings.contradictions:
+            for video_id in {finding.copy.video_id, finding.copy.copy_id} & by_id.keys():
+                discard_video(video_folder(store, by_id[video_id]))
+        build_index(store)
+        raise ManifestError(
+            f"{store}: equal videos under two labels, which are not kept; leave the wrong one of each pair out (of one "
+            "that an earlier run prepared, delete the folder in the store). If only the sound of a fake was altered, "
+            "audio_only.check=true leaves it out",
+            [str(finding) for finding in findings.contradictions],
+        )
+    if findings.caveat:
+        logger.warning("%s: %s", store, findings.caveat)
+    findings.check(store, mode)
+
+
+def _record_of(
+    result: VideoRecord | Failure,
+    row: VideoRow,
+    store: Path,
+    settings: PreparationSettings,
+    undescribed: VideoRecord | None,
+) -> VideoRecord:
+    if isinstance(result, VideoRecord):
+        return result
+    if undescribed is None:
+        return _failed(row, store, settings, result)
+    # Its clips are good: what failed is reading the source again.
+    logger.warning("%s: no fingerprint could be taken, and the audit cannot compare it (%s)", row.name, result.message)
+    return undescribed
 
 
 def _failed(row: VideoRow, store: Path, settings: PreparationSettings, failure: Failure) -> VideoRecord:

@@ -22,7 +22,8 @@ from dfd.types import Label
 SPLITS = ("train", "val", "test")
 UNUSED = "unused"
 """What an assignment gives to a video that must be in no split."""
-SPLIT_MODES = ("source", "official", "random_video")
+RANDOM_VIDEO = "random_video"
+SPLIT_MODES = ("source", "official", RANDOM_VIDEO)
 FAR = 0.1
 """A share of the videos this far from the wanted one is not what was asked for."""
 MIN_CUT_SHARE = 0.2

@@ -7,6 +7,7 @@
     <store>/split.json                           how it was made: mode, fractions, seed
     <store>/left_out.csv                         what a data set has and the store has not, and why
     <store>/index.csv, videos.csv                made from the records at any time: a row per face track, per video
+    <store>/copies.csv                           likewise: the pairs of videos that show the same
 
 Nothing in a store depends on the time or on the order of the work, so a store whose making was interrupted ends equal,
 byte for byte, to one made in one go. A file is written under a name with ``.partial`` in it and renamed when whole.
@@ -33,6 +34,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dfd.data.content import VERSION as FINGERPRINT_VERSION
+from dfd.data.content import Fingerprint
+from dfd.data.copies import COLUMNS as COPIES_COLUMNS
+from dfd.data.copies import Copy, Seen, find_copies, parse_copies, table_rows
 from dfd.data.manifest import VideoRow, slug
 from dfd.data.splits import SPLIT_MODES, SPLITS, UNUSED, check_fractions
 from dfd.errors import StoreError
@@ -43,7 +48,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 RECORD_NAME, SPLITS_NAME, INDEX_NAME, VIDEOS_NAME = "record.json", "splits.csv", "index.csv", "videos.csv"
-PLAN_NAME, LEFT_OUT_NAME = "split.json", "left_out.csv"
+PLAN_NAME, LEFT_OUT_NAME, COPIES_NAME = "split.json", "left_out.csv", "copies.csv"
 LEFT_OUT_COLUMNS = ("name", "reason", "detail")
 
 INDEX_COLUMNS: dict[str, str] = {
@@ -79,6 +84,7 @@ VIDEO_COLUMNS = (
     "height",
     "duration_seconds",
     "message",
+    "sha256",  # of the source; empty without a fingerprint of this version
 )
 
 logger = logging.getLogger(__name__)
@@ -129,7 +135,8 @@ class VideoRecord:
     Made as ``VideoRecord(**row_fields(row), status=..., ...)``. ``size_bytes`` is the source file's. ``width``,
     ``height`` (pixels, rotation applied), ``fps``, ``codec`` and ``duration_seconds`` are the source's, None if it
     could not be read; ``num_frames`` is how many frames were read. ``settings`` are all that decide what the clips look
-    like. ``message`` says why, unless ``status`` is ok.
+    like. ``message`` says why, unless ``status`` is ok. ``sha256`` is the source file's, and ``fingerprint`` of its
+    frames; empty and None if there are no clips, or in a record of an earlier dfd.
 
     Raises:
         ValueError: the tracks do not fit the status, or not exactly one of them is the main one.
@@ -153,6 +160,8 @@ class VideoRecord:
     duration_seconds: float | None = None
     num_frames: int = 0
     tracks: tuple[TrackRecord, ...] = field(default=())
+    sha256: str = ""
+    fingerprint: Fingerprint | None = None
 
     def __post_init__(self) -> None:
         if self.status.has_faces != bool(self.tracks):
@@ -194,6 +203,8 @@ class VideoRecord:
             value["status"] = Status(value["status"])
             value["source_ids"] = tuple(str(source_id) for source_id in value["source_ids"])
             value["tracks"] = tuple(TrackRecord(**track) for track in value["tracks"])
+            if value.get("fingerprint") is not None:
+                value["fingerprint"] = Fingerprint(**value["fingerprint"])
             record = cls(**value)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a record ({type(error).__name__}: {error})") from error
@@ -329,6 +340,12 @@ def is_current(store: str | Path, record: VideoRecord, row: VideoRow, digest: st
     )
 
 
+def lacks_content(record: VideoRecord) -> bool:
+    """True if a video with clips has no hash and fingerprint of this version: an earlier dfd prepared it."""
+    known = record.fingerprint is not None and record.fingerprint.version == FINGERPRINT_VERSION and record.sha256
+    return record.status.has_faces and not known
+
+
 def clean_video_folder(folder: Path) -> None:
     """Remove what an interrupted run has left: partial files, and clips that no record names.
 
@@ -408,8 +425,8 @@ def read_splits(store: str | Path) -> dict[str, str]:
     return splits
 
 
-def known_videos(store: str | Path, *, but: Set[str] = frozenset()) -> list[IndexVideo]:
-    """Every video with a record, with its frozen split: what ties new videos to a side. Without those in ``but``.
+def known_videos(store: str | Path, records: Iterable[VideoRecord]) -> list[IndexVideo]:
+    """The videos of a store's records, each with its frozen split: what ties new videos to a side.
 
     Give them to :func:`dfd.data.splits.assign_splits` together with the new rows when a store grows.
     """
@@ -424,7 +441,7 @@ def known_videos(store: str | Path, *, but: Set[str] = frozenset()) -> list[Inde
             record.method,
             record.extra.get("official_split", ""),
         )
-        for record in read_records(store, but=but)
+        for record in records
     ]
 
 
@@ -485,7 +502,7 @@ def write_splits(store: str | Path, splits: Mapping[str, str]) -> None:
 
 
 def build_index(store: str | Path) -> "pd.DataFrame":
-    """Make ``index.csv`` (a row per face track) and ``videos.csv`` (a row per video, failures too) from the records.
+    """Make ``index.csv`` (a row per face track), ``videos.csv`` (a row per video, failures too) and ``copies.csv``.
 
     Returns the index. Its order and text depend on the records and ``splits.csv`` alone. Shards that end together wait
     for each other, so that none writes tables made of less than the last one's.
@@ -527,6 +544,9 @@ def _build_index(store: Path) -> "pd.DataFrame":
             }
             tracks.append([cells[column] for column in INDEX_COLUMNS])
     _write_table(store / VIDEOS_NAME, VIDEO_COLUMNS, videos)
+    # Before the index, which says that the tables are complete.
+    seen = [Seen(r.video_id, r.sha256, r.fingerprint) for r in records if not lacks_content(r) and r.fingerprint]
+    _write_table(store / COPIES_NAME, COPIES_COLUMNS, table_rows(find_copies(seen)))
     _write_table(store / INDEX_NAME, tuple(INDEX_COLUMNS), tracks)
     return pd.DataFrame(tracks, columns=list(INDEX_COLUMNS)).astype(INDEX_COLUMNS)
 
@@ -610,6 +630,45 @@ def _read_videos(store: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
         raise StoreError(f"{path}: cannot be read ({error}); run the preprocessing again, which writes it") from error
 
 
+def read_copies(store: str | Path) -> list[Copy]:
+    """The pairs of videos that show the same, as far as the store's fingerprints tell.
+
+    Raises:
+        StoreError: the table is damaged.
+    """
+    path = Path(store) / COPIES_NAME
+    try:
+        return parse_copies(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []  # an earlier dfd made the tables; see `videos_without_content`
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: {error}; run the preprocessing again, which writes it") from error
+
+
+def read_names(store: str | Path) -> dict[str, str]:
+    """What each video is called in its manifest or data set, by id.
+
+    Raises:
+        StoreError: ``videos.csv`` is missing or damaged.
+    """
+    return {video_id: name for video_id, name in _read_videos(Path(store), ["video_id", "name"])}
+
+
+def videos_without_content(store: str | Path) -> list[str]:
+    """The ids of the videos whose clips are there and whose fingerprint is not: an earlier dfd prepared them.
+
+    Raises:
+        StoreError: ``videos.csv`` is missing or damaged.
+    """
+    store = Path(store)
+    if not (store / COPIES_NAME).is_file():
+        return [
+            video_id for video_id, num_tracks in _read_videos(store, ["video_id", "num_tracks"]) if num_tracks != "0"
+        ]
+    columns = _read_videos(store, ["video_id", "num_tracks", "sha256"])
+    return [video_id for video_id, num_tracks, sha256 in columns if num_tracks != "0" and not sha256]
+
+
 def missing_clips(store: str | Path, index: "pd.DataFrame", *, seconds: float = math.inf) -> list[str]:
     """The paths in the index that are not there.
 
@@ -681,6 +740,8 @@ def _video_cell(record: VideoRecord, column: str, split: str) -> object:
             return ";".join(record.source_ids)
         case "num_tracks":
             return len(record.tracks)
+        case "sha256":
+            return "" if lacks_content(record) else record.sha256
         case _:
             value = getattr(record, column)
             return "" if value is None else str(value) if isinstance(value, Label | Status) else value

@@ -162,7 +162,7 @@ def test_missing_clips_are_named_at_setup(store: Path) -> None:
 
 def test_an_index_older_than_its_records_is_told(store: Path, caplog: pytest.LogCaptureFixture) -> None:
     module(store).setup("fit")
-    assert "older" not in caplog.text
+    assert "older than" not in caplog.text
     add_video(store, make_row(20), 5)
     data = module(store)
     data.setup("fit")

@@ -318,11 +318,11 @@ def test_a_store_that_grows_keeps_new_videos_of_known_people_on_their_side(tmp_p
         add_video(tmp_path, make_row(number), number, num_frames=2)
         write_splits(tmp_path, read_splits(tmp_path) | {make_row(number).video_id: split})
     new = make_row(3, source_ids=("person1",))
-    splits = assign_splits([*known_videos(tmp_path), new], frozen=read_splits(tmp_path))
+    splits = assign_splits([*known_videos(tmp_path, read_records(tmp_path)), new], frozen=read_splits(tmp_path))
     assert splits[new.video_id] == "test"
     bridge = make_row(5, source_ids=("person0", "person1"))
     with pytest.raises(SplitLeak):
-        assign_splits([*known_videos(tmp_path), bridge], frozen=read_splits(tmp_path))
+        assign_splits([*known_videos(tmp_path, read_records(tmp_path)), bridge], frozen=read_splits(tmp_path))
 
 
 def test_tables_left_half_written_by_a_killed_process_are_cleared_away(tmp_path: Path) -> None:
@@ -360,7 +360,7 @@ def test_a_video_in_no_split_is_in_the_tables_as_such(tmp_path: Path) -> None:
     assert read_splits(tmp_path) == {row.video_id: "unused"}
     build_index(tmp_path)
     assert read_index(tmp_path)["split"].tolist() == ["unused"]
-    assert [video.split for video in known_videos(tmp_path)] == ["unused"]
+    assert [video.split for video in known_videos(tmp_path, read_records(tmp_path))] == ["unused"]
 
 
 def test_what_is_left_out_is_named_sorted_and_replaced_by_name(tmp_path: Path) -> None:
