@@ -8,7 +8,7 @@ move differently. Where nothing moves, nothing can be told.
 The thresholds were chosen on the demonstration and on 74 videos of 74 people talking, in pieces of 150 frames. Of 12
 copies that moved enough, the least alike had 0.84 after x264 at crf 42, 0.91 at crf 35, 0.94 at half the size and 0.78
 with a twentieth cut off each side. The most alike of 2,701 pairs of people had 0.51. Of 67 pairs of pieces of one
-video, which show one person before one background at different times, the most alike had 0.67 where three seconds or
+video, which show one person before one background at different times, the most alike had 0.60 where three seconds or
 more were in common, and 0.90 where it was two: chance finds two seconds that move alike. docs/leaks.md has what is
 found.
 """

@@ -215,6 +215,29 @@ def test_a_near_copy_that_shares_a_source_id_is_only_listed(
     assert "'0.mp4' (train, real) and 'near.mp4' (train, fake) show nearly the same video" in printed
 
 
+@pytest.mark.parametrize("mode", ["official", "random_video"])
+def test_near_copies_that_a_mode_without_promise_divides_are_warned_of_and_fail_the_audit(
+    films: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], mode: str
+) -> None:
+    sides = [
+        ("0.mp4", "real", "train"),
+        ("1.mp4", "fake", "train"),
+        ("2.mp4", "real", "val"),
+        ("near.mp4", "real", "test"),
+    ]
+    rows = [row(films / name, label, extra={"official_split": side}) for name, label, side in sides]
+    prepare(rows, tmp_path, mode=mode)
+    set_sides(tmp_path, rows, "rrvt")
+    caplog.clear()
+    ClipDataModule(tmp_path).setup("fit")
+    assert (
+        f"split={mode} has 1 pairs of copies in two splits, such as: '0.mp4' (train, real) and 'near.mp4'"
+        in caplog.text
+    )
+    assert audit.main([str(tmp_path)]) == 1
+    assert f"This overlap is what split={mode} brings" in capsys.readouterr().err
+
+
 def test_dividing_anew_puts_near_copies_on_one_side_and_keeps_the_clips(films: Path, tmp_path: Path) -> None:
     rows = rows_of(films, "0.mp4", "1.mp4", "2.mp4", "near.mp4")
     plan_splits(tmp_path, rows)
