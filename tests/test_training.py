@@ -557,10 +557,10 @@ def test_a_run_of_fewer_steps_than_an_epoch_is_validated_kept_and_tested(tmp_pat
     module = make_module()
     trainer.fit(module, loader([0, 1] * 6), loader())
     assert trainer.global_step == 2
-    assert curve(tmp_path, "val/loss").keys() == curve(tmp_path, "train/loss").keys() == {0}
+    assert curve(tmp_path, "val/loss").keys() == curve(tmp_path, "train/loss").keys() == {1}
     best = best_checkpoint(trainer)
     assert best is not None
-    assert optimized_value(trainer, best, "val/loss") == pytest.approx(curve(tmp_path, "val/loss")[0])
+    assert optimized_value(trainer, best, "val/loss") == pytest.approx(curve(tmp_path, "val/loss")[1])
     trainer.test(module, loader(), ckpt_path=best, weights_only=True, verbose=False)
     assert "test/loss" in trainer.callback_metrics
 
