@@ -1,8 +1,7 @@
 """The card of a detector: what a checkpoint says about its weights. Read without torch, where it can be."""
 
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -10,8 +9,16 @@ from typing import Any
 
 from dfd.errors import CheckpointError
 from dfd.types import CARD_KEY, LABEL_NAMES
+from dfd.untrusted import parse_json, refuse_other_than_plain, shown
 
 FORMAT_VERSION = 1
+
+# A card may come from a stranger, and what it says is built and computed. Today's have 5,000 characters.
+MAX_CARD_BYTES = 2**20
+MAX_VALUES = 20_000
+LARGEST = {"image_size": 1024, "clip_len": 1024, "clip_stride": 1000}
+MAX_CLIP_PIXELS = 2**25
+"""Of all frames of a clip: 128 of 512 px, 1024 of 181 px. A batch of eight has 0.8 GB."""
 
 
 def library_versions() -> dict[str, str]:
@@ -57,29 +64,40 @@ class DetectorCard:
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
+        for item in fields(self):
+            try:
+                value = getattr(self, item.name)
+                refuse_other_than_plain(value, max_values=MAX_VALUES, max_characters=MAX_CARD_BYTES)
+            except ValueError as error:
+                raise CheckpointError(f"its card is wrong: {item.name}: {error}") from error
         if self.format_version != FORMAT_VERSION:
             raise CheckpointError(
-                f"its card has format {self.format_version!r}, this dfd reads {FORMAT_VERSION}; "
+                f"its card has format {shown(self.format_version)}, this dfd reads {FORMAT_VERSION}; "
                 "use the dfd that wrote it, or a newer one"
             )
         problems = [
-            f"{name} must be a whole number >= 1, got {value!r}"
+            f"{name} must be a whole number in 1..{LARGEST[name]}, got {shown(value)}"
             for name, value in self._counts().items()
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST[name]
         ]
+        if not problems and self.clip_len * self.image_size**2 > MAX_CLIP_PIXELS:
+            problems.append(
+                f"a clip of {self.clip_len} frames of {self.image_size} px has more than {MAX_CLIP_PIXELS} pixels"
+            )
         problems += [
-            f"{name} must be a mapping with names as keys, got {value!r}"
+            f"{name} must be a mapping, got {shown(value)}"
             for name, value in self._mappings().items()
-            if not isinstance(value, dict) or not all(isinstance(key, str) for key in value)
+            if not isinstance(value, dict)
         ]
+        problems += list(self._wrong_parts())
         if self.label_order != LABEL_NAMES:
-            problems.append(f"label_order must be {LABEL_NAMES}, got {self.label_order!r}")
+            problems.append(f"label_order must be {LABEL_NAMES}, got {shown(self.label_order)}")
         if not _is_number(self.threshold) or not 0 <= self.threshold <= 1:
-            problems.append(f"threshold must be in 0..1, got {self.threshold!r}")
+            problems.append(f"threshold must be in 0..1, got {shown(self.threshold)}")
         if self.temperature is not None and (not _is_number(self.temperature) or self.temperature <= 0):
-            problems.append(f"temperature must be above 0 or None, got {self.temperature!r}")
+            problems.append(f"temperature must be above 0 or None, got {shown(self.temperature)}")
         if isinstance(self.metrics, dict) and not all(_is_number(value) for value in self.metrics.values()):
-            problems.append(f"metrics must be finite numbers, got {self.metrics!r}")
+            problems.append(f"metrics must be finite numbers, got {shown(self.metrics)}")
         if problems:
             raise CheckpointError(f"its card is wrong: {'; '.join(problems)}")
 
@@ -90,14 +108,14 @@ class DetectorCard:
         Raises:
             CheckpointError: a value is missing, of a wrong type, or of a newer format.
         """
-        if not isinstance(values, Mapping):
-            raise CheckpointError(f"its card is not a mapping but {type(values).__name__}")
+        if not isinstance(values, Mapping) or len(values) > MAX_VALUES:
+            raise CheckpointError(f"its card is not a mapping of a few names but {type(values).__name__}")
         known = {f.name for f in fields(cls)}
         version_found = values.get("format_version")
         if version_found == FORMAT_VERSION and not (
             set(values) <= known and {"model", "image_size", "clip_len", "label_order"} <= set(values)
         ):
-            odd = ", ".join(sorted(map(str, set(values) ^ known)))
+            odd = shown(sorted(map(str, set(values) ^ known)))
             raise CheckpointError(f"its card is wrong: missing or unknown: {odd}")
         arguments = {name: value for name, value in values.items() if name in known}
         if version_found != FORMAT_VERSION:  # other fields may mean something else; only say which version it is
@@ -117,11 +135,35 @@ class DetectorCard:
     def _counts(self) -> dict[str, Any]:
         return {"image_size": self.image_size, "clip_len": self.clip_len, "clip_stride": self.clip_stride}
 
+    def _wrong_parts(self) -> Iterator[str]:
+        """What is wrong with the network's parts, as far as whoever shows a card relies on it."""
+        model: Any = self.model
+        for part in ("backbone", "temporal"):
+            if not isinstance(model, dict) or part not in model:
+                continue
+            node = model[part]
+            if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
+                yield f"model.{part} must be a mapping with a _target_, got {shown(node)}"
+            elif not isinstance(node.get("name", ""), str):
+                yield f"model.{part}.name must be text, got {shown(node['name'])}"
+
     def _mappings(self) -> dict[str, Any]:
         return {
             name: getattr(self, name)
             for name in ("model", "crop", "data", "metrics", "calibration", "test", "versions")
         }
+
+
+def parse_card(text: str) -> DetectorCard:
+    """The card that a ``.safetensors`` or ``.onnx`` holds as JSON.
+
+    Raises:
+        CheckpointError: it is no card, or says what cannot be.
+        ValueError: it is not JSON, or larger than a card.
+    """
+    if len(text) > MAX_CARD_BYTES:
+        raise ValueError(f"its card is longer than {MAX_CARD_BYTES} characters")
+    return DetectorCard.from_dict(parse_json(text, finite=True))
 
 
 def read_card(path: Path) -> DetectorCard | None:
@@ -135,8 +177,8 @@ def read_card(path: Path) -> DetectorCard | None:
         return None
     try:
         with safe_open(path, framework="numpy") as file:
-            return DetectorCard.from_dict(json.loads(file.metadata()[CARD_KEY]))
-    except (SafetensorError, CheckpointError, OSError, ValueError, LookupError, TypeError, RecursionError):
+            return parse_card(file.metadata()[CARD_KEY])
+    except (SafetensorError, CheckpointError, OSError, ValueError, LookupError, TypeError):
         return None
 
 

@@ -14,10 +14,17 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from dfd.card import DetectorCard
+from dfd.card import DetectorCard, parse_card
 from dfd.errors import CheckpointError, ConfigError
 from dfd.models.classifier import ClipClassifier, architecture, build_model
-from dfd.tensor_files import is_state_dict, load_exactly, read_tensor_file
+from dfd.tensor_files import (
+    fitting,
+    is_state_dict,
+    load_exactly,
+    read_tensor_file,
+    refuse_hollow,
+    without_first_weights,
+)
 from dfd.types import CARD_KEY
 
 _MODULE_PREFIX = "model."  # the classifier within DetectorModule
@@ -34,17 +41,20 @@ def load_checkpoint(path: str | Path) -> tuple[DetectorCard, dict[str, Tensor]]:
     try:
         content, metadata = read_tensor_file(path)
         if path.suffix == ".safetensors":
-            card_values, tensors = json.loads(metadata.get(CARD_KEY, "null")), content
+            text = metadata.get(CARD_KEY)
+            card, tensors = None if text is None else parse_card(text), content
         else:
             content = content if isinstance(content, dict) else {}
-            card_values = content.get(CARD_KEY)
+            values = content.get(CARD_KEY)
+            card = None if values is None else DetectorCard.from_dict(values)
             state = content.get("state_dict")
             state = state if is_state_dict(state) else {}
             tensors = {name.removeprefix(_MODULE_PREFIX): tensor for name, tensor in state.items()}
-        if card_values is None or not is_state_dict(tensors):
+        if card is None or not is_state_dict(tensors):
             raise ValueError("not a checkpoint of dfd: it has no card (the settings that the weights belong to)")
-        return DetectorCard.from_dict(card_values), dict(tensors)
-    except (ValueError, RecursionError, CheckpointError) as error:  # the first two: JSON's, and the reader's own
+        refuse_hollow(tensors, path)
+        return card, dict(tensors)
+    except (ValueError, CheckpointError) as error:
         raise CheckpointError(f"{path}: {error}; {_REMEDY}") from error
 
 
@@ -91,9 +101,13 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[Cl
     """
     card, tensors = load_checkpoint(path)
     try:
-        model = build_model(architecture(card.model))
+        config = architecture(card.model)
+        with torch.device("meta"), without_first_weights():  # where a network of any size takes no memory
+            fitting(build_model(config), tensors)
+        with without_first_weights():
+            model = build_model(config)
         load_exactly(model, tensors)
-    except (ConfigError, ValueError) as error:
+    except (ConfigError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: its weights and its card do not belong together, or this version of dfd or timm differs from "
             f"the one that wrote it ({card.versions}): {error}"

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from dfd.card import DetectorCard
+from dfd.card import DetectorCard, parse_card
 from dfd.checkpoint import refuse_mixed_clips, weights_sha256
 from dfd.errors import CheckpointError, ConfigError
 from dfd.models.classifier import ClipClassifier
@@ -31,6 +31,7 @@ INPUT_NAME = "frames"
 OUTPUT_NAME = "prob"
 OPSET = 20
 """Of ONNX: onnxruntime runs it from 1.17 on. The first to have GELU; 18 was the first with antialiased resizing."""
+CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 MAX_ONNX_BYTES = 2**31 - 1
 """What one protobuf message, and so one ONNX file without others beside it, can hold."""
 
@@ -42,6 +43,7 @@ class OnnxFile:
     content: bytes
     card: DetectorCard
     weights_sha256: str
+    name: str = "the ONNX model"
 
 
 def optional_module(name: str) -> Any:
@@ -100,7 +102,7 @@ def to_onnx(model: ClipClassifier, card: DetectorCard) -> bytes:
 def read_onnx(source: Path | bytes) -> OnnxFile:
     """A ``.onnx`` file that :func:`to_onnx` made, or its content; nothing in it is run.
 
-    Only ONNX's own operators may be in it, and no reference to another file.
+    Only ONNX's own operators may be in it, none that loops or branches, and no reference to another file.
 
     Raises:
         CheckpointError: it is missing, damaged, of another program, or not as we write them.
@@ -115,16 +117,16 @@ def read_onnx(source: Path | bytes) -> OnnxFile:
         metadata = {entry.key: entry.value for entry in proto.metadata_props}
         if CARD_KEY not in metadata:
             raise ValueError("not a detector of dfd: it has no card (the settings that the weights belong to)")
-        card = DetectorCard.from_dict(json.loads(metadata[CARD_KEY]))
+        card = parse_card(metadata[CARD_KEY])
         digest = metadata.get(WEIGHTS_KEY, "")
         if not re.fullmatch("[0-9a-f]{64}", digest):
             raise ValueError(f"it does not say the SHA-256 of its weights ({WEIGHTS_KEY})")
         _check_graph(proto, card)
     except damaged as error:
         raise CheckpointError(f"{name}: not an ONNX file, or damaged; {_REMEDY}") from error
-    except (ValueError, RecursionError, CheckpointError) as error:  # the first two: JSON's, too
+    except (ValueError, CheckpointError) as error:
         raise CheckpointError(f"{name}: {error}; {_REMEDY}") from error
-    return OnnxFile(content, card, digest)
+    return OnnxFile(content, card, digest, name)
 
 
 def to_program(model: ClipClassifier, card: DetectorCard) -> ExportedProgram:
@@ -211,6 +213,18 @@ def _check_graph(proto: Any, card: DetectorCard) -> None:
         raise ValueError(f"it uses operators that are not ONNX's own: {', '.join(sorted(foreign))}")
     if any(tensor.external_data for graph in graphs for tensor in _tensors(graph)):
         raise ValueError("its weights are in another file, and a detector is one file")
+    nodes = [node for graph in graphs for node in graph.node]
+    branching = {node.op_type for node in nodes if node.op_type in CONTROL_FLOW or any(map(_has_graph, node.attribute))}
+    if branching:
+        raise ValueError(
+            f"it decides itself how long it runs ({', '.join(sorted(branching))}), and dfd writes no loops"
+        )
+    if proto.functions:
+        raise ValueError("it has functions, which may stand for any number of operators; dfd writes none")
+
+
+def _has_graph(attribute: Any) -> bool:
+    return bool(attribute.HasField("g") or attribute.graphs)
 
 
 def _element_type(name: str) -> int:

@@ -23,8 +23,9 @@ from torch.nn import functional as F
 from dfd.card import DetectorCard, library_versions
 from dfd.checkpoint import load_model, weights_sha256
 from dfd.errors import CheckpointError, ConfigError
-from dfd.formats import INPUT_NAME, OPSET, OUTPUT_NAME, optional_module, read_onnx, to_onnx, written_whole
+from dfd.formats import INPUT_NAME, OPSET, OUTPUT_NAME, OnnxFile, optional_module, read_onnx, to_onnx, written_whole
 from dfd.models.classifier import ClipClassifier
+from dfd.onnx_trial import seconds_for_one_clip
 from dfd.types import Label
 from dfd.weights import cache_folder
 from dfd.workers import num_cores
@@ -75,9 +76,12 @@ class OnnxRuntime:
     """A ``.onnx`` file of dfd's, or its content, in onnxruntime.
 
     Args:
-        source: the file or its content; refused unless it has a card and only ONNX's own operators.
+        source: the file, its content, or what :func:`dfd.formats.read_onnx` gave of it; refused unless it has a card
+            and only ONNX's own operators.
         card: what the caller takes it for; None: whatever it is.
         num_threads: of one operator; None: one per core that this process may use.
+        seconds_per_clip: what a trial took; a batch that takes 20 times as long and a minute is given up. None: no
+            batch is.
         device: ``cpu``, ``cuda`` or ``cuda:1``; ``auto`` takes a GPU if this onnxruntime can use one.
 
     Raises:
@@ -87,14 +91,18 @@ class OnnxRuntime:
 
     def __init__(
         self,
-        source: Path | str | bytes,
+        source: Path | str | bytes | OnnxFile,
         card: DetectorCard | None = None,
         num_threads: int | None = None,
         *,
         device: str = "cpu",
+        seconds_per_clip: float | None = None,
     ) -> None:
-        file = read_onnx(Path(source) if isinstance(source, str) else source)
-        name = "the ONNX model" if isinstance(source, bytes) else str(source)
+        file = (
+            source if isinstance(source, OnnxFile) else read_onnx(Path(source) if isinstance(source, str) else source)
+        )
+        name = "the ONNX model" if isinstance(source, bytes) else file.name
+        self._seconds_per_clip = seconds_per_clip
         if card is not None and card.to_dict() != file.card.to_dict():
             raise CheckpointError(f"{name}: its card is not that of the detector it is taken for; export it again")
         self.card = file.card
@@ -139,7 +147,7 @@ class OnnxRuntime:
         if frames_BTCHW.ndim != 5 or frames_BTCHW.shape[1] == 0 or tuple(frames_BTCHW.shape[2:]) != (3, side, side):
             raise ValueError(f"clips must be (B, T, 3, {side}, {side}), T >= 1; got {tuple(frames_BTCHW.shape)}")
         try:
-            (prob_BK,) = self.session.run([OUTPUT_NAME], {INPUT_NAME: frames_BTCHW.cpu().contiguous().numpy()})
+            (prob_BK,) = self._run({INPUT_NAME: frames_BTCHW.cpu().contiguous().numpy()})
         except self._broken as error:
             raise CheckpointError(f"{self._name}: cannot be run ({str(error).splitlines()[0][:300]})") from error
         is_two_each = prob_BK.shape == (len(frames_BTCHW), len(Label))
@@ -147,6 +155,20 @@ class OnnxRuntime:
             raise CheckpointError(f"{self._name}: does not give two probabilities for each clip; export it again")
         probs: list[float] = prob_BK[:, Label.FAKE].astype(float).tolist()
         return probs
+
+    def _run(self, given: dict[str, Any]) -> Any:
+        """Its outputs; a run that comes to its deadline ends with the operator that it is at."""
+        if self._seconds_per_clip is None:
+            return self.session.run([OUTPUT_NAME], given)
+        options = optional_module("onnxruntime").RunOptions()
+        deadline = 60 + 20 * self._seconds_per_clip * len(given[INPUT_NAME])
+        watch = threading.Timer(deadline, setattr, (options, "terminate", True))
+        watch.daemon = True
+        watch.start()
+        try:
+            return self.session.run([OUTPUT_NAME], given, options)
+        finally:
+            watch.cancel()
 
 
 class ExportingRuntime:
@@ -264,7 +286,16 @@ def load_runtime(
             raise ConfigError(
                 f"{checkpoint}: torch does not run ONNX files; use runtime=onnx, or the .safetensors it was made from"
             )
-        session = OnnxRuntime(checkpoint, device=device)
+        file = read_onnx(checkpoint)
+        optional_module("onnxruntime")
+        seconds = seconds_for_one_clip(
+            file.content,
+            name=str(checkpoint),
+            num_frames=file.card.clip_len,
+            side=file.card.image_size,
+            num_threads=num_cores(),
+        )
+        session = OnnxRuntime(file, device=device, seconds_per_clip=seconds)
         return session, session.card, _name(checkpoint, session.weights_sha256), None
     if checkpoint.suffix == ".pt2":
         raise CheckpointError(

@@ -84,7 +84,8 @@ def start_workers(config: PredictConfig, checkpoint: Path, paths: Sequence[Path]
 
     given = detector_options(config)
     card = read_card(checkpoint)
-    name = (given["face_detector"] or (card.crop.get("face_detector") if card else None) or {}).get("name")
+    found = given["face_detector"] or (card.crop.get("face_detector") if card else None)
+    name = found.get("name") if isinstance(found, Mapping) else None
     pool = worker_pool(
         max(1, min(config.num_workers or num_cores(), len(paths))),
         deadline_seconds=config.deadline_seconds,

@@ -41,6 +41,11 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
+def shared_field() -> Path:
+    return _shared("field")
+
+
+@pytest.fixture
 def shared_weights() -> Path:
     return _shared("weights")
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -272,7 +273,29 @@ def hidden_in_another_file(proto):
     proto.graph.node.append(onnx.helper.make_node("If", ["y"], ["z"], then_branch=inner, else_branch=inner))
 
 
+def looping(proto):
+    body = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["a"], ["b"])], "body", [], [])
+    proto.graph.node.append(onnx.helper.make_node("Loop", ["", ""], ["z"], body=body))
+
+
+def nested_in_a_sequence(proto):
+    body = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["a"], ["b"])], "body", [], [])
+    proto.graph.node.append(onnx.helper.make_node("SequenceMap", ["y"], ["z"], body=body))
+
+
+def with_functions(proto):
+    """Each calls the one before ten times: what is inlined has 10^12 operators."""
+    opsets = list(proto.opset_import)
+    for level in range(12):
+        called = "Identity" if level == 0 else f"f{level - 1}"
+        nodes = [onnx.helper.make_node(called, ["x"], [f"y{i}"]) for i in range(10)]
+        proto.functions.append(onnx.helper.make_function("", f"f{level}", ["x"], ["y9"], nodes, opsets))
+
+
 SPOILED = {
+    "loop": (looping, r"decides itself how long it runs \(Loop\)"),
+    "sequence": (nested_in_a_sequence, r"decides itself how long it runs \(SequenceMap\)"),
+    "functions": (with_functions, "it has functions"),
     "no card": (lambda proto: proto.ClearField("metadata_props"), "not a detector of dfd: it has no card"),
     "another card": (foreign_card, "label_order must be"),
     "no json": (lambda proto: setattr(proto.metadata_props[0], "value", "{"), "double quotes"),
@@ -299,6 +322,32 @@ def test_an_onnx_file_that_is_not_as_we_write_them_is_refused_before_it_is_run(c
         load_runtime(path, device="cpu")
     assert str(path) in str(error.value)
     assert "dfd.export" in str(error.value)
+
+
+def test_an_onnx_file_that_asks_for_a_terabyte_is_tried_and_refused_before_it_is_run_here(content, tmp_path):
+    proto = onnx.ModelProto.FromString(content)
+    last = next(node for node in proto.graph.node if "prob" in node.output)
+    last.output[0] = "honest"
+    numbers = onnx.numpy_helper.from_array(np.array([500_000, 500_000]), "numbers")
+    proto.graph.initializer.append(numbers)
+    make = onnx.helper.make_node
+    proto.graph.node.extend(
+        [
+            make("ConstantOfShape", ["numbers"], ["huge"]),
+            make("ReduceSum", ["huge"], ["sum"], keepdims=0),
+            make("Add", ["honest", "sum"], ["prob"]),
+        ]
+    )
+    path = tmp_path / "huge.onnx"
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(CheckpointError, match=r"huge\.onnx: onnxruntime cannot run it, or not within 4\.\d GB"):
+        load_runtime(path, device="cpu")
+
+
+def test_an_onnx_file_that_takes_too_long_is_given_up(onnx_file, monkeypatch):
+    monkeypatch.setattr("dfd.onnx_trial.SPARE_SECONDS", 0.05)
+    with pytest.raises(CheckpointError, match=r"tiny\.onnx: does not score a clip of \d+ frames within 0 seconds"):
+        load_runtime(onnx_file, device="cpu")
 
 
 def test_an_operator_that_onnxruntime_does_not_know_is_an_error_of_the_file(content):

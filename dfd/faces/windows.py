@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 
 from dfd.card import DetectorCard
-from dfd.errors import CheckpointError, NoFaceFound
+from dfd.errors import NoFaceFound
 from dfd.faces.detect import DETECTOR_MODULES, FaceDetector, build_detector
 from dfd.faces.extract import ExtractionSettings, FaceChunk, FaceExtractor, confirmed, shrink
+from dfd.faces.from_card import extraction_of, face_detector_of
 from dfd.stages import StageClock, ahead
 from dfd.types import FileFacts, FloatArray, FrameArray
 from dfd.video.container import DEFAULT_LIMITS, VideoLimits
@@ -122,10 +123,7 @@ def look_settings(
         CheckpointError: the card says things that are unknown here.
         ValueError: an option is out of range.
     """
-    try:
-        extraction = ExtractionSettings(**card.crop.get("extraction", {}))
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{name}: its card says how faces were cropped in a way unknown here: {error}") from error
+    extraction = extraction_of(card.crop, name=name)
     windows = WindowSettings(
         clip_len=card.clip_len,
         clip_stride=card.clip_stride,
@@ -136,7 +134,7 @@ def look_settings(
         every_frame=every_frame,
         limits=limits or DEFAULT_LIMITS,
     )
-    return dict(face_detector or card.crop.get("face_detector") or {"name": "mtcnn"}), extraction, windows
+    return dict(face_detector or face_detector_of(card.crop, name=name)), extraction, windows
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from dfd.errors import ConfigError
 from dfd.models.backbones import BACKBONES, Backbone
 from dfd.models.temporal import TEMPORALS, TemporalHead
 from dfd.types import Label
+from dfd.untrusted import option_problems, shown
 
 
 class ClipClassifier(nn.Module):
@@ -107,6 +108,7 @@ def build_model(config: Mapping[str, Any]) -> ClipClassifier:
         WeightsMissing: the backbone's weights cannot be had.
     """
     resolved = resolve_model_config(config)
+    _refuse_out_of_range(resolved)
     arguments = {
         part: {k: v for k, v in resolved[part].items() if k != "_target_"} for part in ("backbone", "temporal")
     }
@@ -118,6 +120,45 @@ def build_model(config: Mapping[str, Any]) -> ClipClassifier:
         raise ConfigError(f"the model cannot be built: temporal or dropout: {error}") from error
     model.config = resolved
     return model
+
+
+LARGEST: dict[str, int] = {
+    "hidden_features": 16384,
+    "num_layers": 64,
+    "width": 16384,
+    "num_heads": 1024,
+    "max_len": 65536,
+    "input_size": 2048,
+}
+"""Of a model's whole numbers, by name. A stranger's checkpoint says them, and even an empty network takes time."""
+
+
+def _refuse_out_of_range(resolved: Mapping[str, Any]) -> None:
+    """Raises:
+    ConfigError: a value of the model's config has another type than its function wants, or is out of range.
+    """
+    targets: Mapping[str, Mapping[str, Callable[..., Any]]] = {
+        "backbone": _BACKBONE_TARGETS,
+        "temporal": _TEMPORAL_TARGETS,
+    }
+    problems: list[str] = []
+    for part, functions in targets.items():
+        options = resolved[part]
+        wrong = option_problems(functions[options["_target_"]], options)
+        problems += [f"{part}.{problem}" for problem in wrong]
+        problems += [
+            f"{part}.{name} must be in 1..{most}, got {shown(options[name])}"
+            for name, most in LARGEST.items()
+            if not wrong and options.get(name) is not None and not 1 <= options[name] <= most
+        ]
+    dropouts = {"dropout": resolved["dropout"], "temporal.dropout": resolved["temporal"].get("dropout", 0.0)}
+    problems += [
+        f"{name} must be a number in 0..1, got {shown(value)}"
+        for name, value in dropouts.items()
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1
+    ]
+    if problems:
+        raise ConfigError(f"the model cannot be built: {'; '.join(problems)}")
 
 
 def resolve_model_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,10 +196,10 @@ _TEMPORAL_TARGETS: dict[str, Callable[..., TemporalHead]] = {
 def _resolve_part(config: Mapping[str, Any], part: str, targets: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
     given = config.get(part)
     if not isinstance(given, Mapping):
-        raise ConfigError(f"model.{part}: must be a mapping with a _target_, got {given!r}")
+        raise ConfigError(f"model.{part}: must be a mapping with a _target_, got {shown(given)}")
     target = given.get("_target_")
     if not isinstance(target, str) or target not in targets:
-        raise ConfigError(f"model.{part}._target_: {target!r} is not one of {', '.join(targets)}")
+        raise ConfigError(f"model.{part}._target_: {shown(target)} is not one of {', '.join(targets)}")
     parameters = inspect.signature(targets[target]).parameters
     keyword = {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
     _refuse_unknown(part, given, ["_target_", *keyword], of=target.rpartition(".")[2])
@@ -173,4 +214,4 @@ def _refuse_unknown(part: str, given: Mapping[str, Any], known: list[str], *, of
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
-            raise ConfigError(f"{part}.{key}: {of} has no parameter {key!r}; {hint}")
+            raise ConfigError(f"{part}.{str(key)[:80]}: {of} has no parameter {shown(key)}; {hint}")
