@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from dfd.errors import DfdError, JobFailed, ReportError, RunPruned
+from dfd.files import inside, partial_of
+from dfd.untrusted import read_json
 
 STUDY_FILE = "study.json"
 OUTCOME_FILE = "outcome.json"
@@ -207,7 +209,7 @@ def _one_line(error: BaseException) -> str:
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = partial_of(path)
     partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     partial.replace(path)
 
@@ -216,7 +218,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(inside(path.parent, path))
     except (OSError, ValueError) as error:
         raise ReportError(f"{path}: cannot be read ({' '.join(str(error).split())}); remove it") from error
     if not isinstance(value, dict):

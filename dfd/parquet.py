@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dfd.errors import ConfigError
+from dfd.files import partial_of
 from dfd.inputs import PARQUET_NAME
 from dfd.predictions import COLUMNS, SCHEMA_VERSION, read_scores
 
@@ -34,7 +35,7 @@ def write_parquet(folder: Path) -> Path:
     except ImportError as error:
         raise ConfigError(f"Parquet needs pyarrow ({error}): pip install 'dfd[ray]'") from error
     path = folder / PARQUET_NAME
-    partial = path.with_name(f"{path.name}.partial")
+    partial = partial_of(path)
     schema = _schema(pa)
     values = iter(read_scores(folder).values())
     with pq.ParquetWriter(partial, schema) as writer:

@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from scipy.stats import binomtest
 
+from dfd.files import partial_of
 from dfd.metrics import CALIBRATION_BINS, expected_calibration_error, reliability_bins, roc_curve
 from dfd.types import LABEL_NAMES, FrameArray, Label
 
@@ -64,7 +65,7 @@ def _whole_numbers(ax: Axes) -> None:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a PNG under a temporary name, then rename it."""
-    partial = path.with_name(path.name + ".partial")
+    partial = partial_of(path)
     figure.savefig(partial, format="png")
     return partial.replace(path)
 

@@ -14,6 +14,7 @@ import shutil
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, fields
+from errno import ELOOP
 from pathlib import Path
 from stat import S_ISREG
 from types import TracebackType
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dfd.errors import DfdError
+from dfd.files import open_lock, partial_of
 from dfd.heatmap import overlay
 from dfd.inputs import (
     ANNOTATED_NAME,
@@ -36,6 +38,7 @@ from dfd.inputs import (
     RUN_NAME,
 )
 from dfd.types import FileFacts, FloatArray, FrameArray, Label, Status, TrackScore, Verdict, VideoScore, WindowScore
+from dfd.untrusted import parse_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -211,7 +214,7 @@ def read_scores(folder: Path) -> dict[str, dict[str, Any]]:
     *lines, last = path.read_bytes().split(b"\n")  # of whole lines, the last is empty
     for number, line in enumerate([*lines, last] if last else lines, start=1):
         try:
-            value = json.loads(line)
+            value = parse_json(line)
         except ValueError as error:
             if number > len(lines):
                 break
@@ -229,7 +232,7 @@ def read_scores(folder: Path) -> dict[str, dict[str, Any]]:
 
 def write_run(folder: Path, facts: Mapping[str, Any]) -> None:
     """``run.json``: what the scores in ``folder`` were made with, for the report and for whoever repeats it."""
-    partial = folder / f"{RUN_NAME}.partial"
+    partial = partial_of(folder / RUN_NAME)
     partial.write_text(json.dumps({"schema_version": SCHEMA_VERSION, **facts}, indent=2) + "\n", encoding="utf-8")
     partial.replace(folder / RUN_NAME)
 
@@ -261,6 +264,9 @@ class PredictionWriter:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(folder)
+            for name in (EVIDENCE_NAME, ANNOTATED_NAME):
+                if (folder / name).is_symlink():
+                    raise OSError(ELOOP, f"{name} in it is a link; remove it")
         except OSError as error:
             raise PredictionsError(
                 f"{folder}: cannot be written to ({error.strerror}); give another output=DIR"
@@ -282,7 +288,7 @@ class PredictionWriter:
         kept = {path: value for path, value in kept.items() if path not in again}
         self.done = set(kept)
         self.counts = Counter(str(value["status"]) for value in kept.values())
-        partial = self.jsonl_path.with_name(self.jsonl_path.name + ".partial")
+        partial = partial_of(self.jsonl_path)
         partial.write_text("".join(json.dumps(value) + "\n" for value in kept.values()), encoding="utf-8")
         partial.replace(self.jsonl_path)
         write_table(self.csv_path, map(row_of, kept.values()), COLUMNS)
@@ -338,13 +344,13 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _locked(folder: Path) -> IO[str]:
+def _locked(folder: Path) -> IO[bytes]:
     """A lock on the folder, until the file is closed or the process ends, however it ends.
 
     Raises:
         PredictionsError: another process holds it.
     """
-    file = (folder / ".lock").open("w")
+    file = open_lock(folder / ".lock")
     try:
         import fcntl
 
@@ -375,7 +381,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 def write_table(path: Path, rows: Iterable[dict[str, Any]], columns: Iterable[str]) -> None:
     """A CSV written whole: under a temporary name, then renamed."""
-    partial = path.with_name(path.name + ".partial")
+    partial = partial_of(path)
     with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, list(columns))
         writer.writeheader()

@@ -18,9 +18,11 @@ from dfd import plots
 from dfd.data.disturbances import NUM_LEVELS, Disturb, Disturbance
 from dfd.data.module import ClipDataModule
 from dfd.errors import ConfigError
+from dfd.files import partial_of
 from dfd.metrics import bootstrap_intervals, video_metrics
 from dfd.predictions import write_table
 from dfd.types import FrameArray, Label
+from dfd.untrusted import read_json
 
 Row = dict[str, Any]
 """A row of a suite's table, fit for JSON: None where a number is not defined."""
@@ -56,13 +58,16 @@ class ScoreFiles:
         path = folder / "facts.json"
         now = json.loads(json.dumps(facts))
         if path.exists():
-            before = json.loads(path.read_text())
+            try:
+                before = dict(read_json(path))
+            except (ValueError, TypeError) as error:
+                raise ConfigError(f"{path}: cannot be read ({error}); give another output") from error
             differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
             if differing:
                 changes = "; ".join(f"{key} was {before.get(key)} and is {now.get(key)}" for key in differing)
                 raise ConfigError(f"{folder}: its scores are of another evaluation ({changes}); give another output")
             return
-        partial = path.with_suffix(".partial")
+        partial = partial_of(path)
         partial.write_text(json.dumps(now, indent=2) + "\n")
         partial.replace(path)
 
@@ -354,7 +359,7 @@ def _facts(data: ClipDataModule) -> dict[str, Any]:
 def _write(folder: Path, name: str, rows: Sequence[Row], columns: Sequence[str], facts: Mapping[str, Any]) -> None:
     cells = [{key: "" if value is None else value for key, value in row.items()} for row in rows]
     write_table(folder / f"{name}.csv", cells, columns)
-    partial = folder / f"{name}.json.partial"
+    partial = partial_of(folder / f"{name}.json")
     partial.write_text(json.dumps({**facts, "rows": rows}, indent=2, allow_nan=False) + "\n")
     partial.replace(folder / f"{name}.json")
 

@@ -1,4 +1,4 @@
-"""Plain values out of files that nobody vouches for: JSON and YAML within bounds, and no link out of their folder.
+"""Plain values out of files that nobody vouches for: JSON and YAML within bounds.
 
 A small text can stand for a huge value (aliases, lists that contain each other) or for one so deep that whoever walks
 it is out of stack. All that dfd reads of another's JSON, YAML or card passes through here.
@@ -118,17 +118,6 @@ def read_yaml(path: Path) -> Any:
         raise ValueError(" ".join(str(error).split())) from None
     refuse_large(value)
     return value
-
-
-def inside(folder: Path, path: Path) -> Path:
-    """``path``, unless it leads out of ``folder``, by a link or otherwise.
-
-    Raises:
-        ValueError: it does.
-    """
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError("it is a link that leads out of its folder")
-    return path
 
 
 def option_problems(function: Callable[..., Any], options: Mapping[str, Any]) -> list[str]:

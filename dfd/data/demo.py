@@ -33,6 +33,7 @@ from dfd.data.manifest import VideoRow, write_manifest
 from dfd.errors import DfdError
 from dfd.progress import progress_bar
 from dfd.types import FrameArray, Label
+from dfd.untrusted import read_json
 from dfd.video import encode
 from dfd.video.encode import VideoWriter
 
@@ -286,7 +287,7 @@ def make_once(root: Path, recipe: Mapping[str, object], build: Callable[[Path], 
 def _is_complete(root: Path, recipe: Mapping[str, object]) -> bool:
     """True if ``root`` was made from ``recipe`` and still has all its files, in their sizes."""
     try:
-        stamp = json.loads((root / STAMP).read_text(encoding="utf-8"))
+        stamp = read_json(root / STAMP)
         return stamp["recipe"] == recipe and all(
             (root / name).stat().st_size == size for name, size in stamp["bytes"].items()
         )

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from dfd.data.splits import SPLITS, check_given_splits
 from dfd.errors import ManifestError
+from dfd.files import partial_of
 from dfd.types import LABEL_NAMES, Label
 
 COLUMNS = ("path", "label", "dataset", "method", "source_ids", "split")
@@ -152,7 +153,7 @@ def write_manifest(path: str | Path, rows: Iterable[VideoRow]) -> None:
         bad = error.object[max(0, error.start - 40) : error.end]
         raise ManifestError(path, [f"{bad!r} is not UTF-8; rename the file"]) from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
+    partial = partial_of(path)
     partial.write_bytes(data)
     os.replace(partial, path)
 

@@ -41,7 +41,9 @@ from dfd.data.copies import Copy, Seen, find_copies, parse_copies, table_rows
 from dfd.data.manifest import VideoRow, slug
 from dfd.data.splits import SPLIT_MODES, SPLITS, UNUSED, check_fractions
 from dfd.errors import StoreError
+from dfd.files import leading_out, open_lock, partial_of
 from dfd.types import FloatArray, Label, Status
+from dfd.untrusted import parse_json, read_json
 
 if TYPE_CHECKING:
     import pandas as pd  # a worker that prepares videos has no use for it: 75 MB
@@ -194,7 +196,7 @@ class VideoRecord:
         ValueError: it is not such a text, was cut short, or is of another schema version.
         """
         try:
-            value = json.loads(text)
+            value = parse_json(text)
             version = value.pop("schema_version")
             digest = value.pop("settings_hash")
             if version != SCHEMA_VERSION:
@@ -453,7 +455,7 @@ def read_split_plan(store: str | Path) -> SplitPlan | None:
     """
     path = Path(store) / PLAN_NAME
     try:
-        return SplitPlan(**json.loads(path.read_text(encoding="utf-8")))
+        return SplitPlan(**read_json(path))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
@@ -576,6 +578,8 @@ def read_index(store: str | Path) -> "pd.DataFrame":
             raise StoreError(f"{path}: it lacks the columns {', '.join(lacking)}; {remedy}")
         if not index["is_main"].isin(["True", "False"]).all():
             raise ValueError("is_main is not True or False")
+        if outside := leading_out(store, index["path"]):
+            raise ValueError(f"{len(outside)} of its clips lie outside of the store, such as {outside[0]!r}")
         index["is_main"] = index["is_main"] == "True"
         index = index[list(INDEX_COLUMNS)].astype(INDEX_COLUMNS)
         bad = set(index["label"]) - {str(label) for label in Label} | set(index["split"]) - {"", UNUSED, *SPLITS}
@@ -778,7 +782,7 @@ def _replace_text(path: Path, text: str) -> None:
     for left_over, pid in _partial_tables(path, host):
         if pid != os.getpid() and not _is_running(pid):
             left_over.unlink(missing_ok=True)
-    partial = path.with_name(f"{path.name}.{host}-{os.getpid()}.partial")
+    partial = partial_of(path.with_name(f"{path.name}.{host}-{os.getpid()}"))
     with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         file.write(text)
         file.flush()
@@ -794,7 +798,7 @@ def _locked(path: Path) -> Iterator[None]:
     except ImportError:  # not on Windows
         yield
         return
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
+    with open_lock(path.with_name(f".{path.name}.lock")) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

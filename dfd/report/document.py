@@ -9,6 +9,8 @@ from typing import ClassVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from dfd.files import partial_of
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -146,7 +148,7 @@ def write_markdown(document: Document, path: Path) -> Path:
 def write_csv(table: Table, folder: Path) -> Path:
     """``<name>.csv``, with the cells as they are shown."""
     path = folder / f"{table.name}.csv"
-    partial = path.with_name(path.name + ".partial")
+    partial = partial_of(path)
     # As every other table of this project: the name of a file keeps its bytes, whatever they are.
     with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
@@ -168,7 +170,7 @@ def _plain(value: object) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    partial = path.with_name(path.name + ".partial")
+    partial = partial_of(path)
     # What a file's name may hold and UTF-8 may not is shown as a question mark.
     partial.write_text(text, encoding="utf-8", errors="replace")
     return partial.replace(path)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from dfd.errors import ReportError
+from dfd.files import inside
 from dfd.outcomes import JobRecord, Outcome
 from dfd.types import Label
+from dfd.untrusted import read_json, read_yaml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,20 +147,19 @@ def read_run(folder: Path) -> Run:
     Raises:
         ReportError: a file is there and cannot be read; the message names it.
     """
-    summary, notes = _known_kinds(_read_json(folder / "summary.json"))
-    threshold = _read_json(folder / "test" / "metrics.json").get("threshold")
+    summary, notes = _known_kinds(_read_json(folder, "summary.json"))
+    threshold = _read_json(folder, "test/metrics.json").get("threshold")
     if threshold is not None and not _is_number(threshold):
         notes.append(_unusable("test/metrics.json", "threshold", threshold, "a number"))
         threshold = None
-    config = _read_yaml(folder / "config.yaml")
-    history = folder / "metrics.csv"
-    predictions = folder / "test" / "predictions.csv"
+    config = _read_yaml(folder, "config.yaml")
+    history, predictions = "metrics.csv", "test/predictions.csv"
     return Run(
         folder,
         summary=summary,
         settings=_settings(config, summary),
-        history=_readable(history, _read_curves) if history.is_file() else None,
-        test=_readable(predictions, _read_predictions) if predictions.is_file() else None,
+        history=_readable(folder, history, _read_curves) if (folder / history).is_file() else None,
+        test=_readable(folder, predictions, _read_predictions) if (folder / predictions).is_file() else None,
         threshold=threshold,
         split_setting=flatten(config).get("data.split"),
         failure=_failure(folder, summary),
@@ -254,33 +253,34 @@ def _read_predictions(path: Path) -> pd.DataFrame:
     return table[columns].assign(label=[int(Label.parse(name)) for name in table["label"]], prob_fake=prob)
 
 
-def _readable(path: Path, read: Callable[[Path], Any]) -> Any:
-    """What ``read`` gives.
+def _readable(folder: Path, name: str, read: Callable[[Path], Any]) -> Any:
+    """What ``read`` gives of a file in a run's folder.
 
     Raises:
-        ReportError: it cannot read the file.
+        ReportError: it cannot read the file, or the file lies elsewhere.
     """
+    path = folder / name
     try:
-        return read(path)
-    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
+        return read(inside(folder, path))
+    except (OSError, ValueError, KeyError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ReportError(
             f"{path}: cannot be read ({reason}); restore it, or leave its run out of the report"
         ) from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
     def read(path: Path) -> dict[str, Any]:
-        return _mapping(json.loads(path.read_text(encoding="utf-8")))
+        return _mapping(read_json(path))
 
-    return dict(_readable(path, read)) if path.is_file() else {}
+    return dict(_readable(folder, name, read)) if (folder / name).is_file() else {}
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(folder: Path, name: str) -> dict[str, Any]:
     def read(path: Path) -> dict[str, Any]:
-        return _mapping(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        return _mapping(read_yaml(path) or {})
 
-    return dict(_readable(path, read)) if path.is_file() else {}
+    return dict(_readable(folder, name, read)) if (folder / name).is_file() else {}
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dfd.errors import ReportError
+from dfd.files import inside, partial_of
 from dfd.inputs import CSV_NAME, EVIDENCE_NAME, JSONL_NAME, RUN_NAME
 from dfd.predictions import (
     COLUMNS,
@@ -21,6 +22,7 @@ from dfd.predictions import (
 )
 from dfd.report.runs import flatten, show_setting
 from dfd.types import FileFacts, Label, Status, TrackScore, Verdict, VideoScore, WindowScore
+from dfd.untrusted import read_json
 
 MERGED_KEY = "merged_from"
 """In run.json: the names of the folders that were merged into this one."""
@@ -186,6 +188,7 @@ def _read_videos(folder: Path) -> list[ScoredVideo]:
         raise ReportError(f"{folder}: holds no scored videos (no {JSONL_NAME}); give an output folder of predict.py")
     path = folder / JSONL_NAME
     try:
+        inside(folder, path)
         values = read_scores(folder)
     except PredictionsError as error:
         raise ReportError(str(error)) from error
@@ -313,7 +316,7 @@ def _read_run(folder: Path) -> RunFacts | None:
     if not path.is_file():
         return None
     try:
-        return _run(json.loads(path.read_text(encoding="utf-8")))
+        return _run(read_json(inside(folder, path)))
     except (OSError, ValueError, TypeError) as error:
         raise ReportError(f"{path}: cannot be read ({error}); restore it, or take it out of the folder") from error
 
@@ -376,16 +379,29 @@ def write_merged(scored: Scored, output: Path) -> None:
     """
     refuse_to_replace(scored.folders, output)
     output.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(output / EVIDENCE_NAME, ignore_errors=True)  # of an earlier merge
+    pictures = output / EVIDENCE_NAME  # of an earlier merge
+    if pictures.is_symlink():
+        pictures.unlink()
+    shutil.rmtree(pictures, ignore_errors=True)
     for folder in scored.folders:
+        if (folder / EVIDENCE_NAME).is_symlink():
+            raise ReportError(
+                f"{folder / EVIDENCE_NAME}: is a link, and merging follows none; put the folder itself there"
+            )
         if (folder / EVIDENCE_NAME).is_dir():
-            shutil.copytree(folder / EVIDENCE_NAME, output / EVIDENCE_NAME, dirs_exist_ok=True)
+            shutil.copytree(folder / EVIDENCE_NAME, pictures, dirs_exist_ok=True, ignore=_not_pictures)
     values = [video.value for video in scored.videos]
     write_run(output, {**(scored.run.value if scored.run else {}), MERGED_KEY: [f.name for f in scored.folders]})
     write_table(output / CSV_NAME, map(row_of, values), COLUMNS)
-    partial = output / f"{JSONL_NAME}.partial"
+    partial = partial_of(output / JSONL_NAME)
     partial.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
     partial.replace(output / JSONL_NAME)
+
+
+def _not_pictures(folder: str, names: list[str]) -> list[str]:
+    """Links, which may lead anywhere, and what is neither a file nor a folder; predict.py writes none of them."""
+    paths = {name: Path(folder, name) for name in names}
+    return [name for name, path in paths.items() if path.is_symlink() or not (path.is_file() or path.is_dir())]
 
 
 def refuse_to_replace(folders: Sequence[Path], output: Path) -> None:

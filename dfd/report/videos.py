@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from dfd.aggregation import one_sided_warning
+from dfd.files import partial_of
 from dfd.report.evidence import picture_sizes
 from dfd.report.policy import page_policy
 from dfd.report.runs import flatten, show_setting
@@ -104,7 +105,7 @@ def write_videos_report(
     if len(scored.folders) > 1:
         write_merged(scored, output)
     path = output / PAGE_NAME
-    partial = path.with_name(f"{PAGE_NAME}.partial")
+    partial = partial_of(path)
     partial.write_text(text, encoding="utf-8", errors="replace")
     return partial.replace(path)
 

@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 from typing import IO
 
-_held: list[IO[str]] = []
+from dfd.files import open_lock
+
+_held: list[IO[bytes]] = []
 """The lock of this process: it ends with it, however it ends."""
 
 
@@ -34,7 +36,7 @@ def visible_gpus() -> list[str]:
     return [str(index) for index in range(torch.cuda.device_count())]
 
 
-def lease(folder: Path, count: int) -> tuple[int, IO[str]]:
+def lease(folder: Path, count: int) -> tuple[int, IO[bytes]]:
     """The first of ``count`` places that nobody holds, with its lock; if all are held, one is shared."""
     import fcntl
 
@@ -42,7 +44,7 @@ def lease(folder: Path, count: int) -> tuple[int, IO[str]]:
     share = 0
     while True:
         for index in range(count):
-            file = (folder / f".gpu{index}.{share}").open("w")
+            file = open_lock(folder / f".gpu{index}.{share}")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

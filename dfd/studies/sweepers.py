@@ -24,6 +24,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dfd.errors import ConfigError, DfdError, StudyError
+from dfd.files import open_lock
 from dfd.outcomes import STUDY_FILE, JobRecord, Outcome, StudyRecord, is_minimized, overrides_by_key
 from dfd.studies.search import distributions, is_log
 from dfd.tuning import Pruning, open_study
@@ -392,7 +393,7 @@ def _held(path: Path) -> Iterator[None]:
     Raises:
         StudyError: another process holds it.
     """
-    with path.open("w") as file:
+    with open_lock(path) as file:
         if os.name == "posix":
             import fcntl
 

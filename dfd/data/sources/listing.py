@@ -13,6 +13,7 @@ from typing import Any
 from dfd.data.manifest import VideoRow
 from dfd.data.sources.layout import LAYOUTS, is_ignored, where_instead
 from dfd.errors import ManifestError
+from dfd.untrusted import refuse_large
 
 NUM_EXAMPLES = 5
 """So many names are given in a warning; the rest are counted."""
@@ -210,7 +211,9 @@ def read_json(path: Path) -> Any:
         return values
 
     try:
-        return json.loads(read_text(path), object_pairs_hook=once)
+        value = json.loads(read_text(path), object_pairs_hook=once)
+        refuse_large(value)
+        return value
     except RecursionError as error:
         raise ManifestError(path, ["it is nested too deeply; get it from the data set's owners again"]) from error
     except ValueError as error:
