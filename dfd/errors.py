@@ -30,6 +30,12 @@ class UnreadableVideo(DfdError):
     status = Status.UNREADABLE
 
 
+class MissingVideo(UnreadableVideo):
+    """There is no such file, whoever listed it."""
+
+    status = Status.MISSING
+
+
 class VideoTooLarge(DfdError):
     """The frames are larger than the limits allow; nothing was decoded."""
 

@@ -1,5 +1,8 @@
 """Which files a user means: a video, a list or a folder of videos."""
 
+import codecs
+import csv
+import io
 import logging
 import os
 from collections.abc import Iterator
@@ -7,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dfd.errors import DfdError
+from dfd.names import file_named, spellings
 from dfd.types import Status, VideoScore
 
 # A file with such a name always gets a row; any other file gets one if there is a video in it.
@@ -33,7 +37,10 @@ class NothingToScore(DfdError):
 
 
 def find_inputs(given: str) -> list[Path]:
-    """Files to look at: the file itself, the lines of a ``.txt`` list, or every file below a folder, hidden ones apart.
+    """Files to look at: the file itself, those that a list names, or every file below a folder, hidden ones apart.
+
+    A list is a ``.txt`` with a name per line, or a ``.csv`` with a column ``path``. A name that leads to no file is
+    among them: it gets a row, too.
 
     Raises:
         NothingToScore: there is no such path, or nothing in it.
@@ -42,9 +49,9 @@ def find_inputs(given: str) -> list[Path]:
     if path.is_dir():
         found = sorted(_files(path))
         remedy = "give a folder with videos"
-    elif path.is_file() and path.suffix.lower() == ".txt":
-        lines = [line.strip() for line in path.read_text("utf-8-sig", errors="surrogateescape").splitlines()]
-        found = list(dict.fromkeys(path.parent / _without_tilde(line) for line in lines if line))
+    elif path.is_file() and path.suffix.lower() in (".txt", ".csv"):
+        texts = _lines(path) if path.suffix.lower() == ".txt" else _cells(path)
+        found = list(dict.fromkeys(_listed(text, path.parent) for text in texts))
         remedy = "write one path per line; relative paths start at the list's folder"
     elif path.is_file():
         return [path]
@@ -53,6 +60,50 @@ def find_inputs(given: str) -> list[Path]:
     if not found:
         raise NothingToScore(f"{path}: there is nothing in it to score; {remedy}")
     return found
+
+
+def _lines(path: Path) -> list[str]:
+    """The names in a list, without comments and empty lines. A line ends with a line feed: a name may hold the rest."""
+    text = _text(path)
+    lines = text.split("\n") if "\n" in text else text.split("\r")
+    found = [line.removesuffix("\r") for line in lines]
+    return [line for line in found if line.strip() and not _is_comment(line, path.parent)]
+
+
+def _is_comment(line: str, folder: Path) -> bool:
+    return line.lstrip().startswith("#") and file_named(line, folder) is None
+
+
+def _cells(path: Path) -> list[str]:
+    """The column ``path`` of a table, or of the copy of FaceForensics++ on Kaggle ``File Path``.
+
+    Raises:
+        NothingToScore: there is no such column, or it is no table.
+    """
+    text = _text(path)
+    head = text.lstrip().partition("\n")[0]
+    delimiter = max(",;\t", key=head.count)
+    try:
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise NothingToScore(f"{path}: not CSV ({error}); is a quote never closed?") from error
+    names = {name.strip().lower(): name for name in (rows[0] if rows else {}) if isinstance(name, str)}
+    column = names.get("path") or names.get("file path")
+    if rows and column is None:
+        raise NothingToScore(f"{path}: has no column 'path' (found: {', '.join(names)}); a list of videos needs one")
+    return [cell for row in rows if (cell := row.get(column or "") or "").strip()]
+
+
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell writes lists
+        return content.decode("utf-16", errors="replace")
+    return content.decode("utf-8-sig", errors="surrogateescape")
+
+
+def _listed(text: str, folder: Path) -> Path:
+    """The file that is meant; what leads to none as it was likely meant, to be called missing by that name."""
+    return file_named(text, folder) or folder / _without_tilde(list(spellings(text))[-1])
 
 
 def _without_tilde(text: str) -> Path:
@@ -68,18 +119,30 @@ def _files(root: Path) -> Iterator[Path]:
     Raises:
         NothingToScore: a folder cannot be read.
     """
-    entered = set()
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=_unreadable_folder):
-        entered.add(os.path.realpath(folder))
+    entered: set[str] = set()
+    waiting = [os.fspath(root)]
+    while waiting:
+        links: list[str] = []
+        yield from _files_below(waiting.pop(0), root, entered, links)
+        waiting += sorted(links)
+
+
+def _files_below(base: str, root: Path, entered: set[str], links: list[str]) -> Iterator[Path]:
+    """The files below ``base`` in folders that were not entered yet; linked folders are put off, into ``links``.
+
+    So a folder is entered by its own name, and once, however many links lead to it.
+    """
+    for folder, folders, names in os.walk(base, onerror=_unreadable_folder):
+        if (real := os.path.realpath(folder)) in entered:
+            folders.clear()
+            continue
+        entered.add(real)
         if JSONL_NAME in names:
             logger.warning("%s: holds scores of an earlier run; what that run wrote is left out", folder)
             folders[:] = [name for name in folders if name not in OWN_FOLDERS] if folder == os.fspath(root) else []
             names = [name for name in names if name not in OWN_FILES] if folder == os.fspath(root) else []
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and os.path.realpath(os.path.join(folder, name)) not in entered
-        ]
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links += [place for name in folders if os.path.islink(place := os.path.join(folder, name))]
         yield from (Path(folder) / name for name in names if not name.startswith("."))
 
 
@@ -88,6 +151,6 @@ def _unreadable_folder(error: OSError) -> NoReturn:
 
 
 def is_no_video(score: VideoScore, asked: str) -> bool:
-    """True for a file that merely lay in the folder: unreadable, not named like a video, and not asked for by name."""
+    """True for a file that merely lay in the folder: unreadable or gone, named like no video, not asked for."""
     named = Path(score.path).suffix.lower() in VIDEO_SUFFIXES or not _without_tilde(asked).is_dir()
-    return score.status is Status.UNREADABLE and not named
+    return score.status in (Status.UNREADABLE, Status.MISSING) and not named

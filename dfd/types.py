@@ -54,6 +54,7 @@ class Status(StrEnum):
     OK = "ok"
     PARTIAL = "partial"
     NO_FACE = "no_face"
+    MISSING = "missing"
     UNREADABLE = "unreadable"
     TOO_LARGE = "too_large"
     TIMEOUT = "timeout"

@@ -285,7 +285,7 @@ def test_a_list_of_files_is_scored(inbox: Path, tiny_checkpoint: Path, tmp_path:
     predict(inbox / "list.txt", tiny_checkpoint, tmp_path / "out")
     with (tmp_path / "out" / "predictions.csv").open() as file:
         statuses = {Path(row["path"]).name: row["status"] for row in csv.DictReader(file)}
-    assert statuses == {"a.mp4": "ok", "gone.mp4": "unreadable", "#1.mp4": "unreadable"}
+    assert statuses == {"a.mp4": "ok", "gone.mp4": "missing"}  # and #1.mp4 is a comment, as there is no such file
 
 
 @pytest.mark.parametrize("content", ["nothing", "no video"])

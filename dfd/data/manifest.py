@@ -17,17 +17,23 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path, PurePosixPath
 
+from dfd.data.kaggle import PATH_COLUMN, as_manifest, is_copys_table
 from dfd.data.splits import SPLITS, check_given_splits
 from dfd.errors import ManifestError
 from dfd.files import partial_of
+from dfd.names import file_named, is_known
 from dfd.types import LABEL_NAMES, Label
 
 COLUMNS = ("path", "label", "dataset", "method", "source_ids", "split")
 REQUIRED = ("path", "label")
 UNKNOWN = "unknown"
 """The dataset of a row that names none, and the method of a fake that names none."""
+
+COPY_MARK = "\0copy"
+"""A key of the cells of a row that :mod:`dfd.data.kaggle` translated; no column of a CSV has such a name."""
 
 logger = logging.getLogger(__name__)
 
@@ -93,12 +99,15 @@ def read_manifest(path: str | Path) -> list[VideoRow]:
     rows: list[VideoRow] = []
     missing: list[int] = []
     num_rows = 0
+    folders = [path.parent]
     for line, cells in _cells(path, text):
         num_rows += 1
         if isinstance(cells, str):
             problems[line].append(cells)
             continue
-        row = _parse_row(cells, line, path.parent, problems[line])
+        if COPY_MARK in cells:  # its names start at the folder that holds the table, or at the one above
+            folders = [path.parent, path.parent.absolute().parent]
+        row = _parse_row(cells, line, folders, problems[line])
         if row is not None:
             rows.append(row)
         elif any("no such file" in problem for problem in problems[line]):
@@ -194,6 +203,8 @@ def _cells(path: Path, text: str) -> Iterator[tuple[int, dict[str, str] | str]]:
     # newline="" leaves line ends inside quotes alone, as the csv module asks.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] | None = None
+    required: Sequence[str] = REQUIRED
+    is_copys = False
     next_line = 1
     try:
         for row in reader:
@@ -201,16 +212,19 @@ def _cells(path: Path, text: str) -> Iterator[tuple[int, dict[str, str] | str]]:
             if not any(cell.strip() for cell in row):
                 continue
             if header is None:
-                header = _check_header(path, row)
+                is_copys = is_copys_table(row)
+                header = [cell.strip() for cell in row] if is_copys else _check_header(path, row)
+                required = [name for name in header if name.lower() in (PATH_COLUMN, "label")] if is_copys else REQUIRED
             elif len(row) > len(header) and any(cell.strip() for cell in row[len(header) :]):
                 yield (
                     line,
                     f"{len(row)} cells for {len(header)} columns; put quotes around a cell that holds {delimiter!r}",
                 )
-            elif len(row) < len(header) and len(row) < 1 + max(header.index(name) for name in REQUIRED):
+            elif len(row) < len(header) and len(row) < 1 + max(header.index(name) for name in required):
                 yield line, f"{len(row)} of {len(header)} cells"
             else:
-                yield line, dict(zip(header, [*row, *[""] * (len(header) - len(row))], strict=False))
+                cells = dict(zip(header, [*row, *[""] * (len(header) - len(row))], strict=False))
+                yield line, {**as_manifest(cells), COPY_MARK: ""} if is_copys else cells
     except csv.Error as error:
         raise ManifestError(path, [f"line {next_line}: not CSV ({error}); is a quote never closed?"]) from error
 
@@ -249,16 +263,16 @@ def _check_header(path: Path, row: Sequence[str]) -> list[str]:
     return header
 
 
-def _parse_row(cells: Mapping[str, str], line: int, folder: Path, problems: list[str]) -> VideoRow | None:
+def _parse_row(cells: Mapping[str, str], line: int, folders: Sequence[Path], problems: list[str]) -> VideoRow | None:
     """The row, or None after adding what is wrong with it to ``problems``."""
-    found = _find_file(cells["path"], folder, problems)
+    found = _find_file(cells["path"], folders, problems)
     label: Label | None = None
     try:
         label = Label.parse(cells["label"])
     except ValueError:
         problems.append(_label_problem(cells["label"].strip()))
-    dataset = cells.get("dataset", "").strip() or UNKNOWN
-    method = cells.get("method", "").strip()
+    dataset = _said(cells, "dataset") or UNKNOWN
+    method = _said(cells, "method")
     if label is Label.REAL and method:
         problems.append(f"a real video has no method, and this has {method!r}; empty it, or is the label wrong?")
     if label is Label.FAKE and not method:
@@ -271,9 +285,15 @@ def _parse_row(cells: Mapping[str, str], line: int, folder: Path, problems: list
     if problems or found is None or label is None:
         return None
     path, name = found
-    source_ids = tuple(dict.fromkeys(part.strip() for part in cells.get("source_ids", "").split(";") if part.strip()))
-    extra = {key: value for key, value in cells.items() if key and key not in COLUMNS}
+    source_ids = tuple(dict.fromkeys(part.strip() for part in cells.get("source_ids", "").split(";") if is_known(part)))
+    extra = {key: value for key, value in cells.items() if key and key not in (*COLUMNS, COPY_MARK)}
     return VideoRow(path, name, label, dataset, method, source_ids, split, extra, line)
+
+
+def _said(cells: Mapping[str, str], column: str) -> str:
+    """What a row says in a column; empty for what programs write where nothing is known."""
+    cell = cells.get(column, "").strip()
+    return cell if is_known(cell) else ""
 
 
 def _label_problem(text: str) -> str:
@@ -287,7 +307,7 @@ def _label_problem(text: str) -> str:
     return f"label {text!r} is a number, and data sets disagree on which number is fake; write real or fake"
 
 
-def _find_file(cell: str, folder: Path, problems: list[str]) -> tuple[Path, str] | None:
+def _find_file(cell: str, folders: Sequence[Path], problems: list[str]) -> tuple[Path, str] | None:
     """Absolute path and name of the file that ``cell`` means, or None after adding to ``problems``."""
     if not cell.strip():
         problems.append("the path is empty")
@@ -296,7 +316,7 @@ def _find_file(cell: str, folder: Path, problems: list[str]) -> tuple[Path, str]
         problems.append(f"path {cell!r} holds a zero byte")
         return None
     # A file's name may begin or end with a blank, but a blank in a cell is mostly a slip.
-    for text in dict.fromkeys((cell, cell.strip())):
+    for folder, text in product(folders, dict.fromkeys((cell, cell.strip(), cell.strip().replace("\\", "/")))):
         path = folder.absolute() / os.path.expanduser(text)
         try:
             if path.is_file():
@@ -304,12 +324,17 @@ def _find_file(cell: str, folder: Path, problems: list[str]) -> tuple[Path, str]
         except OSError as error:
             problems.append(f"path {text!r} cannot be looked up: {error.strerror}")
             return None
+    for folder in folders:
+        named = file_named(cell, folder.absolute())
+        if named is not None:
+            return named, PurePosixPath(cell.strip().replace("\\", "/")).as_posix()
+    folder = folders[0]
     path = folder.absolute() / os.path.expanduser(cell.strip())
     if path.is_dir():
         problems.append(f"{cell.strip()!r} is a folder; a row is one video")
     else:
-        hint = "; write / between folders, not \\" if "\\" in cell else ""
-        hint = hint or ("; its type is not a regular file" if path.exists() else "")
+        hint = "; its type is not a regular file" if path.exists() else ""
+        hint = hint or (f", nor {folders[1] / cell.strip()}" if len(folders) > 1 else "")
         problems.append(f"no such file: {path}{hint}")
     return None
 
@@ -332,7 +357,7 @@ def _find_duplicates(rows: Sequence[VideoRow], problems: dict[int, list[str]]) -
 
 
 def _warn_about_sources(path: Path, rows: Sequence[VideoRow]) -> None:
-    alone = [row for row in rows if row.source_ids == (row.name,)]
+    alone = [row for row in rows if row.source_ids == (row.name,)]  # also where it says nan, None, null or unknown
     if alone:
         logger.warning(
             "%s: %d of %d rows have no source_ids, so each of these videos is taken for its own source. If a person or "

@@ -62,7 +62,7 @@ PIPELINE_VERSION = 1
 """Part of the settings' hash: raise it when the same settings begin to give other clips."""
 
 # Failures of the moment: a worker that was killed, a machine too busy for the deadline. They are tried again.
-TRANSIENT = (Status.ERROR, Status.TIMEOUT)
+TRANSIENT = (Status.ERROR, Status.TIMEOUT, Status.MISSING)
 
 logger = logging.getLogger(__name__)
 

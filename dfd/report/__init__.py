@@ -38,17 +38,21 @@ def write_report(runs: Sequence[Path], output: Path, *, title: str = TITLE, stud
     Raises:
         ReportError: there are no runs, or a file of one is damaged.
     """
+    from dfd.report.runs import read_run
+
+    if not runs and study is None:
+        raise ReportError("there are no runs to compare; give the folders that train.py prints at its end")
+    runs_read = [read_run(Path(folder)) for folder in runs]
+
+    # Not before: what is wrong with a folder is said without waiting for torch.
     from dfd.predictions import write_table
     from dfd.report.document import write_csv, write_html, write_markdown
     from dfd.report.repetitions import configurations, numbers_of
     from dfd.report.reproduction import all_numbers
     from dfd.report.results import ESTIMATED, evaluate
-    from dfd.report.runs import read_run
     from dfd.report.sections import document
 
-    if not runs and study is None:
-        raise ReportError("there are no runs to compare; give the folders that train.py prints at its end")
-    found = configurations(evaluate([read_run(Path(folder)) for folder in runs]))
+    found = configurations(evaluate(runs_read))
     output.mkdir(parents=True, exist_ok=True)
     for pattern in OWN_FILES:
         for path in output.glob(pattern):

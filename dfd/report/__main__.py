@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from dfd.errors import DfdError
+from dfd.errors import DfdError, ReportError
+from dfd.files import inside
+from dfd.outcomes import StudyRecord
 from dfd.report import TITLE, write_report
 from dfd.report.runs import find_runs
 from dfd.report.scored import find_scored
@@ -61,14 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             page = write_videos_report(scored, output, title=chosen.title or VIDEOS_TITLE)
             done = f"{len(scored)} folder{'s' if len(scored) != 1 else ''} of scored videos read"
         else:
-            from dfd.report.study import read_study, write_study_report  # not above: --help does not wait for torch
+            if len(folders) == 1 and StudyRecord.read(folders[0]):
+                from dfd.report.study import read_study, write_study_report  # not above: they import torch
 
-            studies = [study for folder in folders if (study := read_study(folder))]
-            if len(studies) == len(folders) == 1:
-                page = write_study_report(folders[0], chosen.output, title=chosen.title)
-                print(f"{studies[0].counts()}; the report is {_shown(page)}")
+                study = read_study(folders[0])
+                assert study is not None
+                page = write_study_report(folders[0], chosen.output or _report_within(folders[0]), title=chosen.title)
+                print(f"{study.counts()}; the report is {_shown(page)}")
                 return 0
-            output = chosen.output or (folders[0] / "report" if len(folders) == 1 else _dated_output())
+            output = chosen.output or (_report_within(folders[0]) if len(folders) == 1 else _dated_output())
             runs = find_runs(folders)
             page = write_report(runs, output, title=chosen.title or TITLE)
             done = f"{len(runs)} run{'s' if len(runs) != 1 else ''} compared"
@@ -81,6 +84,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _shown(path: Path) -> str:
     return str(path).encode("utf-8", "backslashreplace").decode()  # a folder's name need not be text
+
+
+def _report_within(folder: Path) -> Path:
+    """Raises:
+    ReportError: it is a link to another folder.
+    """
+    try:
+        return inside(folder, folder / "report")
+    except ValueError as error:
+        raise ReportError(f"{folder / 'report'}: {error}; remove it, or give --output") from error
 
 
 def _dated_output() -> Path:

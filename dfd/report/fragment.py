@@ -48,6 +48,10 @@ NO_VERDICTS: Mapping[Status, NoVerdict] = {
         "Send a part in which a face is large, lit and turned to the camera, in the best quality that you can get. A "
         "video that plays on its side has to be turned first.",
     ),
+    Status.MISSING: NoVerdict(
+        "There was no such file when its turn came.",
+        "Send the video again.",
+    ),
     Status.UNREADABLE: NoVerdict(
         "It is not a video, or of a kind that is not read here, or damaged.",
         "Try to play it. If it plays, save it as MP4 (H.264) and send that; if it does not, get it from its source "

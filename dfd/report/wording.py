@@ -16,6 +16,7 @@ STATUS_WORDS = {
     Status.OK: "scored",
     Status.PARTIAL: "scored in part",
     Status.NO_FACE: "no face found",
+    Status.MISSING: "no such file",
     Status.UNREADABLE: "cannot be read",
     Status.TOO_LARGE: "too large",
     Status.TIMEOUT: "took too long",

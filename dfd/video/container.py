@@ -18,7 +18,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from dfd.errors import UnreadableVideo, VideoTooLarge
+from dfd.errors import MissingVideo, UnreadableVideo, VideoTooLarge
 
 ALLOWED_CODECS = frozenset(
     {"h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg", "gif", "prores", "png"}
@@ -106,7 +106,7 @@ def open_container(path: Path) -> InputContainer:
         with path.open("rb"):
             pass
     except FileNotFoundError:
-        raise UnreadableVideo(f"{path}: no such file") from None
+        raise MissingVideo(f"{path}: no such file; correct its name in the list, or put the file there") from None
     except PermissionError:
         raise UnreadableVideo(f"{path}: permission denied; make the file readable") from None
     except (OSError, ValueError) as error:

@@ -102,7 +102,7 @@ class JobOut(Schema):
     finished: datetime | None
     expires: datetime = Field(description="when everything of the job is deleted")
     outcome: str | None = Field(
-        description="what became of the video: ok, partial, no_face, unreadable, too_large, timeout or error"
+        description="what became of the video: ok, partial, no_face, missing, unreadable, too_large, timeout or error"
     )
     verdict: str | None = Field(description="fake, real or uncertain; null without a score. No face is not real")
     prob_fake: float | None

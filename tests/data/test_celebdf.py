@@ -123,3 +123,40 @@ def test_the_three_folders_without_videos_are_refused(tmp_path: Path) -> None:
     (tmp_path / "Celeb-real/videos").mkdir(parents=True)
     with pytest.raises(ManifestError, match="there is no video; found Celeb-real/"):
         celebdf(tmp_path)
+
+
+PLUS_PLUS = {
+    "Celeb-real/id0_0000.mp4": ("", ("celebdf:id0",)),
+    "Celeb-real/id1_0002.mp4": ("", ("celebdf:id1",)),
+    "YouTube-real/00170.mp4": ("", ("celebdf:youtube:00170",)),
+    "Celeb-synthesis/FaceSwap/Celeb-DF/id0_id1_0000.mp4": ("Celeb-DF", ("celebdf:id0", "celebdf:id1")),
+    "Celeb-synthesis/FaceSwap/SimSwap/id0_id1_0000.mp4": ("SimSwap", ("celebdf:id0", "celebdf:id1")),
+    "Celeb-synthesis/FaceReenact/LIA/id1_0002_id0_0000.mp4": ("LIA", ("celebdf:id1", "celebdf:id0")),
+    "Celeb-synthesis/TalkingFace/SadTalker/id1_0002.mp4": ("SadTalker", ("celebdf:id1",)),
+    "Celeb-synthesis/TalkingFace/FLOAT/00170_audio.mp4": ("FLOAT", ("celebdf:youtube:00170",)),
+}
+
+
+def test_celeb_df_plus_plus_is_taken_as_it_is(tmp_path: Path) -> None:
+    for name in (*PLUS_PLUS, "Celeb-synthesis/FaceSwap/SimSwap/readme.mp4", "Celeb-synthesis/FaceSwap/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    listed = "Celeb-synthesis/FaceSwap/SimSwap/id0_id1_0000.mp4"
+    (tmp_path / LIST).write_text(
+        f"1 YouTube-real/00170.mp4\n0 {listed}\n0 Celeb-synthesis/FaceSwap/GHOST/id0_id1_0000.mp4\n"
+    )
+    listing = celebdf(tmp_path)
+    assert {row.name: (row.method, row.source_ids) for row in listing.rows} == PLUS_PLUS
+    rows = {row.name: row for row in listing.rows}
+    assert rows[listed].extra == {
+        "scenario": "FaceSwap",
+        "official_split": "test",
+        "original": "Celeb-real/id0_0000.mp4",
+    }
+    lia = rows["Celeb-synthesis/FaceReenact/LIA/id1_0002_id0_0000.mp4"]
+    assert (lia.extra["original"], lia.extra["official_split"]) == ("Celeb-real/id1_0002.mp4", "train")
+    assert {(item.name, item.reason) for item in listing.left_out} == {
+        ("Celeb-synthesis/FaceSwap/SimSwap/readme.mp4", "unknown_file"),
+        ("Celeb-synthesis/FaceSwap/notes.txt", "unknown_file"),
+        ("Celeb-synthesis/FaceSwap/GHOST/id0_id1_0000.mp4", "missing_file"),
+    }

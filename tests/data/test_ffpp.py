@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dfd.data.manifest import VideoRow
-from dfd.data.sources import ffpp
+from dfd.data.sources import ffpp, folder
 from dfd.errors import ConfigError, ManifestError
 from dfd.types import Label
 from tests.data.miniature import FFPP_METHODS, make_ffpp
@@ -278,3 +278,50 @@ def test_two_empty_main_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "original_sequences").mkdir()
     with pytest.raises(ManifestError, match="there is no video; found original_sequences/"):
         ffpp(tmp_path)
+
+
+def make_copy(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    return root
+
+
+COPY = (
+    *("original/000.mp4", "original/003.mp4", "Deepfakes/000_003.mp4", "FaceShifter/003_000.mp4"),
+    *("DeepFakeDetection/01_02__exit_phone_room__YVGY8LOK.mp4", "csv/FF++_Metadata.csv"),
+)
+
+
+@pytest.mark.parametrize("originals", ["original", "Original"])
+def test_kaggles_copy_is_taken_as_it_is(originals: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = make_copy(tmp_path, *(name.replace("original", originals) for name in COPY))
+    rows = {row.name: row for row in ffpp(root).rows}
+    assert {name: (row.label, row.dataset, row.method, row.source_ids) for name, row in rows.items()} == {
+        f"{originals}/000.mp4": (Label.REAL, "ffpp", "", ("ffpp:000",)),
+        f"{originals}/003.mp4": (Label.REAL, "ffpp", "", ("ffpp:003",)),
+        "Deepfakes/000_003.mp4": (Label.FAKE, "ffpp", "Deepfakes", ("ffpp:000", "ffpp:003")),
+        "FaceShifter/003_000.mp4": (Label.FAKE, "ffpp", "FaceShifter", ("ffpp:003", "ffpp:000")),
+        "DeepFakeDetection/01_02__exit_phone_room__YVGY8LOK.mp4": (
+            Label.FAKE,
+            "dfd",
+            "DeepFakeDetection",
+            ("dfd:01", "dfd:02"),
+        ),
+    }
+    assert rows["Deepfakes/000_003.mp4"].extra["original"] == f"{originals}/000.mp4"
+    assert "parts that are not there: 3 (Face2Face/, FaceSwap/, NeuralTextures/)" in caplog.text
+
+
+def test_kaggles_copy_has_one_compression_and_the_methods_that_it_has(tmp_path: Path) -> None:
+    root = make_copy(tmp_path, *COPY)
+    with pytest.raises(ManifestError, match=r"this copy holds c23 alone; source\.compression=c23 takes it"):
+        ffpp(root, compression="c40")
+    with pytest.raises(ManifestError, match="Face2Face is asked for and not there"):
+        ffpp(root, methods=["Face2Face"])
+    assert {row.method for row in ffpp(root, methods=["Deepfakes"]).rows} == {"", "Deepfakes"}
+
+
+def test_kaggles_copy_is_recognised_by_other_sources(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="it looks like source=ffpp"):
+        folder(make_copy(tmp_path, *COPY))

@@ -2,11 +2,13 @@
 
 import logging
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from dfd.data.manifest import VideoRow, read_manifest, slug, write_manifest
+from dfd.data.splits import assign_splits
 from dfd.errors import ManifestError, SplitLeak
 from dfd.types import Label
 
@@ -16,6 +18,7 @@ def write(folder: Path, text: str | bytes, *files: str) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"x")
     path = folder / "manifest.csv"
+    folder.mkdir(exist_ok=True)
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return path
 
@@ -175,8 +178,68 @@ def test_a_manifest_in_the_wrong_place_is_told_where_its_paths_start(tmp_path: P
     assert len(found) == 3
 
 
-def test_backslashes_are_explained(tmp_path: Path) -> None:
-    assert "write / between folders" in problems(write(tmp_path, "path,label\nv\\a.mp4,real\n", "v/a.mp4"))[-1]
+def test_backslashes_are_understood(tmp_path: Path) -> None:
+    (row,) = read_manifest(write(tmp_path, "path,label\nv\\a.mp4,real\n", "v/a.mp4"))
+    assert (row.path, row.name) == (tmp_path / "v/a.mp4", "v/a.mp4")
+
+
+@pytest.mark.parametrize("nothing", ["nan", "NaN", "None", "null", "unknown", " NULL ", "nan;None"])
+def test_what_programs_write_where_nothing_is_known_is_no_source_id(
+    tmp_path: Path, nothing: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [f"{n}.mp4,{'fake' if n % 2 else 'real'},{nothing},{nothing},{nothing}" for n in range(4)]
+    text = "\n".join(["path,label,source_ids,dataset,method", *lines]) if ";" not in nothing else None
+    if text is None:
+        lines = [f"{n}.mp4,{'fake' if n % 2 else 'real'},{nothing}" for n in range(4)]
+        text = "\n".join(["path,label,source_ids", *lines])
+    rows = read_manifest(write(tmp_path, text + "\n", *(f"{n}.mp4" for n in range(4))))
+    assert [row.source_ids for row in rows] == [(row.name,) for row in rows]
+    assert {row.dataset for row in rows} == {"unknown"}
+    assert [row.method for row in rows] == ["", "unknown", "", "unknown"]
+    assert "4 of 4 rows have no source_ids" in caplog.text
+
+
+def test_a_name_that_was_composed_otherwise_is_found(tmp_path: Path) -> None:
+    on_disk, written = (unicodedata.normalize(form, "Jos\u00e9/N\u00fa\u00f1ez.mp4") for form in ("NFD", "NFC"))
+    assert on_disk != written
+    (row,) = read_manifest(write(tmp_path, f"path,label\n{written},real\n", on_disk))
+    assert row.path == tmp_path / on_disk
+
+
+COPY = """,File Path,Label,Frame Count,Width,Height,Codec,File Size(MB)
+0,DeepFakeDetection/01_02__exit_phone_room__YVGY8LOK.mp4,FAKE,306,1920,1080,h264,4.0
+1,original/000.mp4,REAL,306,1920,1080,h264,4.0
+2,Deepfakes/000_003.mp4,FAKE,306,1920,1080,h264,4.0
+"""
+COPY_FILES = ("DeepFakeDetection/01_02__exit_phone_room__YVGY8LOK.mp4", "original/000.mp4", "Deepfakes/000_003.mp4")
+
+
+@pytest.mark.parametrize("place", ["", "csv/"])
+def test_the_table_of_kaggles_copy_of_faceforensics_is_a_manifest(tmp_path: Path, place: str) -> None:
+    write(tmp_path, COPY, *COPY_FILES)
+    (tmp_path / f"{place}table.csv").parent.mkdir(exist_ok=True)
+    (tmp_path / "manifest.csv").rename(tmp_path / f"{place}table.csv")
+    rows = read_manifest(tmp_path / f"{place}table.csv")
+    assert [row.path for row in rows] == [tmp_path / name for name in COPY_FILES]
+    assert [(row.dataset, row.method, row.source_ids) for row in rows] == [
+        ("dfd", "DeepFakeDetection", ("dfd:01", "dfd:02")),
+        ("ffpp", "", ("ffpp:000",)),
+        ("ffpp", "Deepfakes", ("ffpp:000", "ffpp:003")),
+    ]
+    assert rows[0].extra["Width"] == "1920"
+    splits = assign_splits(rows)
+    assert splits[rows[1].video_id] == splits[rows[2].video_id]
+
+
+def test_the_tables_of_the_field_are_read(tmp_path: Path, shared_field: Path, caplog: pytest.LogCaptureFixture) -> None:
+    nan = (shared_field / "in23_90pct_nan.csv").read_text()
+    rows = read_manifest(write(tmp_path, nan, *(f"v{n:02}.mp4" for n in range(40))))
+    num_unknown = nan.count(",nan")
+    assert sum(row.source_ids == (row.name,) for row in rows) == num_unknown > 20
+    assert f"{num_unknown} of 40 rows have no source_ids" in caplog.text
+    assert len(read_manifest(shared_field / "in21" / "m.csv")) == 1
+    copy = (shared_field / "in26_kaggle_ff.csv").read_text()
+    assert len(read_manifest(write(tmp_path / "kaggle", copy, *COPY_FILES[:2]))) == 2
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])

@@ -8,6 +8,7 @@ import pytest
 
 from dfd.data.manifest import read_manifest, write_manifest
 from dfd.data.sources import SOURCES, LeftOut, folder
+from dfd.data.splits import assign_splits
 from dfd.errors import ManifestError
 from dfd.types import Label
 from tests.data.miniature import make_celebdf, make_dfdc, make_ffpp
@@ -239,6 +240,25 @@ def test_files_below_real_and_fake_become_rows_in_any_case_and_depth(
     assert all(row.path.is_file() and row.source_ids == (f"{row.dataset}:{row.name}",) for row in listing.rows)
     assert listing.left_out == [LeftOut("other/", "unknown_folder", "neither real/ nor fake/; not looked into")]
     assert "each of 4 videos is taken for its own source" in caplog.text
+
+
+@pytest.mark.parametrize("val", ["val", "valid", "Validation"])
+def test_folders_of_a_split_with_real_and_fake_in_each_keep_their_split(
+    val: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "mine"
+    touch(root, *(f"{split}/{label}/{split}.mp4" for split in ("train", val, "Test") for label in ("real", "fake")))
+    touch(root, "train/fake/FaceSwap/c.mp4", "train/notes.txt", f"{val}/other/d.mp4", "extra/real/e.mp4")
+    listing = SOURCES["folder"](root)
+    found = {(row.name, row.label, row.split, row.method) for row in listing.rows}
+    splits = {"train": "train", val: "val", "Test": "test"}
+    assert found == {
+        *((f"{folder}/real/{folder}.mp4", Label.REAL, split, "") for folder, split in splits.items()),
+        *((f"{folder}/fake/{folder}.mp4", Label.FAKE, split, "unknown") for folder, split in splits.items()),
+        ("train/fake/FaceSwap/c.mp4", Label.FAKE, "train", "FaceSwap"),
+    }
+    assert {item.name for item in listing.left_out} == {"train/notes.txt", f"{val}/other/", "extra/"}
+    assert set(assign_splits(listing.rows).values()) == {"train", "val", "test"}
 
 
 def test_a_folder_without_the_two_says_what_it_found(tmp_path: Path) -> None:

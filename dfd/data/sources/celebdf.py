@@ -1,7 +1,10 @@
-"""``source=celebdf``: Celeb-DF v1 and v2 (Li et al., CVPR 2020), https://github.com/yuezunli/celeb-deepfakeforensics."""
+"""``source=celebdf``: Celeb-DF v1 and v2 (Li et al., CVPR 2020), https://github.com/yuezunli/celeb-deepfakeforensics,
+and Celeb-DF++ (Li et al., 2025), https://github.com/OUC-VAS/Celeb-DF-PP, whose fakes lie in a folder for each method.
+"""
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from dfd.data.manifest import VideoRow
@@ -25,12 +28,16 @@ PATTERNS = {
     ),
     YOUTUBE: re.compile(r"(?P<number>[0-9]+)\.mp4", re.IGNORECASE | re.ASCII),
 }
+NESTED = re.compile(r"[^/]*[0-9]+[^/]*\.mp4", re.IGNORECASE | re.ASCII)
+"""A fake of Celeb-DF++; what its name tells differs by method."""
 EXAMPLES = {REAL: "id0_0000.mp4", SYNTHESIS: "id0_id1_0000.mp4", YOUTUBE: "00000.mp4"}
 
 
 def celebdf(root: str | Path) -> Listing:
     """The videos of Celeb-DF in ``root``: ``Celeb-real``, ``Celeb-synthesis`` and ``YouTube-real``.
 
+    Of Celeb-DF++, ``Celeb-synthesis/FaceSwap/SimSwap`` gives the method ``SimSwap``, and ``extra["scenario"]`` is
+    ``FaceSwap``; its people are those of Celeb-DF v2, under the same ids.
     A fake is made of the two people its name tells; a video of ``YouTube-real`` is its own source, for its people are
     not named. ``extra["original"]`` is the name of the video a fake was made from, if that is there.
     ``extra["official_split"]`` is ``test`` for what ``List_of_testing_videos.txt`` lists and ``train`` for the rest;
@@ -54,14 +61,13 @@ def celebdf(root: str | Path) -> Listing:
     taken, orphans = set(), []
     for folder in sorted(present, key=lambda each: CELEBDF_FOLDERS.index(each.name)):
         label = LABELS[folder.name]
-        for path, match in draft.videos(folder, PATTERNS[folder.name], EXAMPLES[folder.name]):
-            name, groups = draft.name(path), match.groupdict()
-            extra = {}
+        for path, groups, method, extra in _videos(draft, folder):
+            name = draft.name(path)
             key = _key(name)
             if listed is not None:
                 extra["official_split"] = "test" if key in listed else "train"
             if label is Label.FAKE:
-                original = originals.get(_key(f"{REAL}/{groups['target']}_{groups['number']}.mp4"))
+                original = originals.get(_key(f"{REAL}/{groups.get('target')}_{groups['number']}.mp4"))
                 if original is None:
                     orphans.append(name)
                 else:
@@ -70,7 +76,6 @@ def celebdf(root: str | Path) -> Listing:
             sources = [f"{DATASET}:{person}" for person in people] or [f"{DATASET}:youtube:{groups['number']}"]
             # Nobody is swapped with themselves, but the name would allow it, and an id counts once.
             sources = list(dict.fromkeys(sources))
-            method = SYNTHESIS if label is Label.FAKE else ""
             if draft.add(VideoRow(path.absolute(), name, label, DATASET, method, tuple(sources), extra=extra)):
                 taken.add(key)
                 if folder.name == REAL:
@@ -82,9 +87,47 @@ def celebdf(root: str | Path) -> Listing:
     return draft.finish()
 
 
+def _videos(draft: Draft, folder: Path) -> Iterator[tuple[Path, dict[str, str], str, dict[str, str]]]:
+    """Each video of a part, with what its name says, its method and what is to be carried along."""
+    nested = contents(folder)[0] if folder.name == SYNTHESIS else []
+    if not nested:
+        method = SYNTHESIS if folder.name == SYNTHESIS else ""
+        for path, match in draft.videos(folder, PATTERNS[folder.name], EXAMPLES[folder.name]):
+            yield path, match.groupdict(), method, {}
+        return
+    draft.leave_out_files(contents(folder)[1], f"{SYNTHESIS}/ holds folders")
+    for scenario in nested:
+        methods, beside = contents(scenario)
+        draft.leave_out_files(beside, f"{scenario.name}/ holds folders")
+        for each in methods:
+            for path, _ in draft.videos(each, NESTED, "id0_id1_0000.mp4"):
+                if groups := _of_nested(path.stem.lower()):
+                    yield path, groups, each.name, {"scenario": scenario.name}
+                else:
+                    draft.leave_out_files([path], "not named like id0_id1_0000.mp4")
+
+
+def _of_nested(stem: str) -> dict[str, str]:
+    """The people that a fake's name tells, and the number of its video; empty if it tells none.
+
+    >>> _of_nested("id0_id16_0003"), _of_nested("id3_0005_id7_0001")["donor"], _of_nested("00170_0")
+    ({'number': '0003', 'target': 'id0', 'donor': 'id16'}, 'id7', {'number': '00170'})
+    """
+    people = list(dict.fromkeys(re.findall(r"id[0-9]+", stem)))
+    numbers = re.findall(r"(?<![a-z0-9])[0-9]{4,}", stem)
+    if not numbers:
+        return {"number": "", **dict(zip(("target", "donor"), people, strict=False))} if people else {}
+    return {"number": numbers[0], **dict(zip(("target", "donor"), people, strict=False))}
+
+
 def _key(name: str) -> str:
     """One video under any spelling: the case of a name depends on the disk it came from."""
     return name.lower()
+
+
+def _is_of(part: str, name: str) -> bool:
+    is_nested = part == SYNTHESIS and "/" in name and NESTED.fullmatch(name.rpartition("/")[2])
+    return bool(PATTERNS[part].fullmatch(name) or is_nested)
 
 
 def _read_test_list(draft: Draft) -> dict[str, str] | None:
@@ -105,7 +148,7 @@ def _read_test_list(draft: Draft) -> dict[str, str] | None:
         sign, _, name = line.strip().partition(" ")
         name = name.strip().replace("\\", "/")
         part = name.partition("/")[0]
-        if sign not in LIST_LABELS or part not in LABELS or not PATTERNS[part].fullmatch(name.partition("/")[2]):
+        if sign not in LIST_LABELS or part not in LABELS or not _is_of(part, name.partition("/")[2]):
             problems.append(
                 f"line {number}: {line.strip()!r} is not of the form '1 {YOUTUBE}/00170.mp4' (1 real, 0 fake)"
             )

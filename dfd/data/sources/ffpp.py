@@ -8,11 +8,11 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dfd.data.manifest import VideoRow
-from dfd.data.sources.layout import FFPP_FOLDERS
+from dfd.data.sources.layout import FFPP_COPY_ORIGINALS, FFPP_FOLDERS, is_ffpp_copy
 from dfd.data.sources.listing import Draft, Listing, contents, read_json
 from dfd.data.splits import SPLITS
 from dfd.errors import ConfigError, ManifestError
@@ -25,6 +25,7 @@ COMPRESSIONS = {"raw": ("raw", "c0"), "c23": ("c23",), "c40": ("c40",)}
 
 LIST_PLACES = (".", "splits", "dataset/splits")
 LIST_NAMES = tuple(f"{split}.json" for split in SPLITS)
+COPY_COMPRESSION = "c23"
 OTHER_FOLDERS = {*FFPP_FOLDERS, "downloaded_videos", "downloaded_videos_info", "splits", "dataset"}
 """What the owners' script and repository put into the root."""
 
@@ -63,9 +64,37 @@ PARTS = (
 METHODS = tuple(part.method for part in PARTS if part.method)
 
 
+def facts_of_copy(name: str) -> tuple[str, str, tuple[str, ...]] | None:
+    """Data set, method and source ids of a video of the copy on Kaggle; None if its name is not of FaceForensics++.
+
+    >>> facts_of_copy("DeepFakeDetection/01_02__exit_phone_room__YVGY8LOK.mp4")
+    ('dfd', 'DeepFakeDetection', ('dfd:01', 'dfd:02'))
+    >>> facts_of_copy("original/000.mp4")
+    ('ffpp', '', ('ffpp:000',))
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    for part in PARTS:
+        match = part.pattern.fullmatch(path.name)
+        if match and path.parent.name.lower() == _copy_folder(part):
+            return part.dataset, part.method, _sources(part, match)
+    return None
+
+
+def _copy_folder(part: Part) -> str:
+    """Its name in the copy on Kaggle, in small letters; there the actors of DeepFakeDetection are missing."""
+    return part.method.lower() or (FFPP_COPY_ORIGINALS if part.dataset == FFPP else "")
+
+
+def _sources(part: Part, match: re.Match[str]) -> tuple[str, ...]:
+    groups = match.groupdict()
+    people = [groups[role].lower() for role in ("target", "donor") if role in groups]
+    return tuple(dict.fromkeys(f"{part.dataset}:{person}" for person in people))
+
+
 def ffpp(root: str | Path, *, compression: str = "c23", methods: Sequence[str] | None = None) -> Listing:
     """The videos of FaceForensics++ in ``root``, which holds ``original_sequences`` and ``manipulated_sequences``.
 
+    The copy on Kaggle (``original``, ``Deepfakes``, ... directly in the root, in c23 alone) is read, too.
     Only ``videos`` folders are read, not masks, models or extracted images. A fake is made of the two videos (of the
     two actors, in DeepFakeDetection) that its name tells. DeepFakeDetection and its actors are the data set ``dfd``,
     the rest is ``ffpp``. ``extra["original"]`` is the name of the video a fake was made from, if that is there.
@@ -84,8 +113,11 @@ def ffpp(root: str | Path, *, compression: str = "c23", methods: Sequence[str] |
     """
     draft = Draft(root, "ffpp")
     wanted = _wanted(compression, methods)
-    _look_around(draft)
-    found = _find(draft, wanted, compression, asked=methods is not None)
+    if is_copy(draft.root):
+        found = _find_copy(draft, wanted, compression, asked=methods is not None)
+    else:
+        _look_around(draft)
+        found = _find(draft, wanted, compression, asked=methods is not None)
     official = _read_official(draft)
     originals: dict[tuple[str, str], str] = {}
     orphans, unlisted = [], []
@@ -107,7 +139,7 @@ def ffpp(root: str | Path, *, compression: str = "c23", methods: Sequence[str] |
                     unlisted.append(name)
                 else:
                     extra["official_split"] = split
-            sources = tuple(dict.fromkeys(f"{part.dataset}:{person}" for person in people))
+            sources = _sources(part, match)
             label = Label.FAKE if part.method else Label.REAL
             row = VideoRow(path.absolute(), name, label, part.dataset, part.method, sources, extra=extra)
             if draft.add(row):
@@ -206,6 +238,36 @@ def _find(draft: Draft, wanted: Sequence[Part], compression: str, *, asked: bool
     has_dfd = asked or any(part.dataset == DFD and part not in absent for part in wanted)
     draft.warn_of("parts that are not there", (f"{part.folder}/" for part in absent if part.dataset == FFPP or has_dfd))
     draft.warn_of("parts left out", lacking.values())
+    return found
+
+
+def is_copy(root: Path) -> bool:
+    """True if ``root`` is laid out as the copy on Kaggle is."""
+    names = {folder.name for folder in contents(root)[0]}
+    return not names & set(FFPP_FOLDERS) and is_ffpp_copy(names)
+
+
+def _find_copy(draft: Draft, wanted: Sequence[Part], compression: str, *, asked: bool) -> list[tuple[Part, Path]]:
+    """As :func:`_find`, in the copy on Kaggle.
+
+    Raises:
+        ManifestError: another compression is asked for than it has, or a method that is not there.
+    """
+    if compression != COPY_COMPRESSION:
+        raise ManifestError(
+            draft.root, [f"this copy holds {COPY_COMPRESSION} alone; source.compression={COPY_COMPRESSION} takes it"]
+        )
+    folders, files = contents(draft.root)
+    by_name = {folder.name.lower(): folder for folder in folders}
+    known = {_copy_folder(part) for part in PARTS} | {"csv", *OTHER_FOLDERS}
+    draft.leave_out_folders((each for name, each in by_name.items() if name not in known), "not of FaceForensics++")
+    draft.leave_out_files((path for path in files if path.name not in LIST_NAMES), "not a file of FaceForensics++")
+    found = [(part, by_name[_copy_folder(part)]) for part in wanted if _copy_folder(part) in by_name]
+    absent = [part for part in wanted if _copy_folder(part) and _copy_folder(part) not in by_name]
+    problems = [f"{part.method} is asked for and not there" for part in absent if asked and part.method]
+    if problems:
+        raise ManifestError(draft.root, problems)
+    draft.warn_of("parts that are not there", (f"{part.method or FFPP_COPY_ORIGINALS}/" for part in absent))
     return found
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dfd.data.manifest import UNKNOWN, VideoRow
-from dfd.data.sources.layout import is_ignored
+from dfd.data.sources.layout import is_ignored, split_folders
 from dfd.data.sources.listing import Draft, Listing, contents
 from dfd.errors import ManifestError
 from dfd.types import LABEL_NAMES, Label
@@ -14,7 +14,9 @@ from dfd.types import LABEL_NAMES, Label
 def folder(root: str | Path, *, dataset: str | None = None) -> Listing:
     """Every file below ``real/`` and ``fake/`` in ``root``; hidden files are left out.
 
-    The folder names may be in any case. A folder directly below ``fake/`` names the method: ``fake/FaceSwap/a.mp4``.
+    The two may also be in each of ``train/``, ``val/`` (or ``valid/``) and ``test/``: that is then the split, which
+    is kept. The folder names may be in any case. A folder directly below ``fake/`` names the method:
+    ``fake/FaceSwap/a.mp4``.
     The data set is named ``dataset``, or like ``root``. Files are not opened: what is no video gets a status later.
     Nothing here tells which videos share a person, so each is its own source, and a warning says what that risks.
 
@@ -25,24 +27,34 @@ def folder(root: str | Path, *, dataset: str | None = None) -> Listing:
     draft = Draft(root, "folder")
     folders, files = contents(draft.root)
     classes = [(child, Label.parse(child.name)) for child in folders if child.name.lower() in LABEL_NAMES]
+    parts = [(child, label, "") for child, label in classes]
+    splits = [] if classes else split_folders(folders)
+    for part, split in splits:
+        inner, beside = contents(part)
+        named = [(child, Label.parse(child.name)) for child in inner if child.name.lower() in LABEL_NAMES]
+        parts += [(child, label, split) for child, label in named]
+        draft.leave_out_folders(set(inner) - {base for base, _ in named}, "neither real/ nor fake/")
+        draft.leave_out_files(beside, "neither in real/ nor in fake/")
     manifests = [path for path in files if path.suffix.lower() == ".csv"]
-    if not classes:
+    if not parts:
         hint = f" (if {manifests[0].name} lists the videos, give manifest={manifests[0]} instead)" if manifests else ""
         raise draft.not_this(f"it has neither real/ nor fake/{hint}")
     if manifests:
         names = ", ".join(path.name for path in manifests)
         draft.warn(f"it holds {names}, which is not read; if it is a manifest, give manifest={manifests[0]} instead")
-    draft.leave_out_folders(set(folders) - {base for base, _ in classes}, "neither real/ nor fake/")
+    draft.leave_out_folders(
+        set(folders) - {base for base, _ in classes} - {part for part, _ in splits}, "neither real/ nor fake/"
+    )
     draft.leave_out_files(set(files) - set(manifests), "neither in real/ nor in fake/")
     dataset = dataset or draft.root.resolve().name or UNKNOWN
-    for base, label in classes:
+    for base, label, split in parts:
         for path in files_below(base):
             name = draft.writable_name(path)
             if name is None:
                 continue
-            inner = path.relative_to(base).parts
-            method = (inner[0] if len(inner) > 1 else UNKNOWN) if label is Label.FAKE else ""
-            draft.add(VideoRow(path.absolute(), name, label, dataset, method, (f"{dataset}:{name}",)))
+            within = path.relative_to(base).parts
+            method = (within[0] if len(within) > 1 else UNKNOWN) if label is Label.FAKE else ""
+            draft.add(VideoRow(path.absolute(), name, label, dataset, method, (f"{dataset}:{name}",), split))
     listing = draft.finish()
     draft.warn(
         f"folders do not say which videos share a person, so each of {len(listing.rows)} videos is taken for its own "
