@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from dfd.config import PredictConfig, check, entry_point, output_dir, parse_shard, refusing
 from dfd.errors import ConfigError
 from dfd.inputs import ANNOTATED_NAME, JSONL_NAME, NOT_VIDEOS_NAME, NothingToScore, find_inputs, is_no_video
-from dfd.scoring import detector_options, run_facts, settings_of, start_workers
+from dfd.scoring import detector_options, run_facts, runtime_of_folder, settings_of, start_workers
 
 if TYPE_CHECKING:
     from dfd.inference import Detector
@@ -35,6 +35,8 @@ def main(cfg: DictConfig) -> None:
     paths = find_inputs(config.input)[shard::num_shards]
 
     folder = Path(config.output).expanduser() if config.output else output_dir()
+    if config.runtime == "auto" and not config.overwrite:
+        config.runtime = runtime_of_folder(folder, Path(config.checkpoint))
     with refusing("predict"):
         engine, detector = engine_of(config, paths, is_new=config.overwrite or not (folder / JSONL_NAME).exists())
 
@@ -149,6 +151,8 @@ def annotate(folder: Path, detector: Detector, *, deadline_seconds: float) -> No
         print(
             f"{without} videos were scored without annotate=true and are not drawn; add overwrite=true to score them so"
         )
+    for left in (folder / ANNOTATED_NAME).glob(".*.partial.mp4"):  # of a run that was killed
+        left.unlink(missing_ok=True)
     if not tasks:
         return
     num_workers = min(detector.num_workers, len(tasks))

@@ -6,7 +6,6 @@ no pickle at all). Neither can run code when it is opened.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from dfd.card import DetectorCard, parse_card
 from dfd.errors import CheckpointError, ConfigError
+from dfd.files import written_whole
 from dfd.models.classifier import ClipClassifier, architecture, build_model
 from dfd.tensor_files import (
     fitting,
@@ -68,18 +68,12 @@ def save_safetensors(path: str | Path, model: ClipClassifier, card: DetectorCard
     """
     path = Path(path)
     refuse_mixed_clips(model, str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if half:
         tensors = {name: _halved(tensor) for name, tensor in tensors.items()}
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        # Not save_file, whose files only their owner can read.
-        metadata = {"format": "pt", CARD_KEY: json.dumps(card.to_dict(), allow_nan=False)}
-        unfinished.write_bytes(save(tensors, metadata=metadata))
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    metadata = {"format": "pt", CARD_KEY: json.dumps(card.to_dict(), allow_nan=False)}
+    with written_whole(path) as unfinished:
+        unfinished.write_bytes(save(tensors, metadata=metadata))  # not save_file, whose files only their owner can read
 
 
 def refuse_mixed_clips(model: ClipClassifier, what: str) -> None:

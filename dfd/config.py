@@ -21,17 +21,18 @@ from typing import Any, TypeVar
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dfd.errors import ConfigError, DfdError, RunDiverged
+from dfd.errors import ConfigError, DfdError, RunDiverged, disk_sentence
 from dfd.host import wait_without_spinning
-from dfd.outcomes import JobsFailed, StudyRecord, overrides_by_key, recorded
+from dfd.outcomes import StudyRecord, overrides_by_key, recorded
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "conf"
 SWEEPS_DIR = CONFIG_DIR.parent / "sweeps"
+FILE_SUFFIXES = (".safetensors", ".ckpt", ".onnx", ".pt2")
 MAX_TAG = 64
 """Characters of a tag that W&B takes."""
 logger = logging.getLogger(__name__)
@@ -210,10 +211,32 @@ def unless_cpu(accelerator: str) -> bool:
     return accelerator != "cpu"
 
 
+_STARTED = time.strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def run_folder(command: str, key: str, where: str, *, _root_: DictConfig) -> str:
+    """The folder of a run, with its log: ``outputs/COMMAND/TIME``, or what the config's ``key`` says.
+
+    Args:
+        command: its name.
+        key: the option that names what is written, such as ``output``.
+        where: ``always``: in that folder, wherever the working folder is; ``beside``: only if nothing can be written
+            to the working folder, hidden, or for the folder of a file beside it.
+    """
+    chosen = OmegaConf.select(_root_, key, default=None, throw_on_missing=False)
+    if chosen is None or (where == "beside" and os.access(".", os.W_OK)):
+        return f"outputs/{command}/{_STARTED}"
+    path = Path(str(chosen)).expanduser()
+    if where == "always":
+        return str(path)
+    return str((path.parent if path.suffix in FILE_SUFFIXES and not path.is_dir() else path) / f".{command}")
+
+
 # The named studies lie outside of conf/; a search path may not depend on where the command is run.
 OmegaConf.register_new_resolver("dfd.sweeps", lambda: str(SWEEPS_DIR), replace=True)
 OmegaConf.register_new_resolver("dfd.shared_name", shared_name, replace=True)
 OmegaConf.register_new_resolver("dfd.unless_cpu", unless_cpu, replace=True)
+OmegaConf.register_new_resolver("dfd.run_folder", run_folder, replace=True)
 
 Schema = TypeVar("Schema")
 
@@ -407,8 +430,8 @@ def output_dir() -> Path:
 def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
     """Make a function of the composed config a command: ``--help``, overrides, and errors as sentences on stderr.
 
-    A ``DfdError`` ends the command with exit status 1 and its message, without a traceback. In a multirun it is raised,
-    so that the launcher decides.
+    A ``DfdError``, and what a full or read-only disk raises, ends the command with exit status 1 and its message,
+    without a traceback. In a multirun it is raised, so that the launcher decides.
     """
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], Any]:
@@ -423,14 +446,17 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
                 return function(cfg)
             except DfdError as error:
                 if HydraConfig.get().mode is RunMode.MULTIRUN:
-                    # The sweeper decides whether others go on. Hydra's own hands the error over to `run` below,
-                    # where it would else print a traceback.
-                    os.environ["HYDRA_FULL_ERROR"] = "1"
-                    raise
+                    raise  # the sweeper decides whether others go on
                 # In the terminal, and in the run's log. On what all processes of a run agree, the first one speaks:
                 # dfd.distributed.speak_once leaves errors to the others.
                 agreed = isinstance(error, RunDiverged)
                 logger.log(logging.WARNING if agreed else logging.ERROR, "error: %s", error)
+                raise SystemExit(1) from error
+            except OSError as error:
+                sentence = disk_sentence(error)
+                if sentence is None or HydraConfig.get().mode is RunMode.MULTIRUN:
+                    raise
+                print(f"error: {sentence}", file=sys.stderr)  # not to the log, whose disk may be the full one
                 raise SystemExit(1) from error
             except KeyboardInterrupt as stop:
                 logger.error(str(stop) or "interrupted; what was finished is kept, and --help says how to go on")
@@ -441,19 +467,34 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
 
         def run() -> Any:
             wait_without_spinning()
-            before = os.environ.setdefault("HYDRA_FULL_ERROR", "0")
+            logging.raiseExceptions = False  # of a log that cannot be written no traceback for each line
+            before = os.environ.get("HYDRA_FULL_ERROR")
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, to become sentences here
             try:
                 return command()
             except DfdError as error:
                 print(f"error: {error}", file=sys.stderr)
                 raise SystemExit(1) from error
-            except SystemExit as stop:
-                if stop.code == 1 and not entered and not isinstance(stop, JobsFailed):
+            except CompactHydraException as error:
+                print(error, file=sys.stderr)
+                if isinstance(error.__cause__, OmegaConfBaseException):
+                    print(error.__cause__, file=sys.stderr)
+                if not entered:
                     for line in _suggestions(config_name, sys.argv[1:]):
                         print(line, file=sys.stderr)
-                raise
+                raise SystemExit(1) from error
+            except BrokenPipeError:  # whoever read the output has enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise SystemExit(1) from None
+            except OSError as error:  # Hydra's, of the run's folder
+                if (sentence := disk_sentence(error)) is None:
+                    raise
+                print(f"error: {sentence}", file=sys.stderr)
+                raise SystemExit(1) from error
             finally:
-                os.environ["HYDRA_FULL_ERROR"] = before
+                os.environ.pop("HYDRA_FULL_ERROR")
+                if before is not None:
+                    os.environ["HYDRA_FULL_ERROR"] = before
 
         return run
 

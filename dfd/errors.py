@@ -4,6 +4,7 @@ A message names the file (or the key), says what is wrong with it and what to do
 the edges (preprocess, predict, the web worker) catch, and there every caught error becomes a reported row.
 """
 
+import errno
 from collections.abc import Sequence
 
 from dfd.types import Status
@@ -22,6 +23,32 @@ class DfdError(Exception):
         if message.startswith(f"Caught {type(self).__name__} in DataLoader worker"):
             message = message.rpartition(f"\n{type(self).__module__}.{type(self).__name__}: ")[2].rstrip()
         super().__init__(message)
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+_OF_THE_SYSTEM = (errno.EIO, errno.ENAMETOOLONG, errno.EFBIG, errno.ENOTDIR, errno.EMFILE, errno.ENFILE, errno.ESTALE)
+
+
+def disk_sentence(error: OSError) -> str | None:
+    """What to tell a person whose disk is full or may not be written to; None for an error of another kind.
+
+    >>> print(disk_sentence(OSError(errno.EROFS, "Read-only file system", "out")))
+    out: Read-only file system; give a folder that can be written to (output=DIR; train.py: hydra.run.dir=DIR)
+    """
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in _NO_ROOM:
+        return (
+            f"{where}{error.strerror}; what was finished is kept: make room, and give the same command again to go on "
+            "(train.py with ckpt_path=last and its hydra.run.dir)"
+        )
+    if error.errno in _READ_ONLY:
+        return (
+            f"{where}{error.strerror}; give a folder that can be written to (output=DIR; train.py: hydra.run.dir=DIR)"
+        )
+    if error.errno in _OF_THE_SYSTEM:
+        return f"{where}{error.strerror}; what was finished is kept: mend it, and give the same command again to go on"
+    return None
 
 
 class UnreadableVideo(DfdError):

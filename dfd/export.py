@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from dfd.config import ExportConfig, check, entry_point, output_dir
 from dfd.errors import ConfigError
+from dfd.files import written_whole
 
 if TYPE_CHECKING:
     from dfd.card import DetectorCard
@@ -64,7 +65,7 @@ def export(model: ClipClassifier, card: DetectorCard, path: Path, format: str, *
     if format == "safetensors":
         save_safetensors(path, model, card, half=half)
         text = json.dumps(card.to_dict(), indent=2, allow_nan=False)
-        with formats.written_whole(path.with_suffix(".json")) as unfinished:
+        with written_whole(path.with_suffix(".json")) as unfinished:
             unfinished.write_text(text + "\n")
         if not half:
             return None
@@ -72,11 +73,11 @@ def export(model: ClipClassifier, card: DetectorCard, path: Path, format: str, *
         return runtimes.largest_difference(runtimes.TorchRuntime(model, card, "cpu"), rounded, card)
     if format == "onnx":
         content, difference = runtimes.checked_onnx(model, card)
-        with formats.written_whole(path) as unfinished:
+        with written_whole(path) as unfinished:
             unfinished.write_bytes(content)
         return difference
     program = formats.to_program(model, card)
-    with formats.written_whole(path) as unfinished:
+    with written_whole(path) as unfinished:
         formats.save_program(unfinished, program, model, card)
         loaded = runtimes.ProgramRuntime(torch.export.load(unfinished))
         difference = runtimes.largest_difference(runtimes.TorchRuntime(model, card, "cpu"), loaded, card)
@@ -95,7 +96,6 @@ def main(cfg: DictConfig) -> None:
     import hashlib
 
     from dfd.checkpoint import load_model
-    from dfd.formats import written_whole
     from dfd.model_card import model_card
     from dfd.runtimes import MAX_DIFFERENCE
     from dfd.starter import checkpoint_path

@@ -1,8 +1,12 @@
 """Files that are written into folders of others, where a link may lie in wait under a name that is known beforehand."""
 
 import errno
+import glob
 import os
-from collections.abc import Iterable
+import re
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import IO
 
@@ -12,6 +16,38 @@ def partial_of(path: Path) -> Path:
     partial = path.with_name(f"{path.name}.partial")
     partial.unlink(missing_ok=True)
     return partial
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes ``path`` at the end; after an error there is neither.
+
+    Several processes may do so at once. What one of this machine left that was killed is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    host = re.sub(r"\W", "_", socket.gethostname())
+    for left in path.parent.glob(f".{host}-*.{glob.escape(path.name)}"):
+        number = left.name.removeprefix(f".{host}-").partition(".")[0]
+        if number.isdecimal() and int(number) != os.getpid() and not is_running(int(number)):
+            left.unlink(missing_ok=True)
+    unfinished = path.with_name(f".{host}-{os.getpid()}.{path.name}")
+    unfinished.unlink(missing_ok=True)
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def is_running(pid: int) -> bool:
+    """True if there is a process of this number on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def open_lock(path: Path) -> IO[bytes]:

@@ -7,10 +7,8 @@ order; resizing, normalisation and temperature are inside, and so is the card.
 import importlib
 import json
 import logging
-import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,18 +150,6 @@ def to_program(model: ClipClassifier, card: DetectorCard) -> ExportedProgram:
 def save_program(path: Path, program: ExportedProgram, model: ClipClassifier, card: DetectorCard) -> None:
     """Write a ``.pt2`` with the card and the weights' hash as its extra files."""
     torch.export.save(program, path, extra_files=_metadata(model, card))
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes ``path`` at the end; after an error there is neither."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 _REMEDY = "give a .onnx that dfd.export wrote"

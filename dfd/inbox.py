@@ -11,6 +11,8 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from typing import Any
 
+from dfd.scratch import ScratchFolder
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -52,14 +54,17 @@ class Inbox:
         self._clocks: dict[int, _Clock] = {}
         self._key = secrets.token_bytes(32)
         self._listener: Listener | None = None
+        self._scratch: ScratchFolder | None = None
         self._closing = False
 
     def address(self) -> tuple[Any, bytes]:
         """Where workers connect to, and the key that proves that they are ours."""
         if self._listener is None:
             try:
-                self._listener = Listener(backlog=64, authkey=self._key)
-            except OSError:  # a temporary folder with a name too long for a socket
+                # Not where multiprocessing puts it: its folder stays behind a process that is killed.
+                self._scratch = ScratchFolder()
+                self._listener = Listener(str(self._scratch.path / "inbox"), backlog=64, authkey=self._key)
+            except (OSError, AttributeError):  # a folder with a name too long for a socket; no such sockets (Windows)
                 self._listener = Listener(("127.0.0.1", 0), backlog=64, authkey=self._key)
             threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
         return self._listener.address, self._key
@@ -108,6 +113,8 @@ class Inbox:
             wake.start()
             wake.join(1.0)
             listener.close()
+        if self._scratch is not None:
+            self._scratch.close()
 
     def _accept(self, listener: Listener) -> None:
         while not self._closing:

@@ -6,6 +6,7 @@ training clips; the network runs here, on windows of whatever faces and videos h
 
 import time
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,7 @@ from dfd.faces.windows import (
 )
 from dfd.models.classifier import ClipClassifier
 from dfd.models.folding import fold_batchnorm as fold_into_convolutions
-from dfd.runtimes import ExportingRuntime, OnnxRuntime, Runtime, TorchRuntime, load_runtime
+from dfd.runtimes import OnnxRuntime, Runtime, TorchRuntime, load_runtime
 from dfd.types import (
     FileFacts,
     FloatArray,
@@ -78,8 +79,8 @@ class Detector:
         moments_per_face: windows that are kept to be shown, the most suspicious of each face; 0: none.
         heatmaps: explain these windows: see :mod:`dfd.explain`.
         boxes: look for faces in every frame and give their boxes along, for :func:`dfd.annotate.annotate_video`.
-        batch_size: clips through the network at once; None: 8 on a CPU, 16 on a GPU. Fewer take less memory and more
-            time: an LSTM's weights are read anew for every batch.
+        batch_size: clips of one video through the network at once; None: 8 on a CPU, 16 on a GPU. Fewer take less
+            memory and more time: an LSTM's weights are read anew for every batch.
         num_workers: processes that decode and find faces; None: one per core.
         deadline_seconds: a video that takes longer is given up as ``timeout``.
         stall_seconds: so is one that comes no further for so long.
@@ -206,7 +207,6 @@ class Detector:
     def describe(self) -> dict[str, Any]:
         """What a report says of the detector, as plain values."""
         card = self.card
-        is_exporting = isinstance(self.runtime, ExportingRuntime)
         parts = {part: card.model.get(part) or {} for part in ("backbone", "temporal")}
         options = {
             part: str(node.get("name") or node["_target_"].rpartition(".")[2]) for part, node in parts.items() if node
@@ -214,7 +214,7 @@ class Detector:
         return {
             "name": self.name,
             **options,
-            "runtime": "TorchRuntime, then OnnxRuntime" if is_exporting else type(self.runtime).__name__,
+            "runtime": type(self.runtime).__name__,
             "num_parameters": self.num_parameters,
             **{name: getattr(card, name) for name in ("clip_len", "clip_stride", "image_size", "temperature", "crop")},
             **{name: getattr(card, name) for name in ("calibration", "metrics", "data", "versions")},
@@ -266,25 +266,26 @@ class Detector:
 
     def _score_all(self, files: list[Path], on_progress: Progress | None) -> Iterator[VideoScore]:
         videos: dict[int, _Video] = {}
-        waiting: list[tuple[int, FaceWindow]] = []
+        # A batch is of one video: its probabilities differ in the last digits by how many clips it has, and so would a
+        # video's by what else is scored beside it, or by where a run was stopped.
+        waiting: dict[int, list[FaceWindow]] = defaultdict(list)
         for (key, path), item in self._workers(len(files)).stream(numbered_windows_task, enumerate(files)):
             video = videos.setdefault(key, _Video(path))
             if isinstance(item, FaceWindow):
-                waiting.append((key, item))
-                if len(waiting) >= self.batch_size:
-                    self._look(videos, waiting)
+                waiting[key].append(item)
+                if len(waiting[key]) >= self.batch_size:
+                    self._look(video, waiting[key])
             elif isinstance(item, Again):
                 videos[key] = _Video(path)
-                waiting = [(other, window) for other, window in waiting if other != key]
+                waiting.pop(key, None)
             elif isinstance(item, float):
                 if on_progress is not None:
                     on_progress(path, item)
             elif isinstance(item, Failure):
-                waiting = [(other, window) for other, window in waiting if other != key]
+                waiting.pop(key, None)
                 yield self._failed(videos.pop(key), item)
             elif item is None:
-                if any(other == key for other, _ in waiting):
-                    self._look(videos, waiting)
+                self._look(video, waiting.pop(key, []))
                 yield self._finished(videos.pop(key))
             else:
                 video.take(item)
@@ -295,17 +296,17 @@ class Detector:
         A failure ends it: the score has its status and message, and no verdict.
         """
         video = _Video(Path(path))
-        waiting: list[tuple[int, FaceWindow]] = []
+        waiting: list[FaceWindow] = []
         for item in found:
             if isinstance(item, FaceWindow):
-                waiting.append((0, item))
+                waiting.append(item)
                 if len(waiting) >= self.batch_size:
-                    self._look({0: video}, waiting)
+                    self._look(video, waiting)
             elif isinstance(item, Failure):
                 return self._failed(video, item)
             elif not isinstance(item, float):
                 video.take(item)
-        self._look({0: video}, waiting)
+        self._look(video, waiting)
         return self._finished(video)
 
     def _workers(self, num_tasks: int) -> WorkerPool:
@@ -330,13 +331,13 @@ class Detector:
         self._pool = pool
         self._at_end = weakref.finalize(self, pool.close)
 
-    def _look(self, videos: "Mapping[int, _Video]", waiting: list[tuple[int, FaceWindow]]) -> None:
-        """Give every waiting window its probability, and leave none waiting."""
+    def _look(self, video: "_Video", waiting: list[FaceWindow]) -> None:
+        """Give every waiting window of a video its probability, and leave none waiting."""
         began = time.perf_counter()
-        probs = self.prob_fake([window.crops for _, window in waiting])
+        probs = self.prob_fake([window.crops for window in waiting])
         each = (time.perf_counter() - began) / max(1, len(waiting))
-        for (key, window), prob in zip(waiting, probs, strict=True):
-            videos[key].add(window, prob, seconds=each, num_kept=self.moments_per_face, aggregation=self.aggregation)
+        for window, prob in zip(waiting, probs, strict=True):
+            video.add(window, prob, seconds=each, num_kept=self.moments_per_face, aggregation=self.aggregation)
         waiting.clear()
 
     def _failed(self, video: "_Video", failure: Failure) -> VideoScore:

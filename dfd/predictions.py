@@ -13,6 +13,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
+from contextlib import closing
 from dataclasses import asdict, fields
 from errno import ELOOP
 from pathlib import Path
@@ -312,9 +313,8 @@ class PredictionWriter:
 
     def close(self) -> None:
         """Close both files and let others write to the folder."""
-        self._csv_file.close()
-        self._jsonl_file.close()
-        self._lock.close()
+        with closing(self._lock), closing(self._jsonl_file), closing(self._csv_file):
+            pass
 
     def __enter__(self) -> Self:
         return self
@@ -322,7 +322,11 @@ class PredictionWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except OSError:
+            if error is None:  # of a full disk, once is enough
+                raise
 
 
 def _is_changed(value: Mapping[str, Any]) -> bool:

@@ -70,7 +70,9 @@ def main(cfg: DictConfig) -> None:
     summarize(store)
     print(f"{sum(statuses.values())} videos done; the clip store is {store} (videos.csv: a row per video)")
     if rows and not (statuses["ok"] or statuses["partial"]):
-        raise StoreError(f"{store}: no video has a usable face; {store}/videos.csv says why for each")
+        failed = statuses["error"] + statuses["timeout"]
+        again = f" ({failed} failed for a reason of the moment: mend it, and run again)" if failed else ""
+        raise StoreError(f"{store}: no video has a usable face; {store}/videos.csv says why for each{again}")
     data = "clips" if any(row.label is Label.FAKE for row in listing.rows) else "blend"
     print(f"next: python train.py data={data} data.store={store}")
 

@@ -23,7 +23,8 @@ from torch.nn import functional as F
 from dfd.card import DetectorCard, library_versions
 from dfd.checkpoint import load_model, weights_sha256
 from dfd.errors import CheckpointError, ConfigError
-from dfd.formats import INPUT_NAME, OPSET, OUTPUT_NAME, OnnxFile, optional_module, read_onnx, to_onnx, written_whole
+from dfd.files import written_whole
+from dfd.formats import INPUT_NAME, OPSET, OUTPUT_NAME, OnnxFile, optional_module, read_onnx, to_onnx
 from dfd.models.classifier import ClipClassifier
 from dfd.onnx_trial import seconds_for_one_clip
 from dfd.types import Label
@@ -34,11 +35,13 @@ logger = logging.getLogger(__name__)
 
 RUNTIMES = ("auto", "torch", "onnx")
 WORTH_EXPORTING = 32
-"""Videos from which on ``runtime=auto`` takes onnxruntime on a CPU. An export costs what it saves on some ten of them
+"""Videos from which on ``runtime=auto`` has an export made on a CPU. An export costs what it saves on some ten of them
 with ResNeXt50, on some fifty with a small network."""
 CPU_FRAMES_AT_ONCE = 20
 """Through the backbone: ResNeXt50 is as fast with 20 frames as with 80, and takes 200 MB less. With 10 it takes 1.2 of
 the time: its weights are put in another order for each part."""
+WORTH_WAITING = 200
+"""From so many on, ``runtime=auto`` waits for the export; with fewer, another process makes it for the next run."""
 MAX_DIFFERENCE = 1e-4
 """Between the probabilities of one detector in two forms; float32 sums in another order differ by some 1e-6."""
 
@@ -61,6 +64,8 @@ class TorchRuntime:
         self.device_type = self.device.type
         self.model = model.to(self.device).eval()
         self.temperature = card.temperature or 1.0
+        self.export: Export | None = None
+        """For the next run; this one does not change what it computes with."""
 
     @torch.inference_mode()
     def prob_fake(self, frames_BTCHW: Tensor) -> list[float]:
@@ -171,44 +176,23 @@ class OnnxRuntime:
             watch.cancel()
 
 
-class ExportingRuntime:
-    """torch, while a process of its own exports the checkpoint; onnxruntime as soon as the export is kept.
+class Export:
+    """A process that exports a checkpoint to dfd's cache. It is given up with this object, or when the program ends."""
 
-    Nobody waits for the export: the first videos are scored meanwhile, with the same probabilities but for rounding
-    (:data:`MAX_DIFFERENCE` at most, mostly a hundredth of it). If it fails, torch goes on. If this runtime is gone
-    before, or the program ends, it is given up.
-    """
-
-    device_type = "cpu"
-
-    def __init__(self, checkpoint: Path, model: ClipClassifier, card: DetectorCard, digest: str) -> None:
-        self.now: Runtime = TorchRuntime(model, card, "cpu")
-        self._card, self._digest = card, digest
-        self._kept = _kept_path(card, digest)
+    def __init__(self, checkpoint: Path) -> None:
         self._told = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
-        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
+        self.process: subprocess.Popen[bytes] = subprocess.Popen(
             _export_command(checkpoint), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._told
         )
-        weakref.finalize(self, _give_up, self._process, self._told)
+        weakref.finalize(self, _give_up, self.process, self._told)
 
-    def prob_fake(self, frames_BTCHW: Tensor) -> list[float]:
-        """The probability of FAKE of each clip."""
-        if self._process is not None and self._process.poll() is not None:
-            self._take_over(self._process.returncode)
-            _give_up(self._process, self._told)
-            self._process = None
-        return self.now.prob_fake(frames_BTCHW)
-
-    def _take_over(self, exit_code: int) -> None:
-        if exit_code:
-            self._told.seek(0)
-            lines = self._told.read().decode(errors="replace").strip().splitlines() or [f"exit code {exit_code}"]
-            logger.info("scoring with torch, as the export for onnxruntime failed: %s", lines[-1])
-            return
-        try:
-            self.now = _load_kept(self._kept, self._card, self._digest, device="cpu")
-        except CheckpointError as error:
-            logger.info("scoring with torch, as the export for onnxruntime is not there: %s", error)
+    def wait(self) -> str | None:
+        """Why it failed, or None if the export is kept."""
+        if not self.process.wait():
+            return None
+        self._told.seek(0)
+        lines = self._told.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit code {self.process.returncode}"
 
 
 def _give_up(process: subprocess.Popen[bytes], told: IO[bytes]) -> None:
@@ -271,8 +255,8 @@ def load_runtime(
 
     A ``.onnx`` has no network to look into: None. ``runtime=onnx`` with another checkpoint exports it, which takes some
     15 seconds, and keeps the export in dfd's cache. ``auto`` is onnx for a ``.onnx``; for others, on a CPU, where
-    ``num_videos`` are to be scored, it is onnx if the export is there, and torch until it is there
-    (:class:`ExportingRuntime`) if they are worth one; else torch.
+    ``num_videos`` are to be scored, it is onnx if the export is there or they are worth waiting for it; else torch.
+    It is one of the two for the whole run, so that copies of a file get one score.
 
     Raises:
         CheckpointError: the file is missing, damaged, of another program, or cannot be exported.
@@ -314,9 +298,29 @@ def load_runtime(
             except CheckpointError as error:
                 logger.info("scoring with torch: %s", error)
         elif num_videos >= WORTH_EXPORTING:
-            logger.info("exporting the detector for onnxruntime, once, beside scoring; until then torch scores")
-            return ExportingRuntime(checkpoint, model, card, digest), card, name, model
+            export = Export(checkpoint)
+            if num_videos >= WORTH_WAITING:
+                logger.info("exporting the detector for onnxruntime, once: about 15 seconds, then scoring begins")
+                if exported := _exported(export, card, digest):
+                    return exported, card, name, model
+            else:
+                logger.info("torch scores these videos; for the next run the detector is exported for onnxruntime")
+                torch_runtime = TorchRuntime(model, card, device)
+                torch_runtime.export = export
+                return torch_runtime, card, name, model
     return TorchRuntime(model, card, device), card, name, model
+
+
+def _exported(export: Export, card: DetectorCard, digest: str) -> OnnxRuntime | None:
+    """What an export has kept, when it has; None, and a line in the log, if it failed."""
+    failure = export.wait()
+    try:
+        if failure is None:
+            return _load_kept(_kept_path(card, digest), card, digest, device="cpu")
+    except CheckpointError as error:
+        failure = str(error)
+    logger.info("scoring with torch, as the export for onnxruntime failed: %s", failure)
+    return None
 
 
 def kept_onnx(model: ClipClassifier, card: DetectorCard, digest: str, *, device: str) -> OnnxRuntime:

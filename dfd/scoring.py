@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,23 @@ def start_workers(config: PredictConfig, checkpoint: Path, paths: Sequence[Path]
             if begin:
                 pool.begin(numbered_windows_task, enumerate(paths))
     return pool
+
+
+def runtime_of_folder(folder: Path, checkpoint: Path) -> str:
+    """What ``runtime=auto`` is for a folder that scores lie in: what they were computed with; else ``auto``.
+
+    So a run that is gone on with has the scores of one that was never stopped, to the last digit.
+    """
+    from dfd.inputs import JSONL_NAME, RUN_NAME
+    from dfd.untrusted import read_json
+
+    if checkpoint.suffix == ".onnx" or not (folder / JSONL_NAME).is_file():
+        return "auto"
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        runtime = {"TorchRuntime": "torch", "OnnxRuntime": "onnx"}[read_json(folder / RUN_NAME)["model"]["runtime"]]
+        if runtime == "torch" or all(find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript")):
+            return runtime
+    return "auto"
 
 
 def settings_of(config: PredictConfig, detector: Detector) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dfd.card import DetectorCard
 from dfd.checkpoint import load_checkpoint, load_model, save_safetensors, weights_sha256
 from dfd.errors import CheckpointError, ConfigError
 from dfd.export import export, output_file
+from dfd.files import written_whole
 from dfd.formats import read_onnx, save_program, to_onnx, to_program
 from dfd.models.backbones import BACKBONES
 from dfd.models.classifier import build_model
@@ -259,7 +260,7 @@ def test_a_difference_that_is_no_number_is_refused(tiny_checkpoint):
 
 def test_an_interrupted_export_leaves_nothing(tiny_checkpoint, tmp_path):
     (tmp_path / "d.onnx").write_bytes(b"the one before")
-    with contextlib.suppress(KeyboardInterrupt), formats.written_whole(tmp_path / "d.onnx") as unfinished:
+    with contextlib.suppress(KeyboardInterrupt), written_whole(tmp_path / "d.onnx") as unfinished:
         unfinished.write_bytes(b"half")
         raise KeyboardInterrupt
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"the one before"]

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import shutil
 import subprocess
 import sys
 import time
@@ -51,6 +52,31 @@ def test_a_video_alone_and_in_company_gets_the_same_score(
     assert alone.prob_fake == pytest.approx(together[str(paths[3])], abs=1e-5)
 
 
+def test_scores_are_the_same_to_the_last_digit_in_any_company_and_of_copies(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    paths = []
+    for number, num_frames in enumerate((24, 70, 130)):  # some clips: fewer and more than a batch
+        write_video(tmp_path / f"{number}.mp4", drawn_frames(number, num_frames=num_frames), fps=25)
+        shutil.copy(tmp_path / f"{number}.mp4", tmp_path / f"{number}-copy.mp4")
+        paths += [tmp_path / f"{number}.mp4", tmp_path / f"{number}-copy.mp4"]
+
+    def scores(paths: list[Path], num_workers: int) -> dict[str, list[float]]:
+        options = {"face_detector": FIXED, "device": "cpu", "batch_size": 4, "heatmaps": False}
+        with Detector.load(tiny_checkpoint, num_workers=num_workers, fold_batchnorm=True, **options) as detector:
+            found = {Path(score.path).name: score for score in detector.score_many(paths)}
+        return {name: [w.prob_fake for track in score.tracks for w in track.windows] for name, score in found.items()}
+
+    together = scores(paths, 2)
+    assert len({len(probs) for probs in together.values()}) == 3
+    for number in range(3):
+        assert together[f"{number}.mp4"] == together[f"{number}-copy.mp4"]
+    assert scores(paths[::-1], 1) == together
+    assert {name: probs for path in paths[2:4] for name, probs in scores([path], 1).items()} == {
+        path.name: together[path.name] for path in paths[2:4]
+    }
+
+
 def test_every_path_gets_one_score_and_bad_ones_no_verdict(
     detector: Detector, tiny_videos: Path, tmp_path: Path
 ) -> None:
@@ -63,7 +89,7 @@ def test_every_path_gets_one_score_and_bad_ones_no_verdict(
     assert len(scores) == len(paths)
     assert scores["00.mp4"].status is Status.OK
     for name in ("text.mp4", "empty.mp4", "cut.mp4", "gone.mp4"):
-        assert scores[name].status is Status.UNREADABLE
+        assert scores[name].status is (Status.MISSING if name == "gone.mp4" else Status.UNREADABLE)
         assert scores[name].label is None
         assert scores[name].prob_fake is None
         assert name in scores[name].message

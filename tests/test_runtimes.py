@@ -2,7 +2,6 @@ import gc
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import onnx
@@ -100,42 +99,40 @@ def test_a_kept_export_that_is_damaged_or_of_other_weights_is_made_anew(
     assert len(exports) == 4
 
 
-def until(done, seconds=120):
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def test_auto_exports_for_many_videos_while_torch_scores_if_it_can(tiny_checkpoint, kept, clips, monkeypatch):
+def test_auto_exports_for_the_next_run_beside_many_videos_and_changes_nothing_in_this_one(
+    tiny_checkpoint, kept, clips, monkeypatch
+):
     few, many = runtimes.WORTH_EXPORTING - 1, runtimes.WORTH_EXPORTING
-    assert isinstance(load_runtime(tiny_checkpoint, device="cpu", num_videos=few)[0], TorchRuntime)
+    assert load_runtime(tiny_checkpoint, device="cpu", num_videos=few)[0].export is None
     with monkeypatch.context() as without:
         without.setattr(runtimes, "find_spec", lambda name: None if name == "onnxruntime" else name)
-        assert isinstance(load_runtime(tiny_checkpoint, device="cpu", num_videos=many)[0], TorchRuntime)
+        assert load_runtime(tiny_checkpoint, device="cpu", num_videos=many)[0].export is None
     assert not kept.exists()
     runtime, _, _, model = load_runtime(tiny_checkpoint, device="cpu", num_videos=many)
-    assert isinstance(runtime.now, TorchRuntime)
-    assert runtime.now.model is model
+    assert isinstance(runtime, TorchRuntime)
+    assert runtime.model is model
     expected = runtime.prob_fake(clips)
-    until(lambda: list(kept.glob("[!.]*.onnx")) and isinstance((runtime.prob_fake(clips), runtime.now)[1], OnnxRuntime))
-    assert runtime.prob_fake(clips) == pytest.approx(expected, abs=1e-5)
-    assert isinstance(load_runtime(tiny_checkpoint, device="cpu", num_videos=1)[0], OnnxRuntime)
+    assert runtime.export.wait() is None
+    assert runtime.prob_fake(clips) == expected
+    following = load_runtime(tiny_checkpoint, device="cpu", num_videos=1)[0]
+    assert isinstance(following, OnnxRuntime)
+    assert following.prob_fake(clips) == pytest.approx(expected, abs=1e-5)
+
+
+def test_auto_waits_for_the_export_if_there_is_enough_to_score(tiny_checkpoint, kept):
+    runtime = load_runtime(tiny_checkpoint, device="cpu", num_videos=runtimes.WORTH_WAITING)[0]
+    assert isinstance(runtime, OnnxRuntime)
+    assert len(list(kept.glob("[!.]*.onnx"))) == 1
 
 
 @pytest.mark.parametrize(
-    ("code", "message"), [("raise ValueError('no such operator')", "no such operator"), ("", "is not there")]
+    ("code", "message"), [("raise ValueError('no such operator')", "no such operator"), ("", "no such file")]
 )
-def test_torch_goes_on_if_the_export_fails_or_cannot_be_kept(
-    code, message, tiny_checkpoint, clips, monkeypatch, caplog
-):
+def test_torch_scores_if_the_export_fails_or_is_not_kept(code, message, tiny_checkpoint, monkeypatch, caplog):
     monkeypatch.setattr(runtimes, "_export_command", lambda _: [sys.executable, "-c", code])
     caplog.set_level("INFO")
-    runtime = load_runtime(tiny_checkpoint, device="cpu", num_videos=1000)[0]
-    expected = runtime.prob_fake(clips)
-    until(lambda: (runtime.prob_fake(clips), message in caplog.text)[1])
-    assert isinstance(runtime.now, TorchRuntime)
-    assert runtime.prob_fake(clips) == expected
+    assert isinstance(load_runtime(tiny_checkpoint, device="cpu", num_videos=1000)[0], TorchRuntime)
+    assert message in caplog.text
 
 
 def test_an_export_ends_with_the_process_that_wanted_it(tiny_checkpoint, kept):
@@ -145,13 +142,12 @@ def test_an_export_ends_with_the_process_that_wanted_it(tiny_checkpoint, kept):
     assert not kept.exists() or not list(kept.iterdir())
 
 
-def test_a_cache_that_cannot_be_used_leaves_scoring_to_torch(tiny_checkpoint, clips, tmp_path, monkeypatch, caplog):
+def test_a_cache_that_cannot_be_used_leaves_scoring_to_torch(tiny_checkpoint, tmp_path, monkeypatch, caplog):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     caplog.set_level("INFO")
-    runtime = load_runtime(tiny_checkpoint, device="cpu", num_videos=1000)[0]
-    until(lambda: (runtime.prob_fake(clips), "cannot be kept as" in caplog.text)[1])
-    assert isinstance(runtime.now, TorchRuntime)
+    assert isinstance(load_runtime(tiny_checkpoint, device="cpu", num_videos=1000)[0], TorchRuntime)
+    assert "cannot be kept as" in caplog.text
 
 
 def test_what_lies_in_the_working_folder_is_not_imported_by_an_export(tiny_checkpoint, kept, tmp_path, monkeypatch):
@@ -164,8 +160,8 @@ def test_what_lies_in_the_working_folder_is_not_imported_by_an_export(tiny_check
 
 def test_an_export_is_given_up_with_its_runtime(tiny_checkpoint, monkeypatch):
     monkeypatch.setattr(runtimes, "_export_command", lambda _: [sys.executable, "-c", "import time; time.sleep(600)"])
-    runtime = load_runtime(tiny_checkpoint, device="cpu", num_videos=1000)[0]
-    process = runtime._process
+    runtime = load_runtime(tiny_checkpoint, device="cpu", num_videos=runtimes.WORTH_EXPORTING)[0]
+    process = runtime.export.process
     assert process.poll() is None
     del runtime
     gc.collect()

@@ -150,7 +150,8 @@ def test_a_run_that_is_killed_goes_on_and_scores_nothing_twice(
     assert len(rows) == len({row["path"] for row in rows}) == 40
     table = read_predictions(output / "predictions.csv")
     assert sorted(table["path"]) == sorted(row["path"] for row in rows)
-    assert np.ptp(table["prob_fake"]) < 1e-5
+    # Of copies of one file, before the kill and after it.
+    assert len({row["prob_fake"] for row in rows}) == 1
 
 
 def test_hostile_names_come_through_whole(tiny_checkpoint: Path, clip: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from dfd.errors import DfdError, ReportError
+from dfd.errors import DfdError, ReportError, disk_sentence
 from dfd.files import inside
 from dfd.outcomes import StudyRecord
 from dfd.report import TITLE, write_report
@@ -76,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             page = write_report(runs, output, title=chosen.title or TITLE)
             done = f"{len(runs)} run{'s' if len(runs) != 1 else ''} compared"
     except (DfdError, OSError) as error:  # OSError: the output cannot be written, and its message says where
-        print(f"error: {error}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+        said = (isinstance(error, OSError) and disk_sentence(error)) or str(error)
+        print(f"error: {said}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
         return 1
     print(f"{done}; the report is {_shown(page)}")
     return 0
