@@ -175,6 +175,7 @@ class PredictConfig:
     stall_seconds: float = 300.0
     limits: dict[str, Any] = field(default_factory=dict)
     max_decode_side: int | None = 1920
+    video_stream: int | None = None
     overwrite: bool = False
     shard: str = "0/1"
     engine: str = "local"

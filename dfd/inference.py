@@ -70,7 +70,7 @@ class Detector:
         model: the network, for heat maps and for a description; an ONNX file has none that could be looked into.
         face_detector: name and options, as :func:`dfd.faces.detect.build_detector` takes them; None: the one that the
             detector was trained with.
-        window_stride, max_windows, max_faces, max_decode_side, limits: see :class:`WindowSettings`.
+        window_stride, max_windows, max_faces, max_decode_side, video_stream, limits: see :class:`WindowSettings`.
         aggregation: from windows to faces and to the video: a name in :data:`dfd.aggregation.AGGREGATIONS`, or a
             function of that kind.
         threshold: a video is called fake from this probability on; None: the checkpoint's.
@@ -106,6 +106,7 @@ class Detector:
         max_windows: int | None = 32,
         max_faces: int = 8,
         max_decode_side: int | None = 1920,
+        video_stream: int | None = None,
         limits: VideoLimits | None = None,
         aggregation: str | Aggregation = "max_of_means",
         threshold: float | None = None,
@@ -147,6 +148,7 @@ class Detector:
             max_windows=max_windows,
             max_faces=max_faces,
             max_decode_side=max_decode_side,
+            video_stream=video_stream,
             limits=limits,
             every_frame=boxes,
         )

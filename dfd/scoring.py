@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from dfd.inference import Detector
 
 # Options of the detector that decide what a score is; a folder holds scores of one setting of them.
-DECISIVE = ("window_stride", "max_windows", "max_faces", "max_decode_side", "aggregation", "threshold")
+DECISIVE = (
+    *("window_stride", "max_windows", "max_faces", "max_decode_side", "video_stream"),
+    *("aggregation", "threshold"),
+)
 OTHER = (
     "runtime",
     "device",
@@ -37,7 +40,10 @@ OTHER = (
     "stall_seconds",
 )
 
-LOOKS = ("face_detector", "window_stride", "max_windows", "max_faces", "max_decode_side", "limits")
+LOOKS = (
+    *("face_detector", "window_stride", "max_windows", "max_faces", "max_decode_side", "video_stream"),
+    "limits",
+)
 """Options that decide what a worker looks at."""
 
 
@@ -125,7 +131,12 @@ def settings_of(config: PredictConfig, detector: Detector) -> dict[str, Any]:
     """What decides a score, besides the model: a folder is continued only with the same."""
     return {
         "face_detector": {k: v for k, v in detector.face_detector.items() if k not in ("device", "weights")},
-        **{name: getattr(config, name) for name in DECISIVE},
+        # Folders of before there was a choice of streams go on.
+        **{
+            name: getattr(config, name)
+            for name in DECISIVE
+            if name != "video_stream" or config.video_stream is not None
+        },
         "threshold": detector.threshold,
         "uncertain_margin": config.uncertain_margin,
     }

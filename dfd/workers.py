@@ -25,6 +25,8 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from dfd import memory
+from dfd.environment import without_secrets
 from dfd.errors import DfdError
 from dfd.inbox import Inbox, Item, Settled
 from dfd.types import Status
@@ -47,10 +49,16 @@ class Failure:
     def of(cls, error: Exception) -> "Failure":
         """What an error makes of the video at hand: a DfdError has a status and words of its own, any other a bug's.
 
+        A task that needs more memory than its process may take says so.
+
         >>> Failure.of(KeyError("fps"))
         Failure(status=<Status.ERROR: 'error'>, message="KeyError: 'fps'")
         """
-        return cls(error.status, str(error)) if isinstance(error, DfdError) else cls(Status.ERROR, _describe(error))
+        if isinstance(error, DfdError):
+            return cls(error.status, str(error))
+        if isinstance(error, MemoryError) and memory.task_bytes() is not None:
+            return cls(Status.TOO_LARGE, f"reading it takes more memory than a worker may use: {memory.in_words()}")
+        return cls(Status.ERROR, _describe(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +339,8 @@ class _WorkerProcess(SpawnProcess):
 
         So a script needs no ``if __name__ == "__main__":``, and a worker does not import what only the script needs.
 
+        Nor does it inherit secrets: it will read what strangers sent.
+
         SIGINT is blocked in it: Ctrl-C reaches all processes of a terminal, and the parent ends its workers. pebble has
         them ignore it, but only after they have imported what they need, and until then each would print a traceback.
         """
@@ -342,7 +352,7 @@ class _WorkerProcess(SpawnProcess):
         with _main_lock:
             spawn.get_preparation_data = without_main
             try:
-                with _blocked_interrupt():
+                with _blocked_interrupt(), without_secrets():
                     return SpawnProcess._Popen(process_obj)
             finally:
                 spawn.get_preparation_data = original
@@ -421,6 +431,7 @@ def _run(number: int, preparation: bytes, payload: bytes, address: Any, key: byt
     _prepare(preparation)
     if _start_error is not None:
         return pickle.dumps(_StartFailed(_portable(_start_error)))
+    memory.begin_task()
     try:
         function, task = pickle.loads(payload)  # noqa: S301 - made by _events() above
         with Client(address, authkey=key) as connection:

@@ -50,6 +50,7 @@ from dfd.data.store import (
 from dfd.errors import ManifestError, NoFaceFound, SplitError
 from dfd.faces.detect import FaceDetector, build_detector, detector_options
 from dfd.faces.extract import ExtractionSettings, FaceExtractor, TrackSummary, confirmed, main_track
+from dfd.memory import limit_tasks
 from dfd.types import Status
 from dfd.video.container import VideoLimits
 from dfd.video.decode import VideoReader
@@ -142,8 +143,9 @@ def prepare_video(row: VideoRow, store: Path, settings: PreparationSettings, det
                         writers.enter_context(clips[chunk.track].writer)
                     clip = clips[chunk.track]
                     clip.writer.write(chunk.crops)
-                    clip.boxes.append(chunk.boxes_xyxy * reader.source_scale)
-                    clip.landmarks.append(chunk.landmarks * reader.source_scale)
+                    scale = reader.scale_at(chunk.start_frame)
+                    clip.boxes.append(chunk.boxes_xyxy * scale)
+                    clip.landmarks.append(chunk.landmarks * scale)
                     written = sum(map(len, clip.boxes))
                     if any(t.track == chunk.track and t.num_frames == written for t in extractor.tracks):
                         clip.writer.close()  # a long film has more tracks than a process may have files open
@@ -238,6 +240,8 @@ def start_worker(store: Path, settings: PreparationSettings) -> None:
     """The initializer of a worker process that does :func:`prepare_task`."""
     hold_to_one_core()
     _worker["arguments"] = (store, settings, build_detector(**settings.face_detector))
+    on_cpu = str(settings.face_detector.get("device", "cpu")) == "cpu"
+    limit_tasks(settings.limits.task_bytes if on_cpu else None)
 
 
 def prepare_task(row: VideoRow) -> VideoRecord:

@@ -8,6 +8,8 @@ most ``max_missed + 2`` key-frame intervals are held, and ``batch_size`` more fo
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,8 @@ __all__ = [
 ]
 
 Image = NDArray[np.uint8]
+
+_MAX_FACELESS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +104,18 @@ class ShotCutDetector:
 
     def __init__(self) -> None:
         self._before: NDArray[np.int16] | None = None
+        self._size: tuple[int, ...] = ()
         self._restless: deque[float] = deque(maxlen=self.MEMORY)
 
     def is_cut(self, frame: Image, *, after_gap: bool = False) -> bool:
-        """True if this frame ``(H, W, 3)`` begins a new shot. The first frame does not."""
+        """True if this frame ``(H, W, 3)`` begins a new shot, as one of another size does. The first does not."""
         rows, columns = (_grid(length, self.GRID) for length in frame.shape[:2])
         cells = frame[rows[:, None], columns].astype(np.int16)
         before, self._before = self._before, cells
+        size, self._size = self._size, frame.shape
         if before is None:
             return False
-        if before.shape != cells.shape:
+        if size != frame.shape:
             return True
         change = cells - before
         change -= np.median(change, axis=(0, 1)).astype(np.int16)
@@ -146,6 +152,11 @@ class FaceExtractor:
         """Counts the stages ``detect`` and ``crop``."""
         self.num_frames = 0
         """Frames taken in so far."""
+        self.num_key_frames = self.num_with_face = 0
+        """Frames that were looked at, and those of them that show a face."""
+        self.faceless: list[Image] = []
+        """Some frames without a face, evenly spread over those there are: to see what is the matter with them."""
+        self._faceless_step = 1
         self._tracker = Tracker()
 
     @property
@@ -157,6 +168,10 @@ class FaceExtractor:
     def live_tracks(self) -> list[TrackSummary]:
         """The tracks that may go on, as far as they have come."""
         return self._tracker.live_tracks
+
+    def small_faceless(self) -> list[Image]:
+        """``faceless``, each as the detector is given it."""
+        return [shrink(image, detection_side(image, self.detector, self.settings)) for image in self.faceless]
 
     def run(self, chunks: Iterable[tuple[int, FrameArray]]) -> Iterator[FaceChunk]:
         """The faces of a video, from chunks of its frames ``(first index, (N, H, W, 3))`` in order.
@@ -177,7 +192,8 @@ class FaceExtractor:
             ValueError: as :meth:`run`.
         """
         settings = self.settings
-        self.num_frames = 0
+        self.num_frames = self.num_key_frames = self.num_with_face = 0
+        self.faceless, self._faceless_step = [], 1
         tracker = self._tracker = Tracker(max_missed=settings.max_missed, smoothing=settings.smoothing)
         held: deque[_Frame] = deque()
         for frame in self._with_faces(self._with_key_frames(chunks)):
@@ -186,7 +202,8 @@ class FaceExtractor:
                 if tracker.oldest_needed_frame is None:
                     held.clear()  # no face to follow: a track can begin only on a key frame
                 continue
-            spans = tracker.update(frame.index, frame.faces)
+            height, width = frame.image.shape[:2]
+            spans = tracker.update(frame.index, frame.faces, size=(width, height))
             if frame.ends_shot:
                 spans += tracker.end_shot()
             elif frame.ends_segment:
@@ -234,19 +251,35 @@ class FaceExtractor:
 
     def _look(self, frames: list[_Frame]) -> Iterator[_Frame]:
         keys = [frame for frame in frames if frame.is_key]
-        found: Iterator[list[FaceBox]] = iter(())
-        if keys:
+        found: list[list[FaceBox]] = []
+        # A batch is of one size; a video may change its own.
+        for _, same in groupby(keys, key=lambda frame: frame.image.shape):
+            images = [frame.image for frame in same]
+            height, width = images[0].shape[:2]
             with self.clock("detect"):
-                small = np.stack([shrink(frame.image, self.settings.detection_side) for frame in keys])
-                found = iter(self.detector(small))
+                side = detection_side(images[0], self.detector, self.settings)
+                small = np.stack([shrink(image, side) for image in images])
+                scale_x, scale_y = width / small.shape[2], height / small.shape[1]
+                for image, faces in zip(images, self.detector(small), strict=True):
+                    found.append([_scaled(face, scale_x, scale_y) for face in faces])
+                    self._count(image, found[-1])
+        waiting = iter(found)
         for frame in frames:
             if not frame.is_key:
                 yield frame
                 continue
-            height, width = frame.image.shape[:2]
-            scale_x, scale_y = width / small.shape[2], height / small.shape[1]
-            faces = [_scaled(face, scale_x, scale_y) for face in next(found)]
+            faces = next(waiting)
             yield _Frame(frame.index, frame.image, True, frame.ends_segment, frame.ends_shot, faces)
+
+    def _count(self, image: Image, faces: list[FaceBox]) -> None:
+        self.num_key_frames += 1
+        self.num_with_face += bool(faces)
+        if faces or (self.num_key_frames - self.num_with_face) % self._faceless_step:
+            return
+        self.faceless.append(image.copy())  # not a view, which would hold all frames that it was decoded with
+        if len(self.faceless) > _MAX_FACELESS:
+            del self.faceless[1::2]
+            self._faceless_step *= 2
 
     def _cut_out(self, span: TrackSpan, held: deque[_Frame]) -> FaceChunk:
         first = span.start_frame - held[0].index
@@ -260,6 +293,13 @@ class FaceExtractor:
         return FaceChunk(
             span.track, span.start_frame, np.concatenate(crops), span.boxes_xyxy, span.landmarks, span.scores
         )
+
+
+def detection_side(image: Image, detector: FaceDetector, settings: ExtractionSettings) -> int:
+    """Longer side of the picture that the detector is given: larger than usual where small faces are asked for."""
+    height, width = image.shape[:2]
+    least = getattr(detector, "min_short_side", 0)
+    return max(settings.detection_side, ceil(least * max(height, width) / min(height, width)))
 
 
 def shrink(image: Image, longest_side: int) -> Image:

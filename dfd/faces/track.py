@@ -186,8 +186,11 @@ class Tracker:
         self._num_key_frames = 0  # in this shot
         self._last_key_frame: int | None = None
 
-    def update(self, frame: int, faces: Sequence[FaceBox]) -> list[TrackSpan]:
+    def update(self, frame: int, faces: Sequence[FaceBox], *, size: tuple[int, int] | None = None) -> list[TrackSpan]:
         """Takes the faces of the next key frame; returns what is now settled, at most one span for each track.
+
+        With ``size``, the frame's width and height, faces are compared by what the frame shows of them: of a face that
+        is larger than the frame a detector finds now this and now that much.
 
         Raises:
             ValueError: ``frame`` is not after the key frame before it.
@@ -197,7 +200,7 @@ class Tracker:
         self._last_key_frame = frame
         self._num_key_frames += 1
         sightings = [_Sighting(frame, _state(face)) for face in without_duplicates(faces)]
-        matched = self._match(frame, sightings)
+        matched = self._match(frame, sightings, size)
 
         spans: list[TrackSpan] = []
         staying: list[_Track] = []
@@ -251,13 +254,15 @@ class Tracker:
         """The tracks that may still go on, as far as they have come."""
         return [track.summary(self._num_key_frames) for track in self._live]
 
-    def _match(self, frame: int, sightings: list[_Sighting]) -> dict[int, _Sighting]:
+    def _match(self, frame: int, sightings: list[_Sighting], size: tuple[int, int] | None) -> dict[int, _Sighting]:
         """By track number, the sighting that continues it."""
         if not self._live or not sightings:
             return {}
         seen = np.stack([sighting.state[:4] for sighting in sightings])
         last = np.stack([track.last.state[:4] for track in self._live])
         moved = np.stack([t.last.state[:4] + t.velocity * (frame - t.last.frame) for t in self._live])
+        if size is not None:
+            seen, last, moved = (_within(boxes, *size) for boxes in (seen, last, moved))
         # A face may go on moving or have stopped; both are tried.
         likeness = np.maximum(_likeness(last, seen), _likeness(moved, seen))
         return {self._live[i].number: sightings[j] for i, j in _best_pairs(likeness)}
@@ -297,6 +302,13 @@ def _is_duplicate(a: FaceBox, b: FaceBox) -> bool:
 
 def _state(face: FaceBox) -> Vector:
     return np.array([face.x1, face.y1, face.x2, face.y2, *np.ravel(face.landmarks), face.score], np.float64)
+
+
+def _within(boxes: Vector, width: int, height: int) -> Vector:
+    """What lies in the frame of boxes that are larger than it in some direction; all others as they are."""
+    too_large = (boxes[:, 2] - boxes[:, 0] > width) | (boxes[:, 3] - boxes[:, 1] > height)
+    clipped = np.clip(boxes, 0, [width, height, width, height])
+    return np.where(too_large[:, None], clipped, boxes)
 
 
 def _likeness(boxes: Vector, others: Vector) -> Vector:

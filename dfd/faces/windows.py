@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -27,6 +27,9 @@ from dfd.errors import NoFaceFound
 from dfd.faces.detect import DETECTOR_MODULES, FaceDetector, build_detector
 from dfd.faces.extract import ExtractionSettings, FaceChunk, FaceExtractor, confirmed, shrink
 from dfd.faces.from_card import extraction_of, face_detector_of
+from dfd.faces.no_face import no_face_message
+from dfd.faces.turned import ENOUGH_FACES, WORDS, quarter_turns_with_faces, turned, turned_back
+from dfd.memory import limit_tasks
 from dfd.stages import StageClock, ahead
 from dfd.types import FileFacts, FloatArray, FrameArray
 from dfd.video.container import DEFAULT_LIMITS, VideoLimits
@@ -55,6 +58,7 @@ class WindowSettings:
         max_faces: faces scored in each clip, the largest.
         max_decode_side: longer side of the decoded frames in pixels; None: the source's.
         every_frame: look for faces in all frames, also in those that no clip needs: for boxes on the whole video.
+        video_stream: which of a file's video streams, from 0; None: the one that players show.
         limits: the largest frame that is decoded.
 
     Raises:
@@ -68,6 +72,7 @@ class WindowSettings:
     max_faces: int = 8
     max_decode_side: int | None = 1920
     every_frame: bool = False
+    video_stream: int | None = None
     limits: VideoLimits = field(default_factory=VideoLimits)
 
     def __post_init__(self) -> None:
@@ -75,6 +80,8 @@ class WindowSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.video_stream is not None and self.video_stream < 0:
+            raise ValueError(f"video_stream must be 0 or more, got {self.video_stream}")
 
     @property
     def span(self) -> int:
@@ -89,18 +96,19 @@ class WindowSettings:
         """
         return max(1, (num_frames - self.span) // (self.window_stride or self.span) + 1)
 
-    def starts(self, num_frames: int) -> list[int]:
-        """The first frame of each clip; the first at 0, the last so that it ends with the video.
+    def starts(self, num_frames: int, *, first: int = 0) -> list[int]:
+        """The first frame of each clip; the first at ``first``, the last so that it ends with the video.
 
         >>> WindowSettings(clip_len=10, max_windows=4).starts(100)
         [0, 30, 60, 90]
         >>> WindowSettings(clip_len=10, max_windows=None).starts(43)
         [0, 11, 22, 33]
         """
-        number = self.num_possible(num_frames)
+        number = self.num_possible(num_frames - first)
         if self.max_windows is not None:
             number = min(number, self.max_windows)
-        return window_starts(num_frames, clip_len=self.clip_len, stride=self.clip_stride, num_windows=number)
+        starts = window_starts(num_frames - first, clip_len=self.clip_len, stride=self.clip_stride, num_windows=number)
+        return [first + start for start in starts]
 
 
 def look_settings(
@@ -112,6 +120,7 @@ def look_settings(
     max_windows: int | None = 32,
     max_faces: int = 8,
     max_decode_side: int | None = 1920,
+    video_stream: int | None = None,
     limits: VideoLimits | None = None,
     every_frame: bool = False,
 ) -> tuple[dict[str, Any], ExtractionSettings, WindowSettings]:
@@ -132,6 +141,7 @@ def look_settings(
         max_faces=max_faces,
         max_decode_side=max_decode_side,
         every_frame=every_frame,
+        video_stream=video_stream,
         limits=limits or DEFAULT_LIMITS,
     )
     return dict(face_detector or face_detector_of(card.crop, name=name)), extraction, windows
@@ -196,6 +206,9 @@ def stream_windows(
     repeats its last crop, as short clips do in training. A window comes as soon as its faces are known to be faces: a
     few key frames after its end. The last piece is a :class:`WindowsEnd`.
 
+    Where few frames show a face, faces are looked for in the picture turned by quarters too, and if there are, the
+    video is gone through once more, turned so; the windows of that pass follow, with tracks of their own.
+
     Raises:
         UnreadableVideo, VideoTooLarge: from the reader.
         NoFaceFound: no track was confirmed, or none fills half a window.
@@ -205,61 +218,138 @@ def stream_windows(
     for facts in clock.iterate("hash", file_facts(path)):
         yield facts or 0.0
     with clock("decode"):
-        reader = VideoReader(path, max_side=settings.max_decode_side, limits=settings.limits)
+        reader = VideoReader(
+            path, max_side=settings.max_decode_side, limits=settings.limits, stream=settings.video_stream
+        )
     with reader:
         if facts is not None:
             yield _video_facts(facts, reader)
-        starts = settings.starts(reader.num_frames)
-        ranges = [range(s, s + settings.span) for s in starts]
-        looked_at = (
-            [range(reader.num_frames)]
-            if settings.every_frame
-            else merge_ranges(ranges, max_gap=extraction.key_frame_stride)
-        )
-        extractor = FaceExtractor(detector, extraction, clock=clock)
-        collector = _Collector(reader, extractor, settings, starts)
-        pictures = _Pictures(starts[len(starts) // 2] + settings.span // 2)
-        # Where a core is free, the next frames are decoded while faces are looked for in these. Only key frames are
-        # looked at, so that it takes several chunks to be busy all the time.
-        depth = max(1, _AHEAD_BYTES // (reader.chunk_len * reader.height * reader.width * 3))
-        with closing(ahead(clock.iterate("decode", reader.chunks(looked_at)), depth)) as chunks:
-            for pieces, settled in extractor.steps(pictures.of(chunks)):
-                yield from pictures.taken()
-                for piece in pieces:
-                    collector.add(piece)
-                    if settings.every_frame:
-                        yield FaceBoxes(piece.track, piece.start_frame, piece.boxes_xyxy * reader.source_scale)
-                yield from collector.ready(settled)
-                yield settled / reader.num_frames
-        yield from pictures.taken()
-        yield from collector.ready(None)
-        if extractor.num_frames == 0:
-            raise NoFaceFound(f"{path}: no frame could be decoded from the windows looked at")
-        faces = {track.track for track in confirmed(extractor.tracks)}
-        unscored = len(faces - collector.scored - collector.dropped)
-        if not collector.scored:
+        starts = settings.starts(reader.num_frames, first=reader.first_frame)
+        upright = _Pass(reader, FaceExtractor(detector, extraction, clock=clock), settings, starts)
+        yield from upright.run()
+        if upright.extractor.num_frames == 0:
+            reason = f": {reader.partial}" if reader.partial else ""
+            raise NoFaceFound(f"{path}: no frame could be decoded from the windows looked at{reason}")
+        passes, words = [upright], []
+        if not upright.has_enough_faces:
+            with clock("detect"):
+                turns = quarter_turns_with_faces(upright.extractor.small_faceless(), detector)
+            if turns:
+                again = FaceExtractor(detector, extraction, clock=clock)
+                passes.append(_Pass(reader, again, settings, starts, turns, upright.next_track))
+                yield from passes[-1].run()
+                words.append(f"the picture {WORDS[turns]}")
+        faces = {track for one in passes for track in one.faces}
+        scored = {track for one in passes for track in one.collector.scored}
+        unscored = len(faces - scored - {track for one in passes for track in one.collector.dropped})
+        if not scored:
             if faces:
                 raise NoFaceFound(
                     f"{path}: {_counted(unscored)} found, but none for half of a clip of {settings.clip_len} frames, "
                     f"{settings.clip_stride} frames apart; use a detector with shorter clips"
                 )
-            raise NoFaceFound(
-                f"{path}: no face in any of {extractor.num_frames} frames looked at (detector {detector.name}); "
-                "lower face_detector.threshold or try another face_detector"
-            )
+            with clock("detect"):
+                why = no_face_message(upright.extractor.num_frames, upright.extractor.faceless, detector)
+            raise NoFaceFound("; ".join(part for part in (f"{path}: {why}", reader.partial) if part))
         # Of a damaged video, what the frames that could be decoded hold.
-        num_possible = settings.num_possible(reader.num_frames)
+        num_possible = settings.num_possible(reader.num_frames - reader.first_frame)
         num_windows = min(num_possible, sum(start < reader.num_frames for start in starts))
+        num_dropped = sum(one.collector.num_dropped for one in passes)
         yield WindowsEnd(
             num_faces=len(faces),
-            num_frames=extractor.num_frames,
+            num_frames=upright.extractor.num_frames,
             num_windows=num_windows,
             num_windows_possible=num_possible,
             duration_seconds=reader.info.duration_seconds or reader.num_frames / reader.fps,
             partial=reader.partial,
-            message="; ".join(_remarks(settings, num_windows, num_possible, collector.num_dropped, unscored)),
+            message="; ".join(
+                (*_video_remarks(reader), *words, *_remarks(settings, num_windows, num_possible, num_dropped, unscored))
+            ),
             seconds_by_stage=dict(clock.seconds),
         )
+
+
+class _Pass:
+    """The video gone through once, turned by some counterclockwise quarter turns; tracks count from ``first_track``."""
+
+    def __init__(
+        self,
+        reader: VideoReader,
+        extractor: FaceExtractor,
+        settings: WindowSettings,
+        starts: Sequence[int],
+        quarter_turns: int = 0,
+        first_track: int = 0,
+    ) -> None:
+        self.reader, self.extractor, self.settings, self.starts = reader, extractor, settings, starts
+        self.quarter_turns, self.first_track = quarter_turns, first_track
+        self.collector = _Collector(reader, extractor, settings, starts, self._in_source, first_track)
+
+    def run(self) -> Iterator[Found]:
+        """What is found, piece by piece."""
+        reader, settings, extractor, collector = self.reader, self.settings, self.extractor, self.collector
+        is_first = self.quarter_turns == 0
+        ranges = [range(s, s + settings.span) for s in self.starts]
+        looked_at = (
+            [range(reader.first_frame, reader.num_frames)]
+            if settings.every_frame
+            else merge_ranges(ranges, max_gap=extractor.settings.key_frame_stride)
+        )
+        pictures = _Pictures(self.starts[0], self.starts[len(self.starts) // 2] + settings.span // 2)
+        # Where a core is free, the next frames are decoded while faces are looked for in these. Only key frames are
+        # looked at, so that it takes several chunks to be busy all the time.
+        depth = max(1, _AHEAD_BYTES // (reader.chunk_len * reader.height * reader.width * 3))
+        decoded = extractor.clock.iterate("decode", reader.chunks(looked_at))
+        with closing(ahead(turned(decoded, self.quarter_turns), depth)) as chunks:
+            for pieces, settled in extractor.steps(pictures.of(chunks)):
+                if is_first:
+                    yield from pictures.taken()
+                for piece in pieces:
+                    collector.add(piece)
+                    if settings.every_frame:
+                        boxes = self._in_source(piece.start_frame, piece.boxes_xyxy)
+                        yield FaceBoxes(self.first_track + piece.track, piece.start_frame, boxes)
+                yield from collector.ready(settled)
+                yield settled / reader.num_frames if is_first else 1.0
+        if is_first:
+            yield from pictures.taken()
+        yield from collector.ready(None)
+
+    @property
+    def faces(self) -> set[int]:
+        """The tracks that are faces."""
+        return {self.first_track + track.track for track in confirmed(self.extractor.tracks)}
+
+    @property
+    def next_track(self) -> int:
+        """A number that no track of this pass has, nor any after it."""
+        return self.first_track + len(self.extractor.tracks)
+
+    @property
+    def has_enough_faces(self) -> bool:
+        """True if it need not be asked whether the picture is upright."""
+        extractor = self.extractor
+        return bool(self.collector.scored) and extractor.num_with_face >= ENOUGH_FACES * extractor.num_key_frames
+
+    def _in_source(self, frame: int, boxes_xyxy: FloatArray) -> FloatArray:
+        """Boxes ``(F, 4)`` on and after this frame in pixels of the source as it is shown."""
+        width, height = self.reader.size_at(frame)
+        scale = self.reader.scale_at(frame)
+        return turned_back(boxes_xyxy, self.quarter_turns, width, height) * np.float32(scale)
+
+
+def _video_remarks(reader: VideoReader) -> Iterator[str]:
+    """What is out of the ordinary in how the file holds its pictures."""
+    info = reader.info
+    if info.num_streams > 1:
+        yield (
+            f"video stream {info.stream} of {info.num_streams} was looked at (they count from 0; video_stream=N takes "
+            "another)"
+        )
+    if len(reader.sizes) > 1:
+        sizes = [f"{width} x {height}" for _, width, height in reader.sizes]
+        moment = reader.clock_seconds([min(reader.sizes[1][0], reader.num_frames - 1)])[0]
+        yield f"the picture changes its size, first at {moment:.2f} s: {', then '.join(sizes[:4])}"
 
 
 def _remarks(
@@ -280,9 +370,16 @@ class _Collector:
     """Puts the pieces of tracks together to windows, and hands out those that nothing can change any more."""
 
     def __init__(
-        self, reader: VideoReader, extractor: FaceExtractor, settings: WindowSettings, starts: Sequence[int]
+        self,
+        reader: VideoReader,
+        extractor: FaceExtractor,
+        settings: WindowSettings,
+        starts: Sequence[int],
+        in_source: Callable[[int, FloatArray], FloatArray],
+        first_track: int,
     ) -> None:
         self._reader, self._extractor, self._settings, self._starts = reader, extractor, settings, starts
+        self._in_source, self._first_track = in_source, first_track
         self._seen: dict[int, dict[int, dict[int, tuple[FrameArray, FloatArray]]]] = {}
         """start -> track -> place in the clip -> crop and box."""
         self.scored: set[int] = set()
@@ -299,16 +396,17 @@ class _Collector:
             for start in self._starts[first : bisect_right(self._starts, frame)]:
                 place, off = divmod(frame - start, settings.clip_stride)
                 if off == 0:
-                    window = self._seen.setdefault(start, {}).setdefault(piece.track, {})
+                    window = self._seen.setdefault(start, {}).setdefault(self._first_track + piece.track, {})
                     window[place] = piece.crops[index].copy(), piece.boxes_xyxy[index]
 
     def ready(self, settled: int | None) -> Iterator[FaceWindow]:
         """The windows that end before frame ``settled``, in order; all that are left if it is None."""
         if not self._seen:
             return
-        sure = {track.track for track in confirmed(self._extractor.tracks)}
-        sure |= {track.track for track in self._extractor.live_tracks if track.num_detections >= 2}
-        undecided = {track.track for track in self._extractor.live_tracks} - sure
+        live = self._extractor.live_tracks
+        known = [*confirmed(self._extractor.tracks), *(track for track in live if track.num_detections >= 2)]
+        sure = {self._first_track + track.track for track in known}
+        undecided = {self._first_track + track.track for track in live} - sure
         for start in sorted(self._seen):
             waits = settled is not None and (
                 start + self._settings.span > settled or undecided & self._seen[start].keys()
@@ -321,7 +419,7 @@ class _Collector:
         self, start: int, by_track: Mapping[int, Mapping[int, tuple[FrameArray, FloatArray]]], sure: set[int]
     ) -> Iterator[FaceWindow]:
         # Of a video shorter than a clip, of the places that it has: every clip_stride-th of its frames.
-        places = ceil(self._reader.num_frames / self._settings.clip_stride)
+        places = ceil((self._reader.num_frames - self._reader.first_frame) / self._settings.clip_stride)
         enough = min(self._settings.clip_len, places) / 2
         found = [
             self._window(track, start, seen)
@@ -337,8 +435,10 @@ class _Collector:
     def _window(self, track: int, start: int, seen: Mapping[int, tuple[FrameArray, FloatArray]]) -> FaceWindow:
         present = sorted(seen)
         order = [present[i] for i in clip_frame_indices(len(present), clip_len=self._settings.clip_len)]
-        x1, y1, x2, y2 = (float(v) * self._reader.source_scale for v in seen[present[len(present) // 2]][1])
-        seconds = self._reader.timestamps([start + place * self._settings.clip_stride for place in order])
+        middle = present[len(present) // 2]
+        box = self._in_source(start + middle * self._settings.clip_stride, seen[middle][1][None])
+        x1, y1, x2, y2 = box[0].tolist()
+        seconds = self._reader.clock_seconds([start + place * self._settings.clip_stride for place in order])
         return FaceWindow(
             track=track,
             start_frame=start,
@@ -356,10 +456,10 @@ def _area(window: FaceWindow) -> float:
 
 
 class _Pictures:
-    """Takes thumbnails out of the frames as they pass: the first frame, and then the one at ``wanted``."""
+    """Takes thumbnails out of the frames as they pass: the one at ``first``, and then the one at ``wanted``."""
 
-    def __init__(self, wanted: int) -> None:
-        self._wanted = [0, wanted]
+    def __init__(self, first: int, wanted: int) -> None:
+        self._wanted = [first, wanted]
         self._taken: list[Thumbnail] = []
 
     def of(self, chunks: Iterable[tuple[int, FrameArray]]) -> Iterator[tuple[int, FrameArray]]:
@@ -479,9 +579,11 @@ def _import_when_idle(module: str) -> None:
 
 
 def start_worker(detector: Mapping[str, Any], extraction: ExtractionSettings, settings: WindowSettings) -> None:
-    """For :class:`dfd.workers.WorkerPool`: build what :func:`windows_task` needs."""
+    """For :class:`dfd.workers.WorkerPool`: build what :func:`windows_task` needs, and bound what it may take."""
     hold_to_one_core()
     _worker["arguments"] = (build_detector(**detector), extraction, settings)
+    on_cpu = str(detector.get("device", "cpu")) == "cpu"
+    limit_tasks(settings.limits.task_bytes if on_cpu else None)
 
 
 def windows_task(path: Path) -> Iterator[Found]:

@@ -1,37 +1,43 @@
-"""Which frames a video has, by a pass over its packets that decodes none (:func:`scan`)."""
+"""Which frames a video has, by a pass over its packets that decodes none but the first (:func:`scan`)."""
 
+from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from dfd.errors import UnreadableVideo
-from dfd.video.colours import FULL_CHROMA
+from dfd.errors import UnreadableVideo, VideoTooLarge
+from dfd.memory import bounded
 from dfd.video.container import (
     VideoInfo,
     VideoLimits,
-    open_container,
-    orientation,
+    open_and_listen,
     packets,
     promised_seconds,
-    rotated,
-    unrotated_info,
+    refuse_huge,
+    stored_info,
     video_stream,
 )
+from dfd.video.first_frame import FirstFrame, FirstFrameSearch
+from dfd.video.libav_log import errors, listening
+from dfd.video.matroska_crc import num_wrong_checksums
 
 # Frames missing at the end that are no loss worth a word: encoders and cutters often leave two or three undecodable.
 TOLERATED_FRAMES = 3
 TOLERATED_FRACTION = 0.02
 _TOLERATED_SECONDS = 0.5
-# Containers that decord reads exactly from the first frame to the last, and those in which it also seeks exactly.
-_DECORD_READS = frozenset({"mov", "matroska", "avi", "gif"})
-_DECORD_SEEKS = frozenset({"mov", "matroska"})
+# More frames than 18 hours at 60 a second have: a file that claims so many has been made to waste time.
+_MAX_FRAMES = 4_000_000
+_SCAN_BYTES = 768 * 2**20
+# Clocks of files that begin later than this began somewhere else, a broadcast's for instance.
+_MAX_CLOCK_START = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,9 @@ class PacketIndex:
     """What a pass over the packets tells of a stream, without decoding.
 
     ``pts`` are the time stamps of the frames that are shown, in order of presentation, in units of ``time_base``
-    seconds; empty if the container does not have one for each frame. ``key_ranks`` are the indices of key frames.
+    seconds; empty if the container does not have one for each frame. ``key_ranks`` are the indices of key frames from
+    which one may jump ahead. ``first`` is the index of the first frame that can be decoded. ``clock_zero`` is what is
+    second 0 of the file's clock, in seconds.
     """
 
     stream_index: int
@@ -47,22 +55,9 @@ class PacketIndex:
     pts: NDArray[np.int64]
     time_base: Fraction
     key_ranks: NDArray[np.int64]
-    suits_decord: bool
-    decord_seeks: bool
+    first: int
+    clock_zero: float
     damage: str | None
-
-    def counted(self) -> "PacketIndex":
-        """This index without the means to seek: frames are then found by counting from the start."""
-        return PacketIndex(
-            stream_index=self.stream_index,
-            num_frames=self.num_frames,
-            pts=self.pts,
-            time_base=self.time_base,
-            key_ranks=np.empty(0, np.int64),
-            suits_decord=False,
-            decord_seeks=False,
-            damage=self.damage,
-        )
 
     def rank(self, pts: int | None) -> int | None:
         """The index of the frame with this time stamp, or None if there is none."""
@@ -72,80 +67,134 @@ class PacketIndex:
         return place if place < len(self.pts) and self.pts[place] == pts else None
 
 
-def scan(path: Path, limits: VideoLimits) -> tuple[VideoInfo, PacketIndex]:
+class _Packets:
+    """What is noted of the packets as they pass."""
+
+    def __init__(self, codec: str) -> None:
+        self.codec = codec
+        self.pts = array("q")
+        self.keys = array("q")
+        self.num_hidden = self.num_damaged = self.num_untimed = 0
+        self.end = 0
+        self.error: str | None = None
+        self.goes_back = False
+        self._last_dts: int | None = None
+
+    def note(self, packet: "Packet[VideoStream]") -> None:
+        self.num_damaged += packet.is_corrupt
+        if packet.is_discard or (self.codec == "vp8" and not _vp8_is_shown(packet)):
+            self.num_hidden += 1
+            return
+        if packet.is_keyframe:
+            self.keys.append(len(self.pts))
+        if packet.dts is not None:
+            self.goes_back = self.goes_back or (self._last_dts is not None and packet.dts < self._last_dts)
+            self._last_dts = packet.dts
+        self.num_untimed += packet.pts is None
+        self.pts.append(packet.pts or 0)
+        self.end = max(self.end, (packet.pts or 0) + (packet.duration or 0))
+
+
+def scan(path: Path, limits: VideoLimits, *, stream_number: int | None = None) -> tuple[VideoInfo, PacketIndex]:
     """Probe, and go once over all packets: which frames there are, when they are shown, where one can start.
 
     Raises:
         UnreadableVideo, VideoTooLarge: as :func:`dfd.video.container.probe`, or the stream has no packet.
     """
-    with open_container(path) as container:
-        stream = video_stream(path, container)
-        info = unrotated_info(path, container, stream, limits)
-        length_size = _nal_length_size(info.codec, stream.codec_context.extradata)
-        pts: list[int | None] = []
-        keys: list[int] = []
-        num_hidden = num_damaged = 0
-        clean_keys = True
-        end = 0
-        error: str | None = None
+    container, said = open_and_listen(path, limits)
+    with container:
         try:
-            for packet in packets(container, stream):
-                if not pts and not num_hidden:
-                    info = rotated(info, *orientation(stream, packet))
-                num_damaged += packet.is_corrupt
-                if packet.is_discard or (info.codec == "vp8" and not _vp8_is_shown(packet)):
-                    num_hidden += 1
-                    continue
-                if packet.is_keyframe:
-                    keys.append(len(pts))
-                    clean_keys = clean_keys and _is_clean_start(info.codec, bytes(packet), length_size)
-                pts.append(packet.pts)
-                end = max(end, (packet.pts or 0) + (packet.duration or 0))
-        except FFmpegError as failure:
-            error = failure.strerror or str(failure)
-        if not pts:
-            raise UnreadableVideo(f"{path}: there is no frame in it ({error or 'no data'}); get the file again")
-
-        formats = frozenset(container.format.name.split(","))
-        known = np.array([stamp for stamp in pts if stamp is not None], np.int64)
-        order = np.argsort(known, kind="stable")
-        shown = known[order]
-        timed = len(known) == len(pts) and bool((np.diff(shown) > 0).all())
-        if "avi" in formats and info.codec in ("h264", "hevc") and stream.codec_context.has_b_frames:
+            stream = video_stream(path, container, stream_number)
+            info = stored_info(path, container, stream, limits)
+        except UnreadableVideo:
+            refuse_huge(path, said, limits)
+            raise
+        seen, search, complaints = _pass_over(path, info, container, stream, limits)
+        if not seen.pts:
+            raise UnreadableVideo(f"{path}: there is no frame in it ({seen.error or 'no data'}); get the file again")
+        names = (container.format.name, *container.format.name.split(","))
+        complaints = errors(said, names) + complaints
+        info = search.info
+        stamps = np.frombuffer(seen.pts, np.int64)
+        order = np.argsort(stamps, kind="stable")
+        shown = stamps[order]
+        timed = not seen.num_untimed and not seen.goes_back and bool((np.diff(shown) > 0).all())
+        if "avi" in names and info.codec in ("h264", "hevc") and stream.codec_context.has_b_frames:
             timed = False  # AVI has no times of presentation; those told are of the order in which it stores them
         ranks = np.empty_like(order)
         ranks[order] = np.arange(len(order))
         time_base = stream.time_base or Fraction(1, 1000)
-        damage = _damage(info, len(pts), num_hidden, num_damaged, error)
-        if damage is None and timed:
-            promised = promised_seconds(container, stream)
-            damage = _too_short(info, float((end - int(shown[0])) * time_base), promised)
-
-        suits_decord = (
-            bool(formats & _DECORD_READS)
-            and not (num_hidden or num_damaged or error or info.mirrored)
-            and stream.codec_context.pix_fmt != FULL_CHROMA
-            and container.streams.best("video") is stream  # decord opens no other
-        )
-        return info, PacketIndex(
+        damage = _damage(info, seen, complaints, num_wrong_checksums(path))
+        if timed:
+            seconds = float((seen.end - int(shown[0])) * time_base)
+            if damage is None:
+                damage = _too_short(info, seconds, promised_seconds(container, stream))
+            if info.duration_seconds is None or "matroska" in names:
+                info = replace(info, duration_seconds=seconds)
+        begin = (container.start_time or 0) / 1_000_000
+        index = PacketIndex(
             stream_index=stream.index,
-            num_frames=len(pts),
+            num_frames=len(stamps),
             pts=shown if timed else np.empty(0, np.int64),
             time_base=time_base,
-            key_ranks=np.sort(ranks[keys]) if timed and damage is None else np.empty(0, np.int64),
-            suits_decord=suits_decord,
-            decord_seeks=bool(formats & _DECORD_SEEKS) and timed and clean_keys and _nothing_leads(ranks, keys),
+            key_ranks=_clean_keys(ranks, seen.keys) if timed and damage is None else np.empty(0, np.int64),
+            first=_first(search, shown, ranks, seen.keys) if timed else 0,
+            clock_zero=0.0 if 0 <= begin <= _MAX_CLOCK_START else begin,
             damage=damage,
         )
+        return info, index
 
 
-def _damage(info: VideoInfo, num_frames: int, num_hidden: int, num_damaged: int, error: str | None) -> str | None:
-    claim = info.num_frames
-    if claim is not None and not num_hidden and claim - num_frames > max(TOLERATED_FRAMES, TOLERATED_FRACTION * claim):
+def _pass_over(
+    path: Path, info: VideoInfo, container: InputContainer, stream: VideoStream, limits: VideoLimits
+) -> tuple[_Packets, FirstFrame, list[str]]:
+    """What the packets tell, the first frame, and what the demuxer complained of."""
+    seen = _Packets(info.codec)
+    search = FirstFrameSearch(info, stream, limits)
+    name = container.format.name
+    with listening() as log, bounded(_SCAN_BYTES):
+        try:
+            for packet in packets(container, stream):
+                if not search.is_done:
+                    search.feed(packet)
+                seen.note(packet)
+                if len(seen.pts) > _MAX_FRAMES:
+                    raise VideoTooLarge(f"{path}: more than {_MAX_FRAMES:,} frames; cut it into parts")
+        except FFmpegError as failure:
+            seen.error = failure.strerror or str(failure)
+        except MemoryError:
+            raise UnreadableVideo(
+                f"{path}: reading it takes more than {_SCAN_BYTES // 2**20} MB: it is damaged, or made to do harm"
+            ) from None
+    return seen, search.result, errors(log, (name, *name.split(",")))
+
+
+def _clean_keys(ranks: NDArray[np.int64], keys: Sequence[int]) -> NDArray[np.int64]:
+    return np.sort(ranks[np.asarray(keys, np.int64)])
+
+
+def _first(found: FirstFrame, shown: NDArray[np.int64], ranks: NDArray[np.int64], keys: Sequence[int]) -> int:
+    """The index of the first frame that can be decoded: where the file begins between key frames, not the first."""
+    if keys and keys[0] == 0:
+        return 0
+    if found.pts is not None:
+        return int(np.searchsorted(shown, found.pts))
+    return int(ranks[keys[0]]) if keys and not found.was_decoded else 0
+
+
+def _damage(info: VideoInfo, seen: _Packets, complaints: Sequence[str], num_wrong: int) -> str | None:
+    claim, num_frames = info.num_frames, len(seen.pts)
+    missing = 0 if claim is None or seen.num_hidden else claim - num_frames
+    if claim is not None and missing > max(TOLERATED_FRAMES, TOLERATED_FRACTION * claim):
         return f"cut short: its header promises {claim} frames, and {num_frames} are in the file"
-    if error is not None:
-        return f"damaged after {num_frames} frames ({error})"
-    return f"damaged: {num_damaged} of its packets are incomplete" if num_damaged else None
+    if seen.error is not None:
+        return f"damaged after {num_frames} frames ({seen.error})"
+    if seen.num_damaged:
+        return f"damaged: {seen.num_damaged} of its packets are incomplete"
+    if num_wrong:
+        parts = "part of the file does" if num_wrong == 1 else "parts of the file do"
+        return f"damaged: {num_wrong} {parts} not fit its checksum"
+    return f"damaged: its container is not as it must be ({complaints[0]})" if complaints else None
 
 
 def _too_short(info: VideoInfo, seconds: float, promised: float | None) -> str | None:
@@ -158,42 +207,6 @@ def _too_short(info: VideoInfo, seconds: float, promised: float | None) -> str |
     return f"cut short: its header promises {promised:.2f} seconds, and {seconds:.2f} are in the file"
 
 
-def _nothing_leads(ranks: NDArray[np.int64], keys: Sequence[int]) -> bool:
-    """True if every key frame is shown after all that are stored before it, and before all that follow it."""
-    shown_so_far = np.maximum.accumulate(ranks)
-    return all(ranks[key] == key and (key == 0 or shown_so_far[key - 1] == key - 1) for key in keys)
-
-
 def _vp8_is_shown(packet: "Packet[VideoStream]") -> bool:
     """VP8 stores reference frames that are never shown in packets of their own (RFC 6386, 9.1: show_frame)."""
     return bool(bytes(packet)[0] >> 4 & 1)
-
-
-def _nal_length_size(codec: str, extradata: bytes | None) -> int | None:
-    """Bytes that give the length of each NAL unit (ISO/IEC 14496-15); None where start codes separate them."""
-    place = {"h264": 4, "hevc": 21}.get(codec)
-    if place is None or extradata is None or len(extradata) <= place or extradata[0] != 1:
-        return None
-    return (extradata[place] & 3) + 1
-
-
-def _is_clean_start(codec: str, packet: bytes, length_size: int | None) -> bool:
-    """True if decoding can start at this packet, which its container calls a key frame.
-
-    Containers also call it so where a gradual refresh begins. For H.264 only an IDR picture is trusted (NAL unit type
-    5, H.264 table 7-1), for HEVC every IRAP picture (types 16 to 21, H.265 table 7-1).
-    """
-    if codec not in ("h264", "hevc"):
-        return True
-    if length_size is None:
-        return False
-    at = 0
-    while at + length_size < len(packet):
-        header = packet[at + length_size]
-        unit = header & 31 if codec == "h264" else header >> 1 & 63
-        if codec == "h264" and 1 <= unit <= 5:
-            return unit == 5
-        if codec == "hevc" and unit < 32:
-            return 16 <= unit <= 21
-        at += length_size + int.from_bytes(packet[at : at + length_size], "big")
-    return False

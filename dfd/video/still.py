@@ -82,6 +82,10 @@ class StillReader:
     ) -> None:
         pass
 
+    def scale_at(self, index: int) -> float:
+        """``source_scale``, as of every frame of a video."""
+        return self.source_scale
+
     def chunks(self, ranges: Sequence[range] | None = None) -> Iterator[tuple[int, FrameArray]]:
         """``(0, (1, H, W, 3))`` if frame 0 is wanted (None: it is)."""
         if ranges is None or any(0 in wanted for wanted in ranges):

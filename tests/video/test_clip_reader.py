@@ -135,7 +135,10 @@ def test_frames_whose_size_changes_are_left_to_the_reader(tmp_path: Path, pixel_
     assert read_clip(path, [1, 3]) is not None
     assert read_clip(path, [2, 14]) is None
     assert read_clip(path, [14]) is None
-    assert as_the_reader(path, [2, 14]).shape == (2, 56, 64, 3)
+    assert as_the_reader(path, [2, 5]).shape == (2, 56, 64, 3)
+    assert as_the_reader(path, [12, 14]).shape == (2, 80, 96, 3)
+    with pytest.raises(UnreadableVideo, match="of different sizes"):
+        as_the_reader(path, [2, 14])
 
 
 def test_times_that_do_not_count_up_by_one_are_not_trusted(tmp_path: Path) -> None:

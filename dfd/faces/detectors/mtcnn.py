@@ -13,6 +13,7 @@ Source: Zhang et al., "Joint Face Detection and Alignment using Multi-task Casca
 
 import importlib.util
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from dfd.types import FaceBox, FrameArray
 PYRAMID_FACTOR = 0.709  # about sqrt(1/2): each level of the pyramid has half the pixels of the one before
 CELL = 12  # P-net sees 12 x 12 pixels and decides on a face that fills them
 STRIDE = 2
+FACE_PIXELS = 20  # below, O-net, which sees 48 x 48, has next to nothing to go by
 PNET_THRESHOLD, RNET_THRESHOLD = 0.6, 0.7
 MAX_CANDIDATES = 32  # in one pass of R-net or O-net: more falls out of the cache
 
@@ -45,7 +47,7 @@ class Mtcnn:
             for network, name in ((_pnet(), "pnet"), (_rnet(), "rnet"), (_onet(), "onet"))
         )
         self._threshold = threshold
-        self._min_face_fraction = min_face_fraction
+        self.min_face_fraction = min_face_fraction
         self._device = torch.device(device)
 
     def __call__(self, frames: FrameArray) -> list[list[FaceBox]]:
@@ -56,8 +58,19 @@ class Mtcnn:
         with torch.inference_mode():
             return [self._detect(frame) for frame in frames]
 
+    @property
+    def min_short_side(self) -> int:
+        """Shorter side of a picture in which the smallest face looked for has the pixels that it takes to see one."""
+        return round(FACE_PIXELS / self.min_face_fraction)
+
+    def with_min_face_fraction(self, min_face_fraction: float) -> "Mtcnn":
+        """The same networks, looking for faces from another size on."""
+        other = copy(self)
+        other.min_face_fraction = min_face_fraction
+        return other
+
     def _detect(self, frame: NDArray[np.uint8]) -> list[FaceBox]:
-        min_face = max(CELL, self._min_face_fraction * min(frame.shape[:2]))
+        min_face = max(CELL, self.min_face_fraction * min(frame.shape[:2]))
         image = _IntegralImage(frame, self._device)
         boxes = self._propose(image, min_face)
         boxes = self._refine(image, boxes)

@@ -1,0 +1,62 @@
+"""Why no face was found in a video, as far as can be told, and what helps."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfd.faces.detect import FaceDetector
+
+Image = NDArray[np.uint8]
+
+_DARK = 40.0
+"""Mean brightness, of 255, below which a picture is called dark."""
+_SMALLER = (0.04, 0.02)
+_MAX_LOOKED_AT = 3
+
+
+def no_face_message(num_frames: int, faceless: Sequence[Image], detector: FaceDetector) -> str:
+    """A sentence on what was tried and one on the remedy that fits the cause.
+
+    Args:
+        num_frames: that were looked at.
+        faceless: some of the key frames, in full size.
+        detector: that found nothing in them, upright or turned.
+    """
+    tried = (
+        f"no face in any of {num_frames} frames looked at, upright and turned by quarters (detector {detector.name})"
+    )
+    fraction = getattr(detector, "min_face_fraction", None)
+    if fraction is not None:
+        tried = f"{tried[:-1]}, faces from {fraction:g} of the picture's shorter side on)"
+        found = _smaller_faces(faceless, detector, fraction)
+        if found is not None:
+            size, helps = found
+            return f"{tried}; there are smaller ones, of about {size:.3f} of it: face_detector.min_face_fraction={helps:g} finds them"
+    brightness = float(np.mean([picture.mean() for picture in faceless])) if faceless else 255.0
+    if brightness < _DARK:
+        return (
+            f"{tried}; the picture is dark (mean brightness {brightness:.0f} of 255): lighten it, for instance with "
+            "ffmpeg -i IN -vf eq=gamma=2.5 OUT.mp4, or lower face_detector.threshold"
+        )
+    return (
+        f"{tried}; if there is one, it is covered, seen from behind or blurred: lower face_detector.threshold or try "
+        "another face_detector"
+    )
+
+
+def _smaller_faces(faceless: Sequence[Image], detector: FaceDetector, fraction: float) -> tuple[float, float] | None:
+    """Of the smallest face that is found by looking closer: its size as a fraction, and the option that finds it."""
+    step = max(1, len(faceless) // _MAX_LOOKED_AT)
+    for closer in _SMALLER:
+        if closer >= fraction:
+            continue
+        finer = detector.with_min_face_fraction(closer)  # type: ignore[attr-defined]
+        sizes = [
+            min(face.x2 - face.x1, face.y2 - face.y1) / min(picture.shape[:2])
+            for picture in faceless[::step][:_MAX_LOOKED_AT]
+            for face in finer(picture[None])[0]
+        ]
+        if sizes:
+            return min(sizes), closer
+    return None

@@ -1,0 +1,67 @@
+"""Pictures that lie on their side or stand on their head without saying so: found by where faces are, and turned back."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfd.faces.detect import FaceDetector
+from dfd.types import FrameArray
+
+Image = NDArray[np.uint8]
+
+ENOUGH_FACES = 0.2
+"""Share of the key frames that must show a face; with less, faces are looked for in turned pictures too."""
+
+_MIN_SHARE, _MIN_FRAMES = 1 / 3, 2
+
+WORDS = {
+    1: "lies on its side: faces were found after a quarter turn to the left",
+    2: "stands on its head: faces were found after a half turn",
+    3: "lies on its side: faces were found after a quarter turn to the right",
+}
+"""What is said of a picture, by the counterclockwise quarter turns after which it is upright."""
+
+
+def quarter_turns_with_faces(faceless: Sequence[Image], detector: FaceDetector) -> int:
+    """Counterclockwise quarter turns after which the most of these pictures show a face; 0 if few do.
+
+    Few are less than a third of them, and one, unless there is but one.
+    """
+    if not faceless:
+        return 0
+    counts = {turns: sum(bool(_faces(picture, turns, detector)) for picture in faceless) for turns in (1, 3, 2)}
+    best = max(counts, key=lambda turns: counts[turns])
+    enough = counts[best] >= max(_MIN_SHARE * len(faceless), min(_MIN_FRAMES, len(faceless)))
+    return best if enough else 0
+
+
+def _faces(picture: Image, turns: int, detector: FaceDetector) -> object:
+    return detector(np.ascontiguousarray(np.rot90(picture, turns))[None])[0]
+
+
+def turned(chunks: Iterable[tuple[int, FrameArray]], quarter_turns: int) -> Iterator[tuple[int, FrameArray]]:
+    """The same chunks of frames, each turned counterclockwise."""
+    for start, frames in chunks:
+        yield start, np.rot90(frames, quarter_turns, axes=(1, 2)) if quarter_turns else frames
+
+
+def turned_back(
+    boxes_xyxy: NDArray[np.float32], quarter_turns: int, width: float, height: float
+) -> NDArray[np.float32]:
+    """Boxes ``(F, 4)`` of a turned picture as they lie in the picture before, of this width and height.
+
+    >>> turned_back(np.array([[10, 0, 30, 20]], np.float32), 1, 100, 50).tolist()
+    [[80.0, 10.0, 100.0, 30.0]]
+    """
+    x1, y1, x2, y2 = boxes_xyxy.T
+    match quarter_turns % 4:
+        case 1:  # what was at the right edge is at the top
+            corners = width - y2, x1, width - y1, x2
+        case 2:
+            corners = width - x2, height - y2, width - x1, height - y1
+        case 3:
+            corners = y1, height - x2, y2, height - x1
+        case _:
+            return boxes_xyxy
+    return np.stack(corners, axis=1).astype(np.float32)

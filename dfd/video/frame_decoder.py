@@ -1,0 +1,278 @@
+"""The frames of a stream by their index, whatever is damaged on the way (:class:`FrameDecoder`)."""
+
+from collections.abc import Iterator
+from itertools import chain, pairwise
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from dfd.video.container import VideoInfo, VideoLimits, open_container, other_streams, refuse_huge
+from dfd.video.damage import Damage
+from dfd.video.decoders import new_decoder
+from dfd.video.libav_log import errors, listening
+from dfd.video.packet_index import PacketIndex
+
+_MAX_SEEK_TRIES = 4
+# Whose decoders can be told anew with each packet to leave out frames that no other needs. AV1's is told once for all.
+_SKIPPING = frozenset({"h264", "hevc", "mpeg4", "mpeg2video"})
+# Frames before an interlaced one that the filter wants to have seen: it makes the missing lines from both neighbours.
+_FIELD_NEIGHBOURS = 2
+
+
+class FrameDecoder:
+    """Decodes frames by ascending index.
+
+    Where the container gives each frame a time stamp, a frame is known by its own, so that what the decoder drops moves
+    nothing; else frames are counted, and nothing can be told after an error. Behind an error the next frame is a key
+    frame's, as those between refer to what is lost. Interlaced frames come deinterlaced, one for one.
+
+    Attributes:
+        error: FFmpeg's words, once decoding has failed.
+        damage: the frames that are not as they were written.
+        has_ended: True if nothing comes after the last frame that was asked for.
+    """
+
+    def __init__(self, info: VideoInfo, index: PacketIndex, limits: VideoLimits) -> None:
+        self.error: str | None = None
+        self.damage = Damage()
+        self.has_ended = False
+        self._info, self._index, self._limits = info, index, limits
+        self._by_time = len(index.pts) > 0
+        self._container: InputContainer | None = None
+        self._numbered: Iterator[tuple[int, VideoFrame]] = iter(())
+        self._next = self._wanted = self._missing_from = 0
+        self._held: tuple[int, VideoFrame] | None = None
+        self._is_interlaced = False
+        self._restart()
+
+    @property
+    def context(self) -> VideoCodecContext:
+        """Of the stream, as its container describes it."""
+        return self._stream.codec_context
+
+    def close(self) -> None:
+        """Free the decoder."""
+        self._numbered, self._held = iter(()), None
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+    def get(self, index: int) -> VideoFrame | None:
+        """The frame at this index; None if it cannot be had, and ``has_ended`` says if any after it can."""
+        keys = self._index.key_ranks
+        behind = index < (self._next if self._held is None else self._missing_from)
+        self._wanted = index
+        # A key frame between here and there makes it cheaper to jump.
+        if len(keys) and (behind or keys[max(0, np.searchsorted(keys, index, side="right") - 1)] > self._next):
+            self._seek(index)
+        elif behind:
+            self._restart()
+        while True:
+            place, frame = self._held or next(self._numbered, (None, None))
+            self._held = None
+            if place is None:
+                self.has_ended = True
+                return None
+            assert frame is not None
+            self._next = place + 1
+            if place == index:
+                self._missing_from = place + 1
+                return frame
+            if place > index:
+                # What lies between the frame before and this one is missing, and need not be looked for again.
+                self._held, self._missing_from = (place, frame), min(self._missing_from, index)
+                self.damage.missing.add(index)
+                return None
+            self._missing_from = place + 1
+
+    def _restart(self) -> None:
+        self.close()
+        self.has_ended = False
+        self._missing_from = 0
+        self._container = open_container(self._info.path, self._limits)
+        streams = self._container.streams
+        stream = streams[self._index.stream_index] if self._index.stream_index < len(streams) else None
+        if not isinstance(stream, VideoStream) or stream.codec_context is None:
+            raise other_streams(self._info.path)
+        self._stream = stream
+        self._decoder = new_decoder(stream, self._limits)
+        self._numbered = self._number(self._progressive(self._decode(self._container, is_after_jump=False)))
+        self._next = 0
+
+    def _seek(self, index: int) -> None:
+        """Go to the last key frame from which the frame at ``index`` can be reached."""
+        assert self._container is not None
+        if self._next == 0:
+            self._read_encoder_s_name(self._container)
+        self._held = None
+        self.has_ended = False
+        keys = self._index.key_ranks
+        target = max(0, index - _FIELD_NEIGHBOURS) if self._is_interlaced else index
+        nearest = int(np.searchsorted(keys, target, side="right")) - 1
+        # A key frame may lead to frames after ``index`` only (intra refresh shows nothing until all is refreshed).
+        for candidate in range(nearest, max(-1, nearest - _MAX_SEEK_TRIES), -1):
+            if keys[candidate] == 0:
+                break
+            try:
+                self._container.seek(int(self._index.pts[keys[candidate]]), stream=self._stream, backward=True)
+                self._decoder.flush_buffers()
+            except FFmpegError:
+                break
+            numbered = self._number(self._progressive(self._decode(self._container, is_after_jump=True)))
+            first = next(numbered, None)
+            if first is not None and first[0] <= target:
+                self._numbered = chain([first], numbered)
+                self._next = self._missing_from = first[0]
+                return
+            self.error = None
+        self._restart()
+
+    def _read_encoder_s_name(self, container: InputContainer) -> None:
+        """Feed the first packet, in which x264 tells its version: full chroma of old ones is decoded in another way.
+
+        FFmpeg's decoder would not know of it after a jump, and make up half of the frames.
+        """
+        if self._info.codec != "h264":
+            return
+        try:
+            for packet in container.demux(self._stream):
+                self._decoder.decode(packet)
+                return
+        except FFmpegError:
+            return  # what can be decoded is found out after the jump
+
+    def _number(self, frames: Iterator[VideoFrame]) -> Iterator[tuple[int, VideoFrame]]:
+        if not self._by_time:
+            yield from enumerate(frames)
+            return
+        last = -1
+        for frame in frames:
+            rank = self._index.rank(frame.pts)
+            if rank is not None and rank > last:
+                last = rank
+                yield rank, frame
+
+    def _decode(self, container: InputContainer, *, is_after_jump: bool) -> Iterator[VideoFrame]:
+        """All frames; but after a jump, none that is passed over and that no other is made from."""
+        context = self._decoder
+        may_skip = is_after_jump and self._info.codec in _SKIPPING and not self._is_interlaced
+        waits_for_key = False
+        resumes_at: int | None = None
+        demuxer = self._demux(container)
+        while True:
+            try:
+                packet = next(demuxer, None)
+            except FFmpegError as error:
+                self.error = error.strerror or str(error)
+                break
+            if packet is None:
+                return
+            if waits_for_key:
+                if packet.size and not packet.is_keyframe:
+                    continue
+                waits_for_key, resumes_at = False, packet.pts
+            if may_skip:
+                passed_over = packet.pts is not None and packet.pts < self._index.pts[self._wanted]
+                context.skip_frame = "NONREF" if passed_over else "DEFAULT"
+            with listening() as log:
+                try:
+                    frames = context.decode(packet if packet.size else None)
+                    failed = None
+                except FFmpegError as error:
+                    frames, failed = [], error.strerror or str(error)
+            complaints = errors(log, (self._info.codec, context.name)) if log else []
+            refuse_huge(self._info.path, log, self._limits)
+            if complaints and not self.damage.words:
+                self.damage.words = complaints[0]
+            for frame in frames:
+                self._limits.check(self._info.path, frame.width, frame.height)
+                if frame.is_corrupt:
+                    self._note(frame.pts)
+                if resumes_at is None or frame.pts is None or frame.pts >= resumes_at:
+                    yield frame
+            if complaints and not any(frame.is_corrupt for frame in frames) and failed is None:
+                self._note(packet.pts)
+            if failed is not None:
+                self.error = failed
+                if not self._by_time or not packet.size:
+                    break  # what comes after cannot be told by its number
+                # FFmpeg hands out what was sound before; what refers to the lost frame would be made up.
+                yield from self._held_back()
+                context.flush_buffers()
+                waits_for_key = True
+        yield from self._held_back()
+
+    def _demux(self, container: InputContainer) -> "Iterator[Packet[VideoStream]]":
+        try:
+            yield from container.demux(self._stream)
+        except IndexError:
+            raise other_streams(self._info.path) from None
+
+    def _note(self, pts: int | None) -> None:
+        rank = self._index.rank(pts) if self._by_time else None
+        self.damage.made_up.add(self._next if rank is None else rank)
+
+    def _held_back(self) -> Iterator[VideoFrame]:
+        """Frames that the decoder holds back for reordering: they were sound before the damage."""
+        try:
+            yield from self._decoder.decode(None)
+        except FFmpegError:
+            return
+
+    def _progressive(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+        """The frames, those with two fields of different times deinterlaced by FFmpeg's bwdif."""
+        graph: av.filter.Graph | None = None
+        size: tuple[int, int, str] | None = None
+        for frame in frames:
+            if not frame.interlaced_frame and graph is None:
+                yield frame
+                continue
+            self._is_interlaced = True
+            this = (frame.width, frame.height, frame.format.name)
+            if graph is None or this != size:
+                if graph is not None:
+                    yield from _drained(graph)
+                graph, size = _deinterlacer(frame), this
+            stamp = frame.pts
+            graph.push(frame)
+            frame.pts = stamp
+            yield from _pulled(graph)
+        if graph is not None:
+            yield from _drained(graph)
+
+
+def _deinterlacer(frame: VideoFrame) -> "av.filter.Graph":
+    graph = av.filter.Graph()
+    assert frame.time_base is not None
+    filters = [
+        graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base),
+        graph.add("bwdif", "mode=send_frame:deint=interlaced"),
+        # The filter counts in halves of the clock's ticks.
+        graph.add("settb", f"{frame.time_base.numerator}/{frame.time_base.denominator}"),
+        graph.add("buffersink"),
+    ]
+    for before, after in pairwise(filters):
+        before.link_to(after)
+    graph.configure()
+    return graph
+
+
+def _pulled(graph: "av.filter.Graph") -> Iterator[VideoFrame]:
+    while True:
+        try:
+            frame = graph.pull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+        assert isinstance(frame, VideoFrame)
+        yield frame
+
+
+def _drained(graph: "av.filter.Graph") -> Iterator[VideoFrame]:
+    graph.push(None)
+    yield from _pulled(graph)

@@ -1,0 +1,134 @@
+"""From a decoded frame to RGB as it is meant to be seen: turned, in square pixels, in BT.709, at the size asked for."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import numpy as np
+from av.filter.context import FilterContext
+from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+
+from dfd.types import FrameArray
+from dfd.video.colours import rows, write_rgb
+from dfd.video.container import VideoInfo, shown_size
+from dfd.video.hdr import colours_of, needs_mapping, to_sdr
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The size of the frames of one part of a video: as they are shown, and as they are decoded.
+
+    A coordinate in decoded pixels times ``scale`` is one in pixels as shown.
+    """
+
+    shown_width: int
+    shown_height: int
+    width: int
+    height: int
+    scale: float
+
+    @classmethod
+    def of(cls, shown_width: int, shown_height: int, max_side: int | None) -> "Shape":
+        """The shape of frames that are shown in this size: the longest side at most ``max_side``, never enlarged."""
+        longest = max(shown_width, shown_height)
+        scale = max(1.0, longest / max_side) if max_side is not None else 1.0
+        return cls(
+            shown_width, shown_height, max(1, round(shown_width / scale)), max(1, round(shown_height / scale)), scale
+        )
+
+
+class Converter:
+    """Makes RGB of the frames of one video.
+
+    Args:
+        info: says how they are turned, and of what shape their pixels are.
+        max_side: see :meth:`Shape.of`.
+        transfer: number of the curve in ITU-T H.273 that the container states, for frames that state none.
+        primaries: the same of the primaries.
+    """
+
+    def __init__(self, info: VideoInfo, max_side: int | None, *, transfer: int = 2, primaries: int = 2) -> None:
+        self._info = info
+        self._max_side = max_side
+        self._turned = info.mirrored or info.rotation_degrees != 0
+        self._stated = transfer, primaries
+        self._graph_input: tuple[int, int, str, tuple[int, int]] | None = None
+        self._graph: av.filter.Graph | None = None
+        self._reformatter = VideoReformatter()
+
+    def shape(self, width: int, height: int, pixel_aspect: Fraction) -> Shape:
+        """The shape of frames that are stored in this size."""
+        shown = shown_size(width, height, pixel_aspect)
+        if self._info.rotation_degrees % 180 == 90:
+            shown = shown[1], shown[0]
+        return Shape.of(*shown, self._max_side)
+
+    def write(self, frame: VideoFrame, into: FrameArray) -> None:
+        """Write the frame into ``into``, uint8 ``(H, W, 3)``, whatever its size."""
+        colours = colours_of(frame, *self._stated)
+        if needs_mapping(*colours):
+            into[...] = self._mapped(frame, into.shape[1], into.shape[0], colours)
+            return
+        as_stored = not self._turned and (frame.height, frame.width) == into.shape[:2]
+        if as_stored and write_rgb(frame, into):
+            return
+        size = into.shape[1], into.shape[0]
+        graph_input = (frame.width, frame.height, frame.format.name, size)
+        if self._graph is None or graph_input != self._graph_input:
+            self._graph_input = graph_input
+            self._graph = self._build_graph(frame, size)
+        self._graph.push(frame)
+        pulled = self._graph.pull()
+        assert isinstance(pulled, VideoFrame)
+        plane = pulled.planes[0]
+        into[...] = rows(plane, plane.width * 3).reshape(into.shape)
+
+    def close(self) -> None:
+        """Free the filters."""
+        self._graph = None
+
+    def _mapped(self, frame: VideoFrame, width: int, height: int, colours: tuple[int, int]) -> FrameArray:
+        """HDR or wide gamut in BT.709, turned and scaled."""
+        quarter_turned = self._info.rotation_degrees % 180 == 90
+        if quarter_turned:
+            width, height = height, width
+        # RGB in 16 bits by the frame's own matrix: BT.2020's where it states none, as its primaries are.
+        matrix = frame.colorspace if frame.colorspace in tuple(Colorspace) else Colorspace.BT2020
+        wide = self._reformatter.reformat(
+            frame,
+            width=width,
+            height=height,
+            format="rgb48le",
+            src_colorspace=int(matrix),
+            dst_colorspace=int(Colorspace.ITU709),
+            interpolation=Interpolation.BICUBIC,
+        )
+        plane = wide.planes[0]
+        coded = rows(plane, plane.width * 6).view(np.uint16).reshape(height, width, 3)
+        picture = to_sdr(coded, *colours)
+        if self._info.mirrored:
+            picture = picture[:, ::-1]
+        return np.rot90(picture, self._info.rotation_degrees // 90)
+
+    def _build_graph(self, frame: VideoFrame, size: tuple[int, int]) -> "av.filter.Graph":
+        """Turn, scale and convert: decord's own chain, so that the pixels are those of a clip that it reads."""
+        graph = av.filter.Graph()
+        filters: list[FilterContext] = [
+            graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1)
+            )
+        ]
+        if self._info.mirrored:
+            filters.append(graph.add("hflip"))
+        counterclockwise, clockwise = "2", "1"
+        turns = {0: [], 90: [counterclockwise], 180: [clockwise, clockwise], 270: [clockwise]}
+        filters += [graph.add("transpose", direction) for direction in turns[self._info.rotation_degrees]]
+        filters.append(graph.add("scale", f"{size[0]}:{size[1]}"))
+        filters.append(graph.add("format", "pix_fmts=rgb24"))
+        filters.append(graph.add("buffersink"))
+        for before, after in pairwise(filters):
+            before.link_to(after)
+        graph.configure()
+        return graph
