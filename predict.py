@@ -146,6 +146,7 @@ def annotate(folder: Path, detector: Detector, *, deadline_seconds: float) -> No
         threshold=detector.threshold,
         uncertain_margin=detector.uncertain_margin,
         limits=detector.windows.limits,
+        video_stream=detector.windows.video_stream,
     )
     if without := num_without_boxes(folder):
         print(

@@ -6,8 +6,9 @@ for, and a face that was followed but not scored is said to be so.
 """
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from dfd import captions
 from dfd.aggregation import verdict
 from dfd.captions import BACKING, GREY, VERDICT_COLORS, VERDICT_WORDS, WHITE, Color
 from dfd.inputs import ANNOTATED_NAME
+from dfd.memory import begin_task, limit_tasks
 from dfd.predictions import BOXES_NAME, evidence_place, read_boxes, read_scores, score_of
 from dfd.types import FloatArray, FrameArray, Status, TrackScore, Verdict, VideoScore
 from dfd.video.container import DEFAULT_LIMITS, VideoLimits
@@ -72,11 +74,14 @@ def annotate_video(
     max_side: int = 1280,
     max_gap_seconds: float = 0.5,
     limits: VideoLimits | None = None,
+    video_stream: int | None = None,
 ) -> AnnotatedVideo:
     """Write ``source`` with ``score`` drawn in to ``target``, an MP4 file (H.264), frames at their own times.
 
-    Memory does not grow with the length of the video. Of a damaged video what can be read is written. The sound is
-    copied as it is, if MP4 can hold it. The file gets its name when it is whole; on failure none is left.
+    Memory does not grow with the length of the video. Of a damaged video what can be read is written, from the first
+    frame that can be decoded on. Where the size changes on the way, later parts are fitted into the first one's, in
+    their own shape. The sound is copied as it is, if MP4 can hold it. The file gets its name when it is whole; on
+    failure none is left.
 
     Args:
         source: the video that was scored.
@@ -88,6 +93,7 @@ def annotate_video(
         max_side: longest side of the picture in pixels; the strip below it comes on top.
         max_gap_seconds: between two frames with boxes of one face that are no further apart, the box moves evenly.
         limits: see :class:`dfd.video.decode.VideoReader`.
+        video_stream: which of the file's video streams, from 0; None: the one that players show.
 
     Raises:
         UnreadableVideo, VideoTooLarge: from the reader.
@@ -108,17 +114,19 @@ def annotate_video(
     # Beside the target, so that renaming is atomic; short, as the target's name may be as long as names can be.
     unfinished = target.with_name(f".{uuid4().hex}.partial.mp4")
     try:
-        with VideoReader(source, max_side=max_side, limits=limits or DEFAULT_LIMITS) as reader:
-            painter = _Painter(reader, score, boxes, judge, threshold, max_gap_seconds)
-            with SoundCopy(source, start_seconds=reader.start_seconds) as sound:
+        limits = limits or DEFAULT_LIMITS
+        with VideoReader(source, max_side=max_side, limits=limits, stream=video_stream) as reader:
+            clock = _Clock(reader)
+            painter = _Painter(reader, clock, clock.shifted(score), boxes, judge, threshold, max_gap_seconds)
+            with SoundCopy(source, start_seconds=clock.zero) as sound:
                 try:
-                    num_frames = _write(unfinished, reader, painter, sound)
+                    num_frames = _write(unfinished, reader, clock, painter, sound)
                     message = sound.message
                 except FFmpegError as error:
                     if not sound.is_copied:
                         raise
                     # Sound that a muxer chokes on is found out when it is written, interleaved with the pictures.
-                    num_frames = _write(unfinished, reader, painter, None)
+                    num_frames = _write(unfinished, reader, clock, painter, None)
                     message = f"the sound was left out: it cannot be copied ({error.strerror or error})"
             os.replace(unfinished, target)
             return AnnotatedVideo(num_frames, "; ".join(part for part in (reader.partial, message) if part))
@@ -126,7 +134,36 @@ def annotate_video(
         unfinished.unlink(missing_ok=True)
 
 
-def _write(path: Path, reader: VideoReader, painter: "_Painter", sound: SoundCopy | None) -> int:
+class _Clock:
+    """Times in the video that is written: 0 is when the first frame that can be decoded is shown."""
+
+    def __init__(self, reader: VideoReader) -> None:
+        self._reader = reader
+        first = min(reader.first_frame, reader.num_frames - 1)
+        self._first = reader.timestamps([first])[0]
+        self._on_file_clock = reader.clock_seconds([first])[0]
+        self.zero = reader.start_seconds + Fraction(self._first).limit_denominator(1_000_000)
+        """The same moment on the clock that the sound shares, in seconds."""
+
+    def seconds(self, indices: Sequence[int]) -> list[float]:
+        """When these frames are shown."""
+        return [seconds - self._first for seconds in self._reader.timestamps(indices)]
+
+    def shifted(self, score: VideoScore) -> VideoScore:
+        """The score with the times of its windows on this clock."""
+        zero = self._on_file_clock
+
+        def moved(track: TrackScore) -> TrackScore:
+            windows = (
+                replace(window, start_seconds=window.start_seconds - zero, end_seconds=window.end_seconds - zero)
+                for window in track.windows
+            )
+            return replace(track, windows=tuple(windows))
+
+        return replace(score, tracks=tuple(map(moved, score.tracks))) if zero else score
+
+
+def _write(path: Path, reader: VideoReader, clock: _Clock, painter: "_Painter", sound: SoundCopy | None) -> int:
     num_frames = 0
     with VideoWriter(
         path,
@@ -144,7 +181,7 @@ def _write(path: Path, reader: VideoReader, painter: "_Painter", sound: SoundCop
     ) as writer:
         for start, frames in reader.chunks(chunk_len=_CHUNK):
             indices = range(start, start + len(frames))
-            times = reader.timestamps(indices)
+            times = clock.seconds(indices)
             for index, seconds, frame in zip(indices, times, frames, strict=True):
                 writer.write(painter.paint(index, seconds, frame)[None], seconds=[seconds])
             num_frames += len(frames)
@@ -154,7 +191,14 @@ def _write(path: Path, reader: VideoReader, painter: "_Painter", sound: SoundCop
 class _Face:
     """One track: where it is and how it was scored."""
 
-    def __init__(self, track: int, boxes: FaceBoxes | None, score: TrackScore | None, reader: VideoReader) -> None:
+    def __init__(
+        self,
+        track: int,
+        boxes: FaceBoxes | None,
+        score: TrackScore | None,
+        reader: VideoReader,
+        clock: _Clock,
+    ) -> None:
         self.track = track
         self.windows = score.windows if score is not None else ()
         indices, self._boxes = boxes if boxes is not None else (np.empty(0, np.int64), np.empty((0, 4), np.float32))
@@ -166,7 +210,7 @@ class _Face:
         if len(indices) and indices[0] < 0:
             raise ValueError(f"boxes of track {track}: frame {indices[0]} is below 0")
         self._indices = indices[indices < reader.num_frames]
-        self._times = np.array(reader.timestamps(self._indices.tolist()))
+        self._times = np.array(clock.seconds(self._indices.tolist()))
 
     def box(self, index: int, max_gap_seconds: float) -> FloatArray | None:
         """The box on a frame; None where the face was not seen, or not looked for too long."""
@@ -204,6 +248,7 @@ class _Painter:
     def __init__(
         self,
         reader: VideoReader,
+        clock: _Clock,
         score: VideoScore,
         boxes: Mapping[int, FaceBoxes],
         judge: Callable[[float], Verdict],
@@ -211,17 +256,19 @@ class _Painter:
         max_gap_seconds: float,
     ) -> None:
         scores = {track.track: track for track in score.tracks}
-        self._faces = [_Face(track, boxes.get(track), scores.get(track), reader) for track in sorted({*scores, *boxes})]
+        self._reader = reader
+        self._faces = [
+            _Face(track, boxes.get(track), scores.get(track), reader, clock) for track in sorted({*scores, *boxes})
+        ]
         self._judge = judge
         self._max_gap_seconds = max_gap_seconds
         self._zoom = ceil(MIN_SIDE / max(reader.width, reader.height))
         self._picture = (reader.height * self._zoom, reader.width * self._zoom)
-        self._scale = self._zoom / reader.source_scale
         picture_height, picture_width = self._picture
         self.width = picture_width + picture_width % 2
         self._size = max(14, round(0.011 * (picture_width + picture_height)))
         self._labels: dict[tuple[int, float | None, bool], captions.Plate] = {}
-        self._duration = reader.timestamps([reader.num_frames - 1])[0] + 1 / reader.fps
+        self._duration = clock.seconds([reader.num_frames - 1])[0] + 1 / reader.fps
         self._strip = _Strip(
             self.width, self._size, score, self._faces, judge, threshold, self._duration, max_gap_seconds
         )
@@ -233,22 +280,36 @@ class _Painter:
         import cv2
 
         height, width = self._picture
-        if self._zoom > 1:
-            frame = np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+        zoom, left, top = self._placed(frame)
+        if zoom != 1:
+            size = max(1, round(frame.shape[1] * zoom)), max(1, round(frame.shape[0] * zoom))
+            how = cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA
+            frame = np.asarray(cv2.resize(frame, size, interpolation=how), np.uint8)
         canvas = np.empty((self.height, self.width, 3), np.uint8)
-        canvas[:height, :width] = frame
+        if frame.shape[:2] != self._picture:
+            canvas[:height] = 0
+        canvas[top : top + frame.shape[0], left : left + frame.shape[1]] = frame
         canvas[:height, width:] = canvas[:height, width - 1 : width]  # an even width: the last column once more
-        self._draw_faces(canvas[:height], index, seconds)
+        scale = zoom / self._reader.scale_at(index)
+        self._draw_faces(canvas[:height], index, seconds, scale, np.array([left, top, left, top], np.float32))
         canvas[height:] = BACKING
         self._strip.draw(canvas[height:], seconds)
         return canvas
 
-    def _draw_faces(self, picture: FrameArray, index: int, seconds: float) -> None:
+    def _placed(self, frame: FrameArray) -> tuple[float, int, int]:
+        """How much a frame is enlarged, and where it lies: a part of another size is fitted in, in its own shape."""
+        height, width = self._picture
+        if (frame.shape[0] * self._zoom, frame.shape[1] * self._zoom) == self._picture:
+            return self._zoom, 0, 0
+        zoom = min(width / frame.shape[1], height / frame.shape[0])
+        return zoom, round((width - frame.shape[1] * zoom) / 2), round((height - frame.shape[0] * zoom) / 2)
+
+    def _draw_faces(self, picture: FrameArray, index: int, seconds: float, scale: float, offset: FloatArray) -> None:
         shown = []
         for face in self._faces:
             box = face.box(index, self._max_gap_seconds)
             if box is not None:
-                shown.append((face, box * self._scale, face.score_at(seconds)))
+                shown.append((face, box * scale + offset, face.score_at(seconds)))
         shown.sort(key=lambda item: -1.0 if item[2] is None else item[2][0])  # the most suspicious on top
         for _, box, found in shown:
             color = GREY if found is None else VERDICT_COLORS[self._judge(found[0])]
@@ -444,6 +505,7 @@ class AnnotateTask:
     threshold: float
     uncertain_margin: float
     limits: VideoLimits
+    video_stream: int | None = None
 
     @property
     def target(self) -> Path:
@@ -453,10 +515,12 @@ class AnnotateTask:
         return self.folder / ANNOTATED_NAME / f"{os.fsdecode(stem)}-{digest}.mp4"
 
 
-def to_annotate(folder: Path, *, threshold: float, uncertain_margin: float, limits: VideoLimits) -> list[AnnotateTask]:
+def to_annotate(
+    folder: Path, *, threshold: float, uncertain_margin: float, limits: VideoLimits, video_stream: int | None = None
+) -> list[AnnotateTask]:
     """The scored videos of ``folder`` whose boxes were kept and that have not been drawn yet."""
     values = read_scores(folder).values()
-    tasks = [AnnotateTask(folder, value, threshold, uncertain_margin, limits) for value in values]
+    tasks = [AnnotateTask(folder, value, threshold, uncertain_margin, limits, video_stream) for value in values]
     return [
         task
         for task in tasks
@@ -476,6 +540,8 @@ def num_without_boxes(folder: Path) -> int:
 def annotate_task(task: AnnotateTask) -> str:
     """In a worker: draw one video; what of it is not in the result."""
     hold_to_one_core()
+    limit_tasks(task.limits.task_bytes)
+    begin_task()
     task.target.parent.mkdir(parents=True, exist_ok=True)
     score = score_of(task.value)
     boxes = read_boxes(task.folder, score.path) or {}
@@ -487,5 +553,6 @@ def annotate_task(task: AnnotateTask) -> str:
         threshold=task.threshold,
         uncertain_margin=task.uncertain_margin,
         limits=task.limits,
+        video_stream=task.video_stream,
     )
     return done.message

@@ -12,14 +12,18 @@ from typing import NoReturn
 from dfd.errors import DfdError
 from dfd.names import file_named, spellings
 from dfd.types import Status, VideoScore
+from dfd.video.formats import CONVERT_IT, ENCRYPTED
 
 # A file with such a name always gets a row; any other file gets one if there is a video in it.
 VIDEO_SUFFIXES = frozenset(
     (
         *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".3gp"),
-        *(".3g2", ".flv", ".wmv", ".ogv", ".vob", ".mxf", ".y4m"),
+        *(".3g2", ".flv", ".wmv", ".ogv", ".vob", ".mxf", ".y4m", ".asf", ".dav", ".h264", ".264", ".hevc", ".h265"),
+        *(".265", ".m1v", ".m2v", ".mpv", ".m2p", ".m2t", ".tp", ".trp", ".divx", ".f4v", ".qt", ".rm", ".rmvb"),
+        *(".wtv", ".dv", ".ivf", ".obu", ".ogm", ".mod", ".tod", ".dvr-ms"),
     )
 )
+_SOUND_SUFFIXES = frozenset({".wma", ".ogg", ".oga", ".opus", ".spx", ".m4a", ".mka", ".mp3"})
 
 
 # What predict.py writes into its folder.
@@ -151,6 +155,11 @@ def _unreadable_folder(error: OSError) -> NoReturn:
 
 
 def is_no_video(score: VideoScore, asked: str) -> bool:
-    """True for a file that merely lay in the folder: unreadable or gone, named like no video, not asked for."""
-    named = Path(score.path).suffix.lower() in VIDEO_SUFFIXES or not _without_tilde(asked).is_dir()
-    return score.status in (Status.UNREADABLE, Status.MISSING) and not named
+    """True for a file that merely lay in the folder: unreadable or gone, named like no video, not asked for by name.
+
+    Pictures that are there and cannot be looked at, since nobody here knows their format or their key, are a video.
+    """
+    suffix = Path(score.path).suffix.lower()
+    named = suffix in VIDEO_SUFFIXES or not _without_tilde(asked).is_dir()
+    recognised = suffix not in _SOUND_SUFFIXES and (CONVERT_IT in score.message or ENCRYPTED in score.message)
+    return score.status in (Status.UNREADABLE, Status.MISSING) and not named and not recognised

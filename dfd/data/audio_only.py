@@ -23,7 +23,9 @@ import numpy as np
 
 from dfd.data.manifest import VideoRow
 from dfd.errors import DfdError
+from dfd.memory import limit_tasks
 from dfd.types import FloatArray, FrameArray
+from dfd.video.container import DEFAULT_LIMITS
 from dfd.video.decode import VideoReader
 from dfd.video.sampling import window_starts
 from dfd.workers import Failure, WorkerPool, hold_to_one_core, num_cores
@@ -95,7 +97,9 @@ def picture_difference(path: Path, original: Path, *, num_frames: int = NUM_FRAM
     with VideoReader(path, max_side=_MAX_SIDE) as one, VideoReader(original, max_side=_MAX_SIDE) as other:
         if abs(one.width * other.height / (one.height * other.width) - 1) > _MAX_ASPECT_CHANGE:
             return float("inf")
-        indices = window_starts(min(one.num_frames, other.num_frames), clip_len=1, num_windows=num_frames)
+        first = max(one.first_frame, other.first_frame)
+        length = max(1, min(one.num_frames, other.num_frames) - first)
+        indices = [first + start for start in window_starts(length, clip_len=1, num_windows=num_frames)]
         # One by one: sixteen large frames of each would take 200 MB.
         return max(frames_difference(one.frames([index]), other.frames([index])) for index in indices)
 
@@ -201,7 +205,7 @@ def compare_with_originals(
         cache.parent.mkdir(parents=True, exist_ok=True)
         with (
             cache.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file,
-            WorkerPool(num_workers=workers, deadline_seconds=deadline_seconds, initializer=hold_to_one_core) as pool,
+            WorkerPool(num_workers=workers, deadline_seconds=deadline_seconds, initializer=_start_worker) as pool,
         ):
             for (video_id, _, _), result in pool.map(_compare, tasks):
                 row, key = waiting[video_id]
@@ -212,6 +216,11 @@ def compare_with_originals(
                 file.flush()
                 note(row, result)
     return [verdicts[row.video_id] for row in rows]
+
+
+def _start_worker() -> None:
+    hold_to_one_core()
+    limit_tasks(2 * DEFAULT_LIMITS.task_bytes)  # two videos at once
 
 
 def _compare(task: tuple[str, Path, Path]) -> float:

@@ -298,8 +298,8 @@ class FaceExtractor:
 def detection_side(image: Image, detector: FaceDetector, settings: ExtractionSettings) -> int:
     """Longer side of the picture that the detector is given: larger than usual where small faces are asked for."""
     height, width = image.shape[:2]
-    least = getattr(detector, "min_short_side", 0)
-    return max(settings.detection_side, ceil(least * max(height, width) / min(height, width)))
+    least: int = getattr(detector, "min_short_side", 0)
+    return max(settings.detection_side, ceil(least * (max(height, width) / min(height, width))))
 
 
 def shrink(image: Image, longest_side: int) -> Image:

@@ -32,7 +32,10 @@ def no_face_message(num_frames: int, faceless: Sequence[Image], detector: FaceDe
         found = _smaller_faces(faceless, detector, fraction)
         if found is not None:
             size, helps = found
-            return f"{tried}; there are smaller ones, of about {size:.3f} of it: face_detector.min_face_fraction={helps:g} finds them"
+            return (
+                f"{tried}; there are smaller ones, of about {size:.3f} of it: face_detector.min_face_fraction={helps:g} "
+                "finds them"
+            )
     brightness = float(np.mean([picture.mean() for picture in faceless])) if faceless else 255.0
     if brightness < _DARK:
         return (

@@ -1,4 +1,4 @@
-"""Pictures that lie on their side or stand on their head without saying so: found by where faces are, and turned back."""
+"""Pictures that lie on their side or stand on their head without saying so, known by which way up faces are in them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 

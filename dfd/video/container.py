@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from dfd.errors import MissingVideo, UnreadableVideo, VideoTooLarge
 from dfd.memory import bounded
 from dfd.video.boxes import read_boxes
+from dfd.video.encryption import how_encrypted
 from dfd.video.formats import (
     ALLOWED_CODECS,
     CONTAINERS,
@@ -197,6 +198,7 @@ def _check_file(path: Path) -> bytes:
         with path.open("rb") as file:
             head = file.read(64)
         facts = read_boxes(path)
+        scheme = how_encrypted(path) if facts.encryption is None else f"common encryption, {facts.encryption}"
     except FileNotFoundError:
         raise MissingVideo(f"{path}: no such file; correct its name in the list, or put the file there") from None
     except PermissionError:
@@ -205,8 +207,8 @@ def _check_file(path: Path) -> bytes:
         raise UnreadableVideo(f"{path}: cannot be opened ({error})") from None
     if facts.problem is not None:
         raise UnreadableVideo(f"{path}: damaged beyond use: {facts.problem}; get it again")
-    if facts.encryption is not None:
-        raise encrypted(path, f"common encryption, {facts.encryption}")
+    if scheme is not None:
+        raise encrypted(path, scheme)
     return head
 
 

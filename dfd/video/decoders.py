@@ -23,7 +23,9 @@ def new_decoder(stream: VideoStream, limits: VideoLimits) -> VideoCodecContext:
     context = stream.codec_context
     if _STRICTER.get(codec) in av.codecs_available:
         extradata = context.extradata
-        context = av.VideoCodecContext.create(_STRICTER[codec], "r")
+        stricter = av.CodecContext.create(_STRICTER[codec], "r")
+        assert isinstance(stricter, VideoCodecContext)
+        context = stricter
         if extradata:
             context.extradata = extradata
     context.thread_count = 1

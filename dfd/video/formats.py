@@ -29,6 +29,9 @@ DECODER_NAMES = (
 )
 """FFmpeg's names of the decoders that may run, also while it finds out what is in a file."""
 
+CONVERT_IT, ENCRYPTED = "convert it: ffmpeg", "its pictures are encrypted"
+"""Words in what is said of files that do hold a video, and that are not read."""
+
 # First bytes, at an offset, of what people have and what is not read. Sources: the formats' own descriptions.
 _KNOWN: tuple[tuple[int, bytes, str], ...] = (
     (0, bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), "Windows Media (ASF: .wmv, .asf)"),
@@ -51,16 +54,16 @@ def is_known_by_name_only(head: bytes) -> str | None:
 
 
 def conversion(path: Path) -> str:
-    """The command that makes an MP4 file of it."""
+    """What to do: the command that makes an MP4 file of it."""
     target = path.with_suffix(".mp4") if path.suffix.lower() != ".mp4" else path.with_name(f"{path.stem}_h264.mp4")
-    return f"ffmpeg -i {shlex.quote(path.name)} -c:v libx264 -crf 16 {shlex.quote(target.name)}"
+    return f"{CONVERT_IT} -i {shlex.quote(path.name)} -c:v libx264 -crf 16 {shlex.quote(target.name)}"
 
 
 def refused_container(path: Path, head: bytes) -> UnreadableVideo:
     """Why a file that is in none of the containers cannot be read."""
     name = is_known_by_name_only(head)
     if name is not None:
-        return UnreadableVideo(f"{path}: {name} is not read here; convert it: {conversion(path)}")
+        return UnreadableVideo(f"{path}: {name} is not read here; {conversion(path)}")
     return UnreadableVideo(
         f"{path}: not in a container that is read ({', '.join(CONTAINERS)}); a still picture is not a video"
     )
@@ -69,15 +72,14 @@ def refused_container(path: Path, head: bytes) -> UnreadableVideo:
 def refused_codec(path: Path, codec: str) -> UnreadableVideo:
     """Why the video stream of a file cannot be read, whose container can."""
     return UnreadableVideo(
-        f"{path}: codec {codec} is not allowed ({', '.join(sorted(ALLOWED_CODECS))} are); convert it: "
-        f"{conversion(path)}"
+        f"{path}: codec {codec} is not allowed ({', '.join(sorted(ALLOWED_CODECS))} are); {conversion(path)}"
     )
 
 
 def encrypted(path: Path, how: str) -> UnreadableVideo:
     """What is said of a file whose pictures are encrypted."""
     return UnreadableVideo(
-        f"{path}: its pictures are encrypted ({how}), so nothing can be looked at; the file is not damaged: get a copy "
+        f"{path}: {ENCRYPTED} ({how}), so nothing can be looked at; the file is not damaged: get a copy "
         "without copy protection from whoever made it"
     )
 

@@ -69,7 +69,8 @@ class FrameDecoder:
         behind = index < (self._next if self._held is None else self._missing_from)
         self._wanted = index
         # A key frame between here and there makes it cheaper to jump.
-        if len(keys) and (behind or keys[max(0, np.searchsorted(keys, index, side="right") - 1)] > self._next):
+        nearest = int(np.searchsorted(keys, index, side="right")) - 1
+        if len(keys) and (behind or keys[max(0, nearest)] > self._next):
             self._seek(index)
         elif behind:
             self._restart()

@@ -1,8 +1,8 @@
 """HDR and wide-gamut pictures brought to BT.709 as an SDR screen shows them.
 
 The light that the picture stands for is computed by the curves of Recommendation ITU-R BT.2100-2: HLG by the inverse of
-its OETF and its OOTF for a screen of 1000 cd/m² (gamma 1.2), PQ by its EOTF. What counts as white is 203 cd/m², the level
-that Report ITU-R BT.2408 gives for HLG and PQ alike; a face is at or below it. The primaries are turned into
+its OETF and its OOTF for a screen of 1000 cd/m² (gamma 1.2), PQ by its EOTF. What counts as white is 203 cd/m², the
+level that Report ITU-R BT.2408 gives for HLG and PQ alike; a face is at or below it. The primaries are turned into
 BT.709's in linear light. Each channel is then kept as it is up to 0.8 of white, and what is above is rolled off so that
 1000 cd/m² are just full; colours outside of BT.709 are cut at its edge. The result is coded by BT.1886 (gamma 2.4).
 

@@ -36,6 +36,7 @@ _TOLERATED_SECONDS = 0.5
 # More frames than 18 hours at 60 a second have: a file that claims so many has been made to waste time.
 _MAX_FRAMES = 4_000_000
 _SCAN_BYTES = 768 * 2**20
+_WITHOUT_CLOCK = frozenset({"mpegvideo", "h264", "hevc"})
 # Clocks of files that begin later than this began somewhere else, a broadcast's for instance.
 _MAX_CLOCK_START = 10.0
 
@@ -121,6 +122,8 @@ def scan(path: Path, limits: VideoLimits, *, stream_number: int | None = None) -
         timed = not seen.num_untimed and not seen.goes_back and bool((np.diff(shown) > 0).all())
         if "avi" in names and info.codec in ("h264", "hevc") and stream.codec_context.has_b_frames:
             timed = False  # AVI has no times of presentation; those told are of the order in which it stores them
+        if _WITHOUT_CLOCK & set(names):
+            timed = False  # one stream without a container: FFmpeg makes up its times
         ranks = np.empty_like(order)
         ranks[order] = np.arange(len(order))
         time_base = stream.time_base or Fraction(1, 1000)
