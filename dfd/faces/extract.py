@@ -297,9 +297,9 @@ class FaceExtractor:
 
 def detection_side(image: Image, detector: FaceDetector, settings: ExtractionSettings) -> int:
     """Longer side of the picture that the detector is given: larger than usual where small faces are asked for."""
-    height, width = image.shape[:2]
-    least: int = getattr(detector, "min_short_side", 0)
-    return max(settings.detection_side, ceil(least * (max(height, width) / min(height, width))))
+    short, long = sorted(image.shape[:2])
+    needed: int = ceil(getattr(detector, "min_short_side", 0) * long / short)
+    return max(settings.detection_side, needed)
 
 
 def shrink(image: Image, longest_side: int) -> Image:

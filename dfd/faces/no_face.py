@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfd.faces.detect import FaceDetector
+from dfd.faces.extract import ExtractionSettings, detection_side, shrink
 
 Image = NDArray[np.uint8]
 
@@ -15,13 +16,16 @@ _SMALLER = (0.04, 0.02)
 _MAX_LOOKED_AT = 3
 
 
-def no_face_message(num_frames: int, faceless: Sequence[Image], detector: FaceDetector) -> str:
+def no_face_message(
+    num_frames: int, faceless: Sequence[Image], detector: FaceDetector, settings: ExtractionSettings
+) -> str:
     """A sentence on what was tried and one on the remedy that fits the cause.
 
     Args:
         num_frames: that were looked at.
         faceless: some of the key frames, in full size.
         detector: that found nothing in them, upright or turned.
+        settings: with which it looked.
     """
     tried = (
         f"no face in any of {num_frames} frames looked at, upright and turned by quarters (detector {detector.name})"
@@ -29,7 +33,7 @@ def no_face_message(num_frames: int, faceless: Sequence[Image], detector: FaceDe
     fraction = getattr(detector, "min_face_fraction", None)
     if fraction is not None:
         tried = f"{tried[:-1]}, faces from {fraction:g} of the picture's shorter side on)"
-        found = _smaller_faces(faceless, detector, fraction)
+        found = _smaller_faces(faceless, detector, fraction, settings)
         if found is not None:
             size, helps = found
             return (
@@ -48,16 +52,21 @@ def no_face_message(num_frames: int, faceless: Sequence[Image], detector: FaceDe
     )
 
 
-def _smaller_faces(faceless: Sequence[Image], detector: FaceDetector, fraction: float) -> tuple[float, float] | None:
+def _smaller_faces(
+    faceless: Sequence[Image], detector: FaceDetector, fraction: float, settings: ExtractionSettings
+) -> tuple[float, float] | None:
     """Of the smallest face that is found by looking closer: its size as a fraction, and the option that finds it."""
     step = max(1, len(faceless) // _MAX_LOOKED_AT)
     for closer in _SMALLER:
         if closer >= fraction:
             continue
         finer = detector.with_min_face_fraction(closer)  # type: ignore[attr-defined]
+        pictures = [
+            shrink(picture, detection_side(picture, finer, settings)) for picture in faceless[::step][:_MAX_LOOKED_AT]
+        ]
         sizes = [
             min(face.x2 - face.x1, face.y2 - face.y1) / min(picture.shape[:2])
-            for picture in faceless[::step][:_MAX_LOOKED_AT]
+            for picture in pictures
             for face in finer(picture[None])[0]
         ]
         if sizes:

@@ -249,7 +249,7 @@ def stream_windows(
                     f"{settings.clip_stride} frames apart; use a detector with shorter clips"
                 )
             with clock("detect"):
-                why = no_face_message(upright.extractor.num_frames, upright.extractor.faceless, detector)
+                why = no_face_message(upright.extractor.num_frames, upright.extractor.faceless, detector, extraction)
             raise NoFaceFound("; ".join(part for part in (f"{path}: {why}", reader.partial) if part))
         # Of a damaged video, what the frames that could be decoded hold.
         num_possible = settings.num_possible(reader.num_frames - reader.first_frame)
