@@ -37,8 +37,8 @@ def no_face_message(
         if found is not None:
             size, helps = found
             return (
-                f"{tried}; there are smaller ones, of about {size:.3f} of it: face_detector.min_face_fraction={helps:g} "
-                "finds them"
+                f"{tried}; there are smaller ones, of about {size:.3f} of it: "
+                f"face_detector.min_face_fraction={helps:g} finds them"
             )
     brightness = float(np.mean([picture.mean() for picture in faceless])) if faceless else 255.0
     if brightness < _DARK:

@@ -26,6 +26,7 @@ from dfd.video.container import (
     video_stream,
 )
 from dfd.video.first_frame import FirstFrame, FirstFrameSearch
+from dfd.video.gif_check import num_wrong_pictures
 from dfd.video.libav_log import errors, listening
 from dfd.video.matroska_crc import num_wrong_checksums
 
@@ -127,7 +128,7 @@ def scan(path: Path, limits: VideoLimits, *, stream_number: int | None = None) -
         ranks = np.empty_like(order)
         ranks[order] = np.arange(len(order))
         time_base = stream.time_base or Fraction(1, 1000)
-        damage = _damage(info, seen, complaints, num_wrong_checksums(path))
+        damage = _damage(info, seen, complaints, num_wrong_checksums(path), num_wrong_pictures(path))
         if timed:
             seconds = float((seen.end - int(shown[0])) * time_base)
             if damage is None:
@@ -185,7 +186,9 @@ def _first(found: FirstFrame, shown: NDArray[np.int64], ranks: NDArray[np.int64]
     return int(ranks[keys[0]]) if keys and not found.was_decoded else 0
 
 
-def _damage(info: VideoInfo, seen: _Packets, complaints: Sequence[str], num_wrong: int) -> str | None:
+def _damage(
+    info: VideoInfo, seen: _Packets, complaints: Sequence[str], num_wrong: int, num_pictures: int
+) -> str | None:
     claim, num_frames = info.num_frames, len(seen.pts)
     missing = 0 if claim is None or seen.num_hidden else claim - num_frames
     if claim is not None and missing > max(TOLERATED_FRAMES, TOLERATED_FRACTION * claim):
@@ -197,6 +200,9 @@ def _damage(info: VideoInfo, seen: _Packets, complaints: Sequence[str], num_wron
     if num_wrong:
         parts = "part of the file does" if num_wrong == 1 else "parts of the file do"
         return f"damaged: {num_wrong} {parts} not fit its checksum"
+    if num_pictures:
+        pictures = "picture is" if num_pictures == 1 else "pictures are"
+        return f"damaged: {num_pictures} of its {pictures} not stored whole"
     return f"damaged: its container is not as it must be ({complaints[0]})" if complaints else None
 
 

@@ -12,6 +12,8 @@ from dfd.inputs import is_no_video
 from dfd.types import Status, VideoScore
 from dfd.video.container import probe
 from dfd.video.decode import VideoReader
+from dfd.video.gif_check import num_wrong_pictures
+from tests.video.mutations import damaged, make
 from tests.video.patterns import draw, number_of
 
 READ = {
@@ -126,3 +128,16 @@ def test_a_header_that_claims_what_cannot_be_true_is_not_believed(tmp_path: Path
     (tmp_path / "b.mp4").write_bytes(data)
     with pytest.raises(UnreadableVideo, match="its stts table claims 1000000000 entries"):
         probe(tmp_path / "b.mp4")
+
+
+def test_a_gif_whose_pictures_are_not_stored_whole_is_damaged(tmp_path: Path) -> None:
+    data = make(tmp_path, "anim.gif").read_bytes()
+    assert num_wrong_pictures(tmp_path / "anim.gif") == 0
+    found = 0
+    for seed in range(8):
+        (tmp_path / "b.gif").write_bytes(damaged(data, "bits", f"gif {seed}"))
+        found += num_wrong_pictures(tmp_path / "b.gif") > 0
+    assert found >= 7
+    (tmp_path / "b.gif").write_bytes(damaged(data, "zeros", "gif"))
+    with VideoReader(tmp_path / "b.gif") as reader:
+        assert "not stored whole" in reader.partial
