@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -50,8 +50,10 @@ from dfd.data.store import (
 from dfd.errors import ManifestError, NoFaceFound, SplitError
 from dfd.faces.detect import FaceDetector, build_detector, detector_options
 from dfd.faces.extract import ExtractionSettings, FaceExtractor, TrackSummary, confirmed, main_track
+from dfd.faces.no_face import no_face_message
+from dfd.faces.turned import WORDS, points_turned_back, quarter_turns_with_faces, turned, turned_back
 from dfd.memory import limit_tasks
-from dfd.types import Status
+from dfd.types import FrameArray, Status
 from dfd.video.container import VideoLimits
 from dfd.video.decode import VideoReader
 from dfd.video.encode import VideoWriter
@@ -129,36 +131,24 @@ def prepare_video(row: VideoRow, store: Path, settings: PreparationSettings, det
     folder = video_folder(store, row)
     discard_video(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = [range(settings.num_frames)] if settings.num_frames else None
-    clips: dict[int, _TrackClip] = {}
     extractor = FaceExtractor(detector, settings.faces)
+    message = ""
     try:
         with _open(row.path, settings) as reader:
             fps = settings.fps or reader.fps
             watcher = FrameWatcher(reader.fps)
-            with ExitStack() as writers:
-                for chunk in extractor.run(watcher.watch(reader.chunks(wanted))):
-                    if chunk.track not in clips:
-                        clips[chunk.track] = _TrackClip(folder, chunk.track, chunk.start_frame, fps, settings)
-                        writers.enter_context(clips[chunk.track].writer)
-                    clip = clips[chunk.track]
-                    clip.writer.write(chunk.crops)
-                    scale = reader.scale_at(chunk.start_frame)
-                    clip.boxes.append(chunk.boxes_xyxy * scale)
-                    clip.landmarks.append(chunk.landmarks * scale)
-                    written = sum(map(len, clip.boxes))
-                    if any(t.track == chunk.track and t.num_frames == written for t in extractor.tracks):
-                        clip.writer.close()  # a long film has more tracks than a process may have files open
-        kept = [
-            track
-            for track in confirmed(extractor.tracks)
-            if track.num_frames >= min(settings.min_track_frames, extractor.num_frames)
-        ]
-        if not kept:
-            raise NoFaceFound(
-                f"{row.path}: no face in its first {extractor.num_frames} frames (detector {detector.name}); "
-                "lower face_detector.threshold or try another face_detector"
-            )
+            frames = watcher.watch(reader.chunks(_wanted(reader, settings)))
+            clips, kept = _write_clips(folder, reader, frames, extractor, fps, settings)
+            if not kept:
+                looked_at = extractor.num_frames, extractor.faceless
+                turns = quarter_turns_with_faces(extractor.small_faceless(), detector)
+                if turns:
+                    message = f"the picture {WORDS[turns]}"
+                    frames = turned(reader.chunks(_wanted(reader, settings)), turns)
+                    clips, kept = _write_clips(folder, reader, frames, extractor, fps, settings, turns)
+                if not kept:
+                    why = no_face_message(*looked_at, detector, settings.faces)
+                    raise NoFaceFound("; ".join(part for part in (f"{row.path}: {why}", reader.partial) if part))
         main = main_track(kept)
         tracks = tuple(
             _commit_track(folder, clips[track.track], track, fps, settings, is_main=track.track == main)
@@ -170,7 +160,7 @@ def prepare_video(row: VideoRow, store: Path, settings: PreparationSettings, det
         **row_fields(row),
         status=Status.PARTIAL if reader.partial else Status.OK,
         settings=settings.as_dict(),
-        message=reader.partial or "",
+        message="; ".join(part for part in (reader.partial, message) if part),
         size_bytes=file_size(row.path),
         width=reader.info.width,
         height=reader.info.height,
@@ -190,10 +180,9 @@ def describe_video(record: VideoRecord, row: VideoRow, settings: PreparationSett
     Raises:
         UnreadableVideo, VideoTooLarge: the source cannot be decoded any more.
     """
-    wanted = [range(settings.num_frames)] if settings.num_frames else None
     with _open(row.path, settings) as reader:
         watcher = FrameWatcher(reader.fps)
-        for _ in watcher.watch(reader.chunks(wanted)):
+        for _ in watcher.watch(reader.chunks(_wanted(reader, settings))):
             pass
     return replace(record, sha256=file_sha256(row.path), fingerprint=watcher.fingerprint())
 
@@ -201,6 +190,41 @@ def describe_video(record: VideoRecord, row: VideoRow, settings: PreparationSett
 def _open(path: Path, settings: PreparationSettings) -> StillReader | VideoReader:
     open_file = StillReader if settings.stills else VideoReader
     return open_file(path, max_side=settings.max_decode_side, limits=settings.limits)
+
+
+def _wanted(reader: StillReader | VideoReader, settings: PreparationSettings) -> list[range] | None:
+    """The frames that are prepared: the first so many that can be decoded, or all."""
+    first = reader.first_frame
+    return [range(first, first + settings.num_frames)] if settings.num_frames else None
+
+
+def _write_clips(
+    folder: Path,
+    reader: VideoReader | StillReader,
+    frames: Iterable[tuple[int, FrameArray]],
+    extractor: FaceExtractor,
+    fps: float,
+    settings: PreparationSettings,
+    quarter_turns: int = 0,
+) -> tuple[dict[int, _TrackClip], list[TrackSummary]]:
+    """The clips of all tracks, under partial names, and the tracks that are kept; ``frames`` are turned so."""
+    clips: dict[int, _TrackClip] = {}
+    with ExitStack() as writers:
+        for chunk in extractor.run(frames):
+            if chunk.track not in clips:
+                clips[chunk.track] = _TrackClip(folder, chunk.track, chunk.start_frame, fps, settings)
+                writers.enter_context(clips[chunk.track].writer)
+            clip = clips[chunk.track]
+            clip.writer.write(chunk.crops)
+            scale = np.float32(reader.scale_at(chunk.start_frame))
+            size = reader.size_at(chunk.start_frame)
+            clip.boxes.append(turned_back(chunk.boxes_xyxy, quarter_turns, *size) * scale)
+            clip.landmarks.append(points_turned_back(chunk.landmarks, quarter_turns, *size) * scale)
+            written = sum(map(len, clip.boxes))
+            if any(t.track == chunk.track and t.num_frames == written for t in extractor.tracks):
+                clip.writer.close()  # a long film has more tracks than a process may have files open
+    least = min(settings.min_track_frames, extractor.num_frames)
+    return clips, [track for track in confirmed(extractor.tracks) if track.num_frames >= least]
 
 
 def clean_partials(folder: Path) -> None:

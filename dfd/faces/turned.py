@@ -65,3 +65,24 @@ def turned_back(
         case _:
             return boxes_xyxy
     return np.stack(corners, axis=1).astype(np.float32)
+
+
+def points_turned_back(
+    points: NDArray[np.float32], quarter_turns: int, width: float, height: float
+) -> NDArray[np.float32]:
+    """Points ``(..., 2)`` of a turned picture, as :func:`turned_back`.
+
+    >>> points_turned_back(np.array([[10, 0]], np.float32), 1, 100, 50).tolist()
+    [[100.0, 10.0]]
+    """
+    x, y = points[..., 0], points[..., 1]
+    match quarter_turns % 4:
+        case 1:
+            moved = width - y, x
+        case 2:
+            moved = width - x, height - y
+        case 3:
+            moved = y, height - x
+        case _:
+            return points
+    return np.stack(moved, axis=-1).astype(np.float32)

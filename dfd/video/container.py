@@ -120,10 +120,15 @@ class VideoInfo:
 def shown_size(width: int, height: int, pixel_aspect: Fraction) -> tuple[int, int]:
     """Width and height in square pixels: the lines stay as they are, and are stretched or squeezed.
 
-    >>> shown_size(320, 360, Fraction(2)), shown_size(720, 576, Fraction(16, 15))
-    ((640, 360), (768, 576))
+    A width that is not whole is rounded down to an even one, as those who make a video square do: theirs often say that
+    a pixel is 853/852, and are then left as they are.
+
+    >>> shown_size(320, 360, Fraction(2)), shown_size(600, 480, Fraction(64, 45))
+    ((640, 360), (852, 480))
+    >>> shown_size(852, 480, Fraction(853, 852))
+    (852, 480)
     """
-    return max(1, round(width * pixel_aspect)), height
+    return width if pixel_aspect == 1 else max(1, int(width * pixel_aspect / 2) * 2), height
 
 
 def open_container(path: Path, limits: VideoLimits = DEFAULT_LIMITS) -> InputContainer:

@@ -42,6 +42,7 @@ class StillReader:
 
     partial: str | None = None
     fps = _FPS
+    first_frame = 0
 
     def __init__(
         self, path: str | os.PathLike[str], *, max_side: int | None = None, limits: VideoLimits = DEFAULT_LIMITS
@@ -85,6 +86,10 @@ class StillReader:
     def scale_at(self, index: int) -> float:
         """``source_scale``, as of every frame of a video."""
         return self.source_scale
+
+    def size_at(self, index: int) -> tuple[int, int]:
+        """Width and height, as decoded."""
+        return self._frames.shape[2], self._frames.shape[1]
 
     def chunks(self, ranges: Sequence[range] | None = None) -> Iterator[tuple[int, FrameArray]]:
         """``(0, (1, H, W, 3))`` if frame 0 is wanted (None: it is)."""

@@ -145,3 +145,25 @@ def test_a_face_larger_than_the_frame_is_one_track() -> None:
         tracker.update(10 * number, [FaceBox(*map(float, corners), score=1.0, landmarks=landmarks)], size=(160, 120))
     tracker.end_shot()
     assert len(tracker.tracks) == 1
+
+
+def test_a_store_s_clips_of_a_picture_on_its_side_are_upright(tmp_path: Path) -> None:
+    from dfd.data.manifest import VideoRow
+    from dfd.data.preparation import PreparationSettings, prepare_video
+    from dfd.data.store import read_geometry, video_folder
+    from dfd.types import Label
+    from dfd.video.decode import VideoReader
+
+    path = tmp_path / "a.mp4"
+    write_video(path, np.ascontiguousarray(np.rot90(frames_with_face(), 1, axes=(1, 2))), fps=25)
+    row = VideoRow(path=path, label=Label.REAL, dataset="tiny", method="", source_ids=("a",), name="a.mp4")
+    record = prepare_video(row, tmp_path / "store", PreparationSettings({"name": "fixed_box"}, EXTRACTION), OneWayUp())
+    assert "lies on its side" in record.message
+    assert [track.num_frames for track in record.tracks] == [24]
+    folder = video_folder(tmp_path / "store", row)
+    with VideoReader(folder / record.tracks[0].file) as reader:
+        assert reader.frames([3])[0][4:28, 4:28].mean(axis=(0, 1)) == pytest.approx((230, 20, 20), abs=12)
+    geometry = read_geometry(folder / record.tracks[0].file)
+    assert geometry.boxes_xyxy[0].tolist() == pytest.approx(expected_box(1), abs=2)
+    left_eye, right_eye = geometry.landmarks[0, :2]
+    assert abs(left_eye[0] - right_eye[0]) < 2 < abs(left_eye[1] - right_eye[1])  # one above the other, as shown

@@ -23,7 +23,7 @@ def everything(path: Path, **options: object) -> list[np.ndarray]:
         return [frame for _, frames in reader.chunks() for frame in frames]
 
 
-@pytest.mark.parametrize(("aspect", "shown"), [("2", (320, 96)), ("1/2", (80, 96)), ("64/45", (228, 96))])
+@pytest.mark.parametrize(("aspect", "shown"), [("2", (320, 96)), ("1/2", (80, 96)), ("64/45", (226, 96))])
 @pytest.mark.parametrize("turn", [0, 90])
 def test_frames_are_shown_in_square_pixels(tmp_path: Path, aspect: str, shown: tuple[int, int], turn: int) -> None:
     path = draw(tmp_path / "a.mp4", num_frames=4, display=(turn, False) if turn else None)
@@ -192,7 +192,7 @@ def test_a_phone_s_hdr_video_looks_as_a_reference_makes_it(shared_field: Path) -
 def test_a_real_video_in_odd_pixels_looks_as_in_square_ones(shared_field: Path) -> None:
     ours = everything(shared_field / "in06_sar.mp4")
     square = everything(shared_field / "in06_sar_made_square.mp4")
-    assert ours[0].shape == square[0].shape == (480, 853, 3)
+    assert ours[0].shape == square[0].shape == (480, 852, 3)
     assert min(psnr(one, other) for one, other in zip(ours, square, strict=True)) > 30
 
 
