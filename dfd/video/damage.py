@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 _MAX_NAMED = 3
+_MAX_NOTED = 100_000
 
 
 @dataclass(slots=True)
@@ -14,6 +15,16 @@ class Damage:
     missing: set[int] = field(default_factory=set)
     words: str = ""
     """FFmpeg's, of the first of them."""
+
+    def lose(self, index: int) -> None:
+        """Note a frame that never came."""
+        if len(self.missing) < _MAX_NOTED:
+            self.missing.add(index)
+
+    def make_up(self, index: int) -> None:
+        """Note a frame that is not as it was written."""
+        if len(self.made_up) < _MAX_NOTED:
+            self.made_up.add(index)
 
     def sentences(self, seconds: Callable[[int], float], first: int) -> list[str]:
         """What happened, and when.

@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 
 from dfd.errors import UnreadableVideo
 from dfd.types import FrameArray
-from dfd.video.container import DEFAULT_LIMITS, VideoInfo, VideoLimits, plausible_aspect
+from dfd.video.container import DEFAULT_LIMITS, VideoInfo, VideoLimits
 from dfd.video.frame_decoder import FrameDecoder
 from dfd.video.packet_index import TOLERATED_FRACTION, TOLERATED_FRAMES, scan
 from dfd.video.picture import Converter, Shape
@@ -83,7 +83,7 @@ class VideoReader:
         self._converter: Converter | None = None
         # Where parts of another shape begin, as far as they were met, in order.
         self._shapes: list[tuple[int, Shape]] = [(0, shape)]
-        self._stored: tuple[int, int] | None = None
+        self._coded: tuple[int, int, Fraction] | None = None
         self._any_decoded = False
         self._closed = False
 
@@ -284,12 +284,11 @@ class VideoReader:
         assert self._converter is not None
         assert self._decoder is not None
         stored = frame.width, frame.height
-        if self._stored is None:
-            self._stored = stored
+        coded = (*stored, self._decoder.pixel_aspect)
+        if self._coded is None:
+            self._coded = coded
         # What the container says of the pixels' shape it says of the first part; another part has its own header.
-        aspect = self.info.pixel_aspect
-        if stored != self._stored:
-            aspect = plausible_aspect(self._decoder.context.sample_aspect_ratio)
+        aspect = self.info.pixel_aspect if coded == self._coded else coded[2]
         shape = self._converter.shape(*stored, aspect)
         place = bisect_right(self._shapes, index, key=lambda item: item[0])
         if shape != self._shapes[place - 1][1]:

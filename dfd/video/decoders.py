@@ -21,7 +21,8 @@ def new_decoder(stream: VideoStream, limits: VideoLimits) -> VideoCodecContext:
     """
     codec = codec_name(stream)
     context = stream.codec_context
-    if _STRICTER.get(codec) in av.codecs_available:
+    in_8_bits = context.pix_fmt is not None and context.format is not None and context.format.components[0].bits == 8
+    if in_8_bits and _STRICTER.get(codec) in av.codecs_available:  # PyAV's libvpx knows no more than 8 bits
         extradata = context.extradata
         stricter = av.CodecContext.create(_STRICTER[codec], "r")
         assert isinstance(stricter, VideoCodecContext)

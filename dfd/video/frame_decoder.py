@@ -1,6 +1,7 @@
 """The frames of a stream by their index, whatever is damaged on the way (:class:`FrameDecoder`)."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import chain, pairwise
 
 import av
@@ -12,7 +13,14 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from dfd.video.container import VideoInfo, VideoLimits, open_container, other_streams, refuse_huge
+from dfd.video.container import (
+    VideoInfo,
+    VideoLimits,
+    open_container,
+    other_streams,
+    plausible_aspect,
+    refuse_huge,
+)
 from dfd.video.damage import Damage
 from dfd.video.decoders import new_decoder
 from dfd.video.libav_log import errors, listening
@@ -56,6 +64,11 @@ class FrameDecoder:
         """Of the stream, as its container describes it."""
         return self._stream.codec_context
 
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Of the frames that the decoder is at, as their own headers say; 1 if they do not."""
+        return plausible_aspect(self._decoder.sample_aspect_ratio)
+
     def close(self) -> None:
         """Free the decoder."""
         self._numbered, self._held = iter(()), None
@@ -88,7 +101,7 @@ class FrameDecoder:
             if place > index:
                 # What lies between the frame before and this one is missing, and need not be looked for again.
                 self._held, self._missing_from = (place, frame), min(self._missing_from, index)
-                self.damage.missing.add(index)
+                self.damage.lose(index)
                 return None
             self._missing_from = place + 1
 
@@ -217,7 +230,7 @@ class FrameDecoder:
 
     def _note(self, pts: int | None) -> None:
         rank = self._index.rank(pts) if self._by_time else None
-        self.damage.made_up.add(self._next if rank is None else rank)
+        self.damage.make_up(self._next if rank is None else rank)
 
     def _held_back(self) -> Iterator[VideoFrame]:
         """Frames that the decoder holds back for reordering: they were sound before the damage."""

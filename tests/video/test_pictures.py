@@ -70,6 +70,13 @@ def test_each_part_of_a_video_that_changes_its_size_comes_in_its_own_shape(tmp_p
         list(reader.chunks())
 
 
+def test_pixels_that_change_their_shape_on_the_way_change_the_shape_of_the_picture(tmp_path: Path) -> None:
+    path = joined(tmp_path / "a.mkv", [(160, 96), (160, 96)], aspects=["1/1", "2/1"])
+    with VideoReader(path) as reader:
+        shapes = [frame.shape[:2] for _, frames in reader.chunks() for frame in frames]
+    assert shapes == [(96, 160)] * 10 + [(96, 320)] * 10
+
+
 def test_a_file_without_a_key_frame_at_its_start_keeps_its_times(tmp_path: Path) -> None:
     whole = draw(tmp_path / "a.mkv", g=30, bf=2, sc_threshold=0)
     path = without_packets(whole, tmp_path / "b.mkv", set(range(8)))
@@ -221,12 +228,13 @@ def with_aspect(path: Path, aspect: Fraction) -> Path:
     return target
 
 
-def joined(path: Path, sizes: list[tuple[int, int]]) -> Path:
-    """One stream of ten frames of each size."""
+def joined(path: Path, sizes: list[tuple[int, int]], aspects: list[str] | None = None) -> Path:
+    """One stream of ten frames of each size, and of pixels of each aspect."""
     with av.open(str(path), "w") as container:
         stream = None
         for part, size in enumerate(sizes):
-            piece = draw(path.with_name(f"part{part}.mkv"), num_frames=10, size=size, bf=0)
+            sar = {"x264-params": f"sar={aspects[part]}"} if aspects else {}
+            piece = draw(path.with_name(f"part{part}.mkv"), num_frames=10, size=size, bf=0, **sar)
             with av.open(str(piece)) as source:
                 given = source.streams.video[0]
                 if stream is None:
