@@ -29,6 +29,7 @@ from dfd.video.first_frame import FirstFrame, FirstFrameSearch
 from dfd.video.gif_check import num_wrong_pictures
 from dfd.video.libav_log import errors, listening
 from dfd.video.matroska_crc import num_wrong_checksums
+from dfd.video.payload import PayloadCheck
 
 # Frames missing at the end that are no loss worth a word: encoders and cutters often leave two or three undecodable.
 TOLERATED_FRAMES = 3
@@ -69,24 +70,51 @@ class PacketIndex:
         return place if place < len(self.pts) and self.pts[place] == pts else None
 
 
+class _Places:
+    """How many packets have something about them, and between which times."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: int | None = None
+        self._last: int | None = None
+
+    def note(self, pts: int | None) -> None:
+        self.count += 1
+        if pts is not None:
+            self._first = pts if self._first is None else min(self._first, pts)
+            self._last = pts if self._last is None else max(self._last, pts)
+
+    def when(self, time_base: Fraction) -> str:
+        """A piece of a sentence: empty if no time is known."""
+        if self._first is None or self._last is None:
+            return ""
+        first, last = float(self._first * time_base), float(self._last * time_base)
+        return f", at {first:.2f} s" if first == last else f", from {first:.2f} to {last:.2f} s"
+
+
 class _Packets:
     """What is noted of the packets as they pass."""
 
-    def __init__(self, codec: str) -> None:
+    def __init__(self, codec: str, extradata: bytes | None) -> None:
         self.codec = codec
+        self._payload = PayloadCheck(codec, extradata)
+        self.wrong, self.incomplete = _Places(), _Places()
         self.pts = array("q")
         self.keys = array("q")
-        self.num_hidden = self.num_damaged = self.num_untimed = 0
+        self.num_hidden = self.num_untimed = 0
         self.end = 0
         self.error: str | None = None
         self.goes_back = False
         self._last_dts: int | None = None
 
     def note(self, packet: "Packet[VideoStream]") -> None:
-        self.num_damaged += packet.is_corrupt
+        if packet.is_corrupt:
+            self.incomplete.note(packet.pts)
         if packet.is_discard or (self.codec == "vp8" and not _vp8_is_shown(packet)):
             self.num_hidden += 1
             return
+        if self._payload.is_needed and self._payload.is_wrong(bytes(packet)):
+            self.wrong.note(packet.pts)
         if packet.is_keyframe:
             self.keys.append(len(self.pts))
         if packet.dts is not None:
@@ -128,23 +156,23 @@ def scan(path: Path, limits: VideoLimits, *, stream_number: int | None = None) -
         ranks = np.empty_like(order)
         ranks[order] = np.arange(len(order))
         time_base = stream.time_base or Fraction(1, 1000)
-        damage = _damage(info, seen, complaints, num_wrong_checksums(path), num_wrong_pictures(path))
-        if timed:
-            seconds = float((seen.end - int(shown[0])) * time_base)
-            if damage is None:
-                damage = _too_short(info, seconds, promised_seconds(container, stream))
-            if info.duration_seconds is None or "matroska" in names:
-                info = replace(info, duration_seconds=seconds)
+        seconds = float((seen.end - int(shown[0])) * time_base) if timed else None
+        promised = promised_seconds(container, stream)
+        broken = _broken(info, seen, time_base) or _too_short(info, seconds, promised)
+        if broken is None and complaints:
+            broken = f"damaged: its container is not as it must be ({complaints[0]})"
+        if seconds is not None and (info.duration_seconds is None or "matroska" in names):
+            info = replace(info, duration_seconds=seconds)
         begin = (container.start_time or 0) / 1_000_000
         index = PacketIndex(
             stream_index=stream.index,
             num_frames=len(stamps),
             pts=shown if timed else np.empty(0, np.int64),
             time_base=time_base,
-            key_ranks=_clean_keys(ranks, seen.keys) if timed and damage is None else np.empty(0, np.int64),
+            key_ranks=_clean_keys(ranks, seen.keys) if timed and broken is None else np.empty(0, np.int64),
             first=_first(search, shown, ranks, seen.keys) if timed else 0,
             clock_zero=0.0 if 0 <= begin <= _MAX_CLOCK_START else begin,
-            damage=damage,
+            damage=broken or _overwritten(path, seen, time_base),
         )
         return info, index
 
@@ -153,7 +181,7 @@ def _pass_over(
     path: Path, info: VideoInfo, container: InputContainer, stream: VideoStream, limits: VideoLimits
 ) -> tuple[_Packets, FirstFrame, list[str]]:
     """What the packets tell, the first frame, and what the demuxer complained of."""
-    seen = _Packets(info.codec)
+    seen = _Packets(info.codec, stream.codec_context.extradata)
     search = FirstFrameSearch(info, stream, limits)
     name = container.format.name
     with listening() as log, bounded(_SCAN_BYTES):
@@ -186,29 +214,36 @@ def _first(found: FirstFrame, shown: NDArray[np.int64], ranks: NDArray[np.int64]
     return int(ranks[keys[0]]) if keys and not found.was_decoded else 0
 
 
-def _damage(
-    info: VideoInfo, seen: _Packets, complaints: Sequence[str], num_wrong: int, num_pictures: int
-) -> str | None:
+def _broken(info: VideoInfo, seen: _Packets, time_base: Fraction) -> str | None:
+    """What is wrong with the file as a whole, so that its own index is not to be trusted."""
     claim, num_frames = info.num_frames, len(seen.pts)
     missing = 0 if claim is None or seen.num_hidden else claim - num_frames
     if claim is not None and missing > max(TOLERATED_FRAMES, TOLERATED_FRACTION * claim):
         return f"cut short: its header promises {claim} frames, and {num_frames} are in the file"
     if seen.error is not None:
         return f"damaged after {num_frames} frames ({seen.error})"
-    if seen.num_damaged:
-        return f"damaged: {seen.num_damaged} of its packets are incomplete"
-    if num_wrong:
-        parts = "part of the file does" if num_wrong == 1 else "parts of the file do"
-        return f"damaged: {num_wrong} {parts} not fit its checksum"
-    if num_pictures:
+    if seen.incomplete.count:
+        return f"damaged: {seen.incomplete.count} of its packets are incomplete{seen.incomplete.when(time_base)}"
+    return None
+
+
+def _overwritten(path: Path, seen: _Packets, time_base: Fraction) -> str | None:
+    """What is not as it was written in a file that is whole."""
+    if seen.wrong.count:
+        frames = "1 frame holds" if seen.wrong.count == 1 else f"{seen.wrong.count} frames hold"
+        return f"damaged: {frames} what no encoder writes{seen.wrong.when(time_base)}"
+    if num_parts := num_wrong_checksums(path):
+        parts = "part of the file does" if num_parts == 1 else "parts of the file do"
+        return f"damaged: {num_parts} {parts} not fit its checksum"
+    if num_pictures := num_wrong_pictures(path):
         pictures = "picture is" if num_pictures == 1 else "pictures are"
         return f"damaged: {num_pictures} of its {pictures} not stored whole"
-    return f"damaged: its container is not as it must be ({complaints[0]})" if complaints else None
+    return None
 
 
-def _too_short(info: VideoInfo, seconds: float, promised: float | None) -> str | None:
+def _too_short(info: VideoInfo, seconds: float | None, promised: float | None) -> str | None:
     """For headers that promise a length but no number of frames."""
-    if promised is None or info.num_frames is not None:
+    if seconds is None or promised is None or info.num_frames is not None:
         return None
     tolerated = max(_TOLERATED_SECONDS, TOLERATED_FRACTION * promised, TOLERATED_FRAMES / info.fps)
     if promised - seconds <= tolerated:

@@ -13,6 +13,7 @@ from dfd.types import Status, VideoScore
 from dfd.video.container import probe
 from dfd.video.decode import VideoReader
 from dfd.video.gif_check import num_wrong_pictures
+from dfd.video.payload import PayloadCheck
 from tests.video.mutations import damaged, make
 from tests.video.patterns import draw, number_of
 
@@ -141,3 +142,28 @@ def test_a_gif_whose_pictures_are_not_stored_whole_is_damaged(tmp_path: Path) ->
     (tmp_path / "b.gif").write_bytes(damaged(data, "zeros", "gif"))
     with VideoReader(tmp_path / "b.gif") as reader:
         assert "not stored whole" in reader.partial
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "hevc.mp4", "vp9.webm"])
+def test_a_hole_in_a_file_is_damage(tmp_path: Path, name: str) -> None:
+    """What a download has not filled yet is zeros, which a decoder may take for pictures."""
+    path = make(tmp_path, name)
+    with VideoReader(path) as reader:
+        assert reader.partial is None
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        largest = max((packet for packet in container.demux(video=0) if packet.size), key=lambda packet: packet.size)
+        start = data.index(bytes(largest)[100:200])
+    data[start : start + 200] = bytes(200)
+    path.write_bytes(data)
+    with VideoReader(path) as reader:
+        assert "1 frame holds what no encoder writes, at " in reader.partial
+
+
+def test_the_end_of_a_sequence_is_no_damage() -> None:
+    unit = bytes(range(1, 60)) + b"\0\0\3\1\xe0"
+    avcc = b"\1\x64\0\x1f\xff"
+    for tail in (b"", b"\0\0", b"\0\0\0\1\x0a", b"\0\0\1\x0b\0"):
+        packet = (len(unit) + len(tail)).to_bytes(4, "big") + unit + tail
+        assert not PayloadCheck("h264", avcc).is_wrong(packet), tail
+    assert PayloadCheck("h264", avcc).is_wrong(len(unit * 2 + bytes(9)).to_bytes(4, "big") + unit + bytes(9) + unit)
