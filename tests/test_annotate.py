@@ -15,6 +15,7 @@ from dfd.video.encode import VideoWriter, write_video
 from dfd.video.sound import SoundCopy
 from tests.conftest import drawn_frames
 from tests.video.patterns import draw, number_of
+from tests.video.test_pictures import joined
 
 BOX = (200.0, 120.0, 320.0, 260.0)
 
@@ -325,3 +326,52 @@ def test_boxes_that_do_not_belong_to_frames_are_refused(tmp_path, boxes):
     draw(tmp_path / "a.mp4", size=(640, 360), num_frames=4)
     with pytest.raises(ValueError, match="track 5"):
         annotate(tmp_path / "a.mp4", tmp_path / "b.mp4", boxes={5: boxes})
+
+
+def sound_packets(path: Path) -> dict[bytes, float]:
+    """When each packet of the sound is heard, by what ends it."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        return {
+            bytes(packet)[-40:]: float(packet.pts * packet.time_base)
+            for packet in container.demux(stream)
+            if packet.size
+        }
+
+
+def test_a_video_whose_beginning_cannot_be_decoded_stays_in_step_with_its_sound(tmp_path, shared_field):
+    """42 frames come before the first key frame; windows are told on the file's clock, which begins at 1.74 s."""
+    source = shared_field / "in12.ts"
+    done = annotate(source, tmp_path / "b.mp4", scored((3.5, 4.0, 0.93)), everywhere(142))
+    assert "the first 42 frames, up to 3.42 s, cannot be decoded" in done.message
+    with VideoReader(source) as reader:
+        first_shown = reader.clock_seconds([reader.first_frame])[0]
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        shown = [frame.time for frame in container.decode(video=0)]
+    assert len(shown) == done.num_frames == 100
+    assert shown[0] == pytest.approx(0, abs=0.001)
+    before, after = sound_packets(source), sound_packets(tmp_path / "b.mp4")
+    shifts = [before[end] - seconds for end, seconds in after.items() if end in before]
+    assert len(shifts) > 100
+    assert shifts == pytest.approx([first_shown - shown[0]] * len(shifts), abs=0.01)
+
+
+def test_a_part_of_another_size_is_drawn_in_its_own_shape(tmp_path):
+    source = joined(tmp_path / "a.mkv", [(640, 360), (360, 640)])
+    box = (60.0, 400.0, 180.0, 520.0)
+    boxes = {0: (np.arange(10, 20), np.tile(np.float32(box), (10, 1)))}
+    done = annotate(source, tmp_path / "b.mp4", scored((0.4, 0.8, 0.93)), boxes)
+    assert done.num_frames == 20
+    frames = frames_of(tmp_path / "b.mp4")
+    first, second = frames[5][:360, :640], frames[15][:360, :640]
+    assert (first.std(axis=(0, 2)) > 5).all()
+    # 360 x 640 in 360 lines is 202 pixels wide, in the middle; beside it nothing.
+    assert second[:, :210].max() < 40
+    assert second[:, 430:].max() < 40
+    assert number_of(second[:, 219:421]) == 5
+    annotate(source, tmp_path / "c.mp4", scored((0.4, 0.8, 0.93)), {})
+    changed = np.abs(second.astype(int) - frames_of(tmp_path / "c.mp4")[15][:360, :640]).max(axis=-1) > 60
+    top = round(400 * 360 / 640)
+    rows, columns = np.nonzero(changed[top + 5 :])  # below the label
+    drawn = np.array([columns.min() - 219, columns.max() - 219, rows.max() + top + 5])
+    assert drawn == pytest.approx(np.array([60, 180, 520]) * 360 / 640, abs=5)
