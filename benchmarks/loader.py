@@ -3,14 +3,16 @@
     python benchmarks/loader.py STORE [--clips 200] [--repeats 5]
 
 Ten-frame clips of the store's training split, by random draws, in this process: what one worker of the loader does.
-First the loader's ways, then ten frames alone as they could be stored and read: the store's H.264 by dfd, by decord and
-by PyAV alone, and decoded without making RGB of it (the floor for H.264 files); H.264 as x264 writes it by default;
+First the loader's ways, then ten frames alone as they could be stored and read: the store's H.264 by decord, by dfd's
+reader (`data.reader=pyav`), by PyAV as its documentation shows it, and decoded without making RGB of it (the floor for
+H.264 files); H.264 as x264 writes it by default;
 JPEG of quality 95 without loss of chroma; and raw. `pixels` compares with the first of them. Other files are made in a
 temporary folder; raw frames and features stay beside the store, as training leaves them, so what was read before is
 read from memory and not from the disk.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean, median
 from tempfile import TemporaryDirectory
@@ -31,19 +33,14 @@ from dfd.data.module import ClipDataModule
 from dfd.data.transforms import clip_augmentation
 from dfd.models.classifier import build_model
 from dfd.types import FrameArray
-from dfd.video.decord_library import load_decord
 from dfd.video.encode import write_video
 
 CLIP_LEN = 10
-REFERENCE = "the store's H.264, dfd"
+REFERENCE = "the store's H.264, decord"
 Reading = Callable[[Path, Sequence[int]], Any]
 
 
-def with_decord(clip: Path, indices: Sequence[int]) -> FrameArray:
-    """In one thread, each frame exactly the one that is asked for."""
-    reader = load_decord().VideoReader(str(clip), num_threads=1, fault_tol=1e-9)
-    frames: FrameArray = reader.get_batch(list(indices)).asnumpy()
-    return frames
+with_dfd: Reading = partial(read_frames, reader="pyav")
 
 
 def decoded(clip: Path, indices: Sequence[int]) -> list[VideoFrame]:
@@ -136,11 +133,11 @@ def main() -> None:
         raw = {path: frames.files[path] for path in paths}
         stored: dict[str, tuple[dict[str, Path], Reading]] = {
             REFERENCE: (clips, read_frames),
-            "the store's H.264, decord": (clips, with_decord),
+            "the store's H.264, dfd": (clips, with_dfd),
             "the store's H.264, PyAV": (clips, with_pyav),
             "the store's H.264, not made RGB": (clips, decoded),
-            "H.264 by x264's defaults, dfd": (smaller, read_frames),
-            "H.264 by x264's defaults, decord": (smaller, with_decord),
+            "H.264 by x264's defaults, decord": (smaller, read_frames),
+            "H.264 by x264's defaults, dfd": (smaller, with_dfd),
             "JPEG, OpenCV": (jpegs, read_jpegs),
             "raw, memory-mapped": (raw, read_entries),
         }
@@ -151,6 +148,10 @@ def main() -> None:
         ways = {
             "clips": load(plain),
             "clips, augmented": load(augmented),
+            "clips, reader=pyav": load(data(reader="pyav").dataset("train", training=True)),
+            "clips, reader=pyav, augmented": load(
+                data(reader="pyav", augmentation=clip_augmentation()).dataset("train", training=True)
+            ),
             "clips, cache_frames": load(kept),
             "clips, cache_frames, augmented": load(kept_augmented),
             "cached features": load(FeatureDataset(plain, features)),

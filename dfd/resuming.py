@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfd.errors import CheckpointError, ConfigError, RunInterrupted
+from dfd.files import written_whole
+from dfd.untrusted import read_json
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -101,17 +103,15 @@ def options_sha256(config: Mapping[str, Any]) -> str:
 
 def mark_finished(folder: Path, config: Mapping[str, Any]) -> None:
     """Write into the run's summary, as its last step, with which options it came to its end."""
-    path = folder / SUMMARY
-    summary = json.loads(path.read_text())
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps({**summary, OPTIONS_KEY: options_sha256(config)}, indent=2, allow_nan=False) + "\n")
-    partial.replace(path)
+    summary = {**read_json(folder / SUMMARY), OPTIONS_KEY: options_sha256(config)}
+    with written_whole(folder / SUMMARY) as unfinished:
+        unfinished.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
 
 def finished_summary(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
     """The summary of a run that came to its end with just these options; None if there is something left to do."""
     try:
-        summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text())
+        summary: dict[str, Any] = read_json(folder / SUMMARY)
     except (OSError, ValueError):
         return None
     return summary if summary.get(OPTIONS_KEY) == options_sha256(config) else None
