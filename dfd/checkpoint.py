@@ -26,8 +26,11 @@ from dfd.tensor_files import (
     without_first_weights,
 )
 from dfd.types import CARD_KEY
+from dfd.untrusted import shown
 
 _MODULE_PREFIX = "model."  # the classifier within DetectorModule
+MAX_MESSAGE = 1000
+"""Characters of what is wrong: the names in it are those of the file."""
 _REMEDY = "give a .ckpt or .safetensors that train.py or dfd.export wrote"
 
 
@@ -55,7 +58,7 @@ def load_checkpoint(path: str | Path) -> tuple[DetectorCard, dict[str, Tensor]]:
         refuse_hollow(tensors, path)
         return card, dict(tensors)
     except (ValueError, CheckpointError) as error:
-        raise CheckpointError(f"{path}: {error}; {_REMEDY}") from error
+        raise CheckpointError(f"{path}: {str(error)[:MAX_MESSAGE]}; {_REMEDY}") from error
 
 
 def save_safetensors(path: str | Path, model: ClipClassifier, card: DetectorCard, *, half: bool = False) -> None:
@@ -101,10 +104,15 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[Cl
         with without_first_weights():
             model = build_model(config)
         load_exactly(model, tensors)
-    except (ConfigError, ValueError, RuntimeError) as error:
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{path}: its card describes a network that this dfd does not build ({shown(card.versions)} wrote it): "
+            f"{str(error)[:MAX_MESSAGE]}"
+        ) from error
+    except (ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: its weights and its card do not belong together, or this version of dfd or timm differs from "
-            f"the one that wrote it ({card.versions}): {error}"
+            f"the one that wrote it ({shown(card.versions)}): {str(error)[:MAX_MESSAGE]}"
         ) from error
     return model.to(device).eval(), card
 

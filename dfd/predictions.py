@@ -69,6 +69,15 @@ _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 _LEFT = (EVIDENCE_NAME, ANNOTATED_NAME, REPORT_NAME, NOT_VIDEOS_NAME, PARQUET_NAME)
 
 _FIELDS = (*(item.name for item in fields(VideoScore) if item.name != "boxes"), "settings")
+# What the table is made of, and what is compared when a run goes on.
+_NUMBER, _NOTHING = (int, float), type(None)
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("path", "status", "model", "message"), (str,)),
+    **dict.fromkeys(("verdict", "label"), (str, _NOTHING)),
+    **dict.fromkeys(("prob_fake", "confidence", "duration_seconds", "seconds"), (*_NUMBER, _NOTHING)),
+    "file": (dict, _NOTHING),
+    "settings": (dict,),
+}
 _ANEW = "choose another output=DIR or overwrite=true"
 
 # A worker that was killed, a machine too busy for the deadline: another run may fare better.
@@ -227,6 +236,8 @@ def read_scores(folder: Path) -> dict[str, dict[str, Any]]:
             )
         if missing := [name for name in _FIELDS if name not in value]:
             raise PredictionsError(f"{path}: line {number} lacks {', '.join(missing)}; {_ANEW}")
+        if odd := [name for name, kinds in _KINDS.items() if not isinstance(value[name], kinds)]:
+            raise PredictionsError(f"{path}: line {number} has {', '.join(odd)} of a wrong kind; {_ANEW}")
         whole[value["path"]] = value
     return whole
 
@@ -338,7 +349,7 @@ def _is_changed(value: Mapping[str, Any]) -> bool:
     then = value["file"]
     if then is None:
         return S_ISREG(now.st_mode)
-    return (now.st_size, now.st_mtime) != (then["size_bytes"], then["modified_seconds"])
+    return (now.st_size, now.st_mtime) != (then.get("size_bytes"), then.get("modified_seconds"))
 
 
 def _remove(path: Path) -> None:

@@ -14,7 +14,7 @@ from dfd.files import open_lock
 PREFIX = "dfd-run-"
 LOCK_NAME = "lock"
 _NEW_SECONDS = 60.0
-"""A folder that is younger may not have its lock yet."""
+"""A folder that is younger need not have its lock yet."""
 
 
 class ScratchFolder:
@@ -29,8 +29,9 @@ class ScratchFolder:
     def __init__(self) -> None:
         _remove_ownerless(Path(tempfile.gettempdir()))
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
-        lock = open_lock(self.path / LOCK_NAME)
+        lock = open_lock(self.path / f".{LOCK_NAME}")
         _take(lock)
+        (self.path / f".{LOCK_NAME}").rename(self.path / LOCK_NAME)  # so a lock of this name is held, or its owner gone
         self.close = weakref.finalize(self, _remove, self.path, lock)
 
 
@@ -44,7 +45,11 @@ def _remove_ownerless(base: Path) -> None:
     for folder in base.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             status = folder.lstat()
-            if status.st_uid != os.getuid() or folder.is_symlink() or time.time() - status.st_mtime < _NEW_SECONDS:
+            if status.st_uid != os.getuid() or folder.is_symlink():
+                continue
+            if not (folder / LOCK_NAME).exists():
+                if time.time() - status.st_mtime > _NEW_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
                 continue
             with open_lock(folder / LOCK_NAME) as lock:
                 if _take(lock):

@@ -33,6 +33,8 @@ MAX_FILE_BYTES = 16 * 10**9
 """A .ckpt of a ViT-L with its optimizer has 4e9, one of seven EfficientNet-B7 7e9."""
 MAX_PICKLE_BYTES = 32 * 10**6
 """Of the part of a torch file that is not tensors: some 200 bytes for each tensor."""
+MAX_TENSORS = 100_000
+"""Seven EfficientNet-B7 have 8,000."""
 _SPARE_BYTES = 2**20
 
 
@@ -52,7 +54,10 @@ def read_tensor_file(path: Path) -> tuple[Any, dict[str, str]]:
     if path.suffix == ".safetensors":
         try:
             with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+                names = list(file.keys())
+                if len(names) > MAX_TENSORS:
+                    raise ValueError(f"it holds more than {MAX_TENSORS} tensors")
+                return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
         except (SafetensorError, OSError) as error:
             raise ValueError(f"not a safetensors file ({_first_line(error)})") from error
     try:

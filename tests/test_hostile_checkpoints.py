@@ -74,6 +74,8 @@ CARDS = {
     "tensor": {"data": {"a": torch.zeros(3)}},
     "number as a name": {"data": {3: 4}},
     "digits": {"clip_len": 10**5000},
+    "a long version": {"versions": {"dfd": "x" * 10_000}, "clip_len": 0},
+    "a long option": {"model": {**MODEL, "x" * 10_000: 1}},
     "clip_len": {"clip_len": 10**9},
     "clip_stride": {"clip_stride": 10**9},
     "image_size": {"image_size": 10**6},

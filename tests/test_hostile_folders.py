@@ -94,6 +94,26 @@ def test_deep_scores_are_refused_by_the_report_and_by_whoever_goes_on_with_them(
         scores_in(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "odd"),
+    [
+        ("path", ["a.mp4"]),
+        ("status", None),
+        ("message", 3),
+        ("prob_fake", "0.5"),
+        ("file", "a.mp4"),
+        ("settings", None),
+        ("seconds", {}),
+    ],
+)
+def test_scores_of_a_wrong_kind_are_refused_by_whoever_goes_on_with_them(tmp_path, name, odd):
+    folder = scores_in(tmp_path / "scores")
+    value = json.loads((folder / "predictions.jsonl").read_text())
+    (folder / "predictions.jsonl").write_text(json.dumps(value | {name: odd}) + "\n")
+    with pytest.raises(PredictionsError, match=rf"line 1 has {name} of a wrong kind"):
+        scores_in(folder, "b.mp4")
+
+
 def test_deep_settings_of_a_run_are_refused(tmp_path, capsys):
     folder = scores_in(tmp_path / "scores")
     (folder / "run.json").write_text('{"schema_version": 2, "model": ' + BETWEEN + "}")

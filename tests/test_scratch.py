@@ -21,7 +21,6 @@ OWNER = "from dfd.scratch import ScratchFolder\nfolder = ScratchFolder()\nprint(
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr(scratch, "_NEW_SECONDS", 0.0)
     return tmp_path
 
 
@@ -51,12 +50,12 @@ def test_what_a_killed_process_left_is_removed_by_the_next_and_what_a_living_one
     assert not folders[1].exists()
 
 
-def test_a_folder_that_was_just_made_is_left(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scratch, "_NEW_SECONDS", 60.0)
-    (temporary / "dfd-run-new").mkdir()
-    os.utime(temporary / "dfd-run-new", (time.time(), time.time()))
+def test_a_folder_that_has_no_lock_yet_is_left_for_a_while(temporary: Path) -> None:
+    for name, age in (("dfd-run-new", 0), ("dfd-run-old", 2 * scratch._NEW_SECONDS)):
+        (temporary / name).mkdir()
+        os.utime(temporary / name, (time.time() - age, time.time() - age))
     ScratchFolder()
-    assert (temporary / "dfd-run-new").exists()
+    assert [path.name for path in temporary.iterdir()] == ["dfd-run-new"]
 
 
 def double(number: int) -> int:

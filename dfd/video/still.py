@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from dfd.errors import UnreadableVideo, VideoTooLarge
+from dfd.errors import MissingVideo, UnreadableVideo, VideoTooLarge
 from dfd.types import FrameArray
 from dfd.video.container import DEFAULT_LIMITS, VideoInfo, VideoLimits
 
@@ -36,7 +36,7 @@ class StillReader:
         limits: larger pictures are refused before they are decoded.
 
     Raises:
-        UnreadableVideo: there is no such file, it is no picture, is damaged or moves.
+        UnreadableVideo: it is no picture, is damaged or moves; MissingVideo: there is no such file.
         VideoTooLarge: it exceeds ``limits``.
     """
 
@@ -63,6 +63,8 @@ class StillReader:
             raise UnreadableVideo(
                 f"{path}: not a picture that is read ({', '.join(STILL_FORMATS)}); videos are read without stills=true"
             ) from error
+        except FileNotFoundError as error:
+            raise MissingVideo(f"{path}: no such file; correct its name in the list, or put the file there") from error
         # Pillow tells of damaged pictures by any of these, by format.
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise UnreadableVideo(f"{path}: {getattr(error, 'strerror', None) or error}") from error
