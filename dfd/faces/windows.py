@@ -9,106 +9,50 @@ import importlib
 import os
 import sys
 import threading
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass, field, replace
-from math import ceil
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dfd.card import DetectorCard
 from dfd.errors import NoFaceFound
 from dfd.faces.detect import DETECTOR_MODULES, FaceDetector, build_detector
-from dfd.faces.extract import ExtractionSettings, FaceChunk, FaceExtractor, confirmed, shrink
+from dfd.faces.extract import ExtractionSettings, FaceExtractor
+from dfd.faces.found import FaceBoxes, FaceWindow, Found, Thumbnail, WindowsEnd, WindowSettings
 from dfd.faces.from_card import extraction_of, face_detector_of
 from dfd.faces.no_face import no_face_message
-from dfd.faces.turned import ENOUGH_FACES, WORDS, quarter_turns_with_faces, turned, turned_back
+from dfd.faces.one_pass import THUMBNAIL_SIDE, OnePass, merge_ranges
+from dfd.faces.turned import WORDS, quarter_turns_with_faces
 from dfd.memory import limit_tasks
-from dfd.stages import StageClock, ahead
-from dfd.types import FileFacts, FloatArray, FrameArray
+from dfd.stages import StageClock
+from dfd.types import FileFacts
 from dfd.video.container import DEFAULT_LIMITS, VideoLimits
 from dfd.video.decode import VideoReader
-from dfd.video.sampling import clip_frame_indices, window_starts
 from dfd.workers import WorkerPool, hold_to_one_core, num_cores
 
-THUMBNAIL_SIDE = 320
-"""Longer side of the picture that stands for a video, in pixels."""
+__all__ = [
+    "THUMBNAIL_SIDE",
+    "FaceBoxes",
+    "FaceWindow",
+    "Found",
+    "Thumbnail",
+    "WindowSettings",
+    "WindowsEnd",
+    "file_facts",
+    "import_ahead",
+    "look_settings",
+    "merge_ranges",
+    "numbered_windows_task",
+    "start_worker",
+    "stream_windows",
+    "windows_task",
+    "worker_pool",
+]
 
 _HASHED_AT_ONCE = 2**25
-# Frames that may be decoded before they are looked at.
-_AHEAD_BYTES = 40 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class WindowSettings:
-    """Which clips of a video are scored.
-
-    Args:
-        clip_len: frames per clip.
-        clip_stride: from one frame of a clip to the next.
-        window_stride: frames from the start of one clip to the start of the next; None: the clips follow each other
-            without overlap, so that every frame is in one.
-        max_windows: of the clips that fit, so many, evenly spaced over the whole video; None: all of them.
-        max_faces: faces scored in each clip, the largest.
-        max_decode_side: longer side of the decoded frames in pixels; None: the source's.
-        every_frame: look for faces in all frames, also in those that no clip needs: for boxes on the whole video.
-        video_stream: which of a file's video streams, from 0; None: the one that players show.
-        limits: the largest frame that is decoded.
-
-    Raises:
-        ValueError: one is out of range.
-    """
-
-    clip_len: int
-    clip_stride: int = 1
-    window_stride: int | None = None
-    max_windows: int | None = 32
-    max_faces: int = 8
-    max_decode_side: int | None = 1920
-    every_frame: bool = False
-    video_stream: int | None = None
-    limits: VideoLimits = field(default_factory=VideoLimits)
-
-    def __post_init__(self) -> None:
-        for name in ("clip_len", "clip_stride", "window_stride", "max_windows", "max_faces", "max_decode_side"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if self.video_stream is not None and self.video_stream < 0:
-            raise ValueError(f"video_stream must be 0 or more, got {self.video_stream}")
-
-    @property
-    def span(self) -> int:
-        """Frames from the first to the last of a clip, both counted."""
-        return (self.clip_len - 1) * self.clip_stride + 1
-
-    def num_possible(self, num_frames: int) -> int:
-        """How many clips there are in a video, one at least.
-
-        >>> WindowSettings(clip_len=10).num_possible(309), WindowSettings(clip_len=10, window_stride=5).num_possible(25)
-        (30, 4)
-        """
-        return max(1, (num_frames - self.span) // (self.window_stride or self.span) + 1)
-
-    def starts(self, num_frames: int, *, first: int = 0) -> list[int]:
-        """The first frame of each clip; the first at ``first``, the last so that it ends with the video.
-
-        >>> WindowSettings(clip_len=10, max_windows=4).starts(100)
-        [0, 30, 60, 90]
-        >>> WindowSettings(clip_len=10, max_windows=None).starts(43)
-        [0, 11, 22, 33]
-        """
-        number = self.num_possible(num_frames - first)
-        if self.max_windows is not None:
-            number = min(number, self.max_windows)
-        starts = window_starts(num_frames - first, clip_len=self.clip_len, stride=self.clip_stride, num_windows=number)
-        return [first + start for start in starts]
 
 
 def look_settings(
@@ -147,56 +91,6 @@ def look_settings(
     return dict(face_detector or face_detector_of(card.crop, name=name)), extraction, windows
 
 
-@dataclass(frozen=True, slots=True)
-class FaceWindow:
-    """One clip of one face track: ``crops`` (T, S, S, 3), ``box`` in source pixels in the middle of it.
-
-    ``frame_seconds`` is when each of its frames is shown.
-    """
-
-    track: int
-    start_frame: int
-    start_seconds: float
-    end_seconds: float
-    frame_seconds: tuple[float, ...]
-    crops: FrameArray
-    box: tuple[float, float, float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Thumbnail:
-    """A picture of the video, ``(h, w, 3)``; a later one is a better one."""
-
-    picture: FrameArray
-
-
-@dataclass(frozen=True, slots=True)
-class FaceBoxes:
-    """Where a face is: boxes ``(F, 4)`` in source pixels on F consecutive frames from ``start_frame`` on."""
-
-    track: int
-    start_frame: int
-    boxes_xyxy: FloatArray
-
-
-@dataclass(frozen=True, slots=True)
-class WindowsEnd:
-    """What is known of a video when all of it has been looked at."""
-
-    num_faces: int
-    num_frames: int
-    num_windows: int
-    num_windows_possible: int
-    duration_seconds: float | None
-    partial: str | None
-    message: str
-    seconds_by_stage: dict[str, float]
-
-
-Found = FileFacts | Thumbnail | FaceWindow | FaceBoxes | float | WindowsEnd
-"""What comes out of a video, piece by piece; a number is the share of it that has been looked at, 0..1."""
-
-
 def stream_windows(
     path: Path, detector: FaceDetector, extraction: ExtractionSettings, settings: WindowSettings
 ) -> Iterator[Found]:
@@ -225,7 +119,7 @@ def stream_windows(
         if facts is not None:
             yield _video_facts(facts, reader)
         starts = settings.starts(reader.num_frames, first=reader.first_frame)
-        upright = _Pass(reader, FaceExtractor(detector, extraction, clock=clock), settings, starts)
+        upright = OnePass(reader, FaceExtractor(detector, extraction, clock=clock), settings, starts)
         yield from upright.run()
         if upright.extractor.num_frames == 0:
             reason = f": {reader.partial}" if reader.partial else ""
@@ -236,7 +130,7 @@ def stream_windows(
                 turns = quarter_turns_with_faces(upright.extractor.small_faceless(), detector)
             if turns:
                 again = FaceExtractor(detector, extraction, clock=clock)
-                passes.append(_Pass(reader, again, settings, starts, turns, upright.next_track))
+                passes.append(OnePass(reader, again, settings, starts, turns, upright.next_track))
                 yield from passes[-1].run()
                 words.append(f"the picture {WORDS[turns]}")
         faces = {track for one in passes for track in one.faces}
@@ -269,75 +163,6 @@ def stream_windows(
         )
 
 
-class _Pass:
-    """The video gone through once, turned by some counterclockwise quarter turns; tracks count from ``first_track``."""
-
-    def __init__(
-        self,
-        reader: VideoReader,
-        extractor: FaceExtractor,
-        settings: WindowSettings,
-        starts: Sequence[int],
-        quarter_turns: int = 0,
-        first_track: int = 0,
-    ) -> None:
-        self.reader, self.extractor, self.settings, self.starts = reader, extractor, settings, starts
-        self.quarter_turns, self.first_track = quarter_turns, first_track
-        self.collector = _Collector(reader, extractor, settings, starts, self._in_source, first_track)
-
-    def run(self) -> Iterator[Found]:
-        """What is found, piece by piece."""
-        reader, settings, extractor, collector = self.reader, self.settings, self.extractor, self.collector
-        is_first = self.quarter_turns == 0
-        ranges = [range(s, s + settings.span) for s in self.starts]
-        looked_at = (
-            [range(reader.first_frame, reader.num_frames)]
-            if settings.every_frame
-            else merge_ranges(ranges, max_gap=extractor.settings.key_frame_stride)
-        )
-        pictures = _Pictures(self.starts[0], self.starts[len(self.starts) // 2] + settings.span // 2)
-        # Where a core is free, the next frames are decoded while faces are looked for in these. Only key frames are
-        # looked at, so that it takes several chunks to be busy all the time.
-        depth = max(1, _AHEAD_BYTES // (reader.chunk_len * reader.height * reader.width * 3))
-        decoded = extractor.clock.iterate("decode", reader.chunks(looked_at))
-        with closing(ahead(turned(decoded, self.quarter_turns), depth)) as chunks:
-            for pieces, settled in extractor.steps(pictures.of(chunks)):
-                if is_first:
-                    yield from pictures.taken()
-                for piece in pieces:
-                    collector.add(piece)
-                    if settings.every_frame:
-                        boxes = self._in_source(piece.start_frame, piece.boxes_xyxy)
-                        yield FaceBoxes(self.first_track + piece.track, piece.start_frame, boxes)
-                yield from collector.ready(settled)
-                yield settled / reader.num_frames if is_first else 1.0
-        if is_first:
-            yield from pictures.taken()
-        yield from collector.ready(None)
-
-    @property
-    def faces(self) -> set[int]:
-        """The tracks that are faces."""
-        return {self.first_track + track.track for track in confirmed(self.extractor.tracks)}
-
-    @property
-    def next_track(self) -> int:
-        """A number that no track of this pass has, nor any after it."""
-        return self.first_track + len(self.extractor.tracks)
-
-    @property
-    def has_enough_faces(self) -> bool:
-        """True if it need not be asked whether the picture is upright."""
-        extractor = self.extractor
-        return bool(self.collector.scored) and extractor.num_with_face >= ENOUGH_FACES * extractor.num_key_frames
-
-    def _in_source(self, frame: int, boxes_xyxy: FloatArray) -> FloatArray:
-        """Boxes ``(F, 4)`` on and after this frame in pixels of the source as it is shown."""
-        width, height = self.reader.size_at(frame)
-        scale = self.reader.scale_at(frame)
-        return turned_back(boxes_xyxy, self.quarter_turns, width, height) * np.float32(scale)
-
-
 def _video_remarks(reader: VideoReader) -> Iterator[str]:
     """What is out of the ordinary in how the file holds its pictures."""
     info = reader.info
@@ -364,116 +189,6 @@ def _remarks(
         yield f"{_counted(num_unscored)} seen for less than half of a clip and not scored"
     if num_dropped:
         yield f"{num_dropped} clips of smaller faces were not scored (max_faces={settings.max_faces})"
-
-
-class _Collector:
-    """Puts the pieces of tracks together to windows, and hands out those that nothing can change any more."""
-
-    def __init__(
-        self,
-        reader: VideoReader,
-        extractor: FaceExtractor,
-        settings: WindowSettings,
-        starts: Sequence[int],
-        in_source: Callable[[int, FloatArray], FloatArray],
-        first_track: int,
-    ) -> None:
-        self._reader, self._extractor, self._settings, self._starts = reader, extractor, settings, starts
-        self._in_source, self._first_track = in_source, first_track
-        self._seen: dict[int, dict[int, dict[int, tuple[FrameArray, FloatArray]]]] = {}
-        """start -> track -> place in the clip -> crop and box."""
-        self.scored: set[int] = set()
-        self.dropped: set[int] = set()
-        """Tracks that have a window, and those that lost one to larger faces."""
-        self.num_dropped = 0
-
-    def add(self, piece: FaceChunk) -> None:
-        """Take what the windows need of a piece of a track."""
-        settings = self._settings
-        for index in range(len(piece.crops)):
-            frame = piece.start_frame + index
-            first = bisect_left(self._starts, frame - settings.span + 1)
-            for start in self._starts[first : bisect_right(self._starts, frame)]:
-                place, off = divmod(frame - start, settings.clip_stride)
-                if off == 0:
-                    window = self._seen.setdefault(start, {}).setdefault(self._first_track + piece.track, {})
-                    window[place] = piece.crops[index].copy(), piece.boxes_xyxy[index]
-
-    def ready(self, settled: int | None) -> Iterator[FaceWindow]:
-        """The windows that end before frame ``settled``, in order; all that are left if it is None."""
-        if not self._seen:
-            return
-        live = self._extractor.live_tracks
-        known = [*confirmed(self._extractor.tracks), *(track for track in live if track.num_detections >= 2)]
-        sure = {self._first_track + track.track for track in known}
-        undecided = {self._first_track + track.track for track in live} - sure
-        for start in sorted(self._seen):
-            waits = settled is not None and (
-                start + self._settings.span > settled or undecided & self._seen[start].keys()
-            )
-            if waits:
-                return  # the order is kept
-            yield from self._windows(start, self._seen.pop(start), sure)
-
-    def _windows(
-        self, start: int, by_track: Mapping[int, Mapping[int, tuple[FrameArray, FloatArray]]], sure: set[int]
-    ) -> Iterator[FaceWindow]:
-        # Of a video shorter than a clip, of the places that it has: every clip_stride-th of its frames.
-        places = ceil((self._reader.num_frames - self._reader.first_frame) / self._settings.clip_stride)
-        enough = min(self._settings.clip_len, places) / 2
-        found = [
-            self._window(track, start, seen)
-            for track, seen in sorted(by_track.items())
-            if track in sure and len(seen) >= enough
-        ]
-        largest = sorted(found, key=_area, reverse=True)[: self._settings.max_faces]
-        self.num_dropped += len(found) - len(largest)
-        self.scored |= {window.track for window in largest}
-        self.dropped |= {window.track for window in found} - {window.track for window in largest}
-        yield from sorted(largest, key=lambda window: window.track)
-
-    def _window(self, track: int, start: int, seen: Mapping[int, tuple[FrameArray, FloatArray]]) -> FaceWindow:
-        present = sorted(seen)
-        order = [present[i] for i in clip_frame_indices(len(present), clip_len=self._settings.clip_len)]
-        middle = present[len(present) // 2]
-        box = self._in_source(start + middle * self._settings.clip_stride, seen[middle][1][None])
-        x1, y1, x2, y2 = box[0].tolist()
-        seconds = self._reader.clock_seconds([start + place * self._settings.clip_stride for place in order])
-        return FaceWindow(
-            track=track,
-            start_frame=start,
-            start_seconds=seconds[0],
-            end_seconds=seconds[-1] + 1 / self._reader.fps,
-            frame_seconds=tuple(seconds),
-            crops=np.stack([seen[place][0] for place in order]),
-            box=(x1, y1, x2, y2),
-        )
-
-
-def _area(window: FaceWindow) -> float:
-    x1, y1, x2, y2 = window.box
-    return (x2 - x1) * (y2 - y1)
-
-
-class _Pictures:
-    """Takes thumbnails out of the frames as they pass: the one at ``first``, and then the one at ``wanted``."""
-
-    def __init__(self, first: int, wanted: int) -> None:
-        self._wanted = [first, wanted]
-        self._taken: list[Thumbnail] = []
-
-    def of(self, chunks: Iterable[tuple[int, FrameArray]]) -> Iterator[tuple[int, FrameArray]]:
-        """The same chunks."""
-        for start, frames in chunks:
-            while self._wanted and start + len(frames) > self._wanted[0]:
-                place = max(0, self._wanted.pop(0) - start)
-                self._taken.append(Thumbnail(np.ascontiguousarray(shrink(frames[place], THUMBNAIL_SIDE))))
-            yield start, frames
-
-    def taken(self) -> Iterator[Thumbnail]:
-        """What was taken since the last call."""
-        yield from self._taken[-1:]
-        self._taken.clear()
 
 
 def file_facts(path: Path) -> Iterator[FileFacts | None]:
@@ -510,21 +225,6 @@ def _video_facts(facts: FileFacts, reader: VideoReader) -> FileFacts:
     return replace(
         facts, width=info.width, height=info.height, fps=info.fps, codec=info.codec, num_frames=reader.num_frames
     )
-
-
-def merge_ranges(ranges: Iterable[range], *, max_gap: int) -> list[range]:
-    """Ranges in order, those at most ``max_gap`` frames apart joined: reading on is cheaper than looking again.
-
-    >>> merge_ranges([range(0, 10), range(12, 22), range(90, 100)], max_gap=10)
-    [range(0, 22), range(90, 100)]
-    """
-    merged: list[range] = []
-    for item in ranges:
-        if merged and item.start - merged[-1].stop <= max_gap:
-            merged[-1] = range(merged[-1].start, max(merged[-1].stop, item.stop))
-        else:
-            merged.append(item)
-    return merged
 
 
 _worker: dict[str, Any] = {}

@@ -32,9 +32,7 @@ from dfd.video.libav_log import LogLine, listening
 
 # Only a file that states no frame rate at all gets this one.
 _DEFAULT_FPS = 25.0
-# What is asked of a file before it is known what it is: streams, and the memory that opening it may take.
 _MAX_STREAMS = 256
-_OPENING_BYTES = 384 * 2**20
 # Decoders round sizes up to whole blocks, of at most so many pixels a side.
 _BLOCK = 128
 # Pixels that are narrower or wider than this are a damaged number, and not a camera's.
@@ -70,6 +68,11 @@ class VideoLimits:
         most; 3 bytes is what is met. What follows holds frames of ``max_decode_side``, and less than 1 GiB.
         """
         return 2**30 + 64 * self.max_pixels
+
+    @property
+    def opening_bytes(self) -> int:
+        """Address space that opening a file may take, while it is not known what it is: 384 MB with these defaults."""
+        return 256 * 2**20 + 8 * self.max_pixels
 
     def check(self, path: Path, width: int, height: int) -> None:
         """Refuse frames of this size if they are too large.
@@ -156,7 +159,7 @@ def open_and_listen(path: Path, limits: VideoLimits) -> tuple[InputContainer, li
     }
     log: list[LogLine] = []
     try:
-        with listening() as log, bounded(_OPENING_BYTES):
+        with listening() as log, bounded(limits.opening_bytes):
             # An absolute path is never taken for a URL. Names and titles inside may be in any encoding.
             return av.open(str(path.absolute()), metadata_errors="replace", options=options), log
     except av.error.ArgumentError:
@@ -164,7 +167,7 @@ def open_and_listen(path: Path, limits: VideoLimits) -> tuple[InputContainer, li
         raise refused_container(path, head) from None
     except MemoryError:
         raise UnreadableVideo(
-            f"{path}: opening it takes more than {_OPENING_BYTES // 2**20} MB: it is damaged, or made to do harm"
+            f"{path}: opening it takes more than {limits.opening_bytes // 2**20} MB: it is damaged, or made to do harm"
         ) from None
     except FFmpegError as error:
         refuse_huge(path, log, limits)

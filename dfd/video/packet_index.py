@@ -37,7 +37,6 @@ TOLERATED_FRACTION = 0.02
 _TOLERATED_SECONDS = 0.5
 # More frames than 18 hours at 60 a second have: a file that claims so many has been made to waste time.
 _MAX_FRAMES = 4_000_000
-_SCAN_BYTES = 768 * 2**20
 _WITHOUT_CLOCK = frozenset({"mpegvideo", "h264", "hevc"})
 # Clocks of files that begin later than this began somewhere else, a broadcast's for instance.
 _MAX_CLOCK_START = 10.0
@@ -184,7 +183,7 @@ def _pass_over(
     seen = _Packets(info.codec, stream.codec_context.extradata)
     search = FirstFrameSearch(info, stream, limits)
     name = container.format.name
-    with listening() as log, bounded(_SCAN_BYTES):
+    with listening() as log, bounded(2 * limits.opening_bytes):
         try:
             for packet in packets(container, stream):
                 if not search.is_done:
@@ -195,8 +194,9 @@ def _pass_over(
         except FFmpegError as failure:
             seen.error = failure.strerror or str(failure)
         except MemoryError:
+            megabytes = 2 * limits.opening_bytes // 2**20
             raise UnreadableVideo(
-                f"{path}: reading it takes more than {_SCAN_BYTES // 2**20} MB: it is damaged, or made to do harm"
+                f"{path}: reading it takes more than {megabytes} MB: it is damaged, or made to do harm"
             ) from None
     return seen, search.result, errors(log, (name, *name.split(",")))
 

@@ -12,6 +12,7 @@ import pytest
 import dfd.faces.windows as windows_module
 from dfd.errors import NoFaceFound, UnreadableVideo
 from dfd.faces.extract import ExtractionSettings, FaceExtractor
+from dfd.faces.one_pass import _Collector
 from dfd.faces.windows import (
     FaceBoxes,
     FaceWindow,
@@ -19,7 +20,6 @@ from dfd.faces.windows import (
     Thumbnail,
     WindowsEnd,
     WindowSettings,
-    _Collector,
     file_facts,
     stream_windows,
 )

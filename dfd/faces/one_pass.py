@@ -1,0 +1,216 @@
+"""A video gone through once: its frames decoded, its faces followed, and the clips put together that are scored."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from math import ceil
+
+import numpy as np
+
+from dfd.faces.extract import FaceChunk, FaceExtractor, confirmed, shrink
+from dfd.faces.found import FaceBoxes, FaceWindow, Found, Thumbnail, WindowSettings
+from dfd.faces.turned import ENOUGH_FACES, turned, turned_back
+from dfd.stages import ahead
+from dfd.types import FloatArray, FrameArray
+from dfd.video.decode import VideoReader
+from dfd.video.sampling import clip_frame_indices
+
+THUMBNAIL_SIDE = 320
+"""Longer side of the picture that stands for a video, in pixels."""
+
+# Frames that may be decoded before they are looked at.
+_AHEAD_BYTES = 40 * 2**20
+
+
+class OnePass:
+    """The video gone through once, turned by some counterclockwise quarter turns; tracks count from ``first_track``."""
+
+    def __init__(
+        self,
+        reader: VideoReader,
+        extractor: FaceExtractor,
+        settings: WindowSettings,
+        starts: Sequence[int],
+        quarter_turns: int = 0,
+        first_track: int = 0,
+    ) -> None:
+        self.reader, self.extractor, self.settings, self.starts = reader, extractor, settings, starts
+        self.quarter_turns, self.first_track = quarter_turns, first_track
+        self.collector = _Collector(reader, extractor, settings, starts, self._in_source, first_track)
+
+    def run(self) -> Iterator[Found]:
+        """What is found, piece by piece."""
+        reader, settings, extractor, collector = self.reader, self.settings, self.extractor, self.collector
+        is_first = self.quarter_turns == 0
+        ranges = [range(s, s + settings.span) for s in self.starts]
+        looked_at = (
+            [range(reader.first_frame, reader.num_frames)]
+            if settings.every_frame
+            else merge_ranges(ranges, max_gap=extractor.settings.key_frame_stride)
+        )
+        pictures = _Pictures(self.starts[0], self.starts[len(self.starts) // 2] + settings.span // 2)
+        # Where a core is free, the next frames are decoded while faces are looked for in these. Only key frames are
+        # looked at, so that it takes several chunks to be busy all the time.
+        depth = max(1, _AHEAD_BYTES // (reader.chunk_len * reader.height * reader.width * 3))
+        decoded = extractor.clock.iterate("decode", reader.chunks(looked_at))
+        with closing(ahead(turned(decoded, self.quarter_turns), depth)) as chunks:
+            for pieces, settled in extractor.steps(pictures.of(chunks)):
+                if is_first:
+                    yield from pictures.taken()
+                for piece in pieces:
+                    collector.add(piece)
+                    if settings.every_frame:
+                        boxes = self._in_source(piece.start_frame, piece.boxes_xyxy)
+                        yield FaceBoxes(self.first_track + piece.track, piece.start_frame, boxes)
+                yield from collector.ready(settled)
+                yield settled / reader.num_frames if is_first else 1.0
+        if is_first:
+            yield from pictures.taken()
+        yield from collector.ready(None)
+
+    @property
+    def faces(self) -> set[int]:
+        """The tracks that are faces."""
+        return {self.first_track + track.track for track in confirmed(self.extractor.tracks)}
+
+    @property
+    def next_track(self) -> int:
+        """A number that no track of this pass has, nor any after it."""
+        return self.first_track + len(self.extractor.tracks)
+
+    @property
+    def has_enough_faces(self) -> bool:
+        """True if it need not be asked whether the picture is upright."""
+        extractor = self.extractor
+        return bool(self.collector.scored) and extractor.num_with_face >= ENOUGH_FACES * extractor.num_key_frames
+
+    def _in_source(self, frame: int, boxes_xyxy: FloatArray) -> FloatArray:
+        """Boxes ``(F, 4)`` on and after this frame in pixels of the source as it is shown."""
+        width, height = self.reader.size_at(frame)
+        scale = self.reader.scale_at(frame)
+        return turned_back(boxes_xyxy, self.quarter_turns, width, height) * np.float32(scale)
+
+
+class _Collector:
+    """Puts the pieces of tracks together to windows, and hands out those that nothing can change any more."""
+
+    def __init__(
+        self,
+        reader: VideoReader,
+        extractor: FaceExtractor,
+        settings: WindowSettings,
+        starts: Sequence[int],
+        in_source: Callable[[int, FloatArray], FloatArray],
+        first_track: int,
+    ) -> None:
+        self._reader, self._extractor, self._settings, self._starts = reader, extractor, settings, starts
+        self._in_source, self._first_track = in_source, first_track
+        self._seen: dict[int, dict[int, dict[int, tuple[FrameArray, FloatArray]]]] = {}
+        """start -> track -> place in the clip -> crop and box."""
+        self.scored: set[int] = set()
+        self.dropped: set[int] = set()
+        """Tracks that have a window, and those that lost one to larger faces."""
+        self.num_dropped = 0
+
+    def add(self, piece: FaceChunk) -> None:
+        """Take what the windows need of a piece of a track."""
+        settings = self._settings
+        for index in range(len(piece.crops)):
+            frame = piece.start_frame + index
+            first = bisect_left(self._starts, frame - settings.span + 1)
+            for start in self._starts[first : bisect_right(self._starts, frame)]:
+                place, off = divmod(frame - start, settings.clip_stride)
+                if off == 0:
+                    window = self._seen.setdefault(start, {}).setdefault(self._first_track + piece.track, {})
+                    window[place] = piece.crops[index].copy(), piece.boxes_xyxy[index]
+
+    def ready(self, settled: int | None) -> Iterator[FaceWindow]:
+        """The windows that end before frame ``settled``, in order; all that are left if it is None."""
+        if not self._seen:
+            return
+        live = self._extractor.live_tracks
+        known = [*confirmed(self._extractor.tracks), *(track for track in live if track.num_detections >= 2)]
+        sure = {self._first_track + track.track for track in known}
+        undecided = {self._first_track + track.track for track in live} - sure
+        for start in sorted(self._seen):
+            waits = settled is not None and (
+                start + self._settings.span > settled or undecided & self._seen[start].keys()
+            )
+            if waits:
+                return  # the order is kept
+            yield from self._windows(start, self._seen.pop(start), sure)
+
+    def _windows(
+        self, start: int, by_track: Mapping[int, Mapping[int, tuple[FrameArray, FloatArray]]], sure: set[int]
+    ) -> Iterator[FaceWindow]:
+        # Of a video shorter than a clip, of the places that it has: every clip_stride-th of its frames.
+        places = ceil((self._reader.num_frames - self._reader.first_frame) / self._settings.clip_stride)
+        enough = min(self._settings.clip_len, places) / 2
+        found = [
+            self._window(track, start, seen)
+            for track, seen in sorted(by_track.items())
+            if track in sure and len(seen) >= enough
+        ]
+        largest = sorted(found, key=_area, reverse=True)[: self._settings.max_faces]
+        self.num_dropped += len(found) - len(largest)
+        self.scored |= {window.track for window in largest}
+        self.dropped |= {window.track for window in found} - {window.track for window in largest}
+        yield from sorted(largest, key=lambda window: window.track)
+
+    def _window(self, track: int, start: int, seen: Mapping[int, tuple[FrameArray, FloatArray]]) -> FaceWindow:
+        present = sorted(seen)
+        order = [present[i] for i in clip_frame_indices(len(present), clip_len=self._settings.clip_len)]
+        middle = present[len(present) // 2]
+        box = self._in_source(start + middle * self._settings.clip_stride, seen[middle][1][None])
+        x1, y1, x2, y2 = box[0].tolist()
+        seconds = self._reader.clock_seconds([start + place * self._settings.clip_stride for place in order])
+        return FaceWindow(
+            track=track,
+            start_frame=start,
+            start_seconds=seconds[0],
+            end_seconds=seconds[-1] + 1 / self._reader.fps,
+            frame_seconds=tuple(seconds),
+            crops=np.stack([seen[place][0] for place in order]),
+            box=(x1, y1, x2, y2),
+        )
+
+
+def _area(window: FaceWindow) -> float:
+    x1, y1, x2, y2 = window.box
+    return (x2 - x1) * (y2 - y1)
+
+
+class _Pictures:
+    """Takes thumbnails out of the frames as they pass: the one at ``first``, and then the one at ``wanted``."""
+
+    def __init__(self, first: int, wanted: int) -> None:
+        self._wanted = [first, wanted]
+        self._taken: list[Thumbnail] = []
+
+    def of(self, chunks: Iterable[tuple[int, FrameArray]]) -> Iterator[tuple[int, FrameArray]]:
+        """The same chunks."""
+        for start, frames in chunks:
+            while self._wanted and start + len(frames) > self._wanted[0]:
+                place = max(0, self._wanted.pop(0) - start)
+                self._taken.append(Thumbnail(np.ascontiguousarray(shrink(frames[place], THUMBNAIL_SIDE))))
+            yield start, frames
+
+    def taken(self) -> Iterator[Thumbnail]:
+        """What was taken since the last call."""
+        yield from self._taken[-1:]
+        self._taken.clear()
+
+
+def merge_ranges(ranges: Iterable[range], *, max_gap: int) -> list[range]:
+    """Ranges in order, those at most ``max_gap`` frames apart joined: reading on is cheaper than looking again.
+
+    >>> merge_ranges([range(0, 10), range(12, 22), range(90, 100)], max_gap=10)
+    [range(0, 22), range(90, 100)]
+    """
+    merged: list[range] = []
+    for item in ranges:
+        if merged and item.start - merged[-1].stop <= max_gap:
+            merged[-1] = range(merged[-1].start, max(merged[-1].stop, item.stop))
+        else:
+            merged.append(item)
+    return merged
