@@ -19,6 +19,7 @@ class PayloadCheck:
     """
 
     def __init__(self, codec: str, extradata: bytes | None) -> None:
+        self._is_hevc = codec == "hevc"
         self._has_no_holes = codec in ("vp8", "vp9")
         place = {"h264": 4, "hevc": 21}.get(codec)
         self._length_size: int | None = None  # None where start codes separate units (ISO/IEC 14496-15)
@@ -34,7 +35,7 @@ class PayloadCheck:
         """True if no encoder can have written this."""
         if self._has_no_holes:
             return _HOLE in packet
-        if self._length_size is None or b"\0\0" not in packet:
+        if self._length_size is None or packet.startswith(b"\0\0\0\1"):  # some write start codes for lengths after all
             return False
         at = 0
         while at + self._length_size < len(packet):
@@ -42,9 +43,17 @@ class PayloadCheck:
             if stop > len(packet):
                 return True
             unit = packet[at + self._length_size : stop]
+            at = stop
+            if not self._is_picture(unit):
+                continue  # some encoders do not care about what they note beside the pictures
             if any(code in unit.rstrip(b"\0") for code in _NEVER) and any(
                 code in unit[:-_TAIL] + _ENDS.sub(b"", unit[-_TAIL:]) for code in _NEVER
             ):
                 return True
-            at = stop
         return False
+
+    def _is_picture(self, unit: bytes) -> bool:
+        """True for a part of a picture (H.264, table 7-1; H.265, table 7-1)."""
+        if not unit:
+            return False
+        return (unit[0] >> 1 & 63) < 32 if self._is_hevc else 1 <= unit[0] & 31 <= 5
