@@ -41,7 +41,7 @@ class PayloadCheck:
         while at + self._length_size < len(packet):
             stop = at + self._length_size + int.from_bytes(packet[at : at + self._length_size], "big")
             if stop > len(packet):
-                return True
+                return False  # the decoder says so
             unit = packet[at + self._length_size : stop]
             at = stop
             if not self._is_picture(unit):
