@@ -224,7 +224,7 @@ def test_nothing_is_left_behind_by_a_video_without_a_face(tmp_path: Path) -> Non
     write_video(tmp_path / "plain.mp4", np.full((20, 120, 160, 3), 90, np.uint8), fps=25)
     (tmp_path / "manifest.csv").write_text("path,label\nplain.mp4,real\n")
     row = read_manifest(tmp_path / "manifest.csv")[0]
-    with pytest.raises(NoFaceFound, match=r"plain.mp4: no face in its first 20 frames \(detector mtcnn\)"):
+    with pytest.raises(NoFaceFound, match=r"plain.mp4: no face in any of 20 frames"):
         prepare_video(row, tmp_path / "store", PreparationSettings(), build_detector("mtcnn"))
     assert [p for p in (tmp_path / "store").rglob("*") if p.is_file()] == []
 

@@ -480,7 +480,7 @@ def test_slurm_gets_what_the_config_says(tmp_path: Path, monkeypatch: pytest.Mon
     """Slurm itself is not at hand: an ``sbatch`` and ``srun`` that keep the script stand in for it."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    for name, text in {"sbatch": f'cp "${{@: -1}}" {tmp_path}/script; exit 1', "srun": "exit 1"}.items():
+    for name, text in {"sbatch": f'cp "${{@: -1}}" {tmp_path}/script; echo full >&2; exit 1', "srun": "exit 1"}.items():
         (tools / name).write_text(f"#!/bin/bash\n{text}\n")
         (tools / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
@@ -489,7 +489,8 @@ def test_slurm_gets_what_the_config_says(tmp_path: Path, monkeypatch: pytest.Mon
         *("hydra.launcher.timeout_min=90", "hydra.launcher.gpus_per_node=2"),
         check=False,
     )
-    assert done.returncode != 0
+    assert done.returncode == 1
+    assert "error: hydra/launcher=submitit_slurm: the jobs were not taken (full)" in done.stderr
     script = (tmp_path / "script").read_text()
     for line in ("--partition=gpu", "--time=90", "--gpus-per-node=2", "--array=0-1", "--cpus-per-task=8"):
         assert f"#SBATCH {line}" in script

@@ -24,6 +24,7 @@ from dfd.loggers import finishing
 from dfd.training import best_checkpoint
 from dfd.video.encode import write_video
 from tests.conftest import drawn_frames
+from tests.test_distributed import free_port
 
 
 def options_of(group: str) -> list[str]:
@@ -156,6 +157,7 @@ def task(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, proces
     choices = dict(zip(("trainer", "optimizer", "experiment"), request.param, strict=True))
     for name, value in SLURM_TASK.items() if choices["trainer"] == "slurm" else ():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_PORT", free_port())  # by itself, every job of that number takes the same one
     return choices
 
 

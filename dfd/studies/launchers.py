@@ -19,7 +19,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from dfd.errors import ConfigError
+from dfd.errors import ConfigError, StudyError
 
 logger = logging.getLogger(__name__)
 
@@ -147,8 +147,12 @@ class SubmititLauncher(JobsLauncher):
         except (NameError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ConfigError(f"hydra.launcher: submitit refuses it for cluster={self.cluster} ({reason})") from error
-        with executor.batch():
-            submitted = [executor.submit(job) for job in self.jobs(job_overrides, initial_job_idx)]
+        try:
+            with executor.batch():
+                submitted = [executor.submit(job) for job in self.jobs(job_overrides, initial_job_idx)]
+        except submitit.core.utils.FailedJobError as error:
+            reason = " ".join(str(error).split()) or "without a reason"
+            raise StudyError(f"hydra/launcher=submitit_{self.cluster}: the jobs were not taken ({reason})") from error
         return [_result(job) for job in submitted]
 
 
