@@ -82,7 +82,7 @@ def test_the_scores_are_those_of_one_machine_and_what_hangs_or_dies_costs_its_ow
     options = {"face_detector": FIXED, "uncertain_margin": 0.05}
     with Detector.load(tiny_checkpoint, num_workers=1, device="cpu", **options) as detector:
         expected = {score.path: score for score in detector.score_many(sound)}
-    assert {score.status for score in expected.values()} == {Status.OK, Status.MISSING}
+    assert {score.status for score in expected.values()} == {Status.OK, Status.MISSING, Status.UNREADABLE}
 
     told = []
     with RayEngine(tiny_checkpoint, max_retries=1, stall_seconds=10, **options) as engine:
