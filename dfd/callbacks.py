@@ -46,5 +46,5 @@ def check_monitors(trainer: Trainer, logged: Iterable[str], scheduler: Mapping[s
         close = difflib.get_close_matches(monitor, names, n=1) if validates else []
         raise ConfigError(
             f"{who} monitors {monitor!r}, which is not logged{why}"
-            f"{f'; did you mean {close[0]!r}?' if close else ';'} Logged are {', '.join(names)}"
+            f"{f'; did you mean {close[0]!r}?' if close else '.'} Logged are {', '.join(names)}"
         )

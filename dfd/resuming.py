@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfd.errors import CheckpointError, ConfigError, RunInterrupted
+from dfd.errors import CheckpointError, ConfigError, RunDiverged, RunInterrupted
 from dfd.files import written_whole
 from dfd.untrusted import read_json
 
@@ -119,7 +119,7 @@ def finished_summary(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] 
 
 @contextmanager
 def explaining_interruption(trainer: "Trainer", folder: Path, *, sweep_dir: Path | None = None) -> Iterator[None]:
-    """Turn Ctrl-C into an error that says what was kept and how to go on.
+    """Turn Ctrl-C into an error that says what was kept and how to go on; a diverged run's says what was kept.
 
     Args:
         trainer: of the run. Lightning takes Ctrl-C for itself, and ends the process with exit status 1.
@@ -128,9 +128,14 @@ def explaining_interruption(trainer: "Trainer", folder: Path, *, sweep_dir: Path
 
     Raises:
         RunInterrupted: Ctrl-C was pressed.
+        RunDiverged: the run has, after epochs that were kept.
     """
     try:
         yield
+    except RunDiverged as error:
+        if (folder / LAST).is_file():
+            raise RunDiverged(f"{error}; {_kept(folder)}") from None
+        raise
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and not trainer.interrupted:
             raise
@@ -149,7 +154,7 @@ def how_to_go_on(folder: Path, *, sweep_dir: Path | None = None, command: Sequen
     """
     program, *given = sys.argv if command is None else command
     has_last = (folder / LAST).is_file()
-    kept = _kept(folder) if has_last else "no epoch was finished, so nothing is kept"
+    kept = _kept(folder) if has_last else "nothing is kept yet"
     key, where = ("hydra.run.dir", folder) if sweep_dir is None else ("hydra.sweep.dir", sweep_dir)
     mine = [argument for argument in given if not argument.startswith((f"{key}=", "ckpt_path="))]
     if has_last or sweep_dir is not None:

@@ -72,7 +72,8 @@ def schedule(make: Scheduler, optimizer: Optimizer, *, total_steps: int) -> LRSc
     """Lightning's configuration of one of the schedules above, or of a scheduler of torch as it expects to be stepped.
 
     torch's are stepped once per epoch but for :data:`BY_STEP`, which are stepped with the optimizer; ``OneCycleLR`` is
-    told the run's number of steps. ``ReduceLROnPlateau`` follows ``val/loss`` or, with ``mode=max``, ``val/auc``.
+    told the run's number of steps if it is given no length. ``ReduceLROnPlateau`` follows ``val/loss`` or, with
+    ``mode=max``, ``val/auc``.
 
     Args:
         make: called with the optimizer and, if it takes that, ``total_steps``.
@@ -85,8 +86,9 @@ def schedule(make: Scheduler, optimizer: Optimizer, *, total_steps: int) -> LRSc
     name = getattr(make.func if isinstance(make, partial) else make, "__name__", repr(make))
     takes = inspect.signature(make).parameters
     given = {"total_steps": total_steps} if "total_steps" in takes else {}
-    if isinstance(make, partial) and make.keywords.get("total_steps") is not None:
-        given = {}  # chosen by hand
+    by_hand = ("total_steps", "epochs", "steps_per_epoch")
+    if isinstance(make, partial) and any(make.keywords.get(key) is not None for key in by_hand):
+        given = {}
     try:
         made = make(optimizer, **given)
     except (TypeError, ValueError) as error:
@@ -102,6 +104,24 @@ def schedule(make: Scheduler, optimizer: Optimizer, *, total_steps: int) -> LRSc
         f"scheduler: {name} makes a {type(made).__name__}, which is no scheduler of torch.optim.lr_scheduler; "
         "choose scheduler=constant, cosine, step or plateau, or one of torch's by its _target_"
     )
+
+
+def check_length(scheduler: object, *, total_steps: float) -> None:
+    """Refuse a ``OneCycleLR`` that is shorter than the run: it fails at the step after its last.
+
+    Args:
+        scheduler: Lightning's, which may be none or several.
+        total_steps: of the run.
+
+    Raises:
+        ConfigError: naming both lengths.
+    """
+    if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < total_steps:
+        raise ConfigError(
+            f"scheduler: OneCycleLR was made for {scheduler.total_steps} steps, and the run has {total_steps:g}; leave "
+            "its total_steps, epochs and steps_per_epoch out, or end the run there (+trainer.max_steps); a run that is "
+            "resumed cannot be longer than its cycle"
+        )
 
 
 def _by_step(optimizer: Optimizer, factor: Callable[[int], float]) -> LRSchedulerConfigType:

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from dfd.divergence import MAX_STEPS_NOT_FINITE, diverged
 from dfd.errors import CheckpointError, ConfigError, RunDiverged
 from dfd.metrics import clip_metrics
 from dfd.models.classifier import ClipClassifier, architecture
-from dfd.schedules import Scheduler, constant, cosine, plateau, schedule, step
+from dfd.schedules import Scheduler, check_length, constant, cosine, plateau, schedule, step
 from dfd.types import CARD_KEY, ClipBatch, Label
 
 __all__ = [
@@ -58,6 +59,12 @@ LOGGED_METRICS = (
 """What a callback or a schedule may monitor."""
 
 
+STEPPING_KEY = "dfd_stepping"
+"""In a checkpoint: the options of its optimizer and schedule."""
+KERNELS = ("fused", "foreach")
+"""Options of an optimizer that say how it computes, and not what."""
+
+
 class DetectorModule(LightningModule):
     """Trains a :class:`~dfd.models.classifier.ClipClassifier` and writes what it is into every checkpoint.
 
@@ -66,8 +73,8 @@ class DetectorModule(LightningModule):
     what is minimised; ``val/loss`` and ``test/loss`` are the plain cross-entropy, so that runs with different
     smoothing or weights compare. Training metrics are taken while the weights move and dropout acts: they lag behind.
 
-    Logs every ``trainer.log_every_n_steps`` steps ``train/loss_step`` (of several processes, the first one's),
-    ``train/lr_step`` and ``train/grad_norm_step``, the norm of all gradients before they are clipped.
+    Logs every ``trainer.log_every_n_steps`` steps, and at the last, ``train/loss_step`` (of several processes, the
+    first one's), ``train/lr_step`` and ``train/grad_norm_step``, the norm of all gradients before they are clipped.
 
     A run whose loss is not finite for ``MAX_STEPS_NOT_FINITE`` steps in a row, after an epoch in validation, or at
     its end, ends with :class:`~dfd.errors.RunDiverged` in all of its processes.
@@ -141,6 +148,14 @@ class DetectorModule(LightningModule):
         """Remember the seed of the run, as ``seed_everything`` set it."""
         self.run_seed = torch.initial_seed()
 
+    def on_train_start(self) -> None:
+        """Refuse a schedule, made now or taken from a checkpoint, that would fail at a later step.
+
+        Raises:
+            ConfigError: it ends before the run does.
+        """
+        check_length(self.lr_schedulers(), total_steps=self.trainer.estimated_stepping_batches)
+
     def on_train_batch_start(self, batch: ClipBatch, batch_idx: int) -> None:
         """Begin an epoch: draw from the run's seed, the epoch and the process, so that resuming changes nothing.
 
@@ -193,11 +208,16 @@ class DetectorModule(LightningModule):
             clip_grads_with_norm_(parameters, gradient_clip_val, self.grad_norm)
 
     def on_train_batch_end(self, outputs: Any, batch: ClipBatch, batch_idx: int) -> None:
-        """End a run that has diverged, and one that has made its ``max_steps``, which is then validated and kept."""
-        if (self.trainer.fit_loop.total_batch_idx + 1) % MAX_STEPS_NOT_FINITE == 0:
+        """End a run that has diverged; and see to it that the end of every run is validated, and so may be kept."""
+        trainer, fit_loop = self.trainer, self.trainer.fit_loop
+        if (fit_loop.total_batch_idx + 1) % MAX_STEPS_NOT_FINITE == 0:
             self._refuse_lost_training(at_least=MAX_STEPS_NOT_FINITE)
-        if 0 <= self.trainer.max_steps <= self.trainer.global_step:
-            self.trainer.should_stop = True
+        in_last_epoch = trainer.current_epoch + 1 == trainer.max_epochs
+        if 0 <= trainer.max_steps <= trainer.global_step or (in_last_epoch and trainer.is_last_batch):
+            trainer.should_stop = True
+            fit_loop.min_epochs = fit_loop.epoch_loop.min_steps = None  # Lightning's max_* end a run before its min_*
+        if trainer.should_stop:  # a callback may have said so too, as that of max_time
+            trainer.check_val_every_n_epoch = 1
 
     def on_train_end(self) -> None:
         """Refuse to end well if the last step's loss was not finite: there need not be a validation after it."""
@@ -240,8 +260,14 @@ class DetectorModule(LightningModule):
             return optimizer
         total_steps = self.trainer.estimated_stepping_batches
         if not math.isfinite(total_steps):
-            raise ConfigError("a learning rate schedule needs the end of the run: set trainer.max_epochs")
+            raise ConfigError(
+                "a learning rate schedule needs the end of the run: set trainer.max_epochs or +trainer.max_steps, or "
+                "have a constant rate by ~scheduler"
+            )
         scheduler = schedule(self.make_scheduler, optimizer, total_steps=int(total_steps))
+        if scheduler.get("reduce_on_plateau") and str(scheduler.get("monitor")).startswith("val/"):
+            # Once per validation, and not before the first one, for which Lightning would end the run.
+            scheduler = {**scheduler, "frequency": self.trainer.check_val_every_n_epoch or 1, "strict": False}
         check_monitors(self.trainer, LOGGED_METRICS, scheduler)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
@@ -250,14 +276,40 @@ class DetectorModule(LightningModule):
         logged = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         known = {name: value for name, value in logged.items() if name.startswith("val/") and math.isfinite(value)}
         checkpoint[CARD_KEY] = replace(self.card, metrics=known or self.card.metrics).to_dict()
+        checkpoint[STEPPING_KEY] = self._stepping()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to resume a run of another model.
+        """Refuse to resume a run of another model, or with another optimizer or schedule.
 
         Raises:
-            CheckpointError: the checkpoint is not ours, or its model differs; the message says in what.
+            CheckpointError: the checkpoint is not ours, or one of these differs; the message says in what.
         """
         _refuse_other_model(DetectorCard.from_dict(checkpoint.get(CARD_KEY)).model, self.card.model)
+        mine = self._stepping()
+        theirs = checkpoint.get(STEPPING_KEY, mine)  # older versions' have none
+        differing = [
+            f"{name}={theirs.get(name, 'none')}, not {mine.get(name, 'none')}"
+            for name in {**theirs, **mine}
+            if theirs.get(name) != mine.get(name)
+        ]
+        if differing:
+            raise CheckpointError(
+                f"ckpt_path is a checkpoint of a run with {'; '.join(differing)}: its optimizer and schedule go on as "
+                "they were, whatever is given now; repeat the options of the stopped run, or start anew in another "
+                "hydra.run.dir"
+            )
+
+    def _stepping(self) -> dict[str, str]:
+        """What the state of the optimizer and of the schedule was made of, which resuming brings back with them."""
+        options: dict[str, str] = {}
+        for name, make in (("optimizer", self.make_optimizer), ("scheduler", self.make_scheduler)):
+            if isinstance(make, partial):
+                options[name] = getattr(make.func, "__name__", type(make.func).__name__)
+                given = {key: value for key, value in make.keywords.items() if key not in KERNELS}
+                options |= {f"{name}.{key}": str(value) for key, value in given.items()}
+            elif make is not None:
+                options[name] = getattr(make, "__name__", type(make).__name__)
+        return options
 
     def _evaluate(self, stage: str, batch: ClipBatch, metrics: MetricCollection) -> None:
         logits_BK, label_B = logits_of(self.model, batch), batch["label"]

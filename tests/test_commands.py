@@ -5,6 +5,7 @@ import csv
 import importlib
 import io
 import json
+import re
 import shlex
 import shutil
 import signal
@@ -412,6 +413,18 @@ def test_a_diverged_job_fails_writes_no_detector_and_is_not_the_best(tiny_store:
         assert [(row["job"], row["outcome"]) for row in csv.DictReader(file)] == [("1", "finished"), ("0", "failed")]
 
 
+def test_a_run_that_diverges_late_says_which_epoch_is_kept(tiny_store: Path, tmp_path: Path) -> None:
+    given = [f"data.store={tiny_store}", *(word for word in TINY if not word.startswith("optimizer."))]
+    grows = ["~scheduler", "+scheduler={_target_: torch.optim.lr_scheduler.ExponentialLR, gamma: 1e20}"]
+    arguments = ["optimizer=sgd", "optimizer.lr=1e-3", "trainer.gradient_clip_val=null", *grows, *UNTESTED]
+    done = run("train", *given, *arguments, f"hydra.run.dir={tmp_path}", check=False)
+    assert done.returncode == 1
+    kept = re.escape(str(tmp_path / "checkpoints"))
+    assert re.search(rf"error: diverged: .* or trainer\.gradient_clip_val=1\.0; kept: epoch 1 \({kept}", done.stderr)
+    assert "and the best of them, epoch 1, val/loss " in done.stderr
+    assert not (tmp_path / "detector.safetensors").exists()
+
+
 @pytest.mark.parametrize("epochs_before", [0, 1])
 def test_ctrl_c_says_what_is_kept_and_the_command_that_goes_on(
     epochs_before: int, tiny_store: Path, tmp_path: Path
@@ -433,7 +446,7 @@ def test_ctrl_c_says_what_is_kept_and_the_command_that_goes_on(
         assert "my run/checkpoints/last.ckpt" in output
         assert "predict.py takes" in output
     else:
-        assert "interrupted; no epoch was finished, so nothing is kept" in output
+        assert "interrupted; nothing is kept yet" in output
     words = shlex.split(output[output.index("To go on:\n  ") :].splitlines()[1])
     assert words[0] == "python"
     again = [sys.executable, *words[1:], "trainer.max_epochs=1"]

@@ -84,7 +84,8 @@ def make_trainer(folder, *callbacks, max_epochs=2, **options):
 def checkpointing(folder):
     """As conf/callbacks/default.yaml has it."""
     options = {"dirpath": folder / "checkpoints", "enable_version_counter": False}
-    return ModelCheckpoint(filename="best", monitor="val/loss", **options), ModelCheckpoint(filename="last", **options)
+    best = ModelCheckpoint(filename="best", monitor="val/loss", **options)
+    return best, ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **options)
 
 
 def rows_of(folder):
@@ -229,7 +230,7 @@ def test_an_average_of_the_weights_is_what_is_validated_and_kept_and_survives_re
     clips = Clips([0, 1, 0, 1, 1, 0])
     with torch.inference_mode():
         loss = nn.functional.cross_entropy(model(clips.frames), torch.tensor(clips.labels))
-    assert float(loss) == pytest.approx(whole[2], rel=1e-4)
+    assert float(loss) == pytest.approx(whole[3], rel=1e-4)
     saved = torch.load(tmp_path / "whole/checkpoints/last.ckpt", weights_only=True)
     moving, kept = saved["current_model_state"], saved["state_dict"]
     assert not torch.equal(moving["model.classify.weight"], kept["model.classify.weight"])
@@ -471,9 +472,9 @@ def test_every_so_many_steps_loss_rate_and_gradients_are_in_the_log_and_in_the_b
     module = make_module(optimizer=partial(torch.optim.SGD, lr=1e-3))
     make_trainer(tmp_path, Watch(), log_every_n_steps=2, max_epochs=3).fit(module, loader(), loader())
     rows = [row for row in rows_of(tmp_path) if row["train/loss_step"]]
-    assert [int(row["step"]) for row in rows] == [1, 3, 5, 7]  # of nine, counted from 0
+    assert [int(row["step"]) for row in rows] == [1, 3, 5, 7, 8]  # of nine, counted from 0, and the last
     assert all(float(row["train/lr_step"]) == pytest.approx(1e-3) for row in rows)
-    assert all(float(row["train/grad_norm_step"]) > 0 for row in rows)
+    assert all(float(row["train/grad_norm_step"]) > 0 for row in rows[:-1])
     assert {"train/loss_step", "train/lr_step"} <= seen[0].keys()  # of the first step of the first epoch
     assert "train/grad_norm_step" in seen[1]
     assert seen[0]["train/loss_step"] != seen[1]["train/loss_step"]
@@ -563,6 +564,126 @@ def test_a_run_of_fewer_steps_than_an_epoch_is_validated_kept_and_tested(tmp_pat
     assert optimized_value(trainer, best, "val/loss") == pytest.approx(curve(tmp_path, "val/loss")[1])
     trainer.test(module, loader(), ckpt_path=best, weights_only=True, verbose=False)
     assert "test/loss" in trainer.callback_metrics
+
+
+@pytest.mark.parametrize(
+    ("options", "validated"),
+    [
+        ({"check_val_every_n_epoch": 2, "max_epochs": 3}, {2, 3}),
+        ({"check_val_every_n_epoch": 5, "max_epochs": 3}, {3}),
+        ({"check_val_every_n_epoch": 2, "max_steps": 2}, {1}),
+        ({"check_val_every_n_epoch": None, "val_check_interval": 50, "max_epochs": 2}, {2}),
+        ({"min_epochs": 2, "max_steps": 2}, {1}),
+        ({"val_check_interval": 0.5, "max_epochs": 2}, {1, 2}),
+    ],
+)
+def test_the_end_of_every_run_is_validated_and_kept(tmp_path, options, validated):
+    trainer = make_trainer(tmp_path, *checkpointing(tmp_path), EarlyStopping("val/loss"), **options)
+    trainer.fit(make_module(), loader([0, 1] * 4), loader())
+    assert curve(tmp_path, "val/loss").keys() == validated
+    assert best_checkpoint(trainer) is not None
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == trainer.global_step
+    val_steps = [int(row["step"]) for row in rows_of(tmp_path) if row["val/loss"]]
+    assert val_steps[-1] == trainer.global_step - 1
+    assert len(val_steps) == len(set(val_steps))
+
+
+def test_a_run_that_a_callback_ends_is_validated_where_validations_are_rare(tmp_path):
+    """As max_time does."""
+
+    class StopAtStep(Callback):
+        def on_train_batch_end(self, trainer, *_):
+            trainer.should_stop = trainer.global_step >= 2
+
+    trainer = make_trainer(tmp_path, *checkpointing(tmp_path), StopAtStep(), check_val_every_n_epoch=2, max_epochs=9)
+    trainer.fit(make_module(), loader(), loader())
+    assert trainer.global_step == 2
+    assert best_checkpoint(trainer) is not None
+
+
+def test_what_a_run_goes_on_from_is_the_end_of_an_epoch_however_often_it_is_validated(tmp_path):
+    class Crash(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if (trainer.current_epoch, batch_idx) == (1, 3):
+                raise RuntimeError("the power fails")
+
+    def run(folder, *more, ckpt_path=None):
+        trainer = make_trainer(folder, *checkpointing(folder), *more, val_check_interval=0.5)
+        trainer.fit(make_module(), loader([0, 1] * 4), loader(), ckpt_path=ckpt_path, weights_only=True)
+        return curve(folder, "train/loss")
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="power"):
+        run(tmp_path / "parts", Crash())
+    assert run(tmp_path / "parts", ckpt_path=tmp_path / "parts" / "checkpoints" / "last.ckpt") == pytest.approx(whole)
+
+
+def test_a_plateau_counts_validations_where_they_are_rarer_than_epochs(tmp_path):
+    module = make_module(
+        optimizer=partial(torch.optim.SGD, lr=1e-12),
+        scheduler=partial(plateau, patience=0, factor=0.5),
+        freeze_batchnorm=True,
+    )
+    make_trainer(tmp_path, max_epochs=7, check_val_every_n_epoch=2).fit(module, loader(), loader())
+    rates = [round(rate / 1e-12, 3) for rate in curve(tmp_path, "train/lr").values()]
+    assert rates == [1, 1, 1, 1, 0.5, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("length", [{"total_steps": 5}, {"epochs": 1, "steps_per_epoch": 3}])
+def test_a_cycle_that_is_shorter_than_the_run_is_refused_before_the_first_batch(tmp_path, length):
+    trainer = make_trainer(tmp_path)
+    cycle = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=1.0, **length)
+    with pytest.raises(ConfigError, match=r"made for [35] steps, and the run has 6"):
+        trainer.fit(make_module(scheduler=cycle), loader(), loader())
+    assert trainer.global_step == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": partial(torch.optim.Adam, lr=1e-5)}, r"optimizer\.lr=0\.001, not 1e-05: its"),
+        ({"optimizer": partial(torch.optim.SGD, lr=1e-3)}, "optimizer=Adam, not SGD: its"),
+        (
+            {"scheduler": partial(plateau, patience=1)},
+            r"scheduler=cosine, not plateau; scheduler\.warmup_fraction=0\.2",
+        ),
+        ({"scheduler": None}, "scheduler=cosine, not none"),
+    ],
+)
+def test_resuming_with_an_optimizer_or_schedule_that_would_not_be_used_is_refused(finished, tmp_path, options, message):
+    folder, _, _ = finished
+    module = make_module(**{"scheduler": partial(cosine, warmup_fraction=0.2), **options})
+    with pytest.raises(CheckpointError, match=message):
+        make_trainer(tmp_path, max_epochs=3).fit(
+            module, loader(), loader(), ckpt_path=folder / "checkpoints" / "last.ckpt", weights_only=True
+        )
+
+
+def test_a_run_goes_on_with_other_kernels_and_from_a_checkpoint_that_does_not_know_its_options(finished, tmp_path):
+    folder, _, _ = finished
+    saved = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    del saved["dfd_stepping"]
+    torch.save(saved, tmp_path / "old.ckpt")
+    for path in (folder / "checkpoints" / "last.ckpt", tmp_path / "old.ckpt"):
+        module = make_module(
+            optimizer=partial(torch.optim.Adam, lr=1e-3, fused=True), scheduler=partial(cosine, warmup_fraction=0.2)
+        )
+        trainer = make_trainer(tmp_path, max_epochs=3)
+        trainer.fit(module, loader(), loader(), ckpt_path=path, weights_only=True)
+        assert trainer.current_epoch == 3
+
+
+def test_a_run_of_one_cycle_is_not_resumed_as_a_longer_one(tmp_path):
+    cycle = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=1e-3)
+    make_trainer(tmp_path, *checkpointing(tmp_path)).fit(make_module(scheduler=cycle), loader(), loader())
+    with pytest.raises(ConfigError, match="made for 6 steps, and the run has 9"):
+        make_trainer(tmp_path, max_epochs=3).fit(
+            make_module(scheduler=cycle),
+            loader(),
+            loader(),
+            ckpt_path=tmp_path / "checkpoints" / "last.ckpt",
+            weights_only=True,
+        )
 
 
 TORCH_SCHEDULERS = {
