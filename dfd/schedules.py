@@ -106,17 +106,13 @@ def schedule(make: Scheduler, optimizer: Optimizer, *, total_steps: int) -> LRSc
     )
 
 
-def check_length(scheduler: object, *, total_steps: float) -> None:
-    """Refuse a ``OneCycleLR`` that is shorter than the run: it fails at the step after its last.
-
-    Args:
-        scheduler: Lightning's, which may be none or several.
-        total_steps: of the run.
+def check_length(scheduler: OneCycleLR, *, total_steps: float) -> None:
+    """Refuse a cycle that is shorter than the run's ``total_steps``: it fails at the step after its last.
 
     Raises:
         ConfigError: naming both lengths.
     """
-    if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < total_steps:
+    if scheduler.total_steps < total_steps:
         raise ConfigError(
             f"scheduler: OneCycleLR was made for {scheduler.total_steps} steps, and the run has {total_steps:g}; leave "
             "its total_steps, epochs and steps_per_epoch out, or end the run there (+trainer.max_steps); a run that is "

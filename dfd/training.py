@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import Parameter
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import OneCycleLR
 from torchmetrics import MeanMetric, MetricCollection
 
 from dfd.callbacks import check_monitors
@@ -154,7 +155,9 @@ class DetectorModule(LightningModule):
         Raises:
             ConfigError: it ends before the run does.
         """
-        check_length(self.lr_schedulers(), total_steps=self.trainer.estimated_stepping_batches)
+        scheduler = self.lr_schedulers()
+        if isinstance(scheduler, OneCycleLR):
+            check_length(scheduler, total_steps=self.trainer.estimated_stepping_batches)
 
     def on_train_batch_start(self, batch: ClipBatch, batch_idx: int) -> None:
         """Begin an epoch: draw from the run's seed, the epoch and the process, so that resuming changes nothing.
@@ -287,11 +290,9 @@ class DetectorModule(LightningModule):
         _refuse_other_model(DetectorCard.from_dict(checkpoint.get(CARD_KEY)).model, self.card.model)
         mine = self._stepping()
         theirs = checkpoint.get(STEPPING_KEY, mine)  # older versions' have none
-        differing = [
-            f"{name}={theirs.get(name, 'none')}, not {mine.get(name, 'none')}"
-            for name in {**theirs, **mine}
-            if theirs.get(name) != mine.get(name)
-        ]
+        names = {name for name in {**theirs, **mine} if theirs.get(name) != mine.get(name)}
+        names -= {name for name in names if name.partition(".")[0] in names - {name}}  # options of another optimizer
+        differing = [f"{name}={theirs.get(name, 'none')}, not {mine.get(name, 'none')}" for name in sorted(names)]
         if differing:
             raise CheckpointError(
                 f"ckpt_path is a checkpoint of a run with {'; '.join(differing)}: its optimizer and schedule go on as "

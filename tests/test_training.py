@@ -643,10 +643,7 @@ def test_a_cycle_that_is_shorter_than_the_run_is_refused_before_the_first_batch(
     [
         ({"optimizer": partial(torch.optim.Adam, lr=1e-5)}, r"optimizer\.lr=0\.001, not 1e-05: its"),
         ({"optimizer": partial(torch.optim.SGD, lr=1e-3)}, "optimizer=Adam, not SGD: its"),
-        (
-            {"scheduler": partial(plateau, patience=1)},
-            r"scheduler=cosine, not plateau; scheduler\.warmup_fraction=0\.2",
-        ),
+        ({"scheduler": partial(plateau, patience=1)}, "scheduler=cosine, not plateau: its"),
         ({"scheduler": None}, "scheduler=cosine, not none"),
     ],
 )
