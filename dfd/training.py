@@ -74,8 +74,8 @@ class DetectorModule(LightningModule):
     what is minimised; ``val/loss`` and ``test/loss`` are the plain cross-entropy, so that runs with different
     smoothing or weights compare. Training metrics are taken while the weights move and dropout acts: they lag behind.
 
-    Logs every ``trainer.log_every_n_steps`` steps, and at the last, ``train/loss_step`` (of several processes, the
-    first one's), ``train/lr_step`` and ``train/grad_norm_step``, the norm of all gradients before they are clipped.
+    Logs every ``trainer.log_every_n_steps`` steps ``train/loss_step`` (of several processes, the first one's),
+    ``train/lr_step`` and ``train/grad_norm_step``, the norm of all gradients before they are clipped.
 
     A run whose loss is not finite for ``MAX_STEPS_NOT_FINITE`` steps in a row, after an epoch in validation, or at
     its end, ends with :class:`~dfd.errors.RunDiverged` in all of its processes.
@@ -215,11 +215,13 @@ class DetectorModule(LightningModule):
         trainer, fit_loop = self.trainer, self.trainer.fit_loop
         if (fit_loop.total_batch_idx + 1) % MAX_STEPS_NOT_FINITE == 0:
             self._refuse_lost_training(at_least=MAX_STEPS_NOT_FINITE)
-        in_last_epoch = trainer.current_epoch + 1 == trainer.max_epochs
-        if 0 <= trainer.max_steps <= trainer.global_step or (in_last_epoch and trainer.is_last_batch):
-            trainer.should_stop = True
+        interval = trainer.val_check_batch  # None where it is a time
+        is_missed = trainer.check_val_every_n_epoch is None or not interval or (batch_idx + 1) % interval != 0
+        is_end = trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
+        if 0 <= trainer.max_steps <= trainer.global_step or (is_end and is_missed):
+            trainer.should_stop = True  # Lightning validates then
             fit_loop.min_epochs = fit_loop.epoch_loop.min_steps = None  # Lightning's max_* end a run before its min_*
-        if trainer.should_stop:  # a callback may have said so too, as that of max_time
+        if is_end or trainer.should_stop:  # a callback may have said so too, as that of max_time
             trainer.check_val_every_n_epoch = 1
 
     def on_train_end(self) -> None:
