@@ -568,7 +568,11 @@ def _suggestions(config_name: str, arguments: list[str]) -> Iterator[str]:
         return  # a group or an option that does not exist: Hydra's own message lists those that do
     known = [*groups, *_dotted_keys(OmegaConf.to_container(composed, resolve=False))]
     for key in keys:
-        if key not in known and not key.startswith("hydra"):
+        group = key.partition(".")[0]
+        if group != key and group in groups and composed.get(group) is None:
+            names = sorted(file.stem for file in (CONFIG_DIR / group).glob("*.yaml"))
+            yield f"{key}: of which? Choose it, too: {group}=NAME, one of {', '.join(names)}"
+        elif key not in known and not key.startswith("hydra"):
             yield f"{key}: no such key{did_you_mean(key, known) if difflib.get_close_matches(key, known) else ''}"
 
 

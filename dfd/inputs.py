@@ -105,9 +105,22 @@ def _text(path: Path) -> str:
     return content.decode("utf-8-sig", errors="surrogateescape")
 
 
+def _as_windows_writes(text: str) -> str | None:
+    """A name that is not in UTF-8, as Windows's "ANSI" lists have it; None if it cannot be."""
+    try:
+        return os.fsencode(text).decode("cp1252") if any("\udc80" <= sign <= "\udcff" for sign in text) else None
+    except UnicodeError:
+        return None
+
+
 def _listed(text: str, folder: Path) -> Path:
     """The file that is meant; what leads to none as it was likely meant, to be called missing by that name."""
-    return file_named(text, folder) or folder / _without_tilde(list(spellings(text))[-1])
+    if (found := file_named(text, folder)) is not None:
+        return found
+    other = _as_windows_writes(text)
+    if other is not None and (found := file_named(other, folder)) is not None:
+        return found
+    return folder / _without_tilde(list(spellings(text))[-1])
 
 
 def _without_tilde(text: str) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from dfd.config import EvaluateConfig, PredictConfig, build, check, locate, parse_shard
+from dfd.config import EvaluateConfig, PredictConfig, _suggestions, build, check, locate, parse_shard
 from dfd.errors import ConfigError
 
 PREDICT = {"input": "a.mp4", "checkpoint": "d.safetensors"}
@@ -90,3 +90,12 @@ def test_a_misspelt_override_fails_before_anything_is_built(tmp_path: Path) -> N
     assert done.returncode == 1
     assert "did you mean 'backbone.pretrained'?" in done.stderr
     assert not (tmp_path / "outputs").exists()
+
+
+def test_an_option_of_a_group_that_is_not_chosen_says_to_choose_it() -> None:
+    found = list(_suggestions("predict", ["input=a", "face_detector.min_face_fraction=0.04"]))
+    assert found == [
+        "face_detector.min_face_fraction: of which? Choose it, too: face_detector=NAME, one of fixed_box, mtcnn, "
+        "retinaface, yunet"
+    ]
+    assert not list(_suggestions("predict", ["face_detector=mtcnn", "face_detector.min_face_fraction=0.04"]))

@@ -84,7 +84,7 @@ def test_a_file_that_is_not_there_is_listed_by_the_name_that_was_meant(tmp_path:
     ]
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-8"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-8", "cp1252"])
 def test_a_list_of_another_encoding_is_read(tmp_path: Path, encoding: str) -> None:
     made(tmp_path, "é.mp4", "b.mp4")
     (tmp_path / "list.txt").write_bytes("é.mp4\r\nb.mp4\r\n".encode(encoding))

@@ -38,17 +38,22 @@ def no_face_message(
             size, helps = found
             return (
                 f"{tried}; there are smaller ones, of about {size:.3f} of it: "
-                f"face_detector.min_face_fraction={helps:g} finds them"
+                f"face_detector={detector.name} face_detector.min_face_fraction={helps:g} finds them"
             )
+    # With the detector's name: without, an option of a detector that the checkpoint chose cannot be given.
+    threshold = getattr(detector, "threshold", None)
+    lower = f"face_detector={detector.name} face_detector.threshold=N" + (
+        f", N below {threshold:g}" if threshold is not None else ""
+    )
     brightness = float(np.mean([picture.mean() for picture in faceless])) if faceless else 255.0
     if brightness < _DARK:
         return (
             f"{tried}; the picture is dark (mean brightness {brightness:.0f} of 255): lighten it, for instance with "
-            "ffmpeg -i IN -vf eq=gamma=2.5 OUT.mp4, or lower face_detector.threshold"
+            f"ffmpeg -i IN -vf eq=gamma=2.5 OUT.mp4, or ask for less certain faces ({lower})"
         )
     return (
-        f"{tried}; if there is one, it is covered, seen from behind or blurred: lower face_detector.threshold or try "
-        "another face_detector"
+        f"{tried}; if there is one, it is covered, seen from behind or blurred: ask for less certain ones ({lower}) or "
+        "try another face_detector"
     )
 
 

@@ -109,7 +109,15 @@ def test_no_face_says_what_helps() -> None:
         5, dark, OneWayUp(), EXTRACTION
     )
     light = [np.full((90, 160, 3), 120, np.uint8)]
-    assert "lower face_detector.threshold or try another" in no_face_message(5, light, OneWayUp(), EXTRACTION)
+    said = no_face_message(5, light, OneWayUp(), EXTRACTION)
+    assert "face_detector=one_way_up face_detector.threshold=N" in said
+    assert "or try another face_detector" in said
+
+
+def test_a_lower_threshold_is_named_as_it_is_given_with_the_one_there_was() -> None:
+    black = np.zeros((90, 160, 3), np.uint8)
+    said = no_face_message(1, [black], build_detector("mtcnn", threshold=0.8, min_face_fraction=0.3), EXTRACTION)
+    assert "(face_detector=mtcnn face_detector.threshold=N, N below 0.8)" in said
 
 
 def test_small_faces_are_found_by_the_option_that_is_named(shared_field: Path) -> None:
@@ -118,7 +126,8 @@ def test_small_faces_are_found_by_the_option_that_is_named(shared_field: Path) -
     with VideoReader(shared_field / "in14.mp4", max_side=1920) as reader:
         frames = reader.frames([0, 25])
     said = no_face_message(50, list(frames), build_detector("mtcnn"), ExtractionSettings())
-    assert "face_detector.min_face_fraction=0.0" in said
+    # The detector is named, too: predict.py takes options of a detector only with a choice of one.
+    assert "face_detector=mtcnn face_detector.min_face_fraction=0.0" in said
     fraction = float(said.partition("min_face_fraction=")[2].split()[0])
     extractor = FaceExtractor(build_detector("mtcnn", min_face_fraction=fraction), ExtractionSettings())
     list(extractor.run([(0, frames)]))

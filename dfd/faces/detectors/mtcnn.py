@@ -46,7 +46,7 @@ class Mtcnn:
             _weighted(network, name).to(device)
             for network, name in ((_pnet(), "pnet"), (_rnet(), "rnet"), (_onet(), "onet"))
         )
-        self._threshold = threshold
+        self.threshold = threshold
         self.min_face_fraction = min_face_fraction
         self._device = torch.device(device)
 
@@ -128,7 +128,7 @@ class Mtcnn:
         if len(boxes) == 0:
             return np.zeros((0, 5), np.float32), np.zeros((0, 5, 2), np.float32)
         offsets, points, prob = _in_batches(self._onet, image.resample(regions, (48, 48)))
-        keep = prob[:, 1] > self._threshold
+        keep = prob[:, 1] > self.threshold
         boxes, offsets, points = torch.cat([boxes[keep, :4], prob[keep, 1:]], dim=1), offsets[keep], points[keep]
         size = boxes[:, 2:4] - boxes[:, :2] + 1
         # O-net gives five x, then five y, as fractions of the box.

@@ -59,7 +59,7 @@ class RetinaFace:
         except RuntimeError as error:
             raise WeightsMissing(f"the weights do not fit RetinaFace with ResNet-50: {error}") from error
         self._network = network.eval().requires_grad_(requires_grad=False).to(device)
-        self._threshold, self._nms_threshold = threshold, nms_threshold
+        self.threshold, self._nms_threshold = threshold, nms_threshold
         self.batch_size = batch_size
         self._device = torch.device(device)
 
@@ -81,7 +81,7 @@ class RetinaFace:
         scale = torch.tensor([width, height], device=self._device)
         found = []
         for i in range(len(frames)):
-            keep = scores[i] > self._threshold
+            keep = scores[i] > self.threshold
             centre, size = priors[keep, :2], priors[keep, 2:]
             middle = centre + offsets[i, keep, :2] * CENTRE_VARIANCE * size
             extent = size * (offsets[i, keep, 2:] * SIZE_VARIANCE).exp()

@@ -23,6 +23,7 @@ class Yunet:
     def __init__(self, *, threshold: float, weights: Path) -> None:
         import cv2
 
+        self.threshold = threshold
         # OpenCV 5 warns, on every creation, that its new engine has no targets; nothing a user could do about it.
         level = cv2.utils.logging.getLogLevel()
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
