@@ -76,8 +76,8 @@ class ContentFindings:
 _HEADLINE = "copies of one video are in two splits, or have two labels"
 _REMEDY = (
     f"to mend it, delete {SPLITS_NAME} and {PLAN_NAME} in the store and run the same preprocessing again: it keeps "
-    "copies on one side, and the clips (splits that a manifest gives are changed there). Or give both the same "
-    "source_ids, or take one out of the manifest and the store"
+    "copies on one side, and the clips (splits that a manifest or folders give are changed there). Or give both the "
+    "same source_ids, or take one out of the manifest and the store"
 )
 
 

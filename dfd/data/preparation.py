@@ -32,8 +32,8 @@ from dfd.data.store import (
     file_size,
     index_videos,
     is_current,
+    is_incomplete,
     known_videos,
-    lacks_content,
     partial_path,
     read_record,
     read_records,
@@ -174,8 +174,10 @@ def prepare_video(row: VideoRow, store: Path, settings: PreparationSettings, det
     )
 
 
-def describe_video(record: VideoRecord, row: VideoRow, settings: PreparationSettings) -> VideoRecord:
-    """The record of an earlier dfd with the hash and the fingerprint of its source; its clips stay as they are.
+def describe_video(record: VideoRecord, row: VideoRow, folder: Path, settings: PreparationSettings) -> VideoRecord:
+    """The record of an earlier dfd with the hash and the fingerprint of its source, and the hashes of its clips.
+
+    The clips in ``folder`` stay as they are.
 
     Raises:
         UnreadableVideo, VideoTooLarge: the source cannot be decoded any more.
@@ -184,7 +186,8 @@ def describe_video(record: VideoRecord, row: VideoRow, settings: PreparationSett
         watcher = FrameWatcher(reader.fps)
         for _ in watcher.watch(reader.chunks(_wanted(reader, settings))):
             pass
-    return replace(record, sha256=file_sha256(row.path), fingerprint=watcher.fingerprint())
+    tracks = tuple(replace(track, sha256=track.sha256 or file_sha256(folder / track.file)) for track in record.tracks)
+    return replace(record, sha256=file_sha256(row.path), fingerprint=watcher.fingerprint(), tracks=tracks)
 
 
 def _open(path: Path, settings: PreparationSettings) -> StillReader | VideoReader:
@@ -271,9 +274,10 @@ def start_worker(store: Path, settings: PreparationSettings) -> None:
 def prepare_task(row: VideoRow) -> VideoRecord:
     """:func:`prepare_video` in a worker process, or :func:`describe_video` where nothing else is wanting."""
     store, settings, detector = _worker["arguments"]
-    record = read_record(video_folder(store, row))
-    if record and lacks_content(record) and is_current(store, record, row, settings_hash(settings.as_dict())):
-        return describe_video(record.with_row(row), row, settings)
+    folder = video_folder(store, row)
+    record = read_record(folder)
+    if record and is_incomplete(record) and is_current(store, record, row, settings_hash(settings.as_dict())):
+        return describe_video(record.with_row(row), row, folder, settings)
     return prepare_video(row, store, settings, detector)
 
 
@@ -414,7 +418,7 @@ def prepare_store(
             (store / INDEX_NAME).unlink(missing_ok=True)
             write_record(store, current)
         clean_video_folder(video_folder(store, row))
-        if lacks_content(current):
+        if is_incomplete(current):
             undescribed[row.video_id] = current
             waiting.append(row)
         else:

@@ -488,7 +488,11 @@ def _sides_of_groups(
             leaks.append(_describe(list(conflicts[0].values()), by_id, fixed, len(group)))
         found.append(sides)
     if leaks:
-        raise SplitLeak(_listed("the splits divide videos that share people or sources", leaks))
+        headline = (
+            "the splits divide videos that share people or sources; in the manifest or its folders, put both of each "
+            "pair on one side, or leave one out"
+        )
+        raise SplitLeak(_listed(headline, leaks))
     return found
 
 

@@ -348,6 +348,11 @@ def lacks_content(record: VideoRecord) -> bool:
     return record.status.has_faces and not known
 
 
+def is_incomplete(record: VideoRecord) -> bool:
+    """True if an earlier dfd prepared the video and left out its content or a clip's hash."""
+    return lacks_content(record) or any(not track.sha256 for track in record.tracks)
+
+
 def clean_video_folder(folder: Path) -> None:
     """Remove what an interrupted run has left: partial files, and clips that no record names.
 

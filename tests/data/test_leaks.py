@@ -95,6 +95,8 @@ def without_content(store: Path) -> None:
     for path in store.glob(f"*/*/{RECORD_NAME}"):
         value = json.loads(path.read_text())
         del value["sha256"], value["fingerprint"]
+        for track in value["tracks"]:
+            del track["sha256"]
         path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
     for name in ("index.csv", "videos.csv", "copies.csv"):
         (store / name).unlink()
@@ -281,6 +283,18 @@ def test_the_same_preprocessing_brings_an_earlier_store_up_to_date_and_keeps_its
     assert "5 videos of an earlier dfd are read again for their fingerprints" in caplog.text
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*.mp4")} == clips
     assert contents(store) == whole
+
+
+def test_the_same_preprocessing_adds_hashes_of_clips_where_these_alone_are_wanting(
+    prepared: tuple[Path, list[VideoRow]], store: Path
+) -> None:
+    [path] = store.glob(f"*/1-*/{RECORD_NAME}")
+    whole = path.read_text()
+    value = json.loads(whole)
+    del value["tracks"][0]["sha256"]
+    path.write_text(json.dumps(value))
+    prepare(prepared[1], store)
+    assert path.read_text() == whole
 
 
 def test_an_earlier_video_whose_source_is_gone_keeps_its_clips_and_is_named(
