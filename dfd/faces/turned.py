@@ -24,20 +24,24 @@ WORDS = {
 
 
 def quarter_turns_with_faces(faceless: Sequence[Image], detector: FaceDetector) -> int:
-    """Counterclockwise quarter turns after which the most of these pictures show a face; 0 if few do.
+    """Counterclockwise quarter turns after which these pictures show faces most surely; 0 if few show any.
 
-    Few are less than a third of them, and one, unless there is but one.
+    Few are less than a third of them, and one, unless there is but one. Most surely, not most often: detectors find
+    faces that lie on their side, too, with lower scores.
     """
     if not faceless:
         return 0
-    counts = {turns: sum(bool(_faces(picture, turns, detector)) for picture in faceless) for turns in (1, 3, 2)}
-    best = max(counts, key=lambda turns: counts[turns])
-    enough = counts[best] >= max(_MIN_SHARE * len(faceless), min(_MIN_FRAMES, len(faceless)))
+    scores = {turns: [_best_score(picture, turns, detector) for picture in faceless] for turns in (1, 3, 2)}
+    best = max(scores, key=lambda turns: sum(scores[turns]))
+    num_with_face = sum(score > 0 for score in scores[best])
+    enough = num_with_face >= max(_MIN_SHARE * len(faceless), min(_MIN_FRAMES, len(faceless)))
     return best if enough else 0
 
 
-def _faces(picture: Image, turns: int, detector: FaceDetector) -> object:
-    return detector(np.ascontiguousarray(np.rot90(picture, turns))[None])[0]
+def _best_score(picture: Image, turns: int, detector: FaceDetector) -> float:
+    """Of the surest face in the picture so turned; 0 if there is none."""
+    faces = detector(np.ascontiguousarray(np.rot90(picture, turns))[None])[0]
+    return max((face.score for face in faces), default=0.0)
 
 
 def turned(chunks: Iterable[tuple[int, FrameArray]], quarter_turns: int) -> Iterator[tuple[int, FrameArray]]:

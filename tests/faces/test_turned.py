@@ -10,7 +10,7 @@ from dfd.faces.detect import FixedBox, build_detector
 from dfd.faces.extract import ExtractionSettings, FaceExtractor
 from dfd.faces.no_face import no_face_message
 from dfd.faces.track import Tracker
-from dfd.faces.turned import turned_back
+from dfd.faces.turned import quarter_turns_with_faces, turned_back
 from dfd.faces.windows import FaceBoxes, FaceWindow, WindowsEnd, WindowSettings, stream_windows
 from dfd.types import FaceBox, FrameArray
 from dfd.video.encode import write_video
@@ -82,6 +82,22 @@ def expected_box(turns: int) -> tuple[float, float, float, float]:
     """The box in the picture that np.rot90 made of the upright one, by looking."""
     rows, columns = np.nonzero(np.rot90(frames_with_face(1)[0], turns)[..., 0] == 230)
     return float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1)
+
+
+class SurestOnItsHead:
+    """Finds a face in every picture, and is sure of it in those whose first pixel was the last."""
+
+    name, batch_size = "surest_on_its_head", 1
+
+    def __call__(self, frames: FrameArray) -> list[list[FaceBox]]:
+        points = ((1.0, 1.0), (2.0, 1.0), (1.5, 1.5), (1.0, 2.0), (2.0, 2.0))
+        return [[FaceBox(0, 0, 4, 4, 0.999 if frame[0, 0, 0] == 9 else 0.95, points)] for frame in frames]
+
+
+def test_the_turn_with_the_surest_faces_is_taken_where_each_shows_some() -> None:
+    picture = np.zeros((8, 8, 3), np.uint8)
+    picture[-1, -1] = 9
+    assert quarter_turns_with_faces([picture, picture], SurestOnItsHead()) == 2
 
 
 def test_a_picture_with_faces_is_looked_at_no_more_often(tmp_path: Path) -> None:
