@@ -18,7 +18,7 @@ MAX_CARD_BYTES = 2**20
 MAX_VALUES = 20_000
 LARGEST = {"image_size": 1024, "clip_len": 1024, "clip_stride": 1000}
 MAX_CLIP_PIXELS = 2**25
-"""Of all frames of a clip: 128 of 512 px, 1024 of 181 px. A batch of eight has 0.8 GB."""
+"""Pixels in all frames of a clip: 128 frames of 512 px, 1024 of 181 px. A batch of eight has 0.8 GB."""
 
 
 def library_versions() -> dict[str, str]:

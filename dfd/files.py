@@ -77,7 +77,7 @@ def inside(folder: Path, path: Path) -> Path:
 
 
 def leading_out(folder: Path, names: Iterable[str]) -> list[str]:
-    """Those of ``names``, of files in ``folder``, that lie elsewhere: absolute, by ``..``, or by a link.
+    """Names of files in ``folder`` that lie elsewhere: absolute, by ``..``, or by a link.
 
     >>> leading_out(Path("."), ["a/0.mp4", "a/../../0.mp4", "/etc/passwd"])
     ['a/../../0.mp4', '/etc/passwd']

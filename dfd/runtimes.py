@@ -41,7 +41,7 @@ CPU_FRAMES_AT_ONCE = 20
 """Through the backbone: ResNeXt50 is as fast with 20 frames as with 80, and takes 200 MB less. With 10 it takes 1.2 of
 the time: its weights are put in another order for each part."""
 WORTH_WAITING = 200
-"""From so many on, ``runtime=auto`` waits for the export; with fewer, another process makes it for the next run."""
+"""Number of videos from which on ``runtime=auto`` waits for the export; with fewer, another process makes it beside."""
 MAX_DIFFERENCE = 1e-4
 """Between the probabilities of one detector in two forms; float32 sums in another order differ by some 1e-6."""
 

@@ -32,7 +32,7 @@ _MAX_KEYS_SHOWN = 6
 MAX_FILE_BYTES = 16 * 10**9
 """A .ckpt of a ViT-L with its optimizer has 4e9, one of seven EfficientNet-B7 7e9."""
 MAX_PICKLE_BYTES = 32 * 10**6
-"""Of the part of a torch file that is not tensors: some 200 bytes for each tensor."""
+"""Bytes of the part of a torch file that is not tensors: some 200 for each tensor."""
 MAX_TENSORS = 100_000
 """Seven EfficientNet-B7 have 8,000."""
 _SPARE_BYTES = 2**20

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 MAX_DEPTH = 64
-"""Of what lies in each other; dfd's own files have 8 levels at most."""
+"""Levels of values within values; dfd's own files have 8 at most."""
 MAX_JSON_BYTES = 64 * 2**20
 MAX_YAML_BYTES = 200_000
 """A run's config has 5,000, and PyYAML takes a second for 100,000."""

@@ -65,7 +65,7 @@ class Choice:
     """
 
     position: int
-    """Of the clip's track, among the data set's."""
+    """Position of the clip's track among those of the data set."""
     path: str
     indices: list[int]
     num_frames: int

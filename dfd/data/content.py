@@ -26,10 +26,10 @@ RATE = 8
 MAX_SECONDS = 60
 """What lies behind it has no vectors."""
 HASH_STRIDE = 10
-"""Of so many frames one is hashed."""
+"""One of so many frames is hashed."""
 
 NUM_FREQUENCIES = 8
-"""Of the picture, across and down; their order in a vector is row by row, without the mean."""
+"""Frequencies of the picture across and down; a vector has them row by row, without the mean."""
 _SIDE = 32
 _READ_SIDE = 128
 """Large frames are read every second, third ... pixel, until the shorter side would be less than this."""
@@ -101,7 +101,7 @@ class FrameWatcher:
         return round(number / RATE * self._fps) if number < MAX_SECONDS * RATE else float("inf")
 
     def fingerprint(self) -> Fingerprint:
-        """Of what has passed.
+        """The fingerprint of the frames that have passed.
 
         Raises:
             ValueError: nothing has.

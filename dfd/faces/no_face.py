@@ -60,7 +60,7 @@ def no_face_message(
 def _smaller_faces(
     faceless: Sequence[Image], detector: FaceDetector, fraction: float, settings: ExtractionSettings
 ) -> tuple[float, float] | None:
-    """Of the smallest face that is found by looking closer: its size as a fraction, and the option that finds it."""
+    """Size, as a fraction, of the smallest face that is found by looking closer, and the option that finds it."""
     step = max(1, len(faceless) // _MAX_LOOKED_AT)
     for closer in _SMALLER:
         if closer >= fraction:

@@ -39,7 +39,7 @@ def quarter_turns_with_faces(faceless: Sequence[Image], detector: FaceDetector) 
 
 
 def _best_score(picture: Image, turns: int, detector: FaceDetector) -> float:
-    """Of the surest face in the picture so turned; 0 if there is none."""
+    """Score of the surest face in the picture so turned; 0 if there is none."""
     faces = detector(np.ascontiguousarray(np.rot90(picture, turns))[None])[0]
     return max((face.score for face in faces), default=0.0)
 

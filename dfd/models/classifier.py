@@ -130,7 +130,7 @@ LARGEST: dict[str, int] = {
     "max_len": 65536,
     "input_size": 2048,
 }
-"""Of a model's whole numbers, by name. A stranger's checkpoint says them, and even an empty network takes time."""
+"""Bounds of a model's whole numbers, by name: a stranger's checkpoint states them, and even building costs time."""
 
 
 def _refuse_out_of_range(resolved: Mapping[str, Any]) -> None:

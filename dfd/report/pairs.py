@@ -24,7 +24,7 @@ class Difference:
 
     spread: Spread
     p_value: float | None
-    """Of the paired t test; None where it is not defined: all seeds differ by the same."""
+    """P value of the paired t test; None where it is not defined, since all seeds differ by the same."""
     adjusted: float | None = None
     """After Holm, over all pairs."""
 

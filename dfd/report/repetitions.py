@@ -27,7 +27,7 @@ class Spread:
 
     mean: float
     deviation: float | None
-    """Of a sample (divided by n - 1); None of a single value."""
+    """Standard deviation of a sample (divided by n - 1); None of a single value."""
     count: int
 
     @property
@@ -120,7 +120,7 @@ class Configuration(Result):
 
     @property
     def thresholds(self) -> set[float]:
-        """From which probability on its runs call a video fake."""
+        """Probability from which on its runs call a video fake."""
         return {result.threshold for result in self.tested}
 
     def fit(self, metric: str) -> float | None:

@@ -44,7 +44,7 @@ class Row:
 
     @property
     def num_epochs(self) -> int | None:
-        """That were validated."""
+        """Number of epochs that were validated."""
         written, history = self.run.summary.get("num_epochs"), self.run.history
         if written is not None:
             return int(written)
@@ -99,7 +99,7 @@ class Group:
 
     @property
     def folders(self) -> str:
-        """Of its jobs."""
+        """Numbers of its jobs."""
         return " ".join(job.run.folder.name for job in self.jobs)
 
     @property

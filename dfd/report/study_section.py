@@ -139,7 +139,7 @@ def _cell(found: Spread | None) -> Cell:
 
 
 def _duration(seconds: float | None) -> str:
-    """As a person says it.
+    """The value in the words of a person.
 
     >>> _duration(42.4), _duration(600), _duration(7500), _duration(None)
     ('42 s', '10 min', '2 h 05', '–')

@@ -145,7 +145,7 @@ def open_container(path: Path, limits: VideoLimits = DEFAULT_LIMITS) -> InputCon
 
 
 def open_and_listen(path: Path, limits: VideoLimits) -> tuple[InputContainer, list[LogLine]]:
-    """As :func:`open_container`, and what FFmpeg said of the file meanwhile."""
+    """Open a file as :func:`open_container` does, and keep what FFmpeg says of it meanwhile."""
     head = _check_file(path)
     options = {
         "format_whitelist": ",".join(CONTAINERS),
@@ -242,7 +242,7 @@ def video_stream(path: Path, container: InputContainer, number: int | None = Non
 
 
 def video_streams(container: InputContainer) -> list[VideoStream]:
-    """Those that are not a cover picture."""
+    """Video streams that are not a cover picture."""
     return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
 
 
@@ -306,7 +306,7 @@ def container_seconds(container: InputContainer) -> float | None:
 
 
 def packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
-    """Those that hold something: the last one of a container's is empty.
+    """Packets that hold something: the last one of a container is empty.
 
     Raises:
         UnreadableVideo: the container has other streams than when it was opened.

@@ -134,7 +134,7 @@ class VideoReader:
         return [(index, shape.shown_width, shape.shown_height) for index, shape in self._shapes]
 
     def scale_at(self, index: int) -> float:
-        """As ``source_scale``, of a frame that was read."""
+        """Scale of a frame that was read, as ``source_scale`` is that of the first."""
         return self._shape_at(index).scale
 
     def size_at(self, index: int) -> tuple[int, int]:

@@ -61,12 +61,12 @@ class FrameDecoder:
 
     @property
     def context(self) -> VideoCodecContext:
-        """Of the stream, as its container describes it."""
+        """Facts of the stream, as its container describes it."""
         return self._stream.codec_context
 
     @property
     def pixel_aspect(self) -> Fraction:
-        """Of the frames that the decoder is at, as their own headers say; 1 if they do not."""
+        """Pixel aspect of the frames that the decoder is at, as their own headers say; 1 if they do not."""
         return plausible_aspect(self._decoder.sample_aspect_ratio)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""From a decoded frame to RGB as it is meant to be seen: turned, in square pixels, in BT.709, at the size asked for."""
+"""RGB pictures of decoded frames as they are meant to be seen: turned, in square pixels and BT.709, at a given size."""
 
 from dataclasses import dataclass
 from fractions import Fraction

@@ -248,7 +248,7 @@ def is_copy(root: Path) -> bool:
 
 
 def _find_copy(draft: Draft, wanted: Sequence[Part], compression: str, *, asked: bool) -> list[tuple[Part, Path]]:
-    """As :func:`_find`, in the copy on Kaggle.
+    """Find the parts in the copy on Kaggle, as :func:`_find` does in the original layout.
 
     Raises:
         ManifestError: another compression is asked for than it has, or a method that is not there.

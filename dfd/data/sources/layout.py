@@ -64,7 +64,7 @@ def is_ffpp_copy(names: Iterable[str]) -> bool:
 
 
 def split_folders(folders: Iterable[Path]) -> list[tuple[Path, str]]:
-    """Those of ``folders`` that are of one split and hold real/ or fake/, with the split's name."""
+    """Folders that are of one split and hold real/ or fake/, each with the split's name."""
     named = [(folder, SPLIT_FOLDERS.get(folder.name.lower())) for folder in folders]
     return [
         (folder, split)
