@@ -139,9 +139,13 @@ def prepare_video(row: VideoRow, store: Path, settings: PreparationSettings, det
             watcher = FrameWatcher(reader.fps)
             frames = watcher.watch(reader.chunks(_wanted(reader, settings)))
             clips, kept = _write_clips(folder, reader, frames, extractor, fps, settings)
-            if not kept:
-                looked_at = extractor.num_frames, extractor.faceless
-                turns = quarter_turns_with_faces(extractor.small_faceless(), detector)
+            looked_at = extractor.num_frames, extractor.faceless
+            turns = 0
+            if not extractor.is_sure:
+                scores = [score for _, score in extractor.unsure]
+                turns = quarter_turns_with_faces(extractor.small_unsure(), detector, upright_scores=scores)
+            if not kept or turns:
+                turns = turns or quarter_turns_with_faces(extractor.small_faceless(), detector)
                 if turns:
                     message = f"the picture {WORDS[turns]}"
                     frames = turned(reader.chunks(_wanted(reader, settings)), turns)

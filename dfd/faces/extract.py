@@ -6,7 +6,7 @@ most ``max_missed + 2`` key-frame intervals are held, and ``batch_size`` more fo
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from math import ceil
@@ -156,8 +156,21 @@ class FaceExtractor:
         """Frames that were looked at, and those of them that show a face."""
         self.faceless: list[Image] = []
         """Some frames without a face, evenly spread over those there are: to see what is the matter with them."""
-        self._faceless_step = 1
+        self.unsure: list[tuple[Image, float]] = []
+        """Some frames whose surest face is below the detector's ``sure_score``, evenly spread, with its score."""
+        self.best_score = 0.0
+        """Score of the surest face in any frame that was looked at."""
+        self._faceless_step = self._unsure_step = 1
+        self._num_unsure = 0
         self._tracker = Tracker()
+
+    @property
+    def is_sure(self) -> bool:
+        """True if some face is as sure as only upright ones are; detectors without a ``sure_score`` are always sure.
+
+        Detectors find faces that lie on their side or stand on their head, too, with lower scores.
+        """
+        return self.best_score >= getattr(self.detector, "sure_score", 0.0)
 
     @property
     def tracks(self) -> list[TrackSummary]:
@@ -171,7 +184,14 @@ class FaceExtractor:
 
     def small_faceless(self) -> list[Image]:
         """``faceless``, each as the detector is given it."""
-        return [shrink(image, detection_side(image, self.detector, self.settings)) for image in self.faceless]
+        return self._small(self.faceless)
+
+    def small_unsure(self) -> list[Image]:
+        """The pictures of ``unsure``, each as the detector is given it."""
+        return self._small([image for image, _ in self.unsure])
+
+    def _small(self, images: Sequence[Image]) -> list[Image]:
+        return [shrink(image, detection_side(image, self.detector, self.settings)) for image in images]
 
     def run(self, chunks: Iterable[tuple[int, FrameArray]]) -> Iterator[FaceChunk]:
         """The faces of a video, from chunks of its frames ``(first index, (N, H, W, 3))`` in order.
@@ -194,6 +214,7 @@ class FaceExtractor:
         settings = self.settings
         self.num_frames = self.num_key_frames = self.num_with_face = 0
         self.faceless, self._faceless_step = [], 1
+        self.unsure, self._unsure_step, self._num_unsure, self.best_score = [], 1, 0, 0.0
         tracker = self._tracker = Tracker(max_missed=settings.max_missed, smoothing=settings.smoothing)
         held: deque[_Frame] = deque()
         for frame in self._with_faces(self._with_key_frames(chunks)):
@@ -274,6 +295,15 @@ class FaceExtractor:
     def _count(self, image: Image, faces: list[FaceBox]) -> None:
         self.num_key_frames += 1
         self.num_with_face += bool(faces)
+        score = max((face.score for face in faces), default=0.0)
+        self.best_score = max(self.best_score, score)
+        if faces and not self.is_sure:
+            self._num_unsure += 1
+            if self._num_unsure % self._unsure_step == 0:
+                self.unsure.append((image.copy(), score))
+                if len(self.unsure) > _MAX_FACELESS:
+                    del self.unsure[1::2]
+                    self._unsure_step *= 2
         if faces or (self.num_key_frames - self.num_with_face) % self._faceless_step:
             return
         self.faceless.append(image.copy())  # not a view, which would hold all frames that it was decoded with

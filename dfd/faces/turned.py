@@ -23,19 +23,27 @@ WORDS = {
 """What is said of a picture, by the counterclockwise quarter turns after which it is upright."""
 
 
-def quarter_turns_with_faces(faceless: Sequence[Image], detector: FaceDetector) -> int:
+def quarter_turns_with_faces(
+    pictures: Sequence[Image], detector: FaceDetector, *, upright_scores: Sequence[float] = ()
+) -> int:
     """Counterclockwise quarter turns after which these pictures show faces most surely; 0 if few show any.
 
     Few are less than a third of them, and one, unless there is but one. Most surely, not most often: detectors find
     faces that lie on their side, too, with lower scores.
+
+    Args:
+        pictures: as the detector is given them.
+        detector: of faces.
+        upright_scores: of the surest face in each of them as it is, which the turned ones have to exceed; none: they
+            show none.
     """
-    if not faceless:
+    if not pictures:
         return 0
-    scores = {turns: [_best_score(picture, turns, detector) for picture in faceless] for turns in (1, 3, 2)}
+    scores = {turns: [_best_score(picture, turns, detector) for picture in pictures] for turns in (1, 3, 2)}
     best = max(scores, key=lambda turns: sum(scores[turns]))
     num_with_face = sum(score > 0 for score in scores[best])
-    enough = num_with_face >= max(_MIN_SHARE * len(faceless), min(_MIN_FRAMES, len(faceless)))
-    return best if enough else 0
+    enough = num_with_face >= max(_MIN_SHARE * len(pictures), min(_MIN_FRAMES, len(pictures)))
+    return best if enough and sum(scores[best]) > sum(upright_scores) else 0
 
 
 def _best_score(picture: Image, turns: int, detector: FaceDetector) -> float:

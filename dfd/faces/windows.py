@@ -53,6 +53,8 @@ __all__ = [
 ]
 
 _HASHED_AT_ONCE = 2**25
+# Windows and pieces of boxes that wait for a sure face: some 25 MB of crops.
+_MAX_HELD = 64
 
 
 def look_settings(
@@ -101,7 +103,8 @@ def stream_windows(
     few key frames after its end. The last piece is a :class:`WindowsEnd`.
 
     Where few frames show a face, faces are looked for in the picture turned by quarters too, and if there are, the
-    video is gone through once more, turned so; the windows of that pass follow, with tracks of their own.
+    video is gone through once more, turned so; the windows of that pass follow, with tracks of their own. Where no face
+    is as sure as upright ones are, windows are held back, and given up if faces in turned pictures are surer.
 
     Raises:
         UnreadableVideo, VideoTooLarge: from the reader.
@@ -120,19 +123,36 @@ def stream_windows(
             yield _video_facts(facts, reader)
         starts = settings.starts(reader.num_frames, first=reader.first_frame)
         upright = OnePass(reader, FaceExtractor(detector, extraction, clock=clock), settings, starts)
-        yield from upright.run()
+        held: list[Found] = []
+        is_held = True  # until a face is sure, or too much would be kept in memory
+        for found in upright.run():
+            is_held &= not upright.extractor.is_sure and len(held) < _MAX_HELD
+            if not is_held:
+                yield from held
+                held.clear()
+            if is_held and isinstance(found, FaceWindow | FaceBoxes):
+                held.append(found)
+            else:
+                yield found
         if upright.extractor.num_frames == 0:
             reason = f": {reader.partial}" if reader.partial else ""
             raise NoFaceFound(f"{path}: no frame could be decoded from the windows looked at{reason}")
-        passes, words = [upright], []
-        if not upright.has_enough_faces:
-            with clock("detect"):
+        passes, words, turns = [upright], [], 0
+        with clock("detect"):
+            if held:
+                pictures, scores = upright.extractor.small_unsure(), [score for _, score in upright.extractor.unsure]
+                turns = quarter_turns_with_faces(pictures, detector, upright_scores=scores)
+                if turns:
+                    passes.clear()
+            if not turns and not upright.has_enough_faces:
                 turns = quarter_turns_with_faces(upright.extractor.small_faceless(), detector)
-            if turns:
-                again = FaceExtractor(detector, extraction, clock=clock)
-                passes.append(OnePass(reader, again, settings, starts, turns, upright.next_track))
-                yield from passes[-1].run()
-                words.append(f"the picture {WORDS[turns]}")
+        if passes:
+            yield from held
+        if turns:
+            again = FaceExtractor(detector, extraction, clock=clock)
+            passes.append(OnePass(reader, again, settings, starts, turns, upright.next_track))
+            yield from passes[-1].run()
+            words.append(f"the picture {WORDS[turns]}")
         faces = {track for one in passes for track in one.faces}
         scored = {track for one in passes for track in one.collector.scored}
         unscored = len(faces - scored - {track for one in passes for track in one.collector.dropped})

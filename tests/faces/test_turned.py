@@ -100,6 +100,57 @@ def test_the_turn_with_the_surest_faces_is_taken_where_each_shows_some() -> None
     assert quarter_turns_with_faces([picture, picture], SurestOnItsHead()) == 2
 
 
+class FindsAll(OneWayUp):
+    """Finds red squares whichever way they are up, and is sure of those below a blue one."""
+
+    name, sure_score = "finds_all", 0.999
+
+    def _faces(self, frame: np.ndarray) -> list[FaceBox]:
+        for turns in range(4):
+            found = super()._faces(np.rot90(frame, turns))
+            if found:
+                (x1, y1, x2, y2), points = expected_box(0), FixedBox.LANDMARKS
+                rows, columns = np.nonzero((frame[..., 0] > 180) & (frame[..., 2] < 90))
+                x1, y1, x2, y2 = map(float, (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
+                landmarks = tuple((x1 + x * (x2 - x1), y1 + y * (y2 - y1)) for x, y in points)
+                return [FaceBox(x1, y1, x2, y2, score=0.97 if turns else 1.0, landmarks=landmarks)]
+        return []
+
+
+@pytest.mark.parametrize(("turns", "words"), [(1, "turn to the right"), (2, "half turn"), (3, "turn to the left")])
+def test_faces_that_are_found_on_their_side_are_given_up_where_turned_ones_are_surer(
+    tmp_path: Path, turns: int, words: str
+) -> None:
+    path = tmp_path / "a.mp4"
+    write_video(path, np.ascontiguousarray(np.rot90(frames_with_face(), turns, axes=(1, 2))), fps=25)
+    found = list(stream_windows(path, FindsAll(), EXTRACTION, WindowSettings(clip_len=4)))
+    windows, end = [item for item in found if isinstance(item, FaceWindow)], found[-1]
+    assert isinstance(end, WindowsEnd)
+    assert (len(windows), end.num_faces) == (6, 1)
+    assert words in end.message
+    assert windows[0].box == pytest.approx(expected_box(turns), abs=2)
+
+
+def test_a_face_that_is_sure_is_looked_at_no_more_often_and_its_windows_come_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    write_video(path, frames_with_face(), fps=25)
+    detector = FindsAll()
+    end = list(stream_windows(path, detector, EXTRACTION, WindowSettings(clip_len=4)))[-1]
+    assert isinstance(end, WindowsEnd)
+    assert (end.message, end.num_faces, detector.num_pictures) == ("", 1, 6)
+
+
+def test_unsure_faces_stay_where_no_turn_makes_them_surer(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    write_video(path, frames_with_face(), fps=25)
+    detector = OneWayUp()
+    detector.sure_score = 2.0  # never reached
+    found = list(stream_windows(path, detector, EXTRACTION, WindowSettings(clip_len=4)))
+    assert sum(isinstance(item, FaceWindow) for item in found) == 6
+    assert isinstance(found[-1], WindowsEnd)
+    assert found[-1].message == ""
+
+
 def test_a_picture_with_faces_is_looked_at_no_more_often(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     write_video(path, frames_with_face(), fps=25)

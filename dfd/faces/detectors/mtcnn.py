@@ -40,6 +40,8 @@ class Mtcnn:
 
     name = "mtcnn"
     batch_size = 1  # see __call__
+    # In 36 videos the surest of three frames had 0.9996 or more upright, and 0.9984 or less on its side or head.
+    sure_score = 0.999
 
     def __init__(self, *, threshold: float, min_face_fraction: float, device: str) -> None:
         self._pnet, self._rnet, self._onet = (
