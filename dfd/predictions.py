@@ -11,6 +11,7 @@ import csv
 import hashlib
 import json
 import shutil
+import zipfile
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from contextlib import closing
@@ -64,6 +65,8 @@ COLUMNS = (
 SCHEMA_VERSION = 2
 JPEG_QUALITY = 88
 BOXES_NAME = "boxes.npz"
+MAX_BOXES_BYTES = 2**28
+"""Bytes of a video's boxes, unpacked: eight faces over ten hours at 30 a second take 207 MB."""
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 # Of an earlier run, none of these may stay beside other scores.
 _LEFT = (EVIDENCE_NAME, ANNOTATED_NAME, REPORT_NAME, NOT_VIDEOS_NAME, PARQUET_NAME)
@@ -135,13 +138,25 @@ def score_of(value: Mapping[str, Any]) -> VideoScore:
 
 
 def read_boxes(folder: Path, path: str) -> dict[int, tuple[NDArray[np.int64], FloatArray]] | None:
-    """The boxes of a video's faces, if they were asked for: by track, frame indices (F,) and boxes (F, 4)."""
+    """The boxes of a video's faces, if they were asked for: by track, frame indices (F,) and boxes (F, 4).
+
+    Raises:
+        PredictionsError: the file is damaged, or far larger than boxes are.
+    """
     file = folder / evidence_place(path) / BOXES_NAME
     if not file.is_file():
         return None
-    with np.load(file, allow_pickle=False) as arrays:
-        tracks = sorted({int(name.partition("-")[2]) for name in arrays.files})
-        return {track: (arrays[f"frames-{track}"], arrays[f"boxes-{track}"]) for track in tracks}
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if sum(item.file_size for item in archive.infolist()) > MAX_BOXES_BYTES:
+                raise ValueError(f"unpacked it has more than {MAX_BOXES_BYTES} bytes")
+        with np.load(file, allow_pickle=False) as arrays:
+            tracks = sorted({int(name.partition("-")[2]) for name in arrays.files})
+            return {track: (arrays[f"frames-{track}"], arrays[f"boxes-{track}"]) for track in tracks}
+    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        remedy = "run predict.py again with annotate=true"
+        raise PredictionsError(f"{file}: the boxes cannot be read ({reason}); {remedy}") from error
 
 
 def write_evidence(score: VideoScore, folder: Path) -> dict[str, Any]:

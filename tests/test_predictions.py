@@ -1,6 +1,7 @@
 """Scores on disk survive interruptions, odd names and missing values."""
 
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +83,25 @@ def test_boxes_come_back_for_the_video_they_belong_to(tmp_path: Path) -> None:
         assert np.array_equal(found[track][0], frames)
         assert np.array_equal(found[track][1], corners)
     assert read_boxes(tmp_path, "b.mp4") is None
+
+
+def test_boxes_that_are_damaged_or_a_bomb_are_a_sentence(tmp_path: Path) -> None:
+    with PredictionWriter(tmp_path, model="m@1") as writer:
+        writer.write(replace(score("a.mp4"), boxes={0: (np.arange(3), np.ones((3, 4), np.float32))}))
+    (file,) = tmp_path.rglob("boxes.npz")
+    whole = file.read_bytes()
+    for content, reason in ((whole[:100], "not a zip file"), (b"", "not a zip file")):
+        file.write_bytes(content)
+        with pytest.raises(PredictionsError, match=rf"boxes\.npz: the boxes cannot be read .*{reason}"):
+            read_boxes(tmp_path, "a.mp4")
+    np.savez(file, **{"frames-0": np.arange(3)})
+    with pytest.raises(PredictionsError, match="boxes-0"):
+        read_boxes(tmp_path, "a.mp4")
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("frames-0.npy", bytes(2**28 + 1))
+    assert file.stat().st_size < 2**20
+    with pytest.raises(PredictionsError, match="unpacked it has more than"):
+        read_boxes(tmp_path, "a.mp4")
 
 
 def test_a_file_that_was_changed_is_scored_again(tmp_path: Path) -> None:
