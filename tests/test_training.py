@@ -527,7 +527,7 @@ def test_a_process_whose_own_loss_is_finite_ends_with_the_one_whose_is_not(tmp_p
 
 
 def test_single_steps_without_a_finite_loss_do_not_end_a_run(tmp_path):
-    """As in the first steps of fp16, whose gradients overflow until their scale is found."""
+    """The first steps of fp16 are such: their gradients overflow until their scale is found."""
 
     class Hiccup(DetectorModule):
         def training_step(self, batch, batch_idx):
@@ -590,7 +590,7 @@ def test_the_end_of_every_run_is_validated_and_kept(tmp_path, options, validated
 
 
 def test_a_run_that_a_callback_ends_is_validated_where_validations_are_rare(tmp_path):
-    """As max_time does."""
+    """Ends the run early, as Lightning's max_time does."""
 
     class StopAtStep(Callback):
         def on_train_batch_end(self, trainer, *_):
