@@ -101,9 +101,9 @@ def shown(values: Sequence[float], digits: int = 2) -> str:
 
 def random_checkpoint(path: Path, model: Mapping[str, Any]) -> Path:
     """A detector of random weights: they take as much time and room as trained ones."""
-    from dfd.card import DetectorCard
-    from dfd.checkpoint import save_safetensors
     from dfd.models.classifier import build_model
+    from dfd.models.files.card import DetectorCard
+    from dfd.models.files.checkpoint import save_safetensors
 
     made = build_model(model)
     save_safetensors(path, made, DetectorCard(model=made.config, image_size=112, clip_len=10))
@@ -114,8 +114,8 @@ def drawn_video(path: Path, *, seconds: float, width: int, height: int) -> Path:
     """One drawn person: where no video is at hand."""
     import numpy as np
 
-    from dfd.data.demo import film, portrait_of
-    from dfd.data.demo_scenes import Format, Scene
+    from dfd.data.demo.scenes import Format, Scene
+    from dfd.data.demo.videos import film, portrait_of
 
     form = Format(seconds=seconds, width=width, height=height)
     film(Scene.compose([portrait_of(0, 0, 0)], form, np.random.default_rng(0)), {path: {}})

@@ -1,5 +1,5 @@
 """Imported before torch: threads that wait for each other sleep, as in dfd's commands."""
 
-from dfd.host import wait_without_spinning
+from dfd.base.machine import wait_without_spinning
 
 wait_without_spinning()

@@ -1,4 +1,4 @@
-"""What tells a fake from its original encoded again? The table behind dfd.data.audio_only.DEFAULT_THRESHOLD.
+"""What tells a fake from its original encoded again? The table behind dfd.data.prepare.audio_only.DEFAULT_THRESHOLD.
 
     python benchmarks/audio_only.py MANIFEST [--frames 48]
 
@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from dfd.data.audio_only import DEFAULT_THRESHOLD, NUM_FRAMES, frames_difference, picture_difference
-from dfd.data.manifest import VideoRow, read_manifest
-from dfd.types import Label
+from dfd.base.types import Label
+from dfd.data.prepare.audio_only import DEFAULT_THRESHOLD, NUM_FRAMES, frames_difference, picture_difference
+from dfd.data.sources.manifest import read_manifest
+from dfd.data.sources.row import VideoRow
 from dfd.video.decode import VideoReader
 from dfd.video.encode import write_video
 

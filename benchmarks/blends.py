@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dfd.data.blend_module import BlendDataModule, BlendDataset
-from dfd.data.transforms import clip_augmentation
+from dfd.data.augment.transforms import clip_augmentation
+from dfd.data.blend.dataset import BlendDataset
+from dfd.data.blend.module import BlendDataModule
 
 STAGES = ("reading", "reading and blending", "and the usual augmentation of both")
 

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from _measure import parser, report
 
+from dfd.base.types import FaceBox, FrameArray
 from dfd.faces.detect import FaceDetector, build_detector
 from dfd.faces.extract import ExtractionSettings, FaceExtractor, shrink
-from dfd.types import FaceBox, FrameArray
 from dfd.video.decode import VideoReader
 
 

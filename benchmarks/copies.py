@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from dfd.data.content import RATE, FrameWatcher
-from dfd.data.copies import MIN_COMMON_SECONDS, SHORT_SECONDS, Seen, find_copies
-from dfd.data.manifest import read_manifest
-from dfd.errors import DfdError
-from dfd.types import FrameArray
+from dfd.base.errors import DfdError
+from dfd.base.types import FrameArray
+from dfd.data.copies.compare import MIN_COMMON_SECONDS, SHORT_SECONDS, Seen, find_copies
+from dfd.data.copies.content import RATE, FrameWatcher
+from dfd.data.sources.manifest import read_manifest
 from dfd.video.decode import VideoReader
 from dfd.video.encode import write_video
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
-from dfd.data.clips import read_frames
-from dfd.data.disturbances import DISTURBANCES, NUM_LEVELS, Disturb
-from dfd.data.store import read_index
+from dfd.data.augment.disturbances import DISTURBANCES, NUM_LEVELS, Disturb
+from dfd.data.clips.dataset import read_frames
+from dfd.data.store.tables import read_index
 
 
 def milliseconds(work: Callable[[], object], repeats: int) -> float:

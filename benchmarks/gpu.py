@@ -139,8 +139,8 @@ def prepared(device: torch.device, name: str, mode: Mode, batch: int, *, train: 
 
 def loader_rate(store: Path, batch: int, num_batches: int) -> float:
     """Clips per second that the loader alone delivers, after its first batch."""
-    from dfd.data.module import ClipDataModule
-    from dfd.data.transforms import clip_augmentation
+    from dfd.data.augment.transforms import clip_augmentation
+    from dfd.data.clips.module import ClipDataModule
 
     data = ClipDataModule(store, clip_len=NUM_FRAMES, batch_size=batch, augmentation=clip_augmentation())
     data.setup("fit")

@@ -27,8 +27,8 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from memory import ROOT, repeat
 
 from dfd.faces.detect import build_detector
-from dfd.faces.windows import stream_windows
-from dfd.inference import Detector
+from dfd.scoring.detector import Detector
+from dfd.scoring.look.stream import stream_windows
 from dfd.video.decode import VideoReader
 from dfd.video.encode import VideoWriter
 

@@ -18,12 +18,13 @@ import torch
 from _measure import matrix_peak, parser, ratios, report, shown, take_turns
 from torch import Tensor
 
-from dfd.card import DetectorCard
-from dfd.checkpoint import load_model
+from dfd.base.types import Label
 from dfd.models.classifier import build_model
-from dfd.models.folding import fold_batchnorm
-from dfd.runtimes import OnnxRuntime, TorchRuntime, _random_clips, checked_onnx
-from dfd.types import Label
+from dfd.models.files.card import DetectorCard
+from dfd.models.files.checkpoint import load_model
+from dfd.scoring.runtimes.folding import fold_batchnorm
+from dfd.scoring.runtimes.parity import _random_clips, checked_onnx
+from dfd.scoring.runtimes.runtime import OnnxRuntime, TorchRuntime
 
 GFLOP_PER_FRAME, GFLOP_PER_LSTM_FRAME = 2.22, 0.067
 

@@ -32,9 +32,10 @@ DATASET = "links"
 
 def make_clips(folder: Path) -> Path:
     """A store of a few drawn videos, 112 px and 100 frames each."""
-    from dfd.data.demo import make_demo_videos
-    from dfd.data.manifest import read_manifest
-    from dfd.data.preparation import PreparationSettings, prepare_store
+    from dfd.data.demo.videos import make_demo_videos
+    from dfd.data.prepare.store import prepare_store
+    from dfd.data.prepare.video import PreparationSettings
+    from dfd.data.sources.manifest import read_manifest
 
     manifest = make_demo_videos(folder / "videos", num_people=4, videos_per_person=1, seconds=4.0)
     prepare_store(read_manifest(manifest), folder / "clips", PreparationSettings({"name": "fixed_box"}), num_workers=2)
@@ -43,8 +44,11 @@ def make_clips(folder: Path) -> Path:
 
 def make_store(clips: Path, store: Path, size: int, *, link: bool = True) -> float:
     """A store of ``size`` videos, links to the few of ``clips`` or copies; returns the seconds that its index took."""
-    from dfd.data.store import RECORD_NAME, build_index, read_records, video_folder, write_splits
-    from dfd.types import Label
+    from dfd.base.types import Label
+    from dfd.data.store.folders import read_records, video_folder
+    from dfd.data.store.plan import write_splits
+    from dfd.data.store.records import RECORD_NAME
+    from dfd.data.store.tables import build_index
 
     records = {label: [r for r in read_records(clips) if r.label is label] for label in Label}
     splits = {}
@@ -91,8 +95,8 @@ def measure(store: Path, *, context: str, num_clips: int) -> dict[str, float]:
     import psutil
     import torch
 
-    from dfd.data import clips
-    from dfd.data.module import ClipDataModule
+    from dfd.data.clips import dataset as clips
+    from dfd.data.clips.module import ClipDataModule
 
     torch.set_num_threads(1)
     process = psutil.Process()

@@ -26,13 +26,13 @@ from _measure import parser, ratios, report, shown, take_turns
 from av.video.frame import VideoFrame
 from torch.utils.data import Dataset
 
-from dfd.data.clip_arrays import read_entries
-from dfd.data.clips import read_frames
-from dfd.data.features import FeatureDataset
-from dfd.data.module import ClipDataModule
-from dfd.data.transforms import clip_augmentation
+from dfd.base.types import FrameArray
+from dfd.data.augment.transforms import clip_augmentation
+from dfd.data.clips.arrays import read_entries
+from dfd.data.clips.dataset import read_frames
+from dfd.data.clips.features import FeatureDataset
+from dfd.data.clips.module import ClipDataModule
 from dfd.models.classifier import build_model
-from dfd.types import FrameArray
 from dfd.video.encode import write_video
 
 CLIP_LEN = 10

@@ -334,9 +334,10 @@ class Bench:
 
     def _store(self, number: int) -> Path:
         """Of so many videos of drawn people, 20 frames each, half of them fake."""
-        from dfd.data.demo import make_demo_videos
-        from dfd.data.manifest import read_manifest
-        from dfd.data.preparation import PreparationSettings, prepare_store
+        from dfd.data.demo.videos import make_demo_videos
+        from dfd.data.prepare.store import prepare_store
+        from dfd.data.prepare.video import PreparationSettings
+        from dfd.data.sources.manifest import read_manifest
 
         store = self.folder / f"store-{number}"
         if not store.exists():

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dfd.metrics import video_metrics
+from dfd.metrics.videos import video_metrics
 from dfd.models.temporal import TEMPORALS
 
 # Printed by the study for its two models: the cells of scikit-learn's matrix with class 0 = fake.
@@ -63,7 +63,7 @@ def crops(manifest: Path) -> None:
     """Per-frame detection on real videos: faces missed, squashed to a square, or not the one that stands for it."""
     from rich.progress import track
 
-    from dfd.data.manifest import read_manifest
+    from dfd.data.sources.manifest import read_manifest
     from dfd.faces.detect import build_detector
     from dfd.video.decode import VideoReader
 
@@ -95,14 +95,14 @@ def crops(manifest: Path) -> None:
 
 def channels(checkpoint: Path, store: Path) -> None:
     """The AUC on the test clips, as they are and with red and blue exchanged."""
-    from dfd.config import build
-    from dfd.inference import Detector
+    from dfd.config.build import build
+    from dfd.scoring.detector import Detector
 
     detector = Detector.load(checkpoint)
     card = detector.card
     data = build(
         {
-            **{"_target_": "dfd.data.module.ClipDataModule", "store": str(store), "num_eval_clips": 4},
+            **{"_target_": "dfd.data.clips.module.ClipDataModule", "store": str(store), "num_eval_clips": 4},
             **{"clip_len": card.clip_len, "clip_stride": card.clip_stride},
         }
     )

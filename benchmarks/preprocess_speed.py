@@ -8,7 +8,8 @@ on one thread: the product with either detector, and scripts that detect in ever
 field do:
 
 - `HOG`: dlib's detector, as face_recognition calls it;
-- `package`: facenet-pytorch's MTCNN at its defaults (faces of 20 px and more);
+- `package`: facenet-pytorch's MTCNN at its defaults (faces of 20 px and more), which is installed for this alone:
+  `uv pip install --no-deps facenet-pytorch==2.6.0`;
 - `package, our min. face`: the same, looking for no smaller faces than we do;
 - `ours, every frame`: our own cascade over the same networks.
 
@@ -27,11 +28,11 @@ import torch
 from _measure import parser, ratios, report, shown
 from score_video import hog
 
-from dfd.data.manifest import VideoRow
-from dfd.data.preparation import PreparationSettings, prepare_video
+from dfd.base.types import Label
+from dfd.data.prepare.video import PreparationSettings, prepare_video
+from dfd.data.sources.row import VideoRow
 from dfd.faces.crop import crop_faces
 from dfd.faces.detect import FaceDetector, build_detector
-from dfd.types import Label
 from dfd.video.decode import VideoReader
 from dfd.video.encode import VideoWriter
 

@@ -5,8 +5,8 @@
 STORE holds real faces with the splits train, val and test (docs/starter.md tells how ours was made); the fakes are made
 of them. Each run is ``train.py`` as anyone calls it; then its detector scores the held-back blends of val and test,
 test's again after H.264 at five strengths, and the labelled videos of another store. WEIGHTS are ImageNet's of
-EfficientNet-Lite 0 to 2 under timm's names, as ``python -m dfd.starter.initial_weights`` writes them. Heads over time
-are compared on the frozen backbone of the recipe's first run, on clips made of STORE's faces.
+EfficientNet-Lite 0 to 2 under timm's names, as ``python -m dfd.models.starter.initial_weights`` writes them. Heads over
+time are compared on the frozen backbone of the recipe's first run, on clips made of STORE's faces.
 
 Runs that are done are not repeated, so the same command goes on; a variant without its weights is left out and named.
 """
@@ -26,8 +26,8 @@ import numpy as np
 import pandas as pd
 from _measure import RESULTS, machine
 
-from dfd.checkpoint import load_checkpoint
-from dfd.types import Label
+from dfd.base.types import Label
+from dfd.models.files.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = "the recipe"

@@ -18,8 +18,9 @@ other, as in predict.py: the published network takes 0.07 s longer for it, ours 
 `--threads 1` they are of the CPU, which other work on the machine does not change, and what runs at the same time
 counts as if it came one after the other; that table has a name of its own.
 
-Without dlib, facenet-pytorch's MTCNN at its defaults stands in for HOG, and the table says so. For `32 frames` YuNet at
-a longest side of 640 stands in for BlazeFace, which is as light.
+Without dlib, facenet-pytorch's MTCNN at its defaults stands in for HOG (`uv pip install --no-deps
+facenet-pytorch==2.6.0`), and the table says so. For `32 frames` YuNet at a longest side of 640 stands in for BlazeFace,
+which is as light.
 """
 
 import argparse
@@ -35,16 +36,16 @@ import torch
 from _measure import parser, ratios, report, shown, take_turns
 from PIL import Image
 
-from dfd.card import DetectorCard
+from dfd.base.machine import num_cores
 from dfd.faces.detect import build_detector
 from dfd.faces.extract import shrink
-from dfd.faces.windows import stream_windows
-from dfd.formats import to_onnx
-from dfd.inference import Detector
 from dfd.models.classifier import ClipClassifier, build_model
-from dfd.models.folding import fold_batchnorm
-from dfd.runtimes import OnnxRuntime, Runtime, TorchRuntime
-from dfd.workers import num_cores
+from dfd.models.files.card import DetectorCard
+from dfd.models.files.onnx import to_onnx
+from dfd.scoring.detector import Detector
+from dfd.scoring.look.stream import stream_windows
+from dfd.scoring.runtimes.folding import fold_batchnorm
+from dfd.scoring.runtimes.runtime import OnnxRuntime, Runtime, TorchRuntime
 
 TITLE = "Scoring a video, models loaded"
 COLUMNS = ["video", "frames", "way", "seconds", "times notebook", "times view", "times 32 frames"]

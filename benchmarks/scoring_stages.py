@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any
 import av
 from _measure import NETWORK, SMALL_NETWORK, drawn_video, matrix_peak, parser, random_checkpoint, report, shown
 
-from dfd.host import wait_without_spinning
-from dfd.workers import num_cores
+from dfd.base.machine import num_cores, wait_without_spinning
 
 if TYPE_CHECKING:
-    from dfd.inference import Detector
+    from dfd.scoring.detector import Detector
 
 WORKER, MAIN = ("hash", "decode", "detect", "crop"), ("network", "explain")
 """Stages of the worker process, and of the one with the network."""
@@ -76,7 +75,7 @@ def main() -> None:
     import torch
     from train_step import GFLOP_PER_FRAME, GFLOP_PER_LSTM_FRAME
 
-    from dfd.inference import Detector
+    from dfd.scoring.detector import Detector
 
     options = parser(__doc__)
     options.set_defaults(threads=num_cores())

@@ -68,8 +68,10 @@ STAT(stat, stat) STAT(stat64, stat64) STAT(lstat, stat) STAT(lstat64, stat64)
 
 
 def decode(video: bytes, seed: int) -> Tensor:
-    """Ten frames of a clip from memory, beginning anywhere: as :func:`dfd.data.clips.read_frames` does from a file."""
-    from dfd.video.decord_library import load_decord
+    """Ten frames of a clip from memory, beginning anywhere: as :func:`dfd.data.clips.dataset.read_frames` does from a
+    file.
+    """
+    from dfd.data.clips.reader import load_decord
     from dfd.video.sampling import clip_frame_indices, random_start
 
     reader = load_decord().VideoReader(io.BytesIO(video), num_threads=1, fault_tol=1e-9)
@@ -80,7 +82,7 @@ def decode(video: bytes, seed: int) -> Tensor:
 
 
 def index_of(store: Path) -> Any:
-    from dfd.data.store import read_index
+    from dfd.data.store.tables import read_index
 
     index = read_index(store)
     return index[(index["split"] == "train") & index["is_main"]].reset_index(drop=True)
@@ -98,8 +100,8 @@ def without_decoding(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain(folder: Path, num_workers: int, *, decoding: bool) -> Any:
-    from dfd.data import clips
-    from dfd.data.module import ClipDataModule
+    from dfd.data.clips import dataset as clips
+    from dfd.data.clips.module import ClipDataModule
 
     if not decoding:
         black = np.zeros((CLIP_LEN, 1, 1, 3), np.uint8)
@@ -161,7 +163,7 @@ def shard_item(row: tuple[int, str, int]) -> dict[str, Any]:
 def measure(name: str, folder: Path, num_workers: int, num_clips: int) -> dict[str, float]:
     import psutil
 
-    for module in ("dfd.data.module", "decord", *([name] if name != "plain" else [])):  # these are not counted
+    for module in ("dfd.data.clips.module", "decord", *([name] if name != "plain" else [])):  # these are not counted
         importlib.import_module(module)
     torch.set_num_threads(1)
     began = time.perf_counter()

@@ -3,7 +3,7 @@
     python benchmarks/train_step.py [--compile] [--repeats 5]
 
 ResNeXt50 and LSTM(2048), batches of 4 clips of 10 and of 20 frames at 112 px. `published`: the plain layout and plain
-Adam. `ours`: channels last, fused Adam, and freed memory is kept (dfd/host.py). `cached`: so, too, and the head
+Adam. `ours`: channels last, fused Adam, and freed memory is kept (dfd/base/machine.py). `cached`: so, too, and the head
 alone, on features (backbone.freeze, data.cache_features). Each way has a process of its own; they take turns.
 The share is of the float32 matrix peak that was measured in the same run, counting forward and backward as three times
 the forward's operations.
@@ -21,7 +21,7 @@ from _measure import matrix_peak, parser, ratios, report, shown
 from torch import Tensor
 from torch.nn import functional as F
 
-from dfd.host import keep_freed_memory
+from dfd.base.machine import keep_freed_memory
 from dfd.models.classifier import ClipClassifier, build_model
 
 BATCH = 4

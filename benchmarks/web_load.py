@@ -105,7 +105,7 @@ def main() -> None:
         if given.videos:
             videos = sorted(path for path in given.videos.iterdir() if path.suffix in (".mp4", ".webm", ".avi", ".mov"))
         else:
-            from dfd.data.demo import make_demo_inbox
+            from dfd.data.demo.videos import make_demo_inbox
 
             inbox = make_demo_inbox(Path(folder) / "inbox")
             videos = [inbox / name for name in ("real_1.mp4", "fake_1.mp4", "two_people.mp4", "no_face.mp4")]

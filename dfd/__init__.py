@@ -7,17 +7,21 @@
 
 from typing import TYPE_CHECKING, Any
 
+from dfd.base.renamed import find_old_names
+
 if TYPE_CHECKING:
-    from dfd.inference import Detector
+    from dfd.scoring.detector import Detector
 
 __all__ = ["Detector", "__version__"]
 __version__ = "0.1.0"
+
+find_old_names()
 
 
 def __getattr__(name: str) -> Any:
     """``Detector`` when it is asked for: it brings torch along, which `import dfd` does not wait for."""
     if name == "Detector":
-        from dfd.inference import Detector
+        from dfd.scoring.detector import Detector
 
         return Detector
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

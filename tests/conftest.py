@@ -80,8 +80,9 @@ def tiny_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_store(tiny_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clip store of the drawn videos; read only."""
-    from dfd.data.manifest import read_manifest
-    from dfd.data.preparation import PreparationSettings, prepare_store
+    from dfd.data.prepare.store import prepare_store
+    from dfd.data.prepare.video import PreparationSettings
+    from dfd.data.sources.manifest import read_manifest
     from dfd.faces.extract import ExtractionSettings
 
     store = tmp_path_factory.mktemp("store")
@@ -95,9 +96,9 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A detector of random weights for 64 px crops and clips of 4 frames."""
     import torch
 
-    from dfd.card import DetectorCard
-    from dfd.checkpoint import save_safetensors
     from dfd.models.classifier import build_model
+    from dfd.models.files.card import DetectorCard
+    from dfd.models.files.checkpoint import save_safetensors
 
     torch.manual_seed(0)
     model = build_model(TINY_MODEL)

@@ -6,18 +6,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import dfd.ray_engine
-import dfd.ray_preparation
-from dfd.data.manifest import VideoRow
-from dfd.data.preparation import prepare_task
-from dfd.data.store import VideoRecord
-from dfd.faces.windows import Found, windows_task
+import dfd.data.prepare.ray
+import dfd.scoring.ray
+from dfd.data.prepare.store import prepare_task
+from dfd.data.sources.row import VideoRow
+from dfd.data.store.records import VideoRecord
+from dfd.faces.found import Found
+from dfd.scoring.look.workers import windows_task
 
 
 def install() -> None:
     """For ``worker_process_setup_hook``: decode by :func:`task` and :func:`preparation` in this worker."""
-    dfd.ray_engine.windows_task = task
-    dfd.ray_preparation.prepare_task = preparation
+    dfd.scoring.ray.windows_task = task
+    dfd.data.prepare.ray.prepare_task = preparation
 
 
 def task(path: Path) -> Iterator[Found]:

@@ -1,1 +1,1 @@
-"""From manifests of videos to batches of clips."""
+"""Data: manifests, splits, preparation into clip stores, and batches of clips."""

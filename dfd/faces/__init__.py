@@ -1,1 +1,1 @@
-"""Finding faces, following them through a video, cropping them."""
+"""Face detection, tracking and cropping."""

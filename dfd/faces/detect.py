@@ -1,7 +1,7 @@
-"""Face detectors behind one call, and the options of each.
+"""Builds face detectors by name, and declares the options of each.
 
-A detector is a function of this module; its name is the name of the config option, its keywords are the options.
-Each returns boxes with a score and the same five landmarks, whatever package does the work.
+Each public factory here is a detector: its name is the value of the config option, its keywords are the options. All
+detectors return boxes with a score and the same five landmarks, whichever package does the work.
 """
 
 import difflib
@@ -9,9 +9,9 @@ import inspect
 from collections.abc import Callable
 from typing import Protocol
 
-from dfd.errors import ConfigError
-from dfd.types import FaceBox, FrameArray
-from dfd.weights import WeightsFile, fetch
+from dfd.base.errors import ConfigError
+from dfd.base.fetch import WeightsFile, fetch
+from dfd.base.types import FaceBox, FrameArray
 
 WEIGHTS_OPTION = "face_detector.weights=FILE"
 
@@ -27,40 +27,40 @@ YUNET_WEIGHTS = WeightsFile(
 RETINAFACE_WEIGHTS = WeightsFile(
     name="retinaface_resnet50_2020-07-20-f168fae3c.zip",
     url="https://github.com/ternaus/retinaface/releases/download/0.01/retinaface_resnet50_2020-07-20-f168fae3c.zip",
-    sha256="f168fae3c",  # what its release name states; no longer hash is published
+    sha256="f168fae3c",  # from the name of the release; the full hash is not published
     size_bytes=None,
     licence="MIT",
 )
 
 DETECTOR_MODULES = {name: f"dfd.faces.detectors.{name}" for name in ("mtcnn", "yunet", "retinaface")}
-"""What a process that will build a detector can import ahead."""
+"""Modules that a process can import before it builds a detector."""
 
 
 class FaceDetector(Protocol):
-    """Finds faces in frames. What it finds in one frame must not depend on the others of the batch."""
+    """Finds faces in frames; the result for one frame must not depend on the others of the batch."""
 
     name: str
-    """As in ``face_detector=...``."""
+    """Name as in ``face_detector=...``."""
 
     batch_size: int
-    """How many frames it likes to be given at once."""
+    """Preferred number of frames per call."""
 
     def __call__(self, frames: FrameArray) -> list[list[FaceBox]]:
-        """The faces of each of N frames ``(N, H, W, 3)``, in pixels of these frames, best score first."""
+        """Faces in each of N frames ``(N, H, W, 3)``, in pixels of these frames, best score first."""
         ...
 
 
 def mtcnn(*, threshold: float = 0.9, min_face_fraction: float = 0.08, device: str = "cpu") -> FaceDetector:
-    """MTCNN. Its weights are inside facenet-pytorch, so it works offline.
+    """MTCNN. Its weights come with dfd, so it works offline.
 
     Args:
         threshold: lowest score of a face, 0..1.
-        min_face_fraction: smallest face looked for, as a fraction of the frame's shorter side. Half of it takes nearly
-            twice the time, and finds more that is no face.
-        device: where the networks run: ``cpu``, ``cuda``, ``cuda:1``.
+        min_face_fraction: size of the smallest face to find, as a fraction of the frame's shorter side. Half of it
+            takes nearly twice the time, and gives more false detections.
+        device: device of the networks: ``cpu``, ``cuda``, ``cuda:1``.
 
     Raises:
-        ConfigError: an option is out of range.
+        ConfigError: when an option is out of range.
     """
     from dfd.faces.detectors.mtcnn import Mtcnn
 
@@ -71,15 +71,15 @@ def mtcnn(*, threshold: float = 0.9, min_face_fraction: float = 0.08, device: st
 
 
 def yunet(*, threshold: float = 0.7, weights: str | None = None) -> FaceDetector:
-    """YuNet, OpenCV's FaceDetectorYN: several times as fast as MTCNN on a CPU.
+    """Build YuNet, OpenCV's FaceDetectorYN: several times as fast as MTCNN on a CPU.
 
     Args:
         threshold: lowest score of a face, 0..1.
-        weights: the ONNX file (230 KB), if it is not to be downloaded.
+        weights: the ONNX file (230 KB); None downloads it.
 
     Raises:
-        ConfigError: an option is out of range.
-        WeightsMissing: the weights cannot be had, or OpenCV cannot read them.
+        ConfigError: when an option is out of range.
+        WeightsMissing: when the weights cannot be found or downloaded, or OpenCV cannot read them.
     """
     from dfd.faces.detectors.yunet import Yunet
 
@@ -95,26 +95,30 @@ def retinaface(
     batch_size: int = 1,
     device: str = "cpu",
 ) -> FaceDetector:
-    """RetinaFace with ResNet-50, the network of retinaface-pytorch. Made for a GPU: seconds per frame on a CPU.
+    """Build RetinaFace with ResNet-50, the network of retinaface-pytorch: for GPUs, since a CPU takes seconds per
+    frame.
+
+    The package is no requirement of dfd, because it pins torch 1.9; what is used of it runs on today's torch.
 
     Args:
         threshold: lowest score of a face, 0..1.
-        nms_threshold: of two boxes that overlap by more (intersection over union), the better stays.
-        weights: the release's file (about 100 MB), if it is not to be downloaded.
-        batch_size: frames in one pass. More pays on a GPU and costs only memory on a CPU.
-        device: where the network runs: ``cpu``, ``cuda``, ``cuda:1``.
+        nms_threshold: intersection over union above which only the better of two boxes is kept.
+        weights: the release's file (about 100 MB); None downloads it.
+        batch_size: frames per pass. More is faster on a GPU, and only costs memory on a CPU.
+        device: device of the network: ``cpu``, ``cuda``, ``cuda:1``.
 
     Raises:
-        ConfigError: an option is out of range.
+        ConfigError: an option is out of range, or retinaface-pytorch is not installed.
         WeightsMissing: the weights cannot be had, or do not fit the network.
     """
-    from dfd.faces.detectors.retinaface import RetinaFace, load_weights
+    from dfd.faces.detectors.retinaface import RetinaFace, load_weights, network_class
 
     _check_fraction("threshold", threshold)
     _check_fraction("nms_threshold", nms_threshold)
     if batch_size < 1:
         raise ConfigError(f"face_detector.batch_size must be at least 1, got {batch_size}")
     _check_device(device)
+    network_class()  # before 100 MB are downloaded for it
     path = fetch(RETINAFACE_WEIGHTS, path=weights, option=WEIGHTS_OPTION)
     return RetinaFace(
         load_weights(path), threshold=threshold, nms_threshold=nms_threshold, batch_size=batch_size, device=device
@@ -122,7 +126,7 @@ def retinaface(
 
 
 def fixed_box(*, x1: float = 0.0, y1: float = 0.0, x2: float = 1.0, y2: float = 1.0) -> FaceDetector:
-    """The same box in every frame, score 1: for videos that are face crops already.
+    """Build a detector that returns the same box, with score 1, in every frame: for videos that are face crops already.
 
     Args:
         x1: left edge, as a fraction of the frame's width.
@@ -131,7 +135,7 @@ def fixed_box(*, x1: float = 0.0, y1: float = 0.0, x2: float = 1.0, y2: float = 
         y2: bottom edge.
 
     Raises:
-        ConfigError: the box is empty or reaches out of the frame.
+        ConfigError: when the box is empty or reaches outside the frame.
     """
     if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
         raise ConfigError(
@@ -142,12 +146,12 @@ def fixed_box(*, x1: float = 0.0, y1: float = 0.0, x2: float = 1.0, y2: float = 
 
 
 class FixedBox:
-    """See :func:`fixed_box`."""
+    """Detector that returns one fixed box, see :func:`fixed_box`."""
 
     name = "fixed_box"
     batch_size = 1
 
-    # Where MTCNN puts the landmarks, as fractions of its box: medians over 36 videos of people who talk to the camera,
+    # Positions of MTCNN's landmarks as fractions of its box: medians over 36 videos of people talking to the camera,
     # made symmetric.
     LANDMARKS = ((0.27, 0.39), (0.73, 0.39), (0.50, 0.59), (0.31, 0.76), (0.69, 0.76))
 
@@ -155,7 +159,7 @@ class FixedBox:
         self._box = (x1, y1, x2, y2)
 
     def __call__(self, frames: FrameArray) -> list[list[FaceBox]]:
-        """One face in each frame of ``(N, H, W, 3)``."""
+        """One face for each frame of ``(N, H, W, 3)``."""
         height, width = frames.shape[1:3]
         x1, y1, x2, y2 = self._box
         landmarks = tuple(((x1 + x * (x2 - x1)) * width, (y1 + y * (y2 - y1)) * height) for x, y in self.LANDMARKS)
@@ -172,7 +176,7 @@ DETECTORS: dict[str, Callable[..., FaceDetector]] = {
 
 
 def detector_options(name: str, **options: object) -> dict[str, object]:
-    """The name and all options of a detector, those not given at their defaults.
+    """Name and all options of a detector, with defaults for those not given.
 
     >>> detector_options("fixed_box", x1=0.25)
     {'name': 'fixed_box', 'x1': 0.25, 'y1': 0.0, 'x2': 1.0, 'y2': 1.0}
@@ -181,13 +185,13 @@ def detector_options(name: str, **options: object) -> dict[str, object]:
 
 
 def build_detector(name: str, **options: object) -> FaceDetector:
-    """The detector of this name.
+    """Build the detector with this name.
 
     >>> build_detector("fixed_box", x1=0.25).name
     'fixed_box'
 
     Raises:
-        ConfigError: there is none of this name, or it has no such option.
+        ConfigError: when there is no such detector, or it has no such option.
     """
     if name not in DETECTORS:
         close = difflib.get_close_matches(name, DETECTORS, n=1)

@@ -1,8 +1,8 @@
-"""From the frames of a video to face tracks: detect on key frames, follow, fill in, crop. Streaming.
+"""Turns the frames of a video into face tracks, streaming: detect on key frames, track, interpolate, crop.
 
-Key frames are the first and the last frame of every shot and of every stretch of consecutive frames, and every
-``key_frame_stride``-th frame from the first on. The result depends on the frames and not on how they come in chunks. At
-most ``max_missed + 2`` key-frame intervals are held, and ``batch_size`` more for a detector that wants batches.
+Key frames are the first and last frame of every shot and of every run of consecutive frames, and every
+``key_frame_stride``-th frame in between. The result depends on the frames, not on how they are split into chunks. At
+most ``max_missed + 2`` key-frame intervals are held in memory, plus ``batch_size`` for a detector that uses batches.
 """
 
 from collections import deque
@@ -14,11 +14,11 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from dfd.base.types import FaceBox, FloatArray, FrameArray
 from dfd.faces.crop import crop_faces
 from dfd.faces.detect import FaceDetector
-from dfd.faces.track import Tracker, TrackSpan, TrackSummary, confirmed, main_track
-from dfd.stages import StageClock
-from dfd.types import FaceBox, FloatArray, FrameArray
+from dfd.faces.track import MAX_MISSED, SMOOTHING, Tracker, TrackSpan, TrackSummary, confirmed, main_track
+from dfd.process.stages import StageClock
 
 __all__ = [
     "ExtractionSettings",
@@ -37,26 +37,26 @@ _MAX_FACELESS = 6
 
 @dataclass(frozen=True, slots=True)
 class ExtractionSettings:
-    """How faces are found, followed and cropped; equal settings give equal crops.
+    """Settings of face detection, tracking and cropping; equal settings give equal crops.
 
     Args:
         crop_size: side of the crops in pixels.
-        margin_fraction: what is cut around the box on each side, as a fraction of its longer side.
+        margin_fraction: margin around the box on each side, as a fraction of its longer side.
         key_frame_stride: frames from one detection to the next.
-        detection_side: longer side of the pictures given to the detector, in pixels; larger frames are shrunk to it.
-        max_missed: key frames in a row on which a face may be missed and still be the same track.
+        detection_side: longer side in pixels of the detector's input; larger frames are shrunk to it.
+        max_missed: consecutive key frames on which a face may be missed without ending its track.
         smoothing: 0..1, see :class:`dfd.faces.track.Tracker`.
 
     Raises:
-        ValueError: one is out of range.
+        ValueError: when a setting is out of range.
     """
 
     crop_size: int = 112
     margin_fraction: float = 0.3
     key_frame_stride: int = 10
     detection_side: int = 640
-    max_missed: int = 1
-    smoothing: float = 0.5
+    max_missed: int = MAX_MISSED
+    smoothing: float = SMOOTHING
 
     def __post_init__(self) -> None:
         for name, least in (("crop_size", 8), ("key_frame_stride", 1), ("detection_side", 32), ("max_missed", 0)):
@@ -70,10 +70,10 @@ class ExtractionSettings:
 
 @dataclass(frozen=True, slots=True)
 class FaceChunk:
-    """F consecutive frames of one face.
+    """Crops of one face in F consecutive frames.
 
-    ``crops`` ``(F, S, S, 3)``; ``boxes_xyxy`` ``(F, 4)`` and ``landmarks`` ``(F, 5, 2)`` in pixels of the frames given;
-    ``scores`` ``(F,)``, the detector's, interpolated between key frames.
+    ``crops`` is ``(F, S, S, 3)``; ``boxes_xyxy`` ``(F, 4)`` and ``landmarks`` ``(F, 5, 2)`` are in pixels of the input
+    frames; ``scores`` ``(F,)`` are the detector's, interpolated between key frames.
     """
 
     track: int
@@ -85,15 +85,15 @@ class FaceChunk:
 
 
 class ShotCutDetector:
-    """Tells a cut from motion by a sparse grid of pixels.
+    """Tells cuts from motion by a sparse grid of pixels.
 
-    A cell has changed if it differs, in any channel, by more than 20 of 255 beyond what the whole picture did: a flash
-    or a fade is no cut. A frame begins a new shot if the share of its cells that changed is 0.35 above what is usual in
-    the frames before. Behind a gap in the frames everything may have moved, and 0.7 of the cells must have changed.
+    A cell has changed if it differs in any channel by more than 20 of 255 from the change of the whole picture, so that
+    a flash or a fade is no cut. A frame begins a new shot if its share of changed cells is 0.35 above the usual share
+    in the previous frames. After a gap in the frames everything may have moved, so 0.7 of the cells must have changed.
 
-    Measured on 36 videos of people talking: the two cuts there are found, none is seen elsewhere (next highest: 0.32,
-    a jump in a still shot). Put together at random from two of them, 1224 of 1260 cuts are found; those missed are
-    between videos of one original, of one studio, or before equally plain backgrounds.
+    Measured on 36 videos of people talking: both cuts are found, and no others (next highest: 0.32, a jump in a still
+    shot). In random joins of two of them, 1224 of 1260 cuts are found; the others join videos of one original, of one
+    studio, or with equally plain backgrounds.
     """
 
     GRID = 32
@@ -108,7 +108,7 @@ class ShotCutDetector:
         self._restless: deque[float] = deque(maxlen=self.MEMORY)
 
     def is_cut(self, frame: Image, *, after_gap: bool = False) -> bool:
-        """True if this frame ``(H, W, 3)`` begins a new shot, as one of another size does. The first does not."""
+        """Whether this frame ``(H, W, 3)`` begins a new shot, as a new size does; False for the first frame."""
         rows, columns = (_grid(length, self.GRID) for length in frame.shape[:2])
         cells = frame[rows[:, None], columns].astype(np.int16)
         before, self._before = self._before, cells
@@ -123,14 +123,14 @@ class ShotCutDetector:
         if after_gap:
             return changed > self.GAP_CUT_FRACTION
         usual = float(np.median(self._restless)) if self._restless else 0.0
-        # Cuts are remembered too: a median does not mind one, and footage that is all motion is soon known as such.
+        # Cuts are remembered too: one does not affect a median, and footage in constant motion is soon recognised.
         self._restless.append(changed)
         return changed > self.CUT_FRACTION + usual
 
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """A frame on its way. ``faces`` is None unless it is a key frame that has been looked at."""
+    """A frame being processed; ``faces`` is None unless it is a key frame on which the detector has run."""
 
     index: int
     image: Image
@@ -149,67 +149,67 @@ class FaceExtractor:
         self.detector = detector
         self.settings = settings or ExtractionSettings()
         self.clock = clock or StageClock()
-        """Counts the stages ``detect`` and ``crop``."""
+        """Clock of the stages ``detect`` and ``crop``."""
         self.num_frames = 0
-        """Frames taken in so far."""
+        """Frames received so far."""
         self.num_key_frames = self.num_with_face = 0
-        """Frames that were looked at, and those of them that show a face."""
+        """Frames on which the detector ran, and those of them with a face."""
         self.faceless: list[Image] = []
-        """Some frames without a face, evenly spread over those there are: to see what is the matter with them."""
+        """Some key frames without a face, spread evenly, to find out why."""
         self.unsure: list[tuple[Image, float]] = []
-        """Some frames whose surest face is below the detector's ``sure_score``, evenly spread, with its score."""
+        """Some key frames, spread evenly, whose best face scores below the detector's ``sure_score``, with it."""
         self.best_score = 0.0
-        """Score of the surest face in any frame that was looked at."""
+        """Highest score of any face so far."""
         self._faceless_step = self._unsure_step = 1
         self._num_unsure = 0
         self._tracker = Tracker()
 
     @property
     def is_sure(self) -> bool:
-        """True if some face is as sure as only upright ones are; detectors without a ``sure_score`` are always sure.
+        """Whether some face scores as high as only upright ones do; always True without a ``sure_score``.
 
-        Detectors find faces that lie on their side or stand on their head, too, with lower scores.
+        Detectors also find faces that lie on their side or are upside down, with lower scores.
         """
         return self.best_score >= getattr(self.detector, "sure_score", 0.0)
 
     @property
     def tracks(self) -> list[TrackSummary]:
-        """The tracks that have ended, in order; after :meth:`run`, all of them."""
+        """Tracks that have ended, in order; all of them after :meth:`run`."""
         return self._tracker.tracks
 
     @property
     def live_tracks(self) -> list[TrackSummary]:
-        """The tracks that may go on, as far as they have come."""
+        """Tracks that may continue, up to the current frame."""
         return self._tracker.live_tracks
 
     def small_faceless(self) -> list[Image]:
-        """``faceless``, each as the detector is given it."""
+        """Pictures of ``faceless``, scaled as for the detector."""
         return self._small(self.faceless)
 
     def small_unsure(self) -> list[Image]:
-        """The pictures of ``unsure``, each as the detector is given it."""
+        """Pictures of ``unsure``, scaled as for the detector."""
         return self._small([image for image, _ in self.unsure])
 
     def _small(self, images: Sequence[Image]) -> list[Image]:
         return [shrink(image, detection_side(image, self.detector, self.settings)) for image in images]
 
     def run(self, chunks: Iterable[tuple[int, FrameArray]]) -> Iterator[FaceChunk]:
-        """The faces of a video, from chunks of its frames ``(first index, (N, H, W, 3))`` in order.
+        """Iterate over the faces of a video, given as chunks of frames ``(first index, (N, H, W, 3))`` in order.
 
-        The pieces of one track come in order, and without gaps where the frames have none. Where the frame index jumps,
-        a new stretch begins: nothing is filled in across the jump, and a face found again behind it is the same track.
+        The pieces of a track come in order, without gaps where the frames have none. At a jump of the frame index
+        nothing is interpolated; a face that is found again after it continues its track.
 
         Raises:
-            ValueError: a chunk begins before the end of the one before it.
+            ValueError: when a chunk begins before the end of the previous one.
         """
         for pieces, _ in self.steps(chunks):
             yield from pieces
 
     def steps(self, chunks: Iterable[tuple[int, FrameArray]]) -> Iterator[tuple[list[FaceChunk], int]]:
-        """As :meth:`run`, key frame by key frame: what is now settled, and the frame before which nothing more comes.
+        """Iterate like :meth:`run`, by key frame: finished pieces, and the first frame that later ones may contain.
 
         Raises:
-            ValueError: as :meth:`run`.
+            ValueError: when a chunk begins before the end of the previous one.
         """
         settings = self.settings
         self.num_frames = self.num_key_frames = self.num_with_face = 0
@@ -221,7 +221,7 @@ class FaceExtractor:
             held.append(frame)
             if frame.faces is None:
                 if tracker.oldest_needed_frame is None:
-                    held.clear()  # no face to follow: a track can begin only on a key frame
+                    held.clear()  # no face to track: a track can begin only on a key frame
                 continue
             height, width = frame.image.shape[:2]
             spans = tracker.update(frame.index, frame.faces, size=(width, height))
@@ -236,10 +236,10 @@ class FaceExtractor:
                 held.popleft()
 
     def _with_key_frames(self, chunks: Iterable[tuple[int, FrameArray]]) -> Iterator[_Frame]:
-        """Single frames, those to be looked at marked. One frame late: the last of a shot is a key frame too."""
+        """Single frames with key frames marked; one frame late, since the last frame of a shot is a key frame too."""
         cuts = ShotCutDetector()
         waiting: tuple[int, Image, bool] | None = None
-        position = 0  # in the shot or stretch
+        position = 0  # in the shot, or in the run of consecutive frames
         for start, frames in chunks:
             for index, image in enumerate(frames, start):
                 self.num_frames += 1
@@ -259,7 +259,7 @@ class FaceExtractor:
             yield _Frame(waiting[0], waiting[1], is_key=True, ends_segment=True, ends_shot=True)
 
     def _with_faces(self, frames: Iterable[_Frame]) -> Iterator[_Frame]:
-        """The same frames, the key frames with their faces. Held back until the detector has a batch."""
+        """Frames with the faces of key frames, held back until the detector has a full batch."""
         held: list[_Frame] = []
         num_keys = 0
         for frame in frames:
@@ -273,7 +273,7 @@ class FaceExtractor:
     def _look(self, frames: list[_Frame]) -> Iterator[_Frame]:
         keys = [frame for frame in frames if frame.is_key]
         found: list[list[FaceBox]] = []
-        # A batch is of one size; a video may change its own.
+        # All frames of a batch have one size, but a video may change its size.
         for _, same in groupby(keys, key=lambda frame: frame.image.shape):
             images = [frame.image for frame in same]
             height, width = images[0].shape[:2]
@@ -306,7 +306,7 @@ class FaceExtractor:
                     self._unsure_step *= 2
         if faces or (self.num_key_frames - self.num_with_face) % self._faceless_step:
             return
-        self.faceless.append(image.copy())  # not a view, which would hold all frames that it was decoded with
+        self.faceless.append(image.copy())  # a view would keep its whole chunk of frames in memory
         if len(self.faceless) > _MAX_FACELESS:
             del self.faceless[1::2]
             self._faceless_step *= 2
@@ -326,14 +326,14 @@ class FaceExtractor:
 
 
 def detection_side(image: Image, detector: FaceDetector, settings: ExtractionSettings) -> int:
-    """Longer side of the picture that the detector is given: larger than usual where small faces are asked for."""
+    """Longer side in pixels of the detector's input; larger than usual if small faces are asked for."""
     short, long = sorted(image.shape[:2])
     needed: int = ceil(getattr(detector, "min_short_side", 0) * long / short)
     return max(settings.detection_side, needed)
 
 
 def shrink(image: Image, longest_side: int) -> Image:
-    """The picture ``(H, W, 3)``, no side longer than this; the same one if none is.
+    """Shrink a picture ``(H, W, 3)`` to this longest side; a smaller one is returned as it is.
 
     >>> shrink(np.zeros((720, 1280, 3), np.uint8), 640).shape
     (360, 640, 3)
@@ -360,5 +360,5 @@ def _scaled(face: FaceBox, scale_x: float, scale_y: float) -> FaceBox:
 
 
 def _grid(length: int, num_points: int) -> NDArray[np.intp]:
-    """The middles of ``num_points`` equal parts, each once."""
+    """Centres of ``num_points`` equal parts, without repetitions."""
     return np.unique(((np.arange(num_points) + 0.5) * length / num_points).astype(np.intp))

@@ -1,30 +1,30 @@
-"""What is looked for in a video, and what comes out of it piece by piece."""
+"""Settings of the windows that are scored in a video, and the results that processing a video yields."""
 
 from dataclasses import dataclass, field
 
-from dfd.types import FileFacts, FloatArray, FrameArray
-from dfd.video.container import VideoLimits
+from dfd.base.types import FileFacts, FloatArray, FrameArray
+from dfd.video.file.container import MAX_DECODE_SIDE, VideoLimits
 from dfd.video.sampling import window_starts
 
 
 @dataclass(frozen=True, slots=True)
 class WindowSettings:
-    """Which clips of a video are scored.
+    """Choice of the clips of a video that are scored.
 
     Args:
         clip_len: frames per clip.
-        clip_stride: from one frame of a clip to the next.
-        window_stride: frames from the start of one clip to the start of the next; None: the clips follow each other
-            without overlap, so that every frame is in one.
-        max_windows: of the clips that fit, so many, evenly spaced over the whole video; None: all of them.
-        max_faces: faces scored in each clip, the largest.
-        max_decode_side: longer side of the decoded frames in pixels; None: the source's.
-        every_frame: look for faces in all frames, also in those that no clip needs: for boxes on the whole video.
-        video_stream: which of a file's video streams, from 0; None: the one that players show.
-        limits: the largest frame that is decoded.
+        clip_stride: frames from one frame of a clip to the next.
+        window_stride: frames from the start of one clip to the start of the next; None: clips follow each other without
+            overlap, so that every frame is in one.
+        max_windows: number of clips, spaced evenly over the whole video; None: all that fit.
+        max_faces: faces scored in each clip, largest first.
+        max_decode_side: longer side of the decoded frames in pixels; None keeps the size of the source.
+        every_frame: detect faces in all frames, also those that no clip needs: for boxes on the whole video.
+        video_stream: number of the video stream in the file, from 0; None: the one that players show.
+        limits: largest frame that is decoded.
 
     Raises:
-        ValueError: one is out of range.
+        ValueError: when a setting is out of range.
     """
 
     clip_len: int
@@ -32,7 +32,7 @@ class WindowSettings:
     window_stride: int | None = None
     max_windows: int | None = 32
     max_faces: int = 8
-    max_decode_side: int | None = 1920
+    max_decode_side: int | None = MAX_DECODE_SIDE
     every_frame: bool = False
     video_stream: int | None = None
     limits: VideoLimits = field(default_factory=VideoLimits)
@@ -47,11 +47,11 @@ class WindowSettings:
 
     @property
     def span(self) -> int:
-        """Frames from the first to the last of a clip, both counted."""
+        """Frames from the first to the last of a clip, both included."""
         return (self.clip_len - 1) * self.clip_stride + 1
 
     def num_possible(self, num_frames: int) -> int:
-        """How many clips there are in a video, one at least.
+        """Number of clips in a video, at least one.
 
         >>> WindowSettings(clip_len=10).num_possible(309), WindowSettings(clip_len=10, window_stride=5).num_possible(25)
         (30, 4)
@@ -59,7 +59,7 @@ class WindowSettings:
         return max(1, (num_frames - self.span) // (self.window_stride or self.span) + 1)
 
     def starts(self, num_frames: int, *, first: int = 0) -> list[int]:
-        """The first frame of each clip; the first at ``first``, the last so that it ends with the video.
+        """First frame of each clip, from ``first`` on; the last clip ends with the video.
 
         >>> WindowSettings(clip_len=10, max_windows=4).starts(100)
         [0, 30, 60, 90]
@@ -75,9 +75,9 @@ class WindowSettings:
 
 @dataclass(frozen=True, slots=True)
 class FaceWindow:
-    """One clip of one face track: ``crops`` (T, S, S, 3), ``box`` in source pixels in the middle of it.
+    """One clip of one face track: ``crops`` (T, S, S, 3), and ``box`` at its middle in source pixels.
 
-    ``frame_seconds`` is when each of its frames is shown.
+    ``frame_seconds`` holds the time of each of its frames.
     """
 
     track: int
@@ -91,14 +91,14 @@ class FaceWindow:
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A picture of the video, ``(h, w, 3)``; a later one is a better one."""
+    """Picture of the video, ``(h, w, 3)``; later ones are better."""
 
     picture: FrameArray
 
 
 @dataclass(frozen=True, slots=True)
 class FaceBoxes:
-    """Where a face is: boxes ``(F, 4)`` in source pixels on F consecutive frames from ``start_frame`` on."""
+    """Boxes ``(F, 4)`` of one face in source pixels, in F consecutive frames from ``start_frame``."""
 
     track: int
     start_frame: int
@@ -107,7 +107,7 @@ class FaceBoxes:
 
 @dataclass(frozen=True, slots=True)
 class WindowsEnd:
-    """What is known of a video when all of it has been looked at."""
+    """Summary of a video after all of it was processed."""
 
     num_faces: int
     num_frames: int
@@ -120,4 +120,4 @@ class WindowsEnd:
 
 
 Found = FileFacts | Thumbnail | FaceWindow | FaceBoxes | float | WindowsEnd
-"""What comes out of a video, piece by piece; a number is the share of it that has been looked at, 0..1."""
+"""Results of processing a video, in the order found; a number is the share processed so far, 0..1."""

@@ -1,13 +1,13 @@
-"""How a detector's card says that faces are found and cropped: checked, for the card may come from a stranger."""
+"""Reads from a detector's card how to detect and crop faces, with checks, as a card may come from a stranger."""
 
 import logging
 from collections.abc import Mapping
 from typing import Any
 
-from dfd.errors import CheckpointError
+from dfd.base.errors import CheckpointError
+from dfd.base.untrusted import option_problems, shown
 from dfd.faces.detect import DETECTORS
 from dfd.faces.extract import ExtractionSettings
-from dfd.untrusted import option_problems, shown
 
 logger = logging.getLogger(__name__)
 
@@ -19,17 +19,17 @@ LARGEST_EXTRACTION = {
     "max_missed": 10,
 }
 MAX_HELD_FRAMES = 200
-"""Whole frames that a worker holds at once: key_frame_stride * (max_missed + 2)."""
+"""Maximum of whole frames that a worker holds at once: key_frame_stride * (max_missed + 2)."""
 LEAST_FACE_FRACTION = 0.005
-"""Smaller faces are looked for in a picture enlarged accordingly."""
+"""Minimum of min_face_fraction: to find small faces, pictures are enlarged accordingly."""
 MAX_BATCH_SIZE = 64
 
 
 def extraction_of(crop: Mapping[str, Any], *, name: str) -> ExtractionSettings:
-    """The settings in a card's ``crop``; ``name`` is the detector's, for errors.
+    """Extraction settings in a card's ``crop``; ``name`` is the detector's, for errors.
 
     Raises:
-        CheckpointError: they are unknown here, of a wrong type, or out of range.
+        CheckpointError: when a setting is unknown, of a wrong type, or out of range.
     """
     options = crop.get("extraction", {})
     try:
@@ -47,7 +47,7 @@ def extraction_of(crop: Mapping[str, Any], *, name: str) -> ExtractionSettings:
         if settings.key_frame_stride * (settings.max_missed + 2) > MAX_HELD_FRAMES:
             raise ValueError(f"key_frame_stride * (max_missed + 2) must be at most {MAX_HELD_FRAMES}")
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{name}: its card says how faces were cropped in a way unknown here: {error}") from error
+        raise CheckpointError(f"{name}: its card has settings for cropping faces that do not fit: {error}") from error
     return settings
 
 
@@ -55,7 +55,7 @@ def face_detector_of(crop: Mapping[str, Any], *, name: str) -> dict[str, Any]:
     """Name and options of the face detector in a card's ``crop``, without any file; MTCNN if it names none.
 
     Raises:
-        CheckpointError: it is unknown here, or an option is unknown or out of range.
+        CheckpointError: when the detector or an option is unknown, or an option is out of range.
     """
     found = crop.get("face_detector") or {"name": "mtcnn"}
     remedy = "name the detector yourself: face_detector=mtcnn"
@@ -65,8 +65,8 @@ def face_detector_of(crop: Mapping[str, Any], *, name: str) -> dict[str, Any]:
     options = {key: value for key, value in found.items() if key != "name"}
     if options.pop("weights", None) is not None:
         logger.warning(
-            "%s: its card names a file of weights for the face detector; a card may not choose files of this machine, "
-            "so the published weights are taken. Name others yourself: face_detector=%s face_detector.weights=FILE",
+            "%s: its card names a file of weights for the face detector. A card must not choose files on this machine, "
+            "so the published weights are used. To use others: face_detector=%s face_detector.weights=FILE",
             name,
             found["name"],
         )
@@ -79,7 +79,7 @@ def face_detector_of(crop: Mapping[str, Any], *, name: str) -> dict[str, Any]:
         problems.append(f"batch_size must be in 1..{MAX_BATCH_SIZE}")
     if problems:
         raise CheckpointError(
-            f"{name}: its card's options of the face detector {found['name']} cannot be taken: {'; '.join(problems)}; "
+            f"{name}: its card's options of the face detector {found['name']} cannot be used: {'; '.join(problems)}; "
             f"{remedy}"
         )
     return {"name": found["name"], **options}

@@ -1,4 +1,4 @@
-"""Why no face was found in a video, as far as can be told, and what helps."""
+"""Finds out why a video shows no face, and what helps."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from dfd.faces.extract import ExtractionSettings, detection_side, shrink
 Image = NDArray[np.uint8]
 
 _DARK = 40.0
-"""Mean brightness, of 255, below which a picture is called dark."""
+"""Mean brightness, 0..255, below which a picture counts as dark."""
 _SMALLER = (0.04, 0.02)
 _MAX_LOOKED_AT = 3
 
@@ -19,13 +19,13 @@ _MAX_LOOKED_AT = 3
 def no_face_message(
     num_frames: int, faceless: Sequence[Image], detector: FaceDetector, settings: ExtractionSettings
 ) -> str:
-    """A sentence on what was tried and one on the remedy that fits the cause.
+    """Message that says what was tried, and the remedy for the probable cause.
 
     Args:
-        num_frames: that were looked at.
+        num_frames: number of frames on which the detector ran.
         faceless: some of the key frames, in full size.
-        detector: that found nothing in them, upright or turned.
-        settings: with which it looked.
+        detector: detector that found no face, upright or turned.
+        settings: settings that it was used with.
     """
     tried = (
         f"no face in any of {num_frames} frames looked at, upright and turned by quarters (detector {detector.name})"
@@ -40,7 +40,7 @@ def no_face_message(
                 f"{tried}; there are smaller ones, of about {size:.3f} of it: "
                 f"face_detector={detector.name} face_detector.min_face_fraction={helps:g} finds them"
             )
-    # With the detector's name: without, an option of a detector that the checkpoint chose cannot be given.
+    # The remedy names the detector: if the checkpoint chose it, its options cannot be set without the name.
     threshold = getattr(detector, "threshold", None)
     lower = f"face_detector={detector.name} face_detector.threshold=N" + (
         f", N below {threshold:g}" if threshold is not None else ""
@@ -49,10 +49,10 @@ def no_face_message(
     if brightness < _DARK:
         return (
             f"{tried}; the picture is dark (mean brightness {brightness:.0f} of 255): lighten it, for instance with "
-            f"ffmpeg -i IN -vf eq=gamma=2.5 OUT.mp4, or ask for less certain faces ({lower})"
+            f"ffmpeg -i IN -vf eq=gamma=2.5 OUT.mp4, or accept less certain faces ({lower})"
         )
     return (
-        f"{tried}; if there is one, it is covered, seen from behind or blurred: ask for less certain ones ({lower}) or "
+        f"{tried}; if there is one, it is covered, seen from behind or blurred: accept less certain faces ({lower}) or "
         "try another face_detector"
     )
 
@@ -60,7 +60,7 @@ def no_face_message(
 def _smaller_faces(
     faceless: Sequence[Image], detector: FaceDetector, fraction: float, settings: ExtractionSettings
 ) -> tuple[float, float] | None:
-    """Size, as a fraction, of the smallest face that is found by looking closer, and the option that finds it."""
+    """Size of the smallest face found by looking closer, as a fraction, and the min_face_fraction that finds it."""
     step = max(1, len(faceless) // _MAX_LOOKED_AT)
     for closer in _SMALLER:
         if closer >= fraction:

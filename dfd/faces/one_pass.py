@@ -1,4 +1,4 @@
-"""A video gone through once: its frames decoded, its faces followed, and the clips put together that are scored."""
+"""Processes a video in one pass: decodes frames, tracks faces, and assembles the clips that are scored."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -7,23 +7,23 @@ from math import ceil
 
 import numpy as np
 
+from dfd.base.types import FloatArray, FrameArray
 from dfd.faces.extract import FaceChunk, FaceExtractor, confirmed, shrink
 from dfd.faces.found import FaceBoxes, FaceWindow, Found, Thumbnail, WindowSettings
 from dfd.faces.turned import ENOUGH_FACES, turned, turned_back
-from dfd.stages import ahead
-from dfd.types import FloatArray, FrameArray
+from dfd.process.stages import ahead
 from dfd.video.decode import VideoReader
 from dfd.video.sampling import clip_frame_indices
 
 THUMBNAIL_SIDE = 320
-"""Longer side of the picture that stands for a video, in pixels."""
+"""Longer side in pixels of the picture that represents a video."""
 
-# Frames that may be decoded before they are looked at.
+# Decoded frames that may wait for detection.
 _AHEAD_BYTES = 40 * 2**20
 
 
 class OnePass:
-    """The video gone through once, turned by some counterclockwise quarter turns; tracks count from ``first_track``."""
+    """One pass over a video, rotated by ``quarter_turns`` counterclockwise; track numbers start at ``first_track``."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class OnePass:
         self.collector = _Collector(reader, extractor, settings, starts, self._in_source, first_track)
 
     def run(self) -> Iterator[Found]:
-        """What is found, piece by piece."""
+        """Iterate over the results as they are found."""
         reader, settings, extractor, collector = self.reader, self.settings, self.extractor, self.collector
         is_first = self.quarter_turns == 0
         ranges = [range(s, s + settings.span) for s in self.starts]
@@ -49,8 +49,8 @@ class OnePass:
             else merge_ranges(ranges, max_gap=extractor.settings.key_frame_stride)
         )
         pictures = _Pictures(self.starts[0], self.starts[len(self.starts) // 2] + settings.span // 2)
-        # Where a core is free, the next frames are decoded while faces are looked for in these. Only key frames are
-        # looked at, so that it takes several chunks to be busy all the time.
+        # If a core is free, the next frames are decoded during detection. Detection runs on key frames only, so the
+        # queue must hold several chunks to keep both busy.
         depth = max(1, _AHEAD_BYTES // (reader.chunk_len * reader.height * reader.width * 3))
         decoded = extractor.clock.iterate("decode", reader.chunks(looked_at))
         with closing(ahead(turned(decoded, self.quarter_turns), depth)) as chunks:
@@ -70,29 +70,29 @@ class OnePass:
 
     @property
     def faces(self) -> set[int]:
-        """The tracks that are faces."""
+        """Tracks that count as faces."""
         return {self.first_track + track.track for track in confirmed(self.extractor.tracks)}
 
     @property
     def next_track(self) -> int:
-        """A number that no track of this pass has, nor any after it."""
+        """First track number that this pass does not use."""
         return self.first_track + len(self.extractor.tracks)
 
     @property
     def has_enough_faces(self) -> bool:
-        """True if it need not be asked whether the picture is upright."""
+        """Whether so many faces were found that other rotations need not be tried."""
         extractor = self.extractor
         return bool(self.collector.scored) and extractor.num_with_face >= ENOUGH_FACES * extractor.num_key_frames
 
     def _in_source(self, frame: int, boxes_xyxy: FloatArray) -> FloatArray:
-        """Boxes ``(F, 4)`` on and after this frame in pixels of the source as it is shown."""
+        """Boxes ``(F, 4)`` from this frame on, in pixels of the source as shown."""
         width, height = self.reader.size_at(frame)
         scale = self.reader.scale_at(frame)
         return turned_back(boxes_xyxy, self.quarter_turns, width, height) * np.float32(scale)
 
 
 class _Collector:
-    """Puts the pieces of tracks together to windows, and hands out those that nothing can change any more."""
+    """Assembles windows from the pieces of tracks, and yields them when they are final."""
 
     def __init__(
         self,
@@ -106,14 +106,14 @@ class _Collector:
         self._reader, self._extractor, self._settings, self._starts = reader, extractor, settings, starts
         self._in_source, self._first_track = in_source, first_track
         self._seen: dict[int, dict[int, dict[int, tuple[FrameArray, FloatArray]]]] = {}
-        """start -> track -> place in the clip -> crop and box."""
+        """Crop and box by start frame, track and place in the clip."""
         self.scored: set[int] = set()
         self.dropped: set[int] = set()
-        """Tracks that have a window, and those that lost one to larger faces."""
+        """Tracks with a window, and tracks that lost one to larger faces."""
         self.num_dropped = 0
 
     def add(self, piece: FaceChunk) -> None:
-        """Take what the windows need of a piece of a track."""
+        """Keep the frames of a piece that windows need."""
         settings = self._settings
         for index in range(len(piece.crops)):
             frame = piece.start_frame + index
@@ -125,7 +125,7 @@ class _Collector:
                     window[place] = piece.crops[index].copy(), piece.boxes_xyxy[index]
 
     def ready(self, settled: int | None) -> Iterator[FaceWindow]:
-        """The windows that end before frame ``settled``, in order; all that are left if it is None."""
+        """Windows that end before frame ``settled``, in order; all remaining ones if it is None."""
         if not self._seen:
             return
         live = self._extractor.live_tracks
@@ -137,13 +137,13 @@ class _Collector:
                 start + self._settings.span > settled or undecided & self._seen[start].keys()
             )
             if waits:
-                return  # the order is kept
+                return  # windows are yielded in order
             yield from self._windows(start, self._seen.pop(start), sure)
 
     def _windows(
         self, start: int, by_track: Mapping[int, Mapping[int, tuple[FrameArray, FloatArray]]], sure: set[int]
     ) -> Iterator[FaceWindow]:
-        # Of a video shorter than a clip, of the places that it has: every clip_stride-th of its frames.
+        # A video shorter than a clip has fewer places: every clip_stride-th of its frames.
         places = ceil((self._reader.num_frames - self._reader.first_frame) / self._settings.clip_stride)
         enough = min(self._settings.clip_len, places) / 2
         found = [
@@ -181,14 +181,14 @@ def _area(window: FaceWindow) -> float:
 
 
 class _Pictures:
-    """Takes thumbnails out of the frames as they pass: the one at ``first``, and then the one at ``wanted``."""
+    """Takes thumbnails from the frames that pass through: first at frame ``first``, then at frame ``wanted``."""
 
     def __init__(self, first: int, wanted: int) -> None:
         self._wanted = [first, wanted]
         self._taken: list[Thumbnail] = []
 
     def of(self, chunks: Iterable[tuple[int, FrameArray]]) -> Iterator[tuple[int, FrameArray]]:
-        """The same chunks."""
+        """Pass the chunks on unchanged."""
         for start, frames in chunks:
             while self._wanted and start + len(frames) > self._wanted[0]:
                 place = max(0, self._wanted.pop(0) - start)
@@ -196,13 +196,13 @@ class _Pictures:
             yield start, frames
 
     def taken(self) -> Iterator[Thumbnail]:
-        """What was taken since the last call."""
+        """Newest thumbnail since the last call, if any."""
         yield from self._taken[-1:]
         self._taken.clear()
 
 
 def merge_ranges(ranges: Iterable[range], *, max_gap: int) -> list[range]:
-    """Ranges in order, those at most ``max_gap`` frames apart joined: reading on is cheaper than looking again.
+    """Join ranges, given in order, that are at most ``max_gap`` frames apart: decoding on is cheaper than seeking.
 
     >>> merge_ranges([range(0, 10), range(12, 22), range(90, 100)], max_gap=10)
     [range(0, 22), range(90, 100)]

@@ -1,11 +1,11 @@
-"""From boxes on some frames to smooth boxes on every frame, one track for each face.
+"""Tracks faces: turns boxes on some frames into smooth boxes on every frame, one track per face.
 
-Nothing here looks at pixels. The tracker is given the detections of *key frames*, in order, and hands out what lies
-between them as soon as it is settled: the place of a face on a key frame once the next key frame has been seen
-(smoothing looks at both sides, so that it does not lag), and the frames before it at the same time.
+This module does not look at pixels. The tracker receives the detections of *key frames* in order, and returns what lies
+between them once it is final: the position of a face on a key frame when the next key frame is known (smoothing uses
+both sides, so that it does not lag), together with the frames before it.
 
-A track begins at its first detection and ends at its last. Frames before the first or after the last are never guessed:
-a face that comes into view between two key frames loses the few frames in between, and no crop is without a face.
+A track begins at its first detection and ends at its last; frames outside are never guessed. A face that appears
+between two key frames loses the few frames in between, and no crop is without a face.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,19 +14,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dfd.types import FaceBox, FloatArray
+from dfd.base.types import FaceBox, FloatArray
 
 Vector = NDArray[np.float64]
 
-# Two detections of one frame are the same face if they share this much of their union, or of the smaller of the two.
+# Two detections in one frame are the same face if they share this part of their union, or of the smaller of the two.
 DUPLICATE_IOU = 0.5
 DUPLICATE_OVERLAP = 0.75
+MAX_MISSED, SMOOTHING = 1, 0.5
+"""Options of :class:`Tracker`, unless told otherwise."""
 # A detection may be the face of a track if it overlaps by this much ...
 MIN_IOU = 0.25
-# ... or if its centre is nearer than this many face sizes and its size within a factor of two: a fast motion.
+# ... or, in fast motion, if its centre is nearer than this many face sizes and its size within a factor of two.
 REACH = 1.0
 MAX_SIZE_RATIO = 2.0
-# A detector's own jitter, as a fraction of the face's size; what is off steady motion by more is taken for motion.
+# Jitter of detectors, as a fraction of the face's size; a larger deviation from steady motion counts as motion.
 NOISE = 0.03
 
 
@@ -43,11 +45,11 @@ class TrackSpan:
 
 @dataclass(frozen=True, slots=True)
 class TrackSummary:
-    """What a track came to. ``last_frame`` is its last, included.
+    """Summary of a track, with ``last_frame`` included.
 
-    ``num_detections`` of its frames had a detection; ``num_key_frames`` is the number of key frames in its shot up to
-    its end, the most that could have. ``mean_score`` is over the detections, ``total_area`` the box's area summed over
-    the frames, in square pixels.
+    ``num_detections`` frames of the track had a detection; ``num_key_frames``, the key frames of its shot up to its
+    end, is the maximum. ``mean_score`` is over the detections; ``total_area`` is the sum of the box's area over the
+    frames, in square pixels.
     """
 
     track: int
@@ -61,22 +63,22 @@ class TrackSummary:
 
 
 def main_track(tracks: Iterable[TrackSummary]) -> int | None:
-    """The track with the largest total area: large, or there for long, or both. The earlier one if two are equal."""
+    """Track with the largest total area, that is a large or a long-lasting face; the earlier one if two are equal."""
     best = max(tracks, key=lambda track: (track.total_area, -track.track), default=None)
     return None if best is None else best.track
 
 
 def confirmed(tracks: Iterable[TrackSummary], *, min_detections: int = 2) -> list[TrackSummary]:
-    """Without the faces that a detector saw once and not again, which are mostly no faces.
+    """Drop faces that were detected only once, which are mostly false detections.
 
-    A track stays if it has ``min_detections``, or a detection on every key frame where the shot has fewer.
+    A track is kept if it has ``min_detections``, or a detection on every key frame if the shot has fewer.
     """
     return [track for track in tracks if track.num_detections >= min(min_detections, track.num_key_frames)]
 
 
 @dataclass(slots=True)
 class _Sighting:
-    """A face on a key frame: ``state`` is the box, the five points and the score, ``(15,)``."""
+    """A face on a key frame; ``state`` ``(15,)`` holds the box, the five points and the score."""
 
     frame: int
     state: Vector
@@ -85,8 +87,8 @@ class _Sighting:
 class _Track:
     def __init__(self, number: int, sighting: _Sighting) -> None:
         self.number = number
-        self.settled: _Sighting | None = None  # smoothed; the frames up to it are handed out
-        self.settled_as_seen: _Sighting | None = None  # the same, before smoothing
+        self.settled: _Sighting | None = None  # smoothed; frames up to it have been returned
+        self.settled_as_seen: _Sighting | None = None  # the same before smoothing
         self.newest: _Sighting | None = sighting
         self.last = sighting
         self.velocity = np.zeros(4)  # of the box's corners, in pixels per frame
@@ -97,7 +99,7 @@ class _Track:
         self._count(sighting)
 
     def see(self, sighting: _Sighting) -> None:
-        if self.settled is not None or self.newest is not None:  # not across a gap in the frames
+        if self.settled is not None or self.newest is not None:  # no velocity across a gap in the frames
             elapsed = sighting.frame - self.last.frame
             self.velocity = (sighting.state[:4] - self.last.state[:4]) / elapsed
         self.newest = self.last = sighting
@@ -109,12 +111,12 @@ class _Track:
         self.total_score += float(sighting.state[-1])
 
     def settle(self, following: _Sighting | None, smoothing: float) -> TrackSpan:
-        """Fixes the newest sighting, smoothed if both neighbours are known; gives the frames since the one before."""
+        """Fix the newest sighting, smoothed if both neighbours are known; return the frames since the previous one."""
         assert self.newest is not None
         seen, before = self.newest, self.settled_as_seen
         state = seen.state.copy()
         if before is not None and following is not None:
-            # Towards the straight line between the neighbours: jitter shrinks, motion is left as it is.
+            # Towards the straight line between the neighbours: reduces jitter, and leaves motion as it is.
             share = (seen.frame - before.frame) / (following.frame - before.frame)
             line = before.state + share * (following.state - before.state)
             off = (line - state)[:-1]
@@ -162,19 +164,24 @@ class _Track:
 
 
 class Tracker:
-    """Gives detections on key frames to tracks, and fills in the frames between.
+    """Assigns detections on key frames to tracks, and interpolates the frames between.
 
-    Detections are matched to tracks all at once, by overlap with where the track was and where its motion takes it, or
-    by nearness where nothing overlaps. A track that misses ``max_missed`` key frames in a row lives on and is filled in
-    if it is seen again; one more and it ends.
+    All detections are matched to tracks at once, by overlap with the last box of the track and with the box that its
+    motion predicts, or by distance if nothing overlaps. A track that misses ``max_missed`` key frames in a row stays
+    alive and is interpolated when seen again; after one more it ends.
 
-    ``smoothing`` (0..1) is how far what was seen on a key frame is moved towards the line between its neighbours, where
-    it is off by no more than a detector's jitter. 0.5 makes the weights 1/4, 1/2, 1/4 on evenly spaced key frames. What
-    is off by more is motion and stays: on dancing and nodding heads, plain smoothing doubled the distance to the boxes
-    found on each frame.
+    Args:
+        max_missed: see above.
+        smoothing: 0..1, how far a detection is moved towards the line between its neighbours if it is off by no more
+            than a detector's jitter. 0.5 gives the weights 1/4, 1/2, 1/4 on evenly spaced key frames. Larger
+            deviations are motion and stay: on dancing and nodding heads, plain smoothing doubled the distance to the
+            boxes found on each frame.
+
+    Raises:
+        ValueError: when an argument is out of range.
     """
 
-    def __init__(self, *, max_missed: int = 1, smoothing: float = 0.5) -> None:
+    def __init__(self, *, max_missed: int = MAX_MISSED, smoothing: float = SMOOTHING) -> None:
         if max_missed < 0:
             raise ValueError(f"max_missed must not be negative, got {max_missed}")
         if not 0 <= smoothing <= 1:
@@ -187,13 +194,13 @@ class Tracker:
         self._last_key_frame: int | None = None
 
     def update(self, frame: int, faces: Sequence[FaceBox], *, size: tuple[int, int] | None = None) -> list[TrackSpan]:
-        """Takes the faces of the next key frame; returns what is now settled, at most one span for each track.
+        """Process the faces of the next key frame; returns the frames now final, at most one span per track.
 
-        With ``size``, the frame's width and height, faces are compared by what the frame shows of them: of a face that
-        is larger than the frame a detector finds now this and now that much.
+        With ``size``, the frame's width and height, boxes are compared within the frame only: of a face larger than the
+        frame, a detector finds more or less each time.
 
         Raises:
-            ValueError: ``frame`` is not after the key frame before it.
+            ValueError: when ``frame`` is not after the previous key frame.
         """
         if self._last_key_frame is not None and frame <= self._last_key_frame:
             raise ValueError(f"key frames must come in order, got {frame} after {self._last_key_frame}")
@@ -225,14 +232,14 @@ class Tracker:
         return spans
 
     def end_segment(self) -> list[TrackSpan]:
-        """The frames have a gap here: nothing is filled in across it, but the tracks may go on behind it."""
+        """Stop interpolation at a gap in the frames; tracks may continue after it."""
         spans = [track.settle(None, self._smoothing) for track in self._live if track.newest is not None]
         for track in self._live:
             track.leave_segment()
         return spans
 
     def end_shot(self) -> list[TrackSpan]:
-        """The picture changes here, or the video ends: every track ends."""
+        """End all tracks, at a cut or at the end of the video."""
         spans = self.end_segment()
         self._ended += [track.summary(self._num_key_frames) for track in self._live]
         self._live = []
@@ -241,21 +248,21 @@ class Tracker:
 
     @property
     def oldest_needed_frame(self) -> int | None:
-        """No span to come begins before this frame; None if only frames not yet seen can be in one."""
+        """Earliest frame that a later span can contain; None if only frames not yet seen can be."""
         return min((first for track in self._live if (first := track.needed_from) is not None), default=None)
 
     @property
     def tracks(self) -> list[TrackSummary]:
-        """The tracks that have ended, in the order in which they began."""
+        """Tracks that have ended, in the order in which they began."""
         return sorted(self._ended, key=lambda track: track.track)
 
     @property
     def live_tracks(self) -> list[TrackSummary]:
-        """The tracks that may still go on, as far as they have come."""
+        """Tracks that may continue, up to the current frame."""
         return [track.summary(self._num_key_frames) for track in self._live]
 
     def _match(self, frame: int, sightings: list[_Sighting], size: tuple[int, int] | None) -> dict[int, _Sighting]:
-        """By track number, the sighting that continues it."""
+        """Sightings that continue a track, by its number."""
         if not self._live or not sightings:
             return {}
         seen = np.stack([sighting.state[:4] for sighting in sightings])
@@ -263,18 +270,18 @@ class Tracker:
         moved = np.stack([t.last.state[:4] + t.velocity * (frame - t.last.frame) for t in self._live])
         if size is not None:
             seen, last, moved = (_within(boxes, *size) for boxes in (seen, last, moved))
-        # A face may go on moving or have stopped; both are tried.
+        # A face may continue its motion or stop; both are tried.
         likeness = np.maximum(_likeness(last, seen), _likeness(moved, seen))
         return {self._live[i].number: sightings[j] for i, j in _best_pairs(likeness)}
 
 
 def _best_pairs(likeness: Vector) -> list[tuple[int, int]]:
-    """Row and column of the pairs, each in one at most, whose likeness is largest in sum; none of likeness 0."""
+    """Pairs of row and column, each used once at most, with the largest sum of likeness; none with likeness 0."""
     possible = likeness > 0
     if possible.sum(axis=0).max() <= 1 and possible.sum(axis=1).max() <= 1:
         rows, columns = np.nonzero(possible)
     else:
-        # Not before faces come near each other: importing it takes longer than many a video.
+        # Imported only when faces come near each other: it takes longer than processing many a video.
         from scipy.optimize import linear_sum_assignment
 
         rows, columns = linear_sum_assignment(likeness, maximize=True)
@@ -283,7 +290,7 @@ def _best_pairs(likeness: Vector) -> list[tuple[int, int]]:
 
 
 def without_duplicates(faces: Iterable[FaceBox]) -> list[FaceBox]:
-    """Best first, without the boxes that lie on, within or around a better one: one face found twice."""
+    """Faces, best first, without boxes that lie on, in or around a better one, as these show the same face."""
     kept: list[FaceBox] = []
     for face in sorted(faces, key=lambda face: -face.score):
         if not any(_is_duplicate(face, other) for other in kept):
@@ -305,14 +312,14 @@ def _state(face: FaceBox) -> Vector:
 
 
 def _within(boxes: Vector, width: int, height: int) -> Vector:
-    """What lies in the frame of boxes that are larger than it in some direction; all others as they are."""
+    """Clip boxes that are larger than the frame in some direction to the frame; return all others as they are."""
     too_large = (boxes[:, 2] - boxes[:, 0] > width) | (boxes[:, 3] - boxes[:, 1] > height)
     clipped = np.clip(boxes, 0, [width, height, width, height])
     return np.where(too_large[:, None], clipped, boxes)
 
 
 def _likeness(boxes: Vector, others: Vector) -> Vector:
-    """How well each of K boxes continues into each of M others, ``(K, M)``: 0 where it cannot, up to 2."""
+    """Likeness of each of K boxes to each of M others as its continuation, ``(K, M)``: 0 if impossible, up to 2."""
     a, b = boxes[:, None], others[None]
     size_a, size_b = np.maximum(a[..., 2:] - a[..., :2], 1e-6), np.maximum(b[..., 2:] - b[..., :2], 1e-6)
     overlap = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])

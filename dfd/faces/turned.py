@@ -1,41 +1,41 @@
-"""Pictures that lie on their side or stand on their head without saying so, known by which way up faces are in them."""
+"""Recognises pictures that lie on their side or upside down, without saying so, by the faces in them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dfd.base.types import FrameArray
 from dfd.faces.detect import FaceDetector
-from dfd.types import FrameArray
 
 Image = NDArray[np.uint8]
 
 ENOUGH_FACES = 0.2
-"""Share of the key frames that must show a face; with less, faces are looked for in turned pictures too."""
+"""Minimum share of key frames with a face; below it, rotated pictures are searched for faces too."""
 
 _MIN_SHARE, _MIN_FRAMES = 1 / 3, 2
 
 WORDS = {
     1: "lies on its side: faces were found after a quarter turn to the left",
-    2: "stands on its head: faces were found after a half turn",
+    2: "is upside down: faces were found after a half turn",
     3: "lies on its side: faces were found after a quarter turn to the right",
 }
-"""What is said of a picture, by the counterclockwise quarter turns after which it is upright."""
+"""Messages about a picture, by the counterclockwise quarter turns that make it upright."""
 
 
 def quarter_turns_with_faces(
     pictures: Sequence[Image], detector: FaceDetector, *, upright_scores: Sequence[float] = ()
 ) -> int:
-    """Counterclockwise quarter turns after which these pictures show faces most surely; 0 if few show any.
+    """Counterclockwise quarter turns after which the pictures show faces with the highest scores; 0 if few show any.
 
-    Few are less than a third of them, and one, unless there is but one. Most surely, not most often: detectors find
-    faces that lie on their side, too, with lower scores.
+    Few means less than a third of them, or a single one of several. Scores decide, not numbers of faces: detectors also
+    find faces that lie on their side, with lower scores.
 
     Args:
-        pictures: as the detector is given them.
-        detector: of faces.
-        upright_scores: of the surest face in each of them as it is, which the turned ones have to exceed; none: they
-            show none.
+        pictures: pictures scaled as for the detector.
+        detector: the face detector.
+        upright_scores: score of the best face in each picture as it is, which rotated ones must exceed; empty if the
+            pictures show no face.
     """
     if not pictures:
         return 0
@@ -47,13 +47,13 @@ def quarter_turns_with_faces(
 
 
 def _best_score(picture: Image, turns: int, detector: FaceDetector) -> float:
-    """Score of the surest face in the picture so turned; 0 if there is none."""
+    """Score of the best face in the picture after ``turns`` quarter turns; 0 if there is none."""
     faces = detector(np.ascontiguousarray(np.rot90(picture, turns))[None])[0]
     return max((face.score for face in faces), default=0.0)
 
 
 def turned(chunks: Iterable[tuple[int, FrameArray]], quarter_turns: int) -> Iterator[tuple[int, FrameArray]]:
-    """The same chunks of frames, each turned counterclockwise."""
+    """Rotate the frames of all chunks counterclockwise."""
     for start, frames in chunks:
         yield start, np.rot90(frames, quarter_turns, axes=(1, 2)) if quarter_turns else frames
 
@@ -61,14 +61,14 @@ def turned(chunks: Iterable[tuple[int, FrameArray]], quarter_turns: int) -> Iter
 def turned_back(
     boxes_xyxy: NDArray[np.float32], quarter_turns: int, width: float, height: float
 ) -> NDArray[np.float32]:
-    """Boxes ``(F, 4)`` of a turned picture as they lie in the picture before, of this width and height.
+    """Convert boxes ``(F, 4)`` from a rotated picture to the original one, of this width and height.
 
     >>> turned_back(np.array([[10, 0, 30, 20]], np.float32), 1, 100, 50).tolist()
     [[80.0, 10.0, 100.0, 30.0]]
     """
     x1, y1, x2, y2 = boxes_xyxy.T
     match quarter_turns % 4:
-        case 1:  # what was at the right edge is at the top
+        case 1:  # the right edge has become the top
             corners = width - y2, x1, width - y1, x2
         case 2:
             corners = width - x2, height - y2, width - x1, height - y1
@@ -82,7 +82,7 @@ def turned_back(
 def points_turned_back(
     points: NDArray[np.float32], quarter_turns: int, width: float, height: float
 ) -> NDArray[np.float32]:
-    """Points ``(..., 2)`` of a turned picture, as :func:`turned_back`.
+    """Convert points ``(..., 2)`` from a rotated picture to the original one, like :func:`turned_back`.
 
     >>> points_turned_back(np.array([[10, 0]], np.float32), 1, 100, 50).tolist()
     [[100.0, 10.0]]

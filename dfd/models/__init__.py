@@ -1,1 +1,1 @@
-"""The networks: a backbone per frame, a head over time, a classifier."""
+"""Networks: a backbone per frame, a head over time, a classifier."""

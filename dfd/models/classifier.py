@@ -1,4 +1,4 @@
-"""The detector's network: a backbone on every frame, a head over time, a linear layer to two logits."""
+"""Network of a detector: a backbone on every frame, a head over time, a linear layer to two logits."""
 
 import difflib
 import inspect
@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfd.errors import ConfigError
+from dfd.base.errors import ConfigError
+from dfd.base.types import BatchFacts, ClipBatch, Label
+from dfd.base.untrusted import option_problems, shown
 from dfd.models.backbones import BACKBONES, Backbone
 from dfd.models.temporal import TEMPORALS, TemporalHead
-from dfd.types import Label
-from dfd.untrusted import option_problems, shown
 
 
 class ClipClassifier(nn.Module):
-    """Clips to logits. Takes the crops as they are stored; resizing and normalisation are part of it.
+    """Maps clips to logits; takes crops as they are stored, and resizes and normalises them itself.
 
     Attributes:
-        config: what :func:`build_model` made it from, every argument named; empty if it was put together by hand.
+        config: config that :func:`build_model` built it from, with all arguments; empty if it was built otherwise.
     """
 
     mean: Tensor
@@ -29,8 +29,8 @@ class ClipClassifier(nn.Module):
 
     def __init__(self, backbone: Backbone, temporal: TemporalHead, dropout: float = 0.4) -> None:
         super().__init__()
-        # The layout that the kernels compute in. A training step on one CPU core: ResNeXt50 3.65 s for 4.18, Inception
-        # v3 2.16 s for 2.53 (two clips of ten frames, 112 px).
+        # The layout that the kernels compute in. A training step on one CPU core takes 3.65 s instead of 4.18 for
+        # ResNeXt50, and 2.16 s instead of 2.53 for Inception v3 (two clips of ten frames, 112 px).
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.temporal = temporal
         self.activation = nn.LeakyReLU()
@@ -41,19 +41,19 @@ class ClipClassifier(nn.Module):
         self.config: dict[str, Any] = {}
 
     def forward(self, frames_BTCHW: Tensor) -> Tensor:
-        """Logits in label order (REAL, FAKE), shape ``(B, 2)``, of RGB frames: uint8 in 0..255 or floats in 0..1.
+        """Compute logits ``(B, 2)`` in label order (REAL, FAKE) from RGB frames: uint8 in 0..255 or floats in 0..1.
 
         Raises:
-            ValueError: the shape is not ``(B, T, 3, H, W)`` with at least one frame, or the frames are too small.
-            TypeError: the frames are neither uint8 nor floats.
+            ValueError: when the shape is not ``(B, T, 3, H, W)`` with at least one frame, or the frames are too small.
+            TypeError: when the frames are neither uint8 nor floats.
         """
         return self.head(self.features(frames_BTCHW))
 
     def features(self, frames_BTCHW: Tensor, *, at_once: int | None = None) -> Tensor:
-        """What the backbone gives for each frame, ``(B, T, D)``; arguments and errors as of :meth:`forward`.
+        """Compute the backbone's features of each frame, ``(B, T, D)``; input and errors as in :meth:`forward`.
 
-        ``at_once`` frames at most go through it together, in parts of equal size; None: all. For scoring: what a
-        backbone holds on its way grows with them, and on a CPU more than a few are no faster.
+        At most ``at_once`` frames are processed together, in parts of equal size; None: all. This is for scoring: the
+        memory that a backbone needs grows with the number, and on a CPU more than a few are no faster.
         """
         if frames_BTCHW.ndim != 5 or frames_BTCHW.shape[2] != 3 or frames_BTCHW.shape[1] == 0:
             raise ValueError(f"clips must have the shape (B, T, 3, H, W), T >= 1; got {tuple(frames_BTCHW.shape)}")
@@ -66,18 +66,18 @@ class ClipClassifier(nn.Module):
         return torch.unflatten(features_ND, 0, (batch, time))
 
     def head(self, features_BTD: Tensor) -> Tensor:
-        """Logits ``(B, 2)`` of the backbone's features of each frame: all that is behind the backbone."""
+        """Compute logits ``(B, 2)`` from the backbone's features ``(B, T, D)``: all layers after the backbone."""
         pooled_BD = self.temporal(features_BTD)
         logits_BK: Tensor = self.classify(self.dropout(self.activation(pooled_BD)))
         return logits_BK
 
     @property
     def mixes_clips(self) -> bool:
-        """True if a clip's logits depend on the other clips of the batch: a published error, kept for comparison."""
+        """Whether a clip's logits depend on the other clips of the batch: a published error, kept for comparison."""
         return self.temporal.mixes_clips
 
     def normalize(self, frames_NCHW: Tensor) -> Tensor:
-        """What the backbone expects: scaled, resized if its input size is fixed, mean 0 and deviation 1."""
+        """Scale, resize (if the backbone's input size is fixed) and normalise frames for the backbone."""
         if frames_NCHW.dtype == torch.uint8:
             images_NCHW = frames_NCHW.to(self.mean.dtype) / 255
         elif frames_NCHW.is_floating_point():
@@ -98,14 +98,14 @@ class ClipClassifier(nn.Module):
 
 
 def build_model(config: Mapping[str, Any]) -> ClipClassifier:
-    """The model of a plain config, which may come from a stranger's checkpoint: only dfd's own functions are called.
+    """Build the model of a plain config, which may come from a stranger's checkpoint: only dfd's functions are called.
 
     ``config`` is ``{"backbone": {"_target_": "dfd.models.backbones.resnext50", …}, "temporal": {"_target_":
     "dfd.models.temporal.lstm", …}, "dropout": 0.4}``.
 
     Raises:
-        ConfigError: a key or ``_target_`` is unknown, or a value does not fit.
-        WeightsMissing: the backbone's weights cannot be had.
+        ConfigError: when a key or ``_target_`` is unknown, or a value does not fit.
+        WeightsMissing: when the backbone's weights cannot be found or downloaded.
     """
     resolved = resolve_model_config(config)
     _refuse_out_of_range(resolved)
@@ -130,12 +130,14 @@ LARGEST: dict[str, int] = {
     "max_len": 65536,
     "input_size": 2048,
 }
-"""Bounds of a model's whole numbers, by name: a stranger's checkpoint states them, and even building costs time."""
+"""Maximum of a model's whole numbers, by name: a stranger's checkpoint states them, and even building takes time."""
 
 
 def _refuse_out_of_range(resolved: Mapping[str, Any]) -> None:
-    """Raises:
-    ConfigError: a value of the model's config has another type than its function wants, or is out of range.
+    """Check types and ranges in a resolved config.
+
+    Raises:
+        ConfigError: when a value has another type than its function expects, or is out of range.
     """
     targets: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "backbone": _BACKBONE_TARGETS,
@@ -162,14 +164,14 @@ def _refuse_out_of_range(resolved: Mapping[str, Any]) -> None:
 
 
 def resolve_model_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """``config`` with every default written out, in plain dicts; nothing is built.
+    """Write out ``config`` with all defaults, in plain dicts, without building anything.
 
     >>> resolve_model_config({"backbone": {"_target_": "dfd.models.backbones.resnext50"},
     ...                       "temporal": {"_target_": "dfd.models.temporal.mean"}})["backbone"]
     {'_target_': 'dfd.models.backbones.resnext50', 'pretrained': True, 'weights': None, 'freeze': False}
 
     Raises:
-        ConfigError: a key or ``_target_`` is unknown, or a required one is missing.
+        ConfigError: when a key or ``_target_`` is unknown, or a required one is missing.
     """
     _refuse_unknown("model", config, ["backbone", "temporal", "dropout"], of="the model")
     return {
@@ -180,7 +182,7 @@ def resolve_model_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def architecture(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The resolved config less where the first weights came from and which of them learn: what weights must fit."""
+    """Resolved config without initial weights and freezing: the part that a checkpoint's weights must fit."""
     resolved = resolve_model_config(config)
     return {**resolved, "backbone": {**resolved["backbone"], "pretrained": False, "weights": None, "freeze": False}}
 
@@ -215,3 +217,16 @@ def _refuse_unknown(part: str, given: Mapping[str, Any], known: list[str], *, of
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
             raise ConfigError(f"{part}.{str(key)[:80]}: {of} has no parameter {shown(key)}; {hint}")
+
+
+class FeatureBatch(BatchFacts):
+    """Batch like :class:`dfd.base.types.ClipBatch`, with ``features`` (B, T, D) instead of frames."""
+
+    features: Tensor
+
+
+def logits_of(model: ClipClassifier, batch: ClipBatch | FeatureBatch) -> Tensor:
+    """Compute logits ``(B, 2)`` of a batch of frames or of features."""
+    given: Mapping[str, Any] = dict(batch)
+    logits_BK: Tensor = model.head(given["features"]) if "features" in given else model(given["frames"])
+    return logits_BK

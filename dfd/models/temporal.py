@@ -1,7 +1,7 @@
-"""Heads over time: the features of a clip's frames, ``(B, T, D)``, to one vector per clip, ``(B, num_features)``.
+"""Heads over time: map the features of a clip's frames, ``(B, T, D)``, to one vector per clip, ``(B, num_features)``.
 
-Each is made by a function of its option name, whose ``in_features`` is D: it comes from the backbone, never from a
-config. All but :func:`mean` see the order of the frames, and all treat the clips of a batch apart, but for
+The name of a head's function is its option name. Its ``in_features``, D, comes from the backbone, never from a config.
+All heads but :func:`mean` use the order of the frames, and all treat the clips of a batch separately, except for
 :func:`lstm_over_batch`, which exists to show an error.
 """
 
@@ -15,10 +15,10 @@ Reduce = Literal["mean", "last"]
 
 
 class TemporalHead(nn.Module):
-    """``(B, T, D)`` to ``(B, num_features)``.
+    """Maps ``(B, T, D)`` to ``(B, num_features)``.
 
-    ``mixes_clips`` is True if what a clip is mapped to depends on the other clips of its batch: its score then means
-    nothing outside of that batch.
+    ``mixes_clips`` is True if the output for a clip depends on the other clips of its batch: its score is then
+    meaningless outside of that batch.
     """
 
     num_features: int
@@ -26,19 +26,19 @@ class TemporalHead(nn.Module):
 
 
 class MeanHead(TemporalHead):
-    """The mean over time. Blind to order: the baseline that any other head has to beat."""
+    """Mean over time, which ignores the order: the baseline that other heads must beat."""
 
     def __init__(self, in_features: int) -> None:
         super().__init__()
         self.num_features = in_features
 
     def forward(self, features_BTD: Tensor) -> Tensor:
-        """Shape ``(B, D)``."""
+        """Compute the mean, ``(B, D)``."""
         return features_BTD.mean(dim=1)
 
 
 class RecurrentHead(TemporalHead):
-    """An LSTM or GRU, reduced over time to the mean of its outputs or to its final state."""
+    """LSTM or GRU, reduced over time to the mean of its outputs or to its final state."""
 
     def __init__(self, recurrent: nn.LSTM | nn.GRU, *, reduce: Reduce) -> None:
         super().__init__()
@@ -49,22 +49,22 @@ class RecurrentHead(TemporalHead):
         self.num_features = recurrent.hidden_size * (2 if recurrent.bidirectional else 1)
 
     def forward(self, features_BTD: Tensor) -> Tensor:
-        """Shape ``(B, num_features)``."""
+        """Compute the reduced output, ``(B, num_features)``."""
         outputs_BTH: Tensor
         outputs_BTH, final = self.recurrent(features_BTD)
         if self.reduce == "mean":
             return outputs_BTH.mean(dim=1)
         states_LBH: Tensor = final[0] if isinstance(final, tuple) else final
-        # Of the last layer: forwards, and backwards too if bidirectional, whose end is at the clip's beginning.
+        # The last layer's state: forward, and if bidirectional also backward, which ends at the clip's start.
         directions = 2 if self.recurrent.bidirectional else 1
         return states_LBH[-directions:].transpose(0, 1).flatten(1)
 
 
 class BatchAxisLSTMHead(TemporalHead):
-    """An LSTM that runs over the clips of a batch and takes the frames for the batch; then the mean over the frames.
+    """LSTM that runs over the clips of a batch and treats frames as the batch; followed by the mean over the frames.
 
-    What the popular public code of the original system does, kept for comparison: each output depends on the clips
-    before it in the batch, and on the order of its own frames not at all.
+    The popular public code of the original system does this; it is kept for comparison. Each output depends on the
+    previous clips in the batch, and not at all on the order of its own frames.
     """
 
     mixes_clips = True
@@ -75,13 +75,13 @@ class BatchAxisLSTMHead(TemporalHead):
         self.num_features = recurrent.hidden_size
 
     def forward(self, features_BTD: Tensor) -> Tensor:
-        """Shape ``(B, num_features)``."""
-        outputs_BTH: Tensor = self.recurrent(features_BTD)[0]  # without batch_first, the first axis is the time
+        """Compute the mean output, ``(B, num_features)``."""
+        outputs_BTH: Tensor = self.recurrent(features_BTD)[0]  # without batch_first, the first axis is time
         return outputs_BTH.mean(dim=1)
 
 
 class TransformerHead(TemporalHead):
-    """A pre-norm transformer encoder with learned positions, reduced by the mean over time."""
+    """Pre-norm transformer encoder with learned positions, reduced by the mean over time."""
 
     def __init__(
         self, in_features: int, *, width: int, num_heads: int, num_layers: int, dropout: float, max_len: int
@@ -91,7 +91,7 @@ class TransformerHead(TemporalHead):
         self.max_len = max_len
         self.project = nn.Linear(in_features, width)
         self.position_TD = nn.Parameter(torch.empty(max_len, width))
-        nn.init.trunc_normal_(self.position_TD, std=0.02)  # as in ViT (Dosovitskiy et al. 2021) and its descendants
+        nn.init.trunc_normal_(self.position_TD, std=0.02)  # as in ViT (Dosovitskiy et al. 2021) and its successors
         layer = nn.TransformerEncoderLayer(
             d_model=width,
             nhead=num_heads,
@@ -106,10 +106,10 @@ class TransformerHead(TemporalHead):
         )
 
     def forward(self, features_BTD: Tensor) -> Tensor:
-        """Shape ``(B, width)``.
+        """Compute the mean of the encoded frames, ``(B, width)``.
 
         Raises:
-            ValueError: the clip is longer than ``max_len``.
+            ValueError: when the clip is longer than ``max_len``.
         """
         time = features_BTD.shape[1]
         if time > self.max_len:
@@ -128,11 +128,11 @@ def lstm(
     dropout: float = 0.0,
     reduce: Reduce = "mean",
 ) -> TemporalHead:
-    """An LSTM over the frames: one layer of 2048 in the original system, which trained on the mean of its outputs.
+    """Build an LSTM over the frames; the original system had one layer of 2048, and the mean of its outputs.
 
-    ``dropout`` acts between layers. Every argument of ``nn.LSTM`` is given by its name: the original passed
-    ``bidirectional`` as the fourth positional one, which is ``bias``, and left ``batch_first`` out, so that its LSTM
-    ran over the videos of a batch instead of the frames of a video.
+    ``dropout`` acts between layers. All arguments of ``nn.LSTM`` are passed by name: the original passed
+    ``bidirectional`` as the fourth positional one, which is ``bias``, and omitted ``batch_first``, so that its LSTM ran
+    over the videos of a batch instead of the frames of a video.
     """
     _check_counts(hidden_features=hidden_features, num_layers=num_layers)
     recurrent = nn.LSTM(
@@ -148,10 +148,10 @@ def lstm(
 
 
 def lstm_over_batch(in_features: int, *, hidden_features: int = 2048, num_layers: int = 1) -> TemporalHead:
-    """The LSTM as the original system's public code runs it: over the batch. For comparison only, never for use.
+    """Build the LSTM as the original system's public code runs it, over the batch: for comparison only.
 
-    That code builds ``nn.LSTM(2048, 2048, 1, False)``, meaning ``bidirectional=False``: the fourth argument is
-    ``bias``, and ``batch_first`` is left out, so ``(B, T, D)`` is read as (time, batch, D).
+    That code builds ``nn.LSTM(2048, 2048, 1, False)`` and means ``bidirectional=False``, but the fourth argument is
+    ``bias``; ``batch_first`` is omitted, so ``(B, T, D)`` is read as (time, batch, D).
     """
     _check_counts(hidden_features=hidden_features, num_layers=num_layers)
     return BatchAxisLSTMHead(nn.LSTM(in_features, hidden_features, num_layers, bias=False, batch_first=False))
@@ -166,7 +166,7 @@ def gru(
     dropout: float = 0.0,
     reduce: Reduce = "mean",
 ) -> TemporalHead:
-    """A GRU over the frames; ``dropout`` acts between layers."""
+    """Build a GRU over the frames; ``dropout`` acts between layers."""
     _check_counts(hidden_features=hidden_features, num_layers=num_layers)
     recurrent = nn.GRU(
         input_size=in_features,
@@ -181,7 +181,7 @@ def gru(
 
 
 def mean(in_features: int) -> TemporalHead:
-    """The mean over the frames: no parameters, blind to order."""
+    """Build the mean over the frames: no parameters, and no use of the order."""
     return MeanHead(in_features)
 
 
@@ -194,10 +194,10 @@ def transformer(
     dropout: float = 0.1,
     max_len: int = 256,
 ) -> TemporalHead:
-    """A transformer encoder over the frames, for clips of any length up to ``max_len`` frames.
+    """Build a transformer encoder over the frames, for clips of up to ``max_len`` frames.
 
     Raises:
-        ValueError: ``width`` is not a multiple of ``num_heads``, or a count is not positive.
+        ValueError: when ``width`` is not a multiple of ``num_heads``, or a count is not positive.
     """
     _check_counts(width=width, num_heads=num_heads, num_layers=num_layers, max_len=max_len)
     if width % num_heads:
@@ -214,7 +214,7 @@ TEMPORALS: dict[str, Callable[..., TemporalHead]] = {
     "transformer": transformer,
     "lstm_over_batch": lstm_over_batch,
 }
-"""By option name; nothing else is ever called for a config or a checkpoint."""
+"""Functions by option name; a config or checkpoint can call no others."""
 
 
 def _check_counts(**counts: object) -> None:

@@ -1,19 +1,19 @@
-"""One GPU for each of several processes on one machine."""
+"""Assignment of one GPU to each of several processes on a machine."""
 
 import os
 from pathlib import Path
 from typing import IO
 
-from dfd.files import open_lock
+from dfd.base.files import take_lock
 
 _held: list[IO[bytes]] = []
-"""The lock of this process: it ends with it, however it ends."""
+"""Lock of this process, released when the process ends in any way."""
 
 
 def take_gpu(folder: Path) -> int | None:
-    """Let this process see one GPU, which as few as possible of the study have; None if there is one or none.
+    """Restrict this process to the GPU that the fewest processes of the study use; None with fewer than two GPUs.
 
-    What it takes it keeps: CUDA reads ``CUDA_VISIBLE_DEVICES`` once. Locks in ``folder`` keep the processes apart.
+    The choice is final, since CUDA reads ``CUDA_VISIBLE_DEVICES`` once. Locks in ``folder`` coordinate the processes.
     """
     if _held:
         return None
@@ -27,7 +27,7 @@ def take_gpu(folder: Path) -> int | None:
 
 
 def visible_gpus() -> list[str]:
-    """What ``CUDA_VISIBLE_DEVICES`` may name. Asks the driver without beginning to use it."""
+    """Names of GPUs for ``CUDA_VISIBLE_DEVICES``, without initialising CUDA."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [name for name in named.split(",") if name]
@@ -37,18 +37,11 @@ def visible_gpus() -> list[str]:
 
 
 def lease(folder: Path, count: int) -> tuple[int, IO[bytes]]:
-    """The first of ``count`` places that nobody holds, with its lock; if all are held, one is shared."""
-    import fcntl
-
+    """First free of ``count`` places and its lock; if all are taken, one is shared."""
     folder.mkdir(parents=True, exist_ok=True)
     share = 0
     while True:
         for index in range(count):
-            file = open_lock(folder / f".gpu{index}.{share}")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.close()
-            else:
-                return index, file
+            if lock := take_lock(folder / f".gpu{index}.{share}"):
+                return index, lock
         share += 1

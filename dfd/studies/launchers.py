@@ -1,13 +1,14 @@
-"""Hydra's launchers of dfd: jobs in processes of this machine by joblib, on Slurm by submitit, and as tasks of Ray.
+"""Hydra launchers: joblib for processes of this machine, submitit for Slurm, and Ray.
 
-In the last two, a job whose process is killed is one failed job: the launchers that are published for them raise at
-the first one, and leave the others running with nobody waiting for them.
+With submitit and Ray, a killed process is one failed job; the published launchers raise at the first one and leave the
+other jobs running unattended.
 """
 
 import importlib
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from dfd.errors import ConfigError, StudyError
+from dfd.base.errors import ConfigError, StudyError
 
 logger = logging.getLogger(__name__)
 
 
 class OneJob:
-    """A job as it is sent to another process, which may be on another machine with the same disk."""
+    """A job that can be sent to another process, possibly on another machine with the same disk."""
 
     def __init__(
         self, context: HydraContext, config: DictConfig, function: TaskFunction, overrides: list[str], number: int
@@ -39,7 +40,7 @@ class OneJob:
         self.folder = Path.cwd()
 
     def __call__(self) -> JobReturn:
-        """Run it, from the folder of the command: relative paths begin there."""
+        """Run the job in the command's folder, at which relative paths start."""
         os.chdir(self.folder)
         Singleton.set_state(self.singletons)
         setup_globals()
@@ -56,14 +57,14 @@ class OneJob:
         )
 
     def checkpoint(self) -> Any:
-        """What submitit sends again when Slurm takes the machine away or the time is over: the same, which goes on."""
+        """Resubmission after preemption or timeout by Slurm: the same job, which resumes."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)
 
 
 class JobsLauncher(Launcher):
-    """What they have in common."""
+    """Base class of the launchers."""
 
     def __init__(self) -> None:
         self.config: DictConfig
@@ -71,13 +72,13 @@ class JobsLauncher(Launcher):
         self.task_function: TaskFunction
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """As Hydra calls it before :meth:`launch`."""
+        """Set up the launcher; Hydra calls this before :meth:`launch`."""
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
 
     def jobs(self, job_overrides: Sequence[Sequence[str]], first: int) -> Iterator[OneJob]:
-        """Each job, logged."""
+        """Yield the jobs, and log each."""
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         for number, overrides in enumerate(job_overrides, start=first):
@@ -86,13 +87,13 @@ class JobsLauncher(Launcher):
 
 
 class JoblibLauncher(JobsLauncher):
-    """Jobs in several processes of this machine.
+    """Launcher that runs jobs in several processes of this machine.
 
-    Hydra's own plugin would begin as many as there are cores. If a process is killed, joblib ends the others, too; the
+    Hydra's own plugin would start one process per core. If a process is killed, joblib ends the others, too; the
     sweeper launches their jobs again.
 
     Args:
-        n_jobs: processes at once; with 1 the jobs run in this process, as with the basic launcher.
+        n_jobs: number of simultaneous processes; 1 runs the jobs in this process, like the basic launcher.
     """
 
     def __init__(self, *, n_jobs: int) -> None:
@@ -100,7 +101,7 @@ class JoblibLauncher(JobsLauncher):
         self.n_jobs = n_jobs
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run all, and wait for each."""
+        """Run all jobs and wait for them."""
         import joblib
 
         if not isinstance(self.n_jobs, int) or self.n_jobs < 1:
@@ -111,14 +112,14 @@ class JoblibLauncher(JobsLauncher):
 
 
 class SubmititLauncher(JobsLauncher):
-    """Jobs as an array of Slurm, or as processes of this machine (``cluster=local``) to try it.
+    """Launcher that runs jobs as a Slurm array, or as processes of this machine (``cluster=local``) for trying it out.
 
     Args:
         cluster: ``slurm`` or ``local``.
-        submitit_folder: for submitit's files and the jobs' output.
-        max_num_timeout: how often a job that runs out of time is sent again; it goes on from its last epoch.
+        submitit_folder: folder for submitit's files and the jobs' output.
+        max_num_timeout: how often a job that runs out of time is resubmitted; it resumes after its last epoch.
         parameters: ``timeout_min``, ``gpus_per_node``, ``cpus_per_task``, ``mem_gb``, ``nodes``, ``tasks_per_node``,
-            ``name``, and those of the cluster, such as ``partition``. None leaves one to the cluster.
+            ``name``, and options of the cluster, such as ``partition``. None takes the cluster's default.
     """
 
     SHARED = (
@@ -138,7 +139,7 @@ class SubmititLauncher(JobsLauncher):
         }
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submit all, and wait for each."""
+        """Submit all jobs and wait for them."""
         submitit = _import("submitit", "submitit", "hydra/launcher=submitit_…")
         specific = {"slurm_max_num_timeout": self.max_num_timeout} if self.cluster == "slurm" else {}
         try:
@@ -146,7 +147,7 @@ class SubmititLauncher(JobsLauncher):
             executor.update_parameters(**self.parameters)
         except (NameError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise ConfigError(f"hydra.launcher: submitit refuses it for cluster={self.cluster} ({reason})") from error
+            raise ConfigError(f"hydra.launcher: submitit refuses cluster={self.cluster} ({reason})") from error
         try:
             with executor.batch():
                 submitted = [executor.submit(job) for job in self.jobs(job_overrides, initial_job_idx)]
@@ -158,24 +159,24 @@ class SubmititLauncher(JobsLauncher):
 
 def _result(job: Any) -> JobReturn:
     try:
-        first: JobReturn = job.results()[0]  # of several processes of a job the first one writes
-    except Exception as error:  # noqa: BLE001 - of submitit, or what the job raised outside of the training
+        first: JobReturn = job.results()[0]  # the first of a job's processes writes
+    except Exception as error:  # noqa: BLE001 - submitit's own error, or one that the job raised outside of the training
         reason = (str(error).strip() or "no reason").splitlines()[0]
         return _lost(f"{type(error).__name__}: {reason} (its output is in {job.paths.stderr})")
     return first
 
 
 class RayLauncher(JobsLauncher):
-    """Jobs as tasks of Ray, each in a process of its own.
+    """Launcher that runs jobs as Ray tasks, each in its own process.
 
-    Nodes need Python, Ray and dfd's requirements in the versions of this machine, and its disk, mounted alike: the
-    folder of this command is where each job begins.
+    Nodes need Python, Ray and dfd's requirements in the same versions as this machine, and its disk mounted under the
+    same path, since each job starts in the folder of this command.
 
     Args:
-        address: None: a Ray on this machine alone; ``auto``: the cluster it belongs to; else ``host:port``.
-        num_cpus: that a job reserves.
-        num_gpus: that a job reserves, and sees; 0.5: two jobs share one.
-        max_retries: how often a job is begun again when its process or node dies; it goes on from its last epoch.
+        address: None for Ray on this machine only, ``auto`` for the cluster it belongs to, or ``host:port``.
+        num_cpus: CPUs reserved per job.
+        num_gpus: GPUs reserved for and visible to a job; with 0.5, two jobs share one.
+        max_retries: how often a job is restarted if its process or node dies; it resumes after its last epoch.
     """
 
     def __init__(
@@ -186,16 +187,16 @@ class RayLauncher(JobsLauncher):
         self.options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "max_retries": max_retries}
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Hand all to Ray, and wait for each. Ray, if it is started here, ends with this process."""
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is reported to its makers
-        # Read when it is imported. Under `uv run` Ray would start its workers by the same command, relative paths and
-        # all, in folders of its own, where they fail to start for ever.
+        """Run all jobs on Ray and wait for them; a Ray started here ends with this process."""
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # no usage reports to Ray's developers
+        # Read on import. Under `uv run`, Ray would start its workers with the same command and relative paths in its
+        # own folders, where they can never start.
         os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
         ray = _import("ray", "ray", "hydra/launcher=ray")
         if not ray.is_initialized():
             self._start(ray)
         root = str(Path(__file__).resolve().parents[2])
-        # A process for each job, that ends with it: CUDA's memory is free again for the next.
+        # One process per job, which ends with it, so that CUDA memory is free for the next job.
         task = ray.remote(**self.options, max_calls=1)(_in_ray)
         running = [task.remote(root, job) for job in self.jobs(job_overrides, initial_job_idx)]
         return [_ray_result(ray, one) for one in running]
@@ -213,15 +214,13 @@ class RayLauncher(JobsLauncher):
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ConfigError(
                 f"hydra.launcher.address={self.address or 'null'}: Ray does not start or cannot be reached: {reason}; "
-                "start it on the nodes with `ray start` (with its token, RAY_AUTH_MODE=token), or leave the address "
-                "out to use this machine alone"
+                "start it on the nodes with `ray start` (with its token, RAY_AUTH_MODE=token), or omit the address to "
+                "use this machine only"
             ) from error
 
 
 def _in_ray(root: str, job: OneJob) -> JobReturn:
-    """A Ray task."""
-    import sys
-
+    """Run a job as a Ray task."""
     if root not in sys.path:
         sys.path.insert(0, root)
     return job()

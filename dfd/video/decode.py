@@ -1,7 +1,7 @@
-"""Reading the frames of a video (:class:`VideoReader`), by PyAV: FFmpeg's decoders, which say what is damaged.
+"""Reads the frames of a video (:class:`VideoReader`) with PyAV, that is FFmpeg's decoders, which report damage.
 
-A frame's index is its place in the order of presentation among all that the container holds, those included that
-cannot be decoded. docs/videos.md says what is read, and how pictures are brought to one form.
+A frame's index is its place in presentation order among all frames of the container, including those that cannot be
+decoded. docs/videos.md describes what is read and how pictures are brought to one form.
 """
 
 import os
@@ -15,41 +15,41 @@ from typing import Self
 import numpy as np
 from av.video.frame import VideoFrame
 
-from dfd.errors import UnreadableVideo
-from dfd.types import FrameArray
-from dfd.video.container import DEFAULT_LIMITS, VideoInfo, VideoLimits
+from dfd.base.errors import UnreadableVideo
+from dfd.base.types import FrameArray
+from dfd.video.file.container import DEFAULT_LIMITS, VideoInfo, VideoLimits
+from dfd.video.file.packet_index import TOLERATED_FRACTION, TOLERATED_FRAMES, scan
 from dfd.video.frame_decoder import FrameDecoder
-from dfd.video.packet_index import TOLERATED_FRACTION, TOLERATED_FRAMES, scan
-from dfd.video.picture import Converter, Shape
+from dfd.video.pictures.picture import Converter, Shape
 
-# Frames that come as one array unless told otherwise: a frame that is held on to holds all of its array.
+# Default length of a chunk. It is small because a caller that keeps one frame keeps the whole array.
 _CHUNK_BYTES, _CHUNK_FRAMES = 8 * 2**20, 16
 
 
 class VideoReader:
-    """The frames of one video, as RGB, as they are meant to be seen. A context manager.
+    """Context manager that reads the frames of one video as RGB, the way they are meant to be seen.
 
-    That is: rotated, in square pixels, deinterlaced, in BT.709. Frames are decoded at the size asked for: the longest
-    side at most ``max_side`` pixels, the aspect kept, never enlarged. A video may change its size on the way; each
-    part then has its own shape. Memory does not grow with the length of the video, but for some bytes per frame.
+    Frames are rotated, deinterlaced, in square pixels and BT.709. They are scaled down until the longest side is at
+    most ``max_side`` pixels; the aspect ratio is kept, and frames are never enlarged. If the size changes within the
+    video, each part has its own shape. Memory does not grow with the length of the video, except for some bytes per
+    frame.
 
     Attributes:
-        info: what the header claims; ``fps`` repeats its frame rate.
-        width: of the decoded frames of the first part, as is ``height``.
-        source_scale: a coordinate in decoded pixels of the first part times this is one in source pixels.
-        first_frame: the index of the first frame that can be decoded; more than 0 in a file without a key frame at its
-            start.
+        info: claims of the header; ``fps`` repeats its frame rate.
+        width: width in pixels of the decoded frames of the first part; ``height`` likewise.
+        source_scale: factor from coordinates in decoded frames of the first part to source pixels.
+        first_frame: index of the first frame that can be decoded; above 0 if the file does not start with a key frame.
 
     Args:
         path: the video.
-        max_side: longest side of the decoded frames in pixels; None for the source's size.
-        limits: see :func:`dfd.video.container.probe`; each decoded frame is held to it.
-        stream: which of the file's video streams, from 0; None: the one that players show.
+        max_side: longest side of the decoded frames in pixels; None keeps the size of the source.
+        limits: largest frame that is decoded, see :func:`dfd.video.file.probe.probe`; checked for every frame.
+        stream: number of the video stream in the file, from 0; None selects the one that players show.
 
     Raises:
-        UnreadableVideo: as :func:`dfd.video.container.probe`, or there is no frame in the file.
-        VideoTooLarge: its frames exceed ``limits``.
-        ValueError: ``max_side`` is not positive.
+        UnreadableVideo: when :func:`dfd.video.file.probe.probe` raises it, or the file holds no frame.
+        VideoTooLarge: when the frames exceed ``limits``.
+        ValueError: when ``max_side`` is not positive.
     """
 
     info: VideoInfo
@@ -81,7 +81,7 @@ class VideoReader:
         self._end: str | None = None
         self._decoder: FrameDecoder | None = None
         self._converter: Converter | None = None
-        # Where parts of another shape begin, as far as they were met, in order.
+        # First index and shape of each part with its own shape, as far as the video was read.
         self._shapes: list[tuple[int, Shape]] = [(0, shape)]
         self._coded: tuple[int, int, Fraction] | None = None
         self._any_decoded = False
@@ -96,7 +96,7 @@ class VideoReader:
         self.close()
 
     def close(self) -> None:
-        """Free the decoder. Frames handed out stay valid; reading more is an error."""
+        """Free the decoder. Frames already returned stay valid; reading more is an error."""
         self._closed = True
         if self._decoder is not None:
             self._decoder.close()
@@ -105,17 +105,17 @@ class VideoReader:
 
     @property
     def chunk_len(self) -> int:
-        """Frames of a chunk unless told otherwise: 16, and of large ones as many as 8 MiB hold, one at least."""
+        """Default number of frames in a chunk: 16, or as many as fit into 8 MiB, but at least one."""
         return min(_CHUNK_FRAMES, max(1, _CHUNK_BYTES // (self.height * self.width * 3)))
 
     @property
     def num_frames(self) -> int:
-        """How many frames there are: counted in the container, and lowered when the last cannot be decoded."""
+        """Number of frames counted in the container; lowered if the last frames cannot be decoded."""
         return self._num_frames
 
     @property
     def partial(self) -> str | None:
-        """Why less than the whole video could be read as it was written, as far as is known; None while all is well."""
+        """Damage found so far, in words; None while everything could be read as it was written."""
         told = [self._index.damage] if self._index.damage is not None else []
         if self.first_frame > TOLERATED_FRAMES:
             told.append(
@@ -130,15 +130,15 @@ class VideoReader:
 
     @property
     def sizes(self) -> list[tuple[int, int, int]]:
-        """The parts of different size that were met: index of the first frame, width and height as shown."""
+        """Parts of different size met so far: index of the first frame, width and height as shown."""
         return [(index, shape.shown_width, shape.shown_height) for index, shape in self._shapes]
 
     def scale_at(self, index: int) -> float:
-        """Scale of a frame that was read, as ``source_scale`` is that of the first."""
+        """Factor from decoded to source pixels for a frame that was read; see ``source_scale``."""
         return self._shape_at(index).scale
 
     def size_at(self, index: int) -> tuple[int, int]:
-        """Width and height, as decoded, of a frame that was read."""
+        """Width and height in pixels, as decoded, of a frame that was read."""
         shape = self._shape_at(index)
         return shape.width, shape.height
 
@@ -146,11 +146,11 @@ class VideoReader:
         return self._shapes[max(0, bisect_right(self._shapes, index, key=lambda item: item[0]) - 1)][1]
 
     def frames(self, indices: Sequence[int]) -> FrameArray:
-        """The frames at ``indices``, in that order, ``(N, H, W, 3)``. An index may come more than once.
+        """Frames at ``indices``, in that order, ``(N, H, W, 3)``; an index may occur more than once.
 
         Raises:
-            IndexError: an index is negative or not below ``num_frames``.
-            UnreadableVideo: a frame cannot be decoded, or they are not of one size.
+            IndexError: when an index is negative or not below ``num_frames``.
+            UnreadableVideo: when a frame cannot be decoded, or the frames differ in size.
         """
         self._check_indices(indices)
         if not len(indices):
@@ -168,23 +168,23 @@ class VideoReader:
                 else f"{self.path}: frame {lost} cannot be decoded ({self._reason()})"
             )
         if len({frames.shape[1:] for _, frames in runs}) > 1:
-            raise UnreadableVideo(f"{self.path}: the frames asked for are of different sizes; ask for those of one")
+            raise UnreadableVideo(f"{self.path}: the frames asked for differ in size; ask for frames of one size")
         frames = runs[0][1] if len(runs) == 1 else np.concatenate([frames for _, frames in runs])
         return frames if np.array_equal(places, np.arange(len(unique))) else frames[places]
 
     def chunks(
         self, ranges: Sequence[range] | None = None, *, chunk_len: int | None = None
     ) -> Iterator[tuple[int, FrameArray]]:
-        """The whole video, or ``ranges`` of it, as (index of the first frame, consecutive frames ``(N, H, W, 3)``).
+        """Iterate over the video, or ``ranges`` of it, as (index of the first frame, frames ``(N, H, W, 3)``).
 
-        A chunk has ``chunk_len`` frames (None: the attribute of that name), the last of a range what is left; it never
-        spans two ranges, two sizes, or frames that cannot be decoded: those are left out, and ``partial`` says so. A
-        range that goes past the end just ends.
+        A chunk has ``chunk_len`` consecutive frames (None: the property ``chunk_len``); the last of a range may have
+        fewer. It never spans two ranges, two sizes, or frames that cannot be decoded: these are left out and reported
+        by ``partial``. A range that goes past the end of the video stops there.
 
         Raises:
-            ValueError: ``chunk_len`` is not positive, or a range has a step or a negative start.
-            UnreadableVideo: no frame at all can be decoded.
-            VideoTooLarge: a part of the video exceeds the limits.
+            ValueError: when ``chunk_len`` is not positive, or a range has a step or a negative start.
+            UnreadableVideo: when no frame at all can be decoded.
+            VideoTooLarge: when a part of the video exceeds the limits.
         """
         if chunk_len is None:
             chunk_len = self.chunk_len
@@ -199,7 +199,7 @@ class VideoReader:
                 for indices, frames in self._runs(wanted):
                     yield indices[0], frames
                 if self._num_frames <= wanted[-1]:
-                    # A late range may fail in a file whose beginning is sound; only if that fails too is it unreadable.
+                    # A late range may fail in a file with a sound start; it is unreadable only if that fails too.
                     if not self._any_decoded:
                         list(self._runs([self.first_frame]))
                     return
@@ -208,27 +208,27 @@ class VideoReader:
 
     @property
     def start_seconds(self) -> Fraction:
-        """When the first frame is shown, on the file's own clock, which its sound shares; 0 without time stamps."""
+        """Time of the first frame on the file's own clock, shared with its sound; 0 without time stamps."""
         return int(self._index.pts[0]) * self._index.time_base if len(self._index.pts) else Fraction(0)
 
     def timestamps(self, indices: Sequence[int]) -> list[float]:
-        """When each frame is shown, in seconds after the first one; right for a variable frame rate.
+        """Time of each frame in seconds after the first one; correct for variable frame rates.
 
-        Where the container holds no time stamps it is index / fps.
+        Without time stamps in the container the time is index / fps.
 
         Raises:
-            IndexError: an index is negative or not below ``num_frames``.
+            IndexError: when an index is negative or not below ``num_frames``.
         """
         self._check_indices(indices)
         return [self._seconds(index) for index in indices]
 
     def clock_seconds(self, indices: Sequence[int]) -> list[float]:
-        """When each frame is shown, on the file's own clock, as players of the file and of its sound count.
+        """Time of each frame in seconds on the file's own clock, which players use for pictures and sound.
 
-        A clock that was running long before the file begins, as a broadcast's, counts from the file's beginning.
+        A clock that started long before the file, as in a recorded broadcast, is counted from the file's start.
 
         Raises:
-            IndexError: an index is negative or not below ``num_frames``.
+            IndexError: when an index is negative or not below ``num_frames``.
         """
         self._check_indices(indices)
         return [self._clock(index) for index in indices]
@@ -246,7 +246,7 @@ class VideoReader:
                 raise IndexError(f"{self.path}: frame {index} is not in 0..{self._num_frames - 1}")
 
     def _runs(self, indices: Sequence[int]) -> Iterator[tuple[list[int], FrameArray]]:
-        """The frames at ascending ``indices``, in arrays of consecutive places and of one shape; some may not come."""
+        """Decode frames at ascending ``indices``: arrays of consecutive entries and one shape; some may be missing."""
         if self._closed:
             raise ValueError(f"{self.path}: the reader is closed")
         if self._decoder is None or self._converter is None:
@@ -280,14 +280,14 @@ class VideoReader:
             yield list(indices[first : first + length]), run[:length]
 
     def _shape_of(self, index: int, frame: VideoFrame) -> Shape:
-        """The shape of a frame, noted where it is another than that of the frame before."""
+        """Shape of a frame; noted if it differs from that of the previous frame."""
         assert self._converter is not None
         assert self._decoder is not None
         stored = frame.width, frame.height
         coded = (*stored, self._decoder.pixel_aspect)
         if self._coded is None:
             self._coded = coded
-        # What the container says of the pixels' shape it says of the first part; another part has its own header.
+        # The container states the pixel aspect of the first part only; other parts have their own header.
         aspect = self.info.pixel_aspect if coded == self._coded else coded[2]
         shape = self._converter.shape(*stored, aspect)
         place = bisect_right(self._shapes, index, key=lambda item: item[0])
@@ -297,13 +297,13 @@ class VideoReader:
         return shape
 
     def _end_at(self, index: int) -> None:
-        """Note that the frame at ``index`` and those after it cannot be had."""
+        """Note that the frame at ``index`` and all later ones cannot be read."""
         assert self._decoder is not None
         error = self._decoder.error
         missing = self._index.num_frames - index
         tolerated = max(TOLERATED_FRAMES, TOLERATED_FRACTION * self._index.num_frames)
         if self._end is None and self._index.damage is None and (error is not None or missing > tolerated):
-            reason = error or "the decoder gives no more"
+            reason = error or "the decoder returns no more frames"
             self._end = f"cannot be read past frame {index} of {self._index.num_frames} ({reason})"
         self._num_frames = min(self._num_frames, index)
         if index == 0:
@@ -317,4 +317,4 @@ class VideoReader:
 
     def _reason(self) -> str:
         error = self._decoder.error if self._decoder is not None else None
-        return error or self.partial or "the decoder gives nothing"
+        return error or self.partial or "the decoder returns no frame"

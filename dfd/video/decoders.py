@@ -1,28 +1,28 @@
-"""FFmpeg's decoders, chosen and set so that they say what is damaged, and bounded before they begin."""
+"""FFmpeg's decoders, chosen and configured to report damage, with limits set before they start."""
 
 import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from dfd.video.container import VideoLimits
-from dfd.video.formats import codec_name
+from dfd.video.file.container import VideoLimits
+from dfd.video.file.formats import codec_name
 
-# FFmpeg's own decoders of these make up what they cannot read in silence; libvpx refuses the frame. Of VP9 with
-# flipped bits, FFmpeg's showed 26 of 28 files wrong, and told of 7; libvpx showed 3, and told of 2 and of the rest.
+# FFmpeg's own decoders for these conceal errors silently; libvpx refuses the frame. Of 28 VP9 files with flipped bits,
+# FFmpeg showed 26 wrong and reported 7; libvpx showed 3 wrong, and reported 2 of these and all others.
 _STRICTER = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-# dav1d then checks where the symbols of a tile end: 16 of 28 damaged files were shown wrong without, 1 with it.
+# Makes dav1d check where the symbols of a tile end: of 28 damaged files 16 were shown wrong without it, 1 with it.
 _OPTIONS = {"av1": {"strict": "1"}}
 
 
 def new_decoder(stream: VideoStream, limits: VideoLimits) -> VideoCodecContext:
-    """A decoder for the packets of a stream that nothing was decoded of yet.
+    """Decoder for the packets of a stream from which nothing has been decoded yet.
 
-    One thread: damage then stays where it is, and what FFmpeg says of it comes in the thread that listens.
+    It runs in one thread, so that damage does not spread and FFmpeg's log arrives in the listening thread.
     """
     codec = codec_name(stream)
     context = stream.codec_context
     in_8_bits = context.pix_fmt is not None and context.format is not None and context.format.components[0].bits == 8
-    if in_8_bits and _STRICTER.get(codec) in av.codecs_available:  # PyAV's libvpx knows no more than 8 bits
+    if in_8_bits and _STRICTER.get(codec) in av.codecs_available:  # PyAV's libvpx supports 8 bits only
         extradata = context.extradata
         stricter = av.CodecContext.create(_STRICTER[codec], "r")
         assert isinstance(stricter, VideoCodecContext)

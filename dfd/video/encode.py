@@ -1,4 +1,4 @@
-"""Writing the face-only videos of a clip store: H.264 in MP4, good enough to keep what a detector looks for.
+"""Writes the face-only videos of a clip store: H.264 in MP4, good enough to keep the traces that detectors look for.
 
 The defaults were chosen on 8 face crops of 112 x 112 pixels from real videos (FaceForensics++ c23, DFDC, HDTF and
 others, 150 frames each), decoded by decord and compared with the crops before encoding. RGB PSNR is the mean over
@@ -22,12 +22,13 @@ yuv444p 10           43.6 (41.6)         1.016               236 000  30
 yuv444p 10           43.5 (41.5)         1.017               229 000  250
 ===================  ============  ===========  ====================  ==================
 
-Full chroma costs no bytes and gains 4 dB, as every pixel of colour counts at this size. From crf 14 on detail is lost;
-below 10 each decibel costs a quarter more. A key frame every 15 frames costs 3 % over every 30, and halves the frames
-to be decoded before a random start.
+Full chroma costs no bytes and gains 4 dB, since every pixel of colour counts at this size. From crf 14 detail is lost;
+below 10 each decibel costs a quarter more. A key frame every 15 frames costs 3 % more bytes than one every 30, and
+halves the frames to be decoded before a random start.
 
-``fast_decode`` is x264's tuning of that name. On 14 such crops, crf 10, in turns: 42.6 dB (worst 39.4) in place of 42.8
-(39.7), detail 0.992 in place of 0.993, 10 % more bytes; ten frames from a random start take 0.7 of the time.
+``fast_decode`` is x264's tuning of that name. On 14 such crops at crf 10, measured alternately: 42.6 dB (worst 39.4)
+instead of 42.8 (39.7), detail 0.992 instead of 0.993, 10 % more bytes; ten frames from a random start take 0.7 of the
+time.
 """
 
 import os
@@ -35,7 +36,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -44,12 +45,12 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 from av.video.stream import VideoStream
 
-from dfd.types import FrameArray
+from dfd.base.types import FrameArray
 from dfd.video.sound import SoundCopy
 
 PIXEL_FORMATS = ("yuv444p", "yuv420p")
-"""What is written, by FFmpeg's names."""
-# Every shortcut of the scaler off: the colours that decord gives back are then off by rounding alone.
+"""Pixel formats that can be written, by FFmpeg's names."""
+# All shortcuts of the scaler are off, so that colours decoded by decord differ by rounding only.
 _EXACT = (
     Interpolation.BICUBIC
     | Interpolation.ACCURATE_RND
@@ -59,33 +60,33 @@ _EXACT = (
 )
 _BT709 = 1  # matrix coefficients, ITU-T H.273 table 4
 _MIN_FPS, _MAX_FPS = 0.1, 1000.0
-_FINE_TIME_BASE = Fraction(1, 90_000)  # of MPEG systems (ISO/IEC 13818-1, 2.4.2); a multiple of the usual frame rates
+_FINE_TIME_BASE = Fraction(1, 90_000)  # of MPEG systems (ISO/IEC 13818-1, 2.4.2); divisible by the usual frame rates
 
 
 class VideoWriter:
-    """Writes RGB frames to an H.264 file. A context manager; if its body raises, no file is left.
+    """Context manager that writes RGB frames to an H.264 file; if its body raises, no file is left.
 
-    The same frames and options give the same bytes, on any number of cores. Colour is BT.709, limited range, and
-    tagged so.
+    The same frames and options give the same bytes on any number of cores. Colour is BT.709, limited range, and tagged
+    accordingly.
 
     Args:
-        path: of the file, ``.mp4`` or ``.mkv``; overwritten if it exists.
-        width: of the frames in pixels, as is ``height``.
-        fps: frames per second; past 0.1 or 1000 it is taken for those, as files lose frames beyond.
-        crf: x264's quality, 0 (lossless but for the change of colour space) to 51.
-        pixel_format: ``yuv444p``, or ``yuv420p`` for players that know nothing else: it needs an even size, and
-            comes back 1 level darker.
-        keyframe_interval: most frames from one key frame to the next. Each can be decoded from (closed groups).
-        preset: of x264.
-        fast_decode: leave out what takes decoders most of their time (CABAC, the loop filter, weighted prediction), for
-            files that are read over and over.
-        timed: each frame is shown when ``write`` is told, and not one after the other at ``fps``.
-        faststart: put the index first, so that a player can begin before it has all of the file.
-        sound: is copied into the file, in step with the frames. Opened and closed by the caller.
+        path: the file, ``.mp4`` or ``.mkv``; overwritten if it exists.
+        width: width of the frames in pixels; ``height`` likewise.
+        fps: frames per second; clamped to 0.1..1000, since files lose frames beyond.
+        crf: x264's quality, from 0 (lossless except for the colour conversion) to 51.
+        pixel_format: ``yuv444p``, or ``yuv420p`` for players that support nothing else: it needs an even size, and
+            decodes 1 level darker.
+        keyframe_interval: maximum distance of key frames in frames. Groups are closed: each key frame is a start.
+        preset: x264's preset.
+        fast_decode: leave out what is slowest to decode (CABAC, the loop filter, weighted prediction), for files that
+            are read many times.
+        timed: show each frame at the time given to ``write`` instead of at a constant ``fps``.
+        faststart: write the index first, so that a player can start before it has the whole file.
+        sound: copied into the file, in step with the frames; the caller opens and closes it.
 
     Raises:
-        ValueError: an argument is out of range, or the size is odd where it must be even.
-        OSError: the file cannot be written.
+        ValueError: when an argument is out of range, or the size is odd where it must be even.
+        OSError: when the file cannot be written.
     """
 
     def __init__(
@@ -121,14 +122,14 @@ class VideoWriter:
         self._pixel_format = pixel_format
         self._num_frames = 0
         self._closed = False
-        # 30000/1001 and its kin come back exactly from their decimals.
+        # Recovers 30000/1001 and similar rates exactly from their decimals.
         rate = Fraction(min(max(fps, _MIN_FPS), _MAX_FPS)).limit_denominator(1001)
         self._timed = timed
         self._time_base = _FINE_TIME_BASE if timed else 1 / rate
         self._frame_ticks = round(1 / rate / self._time_base)
         self._last_pts = -1
         self._sound = sound
-        # bitexact: no version of the library, no date.
+        # bitexact: the file names neither a library version nor a date.
         options = {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if faststart else {})
         self._container = av.open(str(self.path.absolute()), "w", container_options=options)
         try:
@@ -157,18 +158,18 @@ class VideoWriter:
         """Append frames, uint8 ``(N, H, W, 3)`` RGB; N may be 0.
 
         Args:
-            frames: what is appended.
-            seconds: when each is shown, for a writer that is ``timed``, and for no other.
+            frames: the frames.
+            seconds: time of each frame; required by a ``timed`` writer, and refused by others.
 
         Raises:
-            ValueError: they are of another type or size, not later than those before, or the writer is closed.
+            ValueError: when the type, size or times are wrong, times do not increase, or the writer is closed.
         """
         if self._closed:
             raise ValueError(f"{self.path}: the writer is closed")
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != self._shape:
             raise ValueError(f"{self.path}: frames must be uint8 (N, {self._shape}), got {frames.dtype} {frames.shape}")
         if (seconds is not None) != self._timed or (seconds is not None and len(seconds) != len(frames)):
-            raise ValueError(f"{self.path}: a timed writer, and no other, needs the seconds of each frame")
+            raise ValueError(f"{self.path}: seconds must be given for each frame by a timed writer, and only by one")
         for place, rgb in enumerate(frames):
             pts = self._last_pts + 1 if seconds is None else round(seconds[place] / self._time_base)
             if pts <= self._last_pts:
@@ -189,10 +190,10 @@ class VideoWriter:
             self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Finish the file. Closing twice does nothing.
+        """Finish the file; closing twice does nothing.
 
         Raises:
-            ValueError: no frame was written; no file is left.
+            ValueError: when no frame was written; no file is left.
         """
         if self._closed:
             return
@@ -212,19 +213,19 @@ class VideoWriter:
         stream.options = {
             **options,
             "threads": "1",
-            # The macroblock tree reads past the end of narrow rows (7 macroblocks at 112 pixels), and what lies there
-            # shows in the bytes: three encodings of one clip gave three files.
+            # The macroblock tree reads past the end of narrow rows (7 macroblocks at 112 pixels), and the memory there
+            # affects the output: three encodings of one clip gave three different files.
             "x264-params": "mbtree=0",
         }
         context = stream.codec_context
         if self._timed:
             context.time_base = self._time_base
-        context.thread_count = 1  # the division of work among threads would show in the bytes
+        context.thread_count = 1  # the output would depend on how threads divide the work
         context.colorspace = _BT709
         context.color_range = ColorRange.MPEG
         context.color_primaries = ColorPrimaries.BT709
         context.color_trc = ColorTrc.BT709
-        context.open()  # a preset that x264 does not know is refused here and not at the first frame
+        context.open()  # refuses a preset that x264 does not know now, not at the first frame
         return stream
 
     def _abandon(self) -> None:
@@ -238,28 +239,14 @@ def write_video(
     frames: FrameArray,
     *,
     fps: float,
-    crf: int = 10,
-    pixel_format: str = "yuv444p",
-    keyframe_interval: int = 15,
-    preset: str = "medium",
-    fast_decode: bool = True,
+    **options: Any,
 ) -> None:
-    """Write all ``frames``, uint8 ``(N, H, W, 3)`` RGB, to an H.264 file. Options as for :class:`VideoWriter`.
+    """Write all ``frames``, uint8 ``(N, H, W, 3)`` RGB, to an H.264 file; options as in :class:`VideoWriter`.
 
     Raises:
-        ValueError: there is no frame, or an argument is out of range.
+        ValueError: when there is no frame, or an argument is out of range.
     """
     if frames.ndim != 4:
         raise ValueError(f"{path}: frames must be uint8 (N, H, W, 3), got {frames.dtype} {frames.shape}")
-    with VideoWriter(
-        path,
-        width=frames.shape[2],
-        height=frames.shape[1],
-        fps=fps,
-        crf=crf,
-        pixel_format=pixel_format,
-        keyframe_interval=keyframe_interval,
-        preset=preset,
-        fast_decode=fast_decode,
-    ) as writer:
+    with VideoWriter(path, width=frames.shape[2], height=frames.shape[1], fps=fps, **options) as writer:
         writer.write(frames)

@@ -1,4 +1,4 @@
-"""The frames of a stream by their index, whatever is damaged on the way (:class:`FrameDecoder`)."""
+"""Decodes the frames of a stream by index, in spite of damage (:class:`FrameDecoder`)."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -13,37 +13,31 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from dfd.video.container import (
-    VideoInfo,
-    VideoLimits,
-    open_container,
-    other_streams,
-    plausible_aspect,
-    refuse_huge,
-)
-from dfd.video.damage import Damage
+from dfd.video.damage.libav_log import errors, listening
+from dfd.video.damage.words import Damage
 from dfd.video.decoders import new_decoder
-from dfd.video.libav_log import errors, listening
-from dfd.video.packet_index import PacketIndex
+from dfd.video.file.container import VideoInfo, VideoLimits, other_streams, plausible_aspect
+from dfd.video.file.opening import open_container, refuse_huge
+from dfd.video.file.packet_index import PacketIndex
 
 _MAX_SEEK_TRIES = 4
-# Whose decoders can be told anew with each packet to leave out frames that no other needs. AV1's is told once for all.
+# Codecs whose decoders accept, per packet, to skip frames that no other refers to. AV1's takes the option only once.
 _SKIPPING = frozenset({"h264", "hevc", "mpeg4", "mpeg2video"})
-# Frames before an interlaced one that the filter wants to have seen: it makes the missing lines from both neighbours.
+# Frames before an interlaced one that the filter needs: it fills the missing lines from both neighbours.
 _FIELD_NEIGHBOURS = 2
 
 
 class FrameDecoder:
     """Decodes frames by ascending index.
 
-    Where the container gives each frame a time stamp, a frame is known by its own, so that what the decoder drops moves
-    nothing; else frames are counted, and nothing can be told after an error. Behind an error the next frame is a key
-    frame's, as those between refer to what is lost. Interlaced frames come deinterlaced, one for one.
+    If the container gives every frame a time stamp, frames are identified by it, so that a dropped frame does not shift
+    the others; otherwise they are counted, and decoding stops at the first error. After an error, decoding resumes at
+    the next key frame, since the frames before it refer to lost data. Interlaced frames are deinterlaced, one for one.
 
     Attributes:
-        error: FFmpeg's words, once decoding has failed.
-        damage: the frames that are not as they were written.
-        has_ended: True if nothing comes after the last frame that was asked for.
+        error: FFmpeg's message, once decoding has failed.
+        damage: frames that are missing or not as they were written.
+        has_ended: whether no frame comes after the last one asked for.
     """
 
     def __init__(self, info: VideoInfo, index: PacketIndex, limits: VideoLimits) -> None:
@@ -61,12 +55,12 @@ class FrameDecoder:
 
     @property
     def context(self) -> VideoCodecContext:
-        """Facts of the stream, as its container describes it."""
+        """Properties of the stream, as its container describes it."""
         return self._stream.codec_context
 
     @property
     def pixel_aspect(self) -> Fraction:
-        """Pixel aspect of the frames that the decoder is at, as their own headers say; 1 if they do not."""
+        """Pixel aspect of the current frames by their own headers; 1 if they state none."""
         return plausible_aspect(self._decoder.sample_aspect_ratio)
 
     def close(self) -> None:
@@ -77,11 +71,11 @@ class FrameDecoder:
             self._container = None
 
     def get(self, index: int) -> VideoFrame | None:
-        """The frame at this index; None if it cannot be had, and ``has_ended`` says if any after it can."""
+        """Decode the frame at ``index``; None if that fails, and ``has_ended`` says whether later frames remain."""
         keys = self._index.key_ranks
         behind = index < (self._next if self._held is None else self._missing_from)
         self._wanted = index
-        # A key frame between here and there makes it cheaper to jump.
+        # Seeking is cheaper if a key frame lies in between.
         nearest = int(np.searchsorted(keys, index, side="right")) - 1
         if len(keys) and (behind or keys[max(0, nearest)] > self._next):
             self._seek(index)
@@ -99,7 +93,7 @@ class FrameDecoder:
                 self._missing_from = place + 1
                 return frame
             if place > index:
-                # What lies between the frame before and this one is missing, and need not be looked for again.
+                # All frames between the previous one and this one are missing, and need not be searched for again.
                 self._held, self._missing_from = (place, frame), min(self._missing_from, index)
                 self.damage.lose(index)
                 return None
@@ -120,7 +114,7 @@ class FrameDecoder:
         self._next = 0
 
     def _seek(self, index: int) -> None:
-        """Go to the last key frame from which the frame at ``index`` can be reached."""
+        """Seek to the last key frame from which the frame at ``index`` can be decoded."""
         assert self._container is not None
         if self._next == 0:
             self._read_encoder_s_name(self._container)
@@ -129,7 +123,7 @@ class FrameDecoder:
         keys = self._index.key_ranks
         target = max(0, index - _FIELD_NEIGHBOURS) if self._is_interlaced else index
         nearest = int(np.searchsorted(keys, target, side="right")) - 1
-        # A key frame may lead to frames after ``index`` only (intra refresh shows nothing until all is refreshed).
+        # A key frame may lead only to frames after ``index`` (intra refresh shows nothing until it is complete).
         for candidate in range(nearest, max(-1, nearest - _MAX_SEEK_TRIES), -1):
             if keys[candidate] == 0:
                 break
@@ -148,9 +142,9 @@ class FrameDecoder:
         self._restart()
 
     def _read_encoder_s_name(self, container: InputContainer) -> None:
-        """Feed the first packet, in which x264 tells its version: full chroma of old ones is decoded in another way.
+        """Feed the first packet, which names x264's version: full chroma of old versions needs another way of decoding.
 
-        FFmpeg's decoder would not know of it after a jump, and make up half of the frames.
+        Without it, FFmpeg's decoder would make up half of the frames after a seek.
         """
         if self._info.codec != "h264":
             return
@@ -159,7 +153,7 @@ class FrameDecoder:
                 self._decoder.decode(packet)
                 return
         except FFmpegError:
-            return  # what can be decoded is found out after the jump
+            return  # decoding after the seek shows what is left
 
     def _number(self, frames: Iterator[VideoFrame]) -> Iterator[tuple[int, VideoFrame]]:
         if not self._by_time:
@@ -173,7 +167,7 @@ class FrameDecoder:
                 yield rank, frame
 
     def _decode(self, container: InputContainer, *, is_after_jump: bool) -> Iterator[VideoFrame]:
-        """All frames; but after a jump, none that is passed over and that no other is made from."""
+        """Decode all frames; after a seek, skip those before the wanted one that no other frame refers to."""
         context = self._decoder
         may_skip = is_after_jump and self._info.codec in _SKIPPING and not self._is_interlaced
         waits_for_key = False
@@ -215,8 +209,8 @@ class FrameDecoder:
             if failed is not None:
                 self.error = failed
                 if not self._by_time or not packet.size:
-                    break  # what comes after cannot be told by its number
-                # FFmpeg hands out what was sound before; what refers to the lost frame would be made up.
+                    break  # without time stamps, later frames cannot be numbered
+                # FFmpeg still returns the sound frames from before; those that refer to the lost one would be made up.
                 yield from self._held_back()
                 context.flush_buffers()
                 waits_for_key = True
@@ -233,14 +227,14 @@ class FrameDecoder:
         self.damage.make_up(self._next if rank is None else rank)
 
     def _held_back(self) -> Iterator[VideoFrame]:
-        """Frames that the decoder holds back for reordering: they were sound before the damage."""
+        """Frames that the decoder holds back for reordering: they precede the damage."""
         try:
             yield from self._decoder.decode(None)
         except FFmpegError:
             return
 
     def _progressive(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-        """The frames, those with two fields of different times deinterlaced by FFmpeg's bwdif."""
+        """Pass frames on, and deinterlace those whose two fields differ in time (FFmpeg's bwdif)."""
         graph: av.filter.Graph | None = None
         size: tuple[int, int, str] | None = None
         for frame in frames:
@@ -267,7 +261,7 @@ def _deinterlacer(frame: VideoFrame) -> "av.filter.Graph":
     filters = [
         graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base),
         graph.add("bwdif", "mode=send_frame:deint=interlaced"),
-        # The filter counts in halves of the clock's ticks.
+        # The filter doubles the resolution of the clock.
         graph.add("settb", f"{frame.time_base.numerator}/{frame.time_base.denominator}"),
         graph.add("buffersink"),
     ]

@@ -1,4 +1,4 @@
-"""Which frames of a video make a clip, and where clips start. Numbers only; nothing here decodes."""
+"""Chooses the frames of a clip, and the starts of clips in a video; works on numbers only, without decoding."""
 
 from typing import TYPE_CHECKING
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 def clip_frame_indices(num_frames: int, *, clip_len: int, stride: int = 1, start: int = 0) -> list[int]:
     """Indices of one clip's frames, ``stride`` frames apart, beginning at ``start``.
 
-    A video that ends early repeats its last frame, so a clip always has ``clip_len`` entries:
+    If the video ends early, its last frame is repeated, so that a clip always has ``clip_len`` entries:
 
     >>> clip_frame_indices(5, clip_len=4, stride=2)
     [0, 2, 4, 4]
 
     Raises:
-        ValueError: an argument is out of range; the message names it and its value.
+        ValueError: when an argument is out of range; the message names it and its value.
     """
     _check_positive(num_frames=num_frames, clip_len=clip_len, stride=stride)
     if not 0 <= start < num_frames:
@@ -26,10 +26,10 @@ def clip_frame_indices(num_frames: int, *, clip_len: int, stride: int = 1, start
 
 
 def window_starts(num_frames: int, *, clip_len: int, stride: int = 1, num_windows: int) -> list[int]:
-    """Where ``num_windows`` clips start so that they lie evenly over the whole video.
+    """Start frames of ``num_windows`` clips spread evenly over the whole video.
 
-    The first starts at frame 0 and the last ends at the last frame. Starts are distinct and ascending: a video too
-    short for that many gets fewer, and always at least one. A single window starts at 0.
+    The first clip starts at frame 0 and the last one ends at the last frame. Starts are distinct and ascending: a short
+    video gets fewer, but at least one. A single window starts at 0.
 
     >>> window_starts(100, clip_len=10, num_windows=4)
     [0, 30, 60, 90]
@@ -39,7 +39,7 @@ def window_starts(num_frames: int, *, clip_len: int, stride: int = 1, num_window
     [0]
 
     Raises:
-        ValueError: an argument is out of range; the message names it and its value.
+        ValueError: when an argument is out of range; the message names it and its value.
     """
     _check_positive(num_windows=num_windows)
     last = _last_start(num_frames, clip_len=clip_len, stride=stride)
@@ -49,14 +49,14 @@ def window_starts(num_frames: int, *, clip_len: int, stride: int = 1, num_window
 def random_start(
     num_frames: int, *, clip_len: int, stride: int = 1, generator: "torch.Generator | np.random.Generator"
 ) -> int:
-    """A start drawn evenly from all at which the whole clip fits, or 0 where it fits at none.
+    """Start frame drawn uniformly from all at which the whole clip fits; 0 if it fits nowhere.
 
     >>> starts = {random_start(12, clip_len=10, generator=np.random.default_rng(seed)) for seed in range(50)}
     >>> sorted(starts)
     [0, 1, 2]
 
     Raises:
-        ValueError: an argument is out of range; the message names it and its value.
+        ValueError: when an argument is out of range; the message names it and its value.
     """
     last = _last_start(num_frames, clip_len=clip_len, stride=stride)
     if isinstance(generator, np.random.Generator):

@@ -1,4 +1,4 @@
-"""The sound of a video, copied into another file as it is: packets are moved, nothing is decoded."""
+"""Copies the sound of a video into another file without decoding it."""
 
 import os
 from collections.abc import Iterator
@@ -12,27 +12,27 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.error import FFmpegError
 
-from dfd.video.container import open_container
+from dfd.video.file.opening import open_container
 
 MP4_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
-"""What MP4 files hold and players play. FFmpeg would also write PCM, Vorbis and others, which few of them do."""
+"""Codecs that MP4 files hold and players play. FFmpeg would also write PCM, Vorbis and others, which few play."""
 
-# Sound may begin a little before the first frame: an encoder's run-in, which players skip. What is earlier is dropped.
+# Sound may start this long before the first frame (encoder delay, which players skip); earlier packets are dropped.
 _LEAD_SECONDS = 0.1
 
 
 class SoundCopy:
-    """The sound of ``source``, to be joined to a file that is being written. A context manager.
+    """Context manager that copies the sound of ``source`` into a file that is being written.
 
     Attributes:
-        message: why there is less than all of the sound; empty if all is copied, or if there is none.
+        message: why not all of the sound was copied; empty if all was, or if there is none.
 
     Args:
         source: the file with the sound.
-        start_seconds: what becomes time 0, on the clock of ``source``.
+        start_seconds: time on the clock of ``source`` that becomes time 0.
 
     Raises:
-        UnreadableVideo: ``source`` cannot be opened.
+        UnreadableVideo: when ``source`` cannot be opened.
     """
 
     def __init__(self, source: str | os.PathLike[str], *, start_seconds: Fraction = Fraction(0)) -> None:
@@ -42,7 +42,7 @@ class SoundCopy:
         best = self._container.streams.best("audio")
         self._source = best if isinstance(best, AudioStream) else None
         if self._source is not None:
-            # A stream in a codec that FFmpeg does not know has no codec context, whatever the type stubs say.
+            # The context is None for a codec that FFmpeg does not know, although the type stubs do not say so.
             context: Any = self._source.codec_context
             codec = "unknown" if context is None else str(context.codec.canonical_name)
             if codec not in MP4_CODECS:
@@ -62,29 +62,29 @@ class SoundCopy:
 
     @property
     def is_copied(self) -> bool:
-        """True if there is sound and it will be copied."""
+        """Whether there is sound that will be copied."""
         return self._source is not None
 
     def leave_out(self, reason: str) -> None:
-        """Copy nothing, and say why."""
+        """Copy no sound, and keep the reason in ``message``."""
         self._source = None
         self.message = f"the sound was left out: {reason}"
 
     def join(self, output: OutputContainer) -> None:
-        """Add a stream for the sound to ``output``, whose other streams are there."""
+        """Add a stream for the sound to ``output``; its other streams must exist already."""
         if self._source is not None:
             self._output = output
             self._waiting = self._packets(self._source, output.add_stream_from_template(self._source))
             self._next = next(self._waiting, None)
 
     def copy_until(self, seconds: float = inf) -> None:
-        """Copy what begins before ``seconds``; to be called in step with the pictures, or these wait in memory."""
+        """Copy packets that begin before ``seconds``; call it in step with the pictures, or these pile up in memory."""
         while self._output is not None and self._next is not None and self._next[0] < seconds:
             self._output.mux(self._next[1])
             self._next = next(self._waiting, None)
 
     def _packets(self, source: AudioStream, target: AudioStream) -> Iterator[tuple[float, Any]]:
-        """The packets on the new clock, each with its time in seconds; those without a place in order are dropped."""
+        """Packets on the new clock with their times in seconds; those out of order are dropped."""
         time_base = source.time_base or Fraction(1, 1000)
         shift = round(self._start / time_base)
         last_dts: int | None = None

@@ -1,4 +1,4 @@
-"""A still picture read as a video of one frame, so that photographs of faces go the same way as videos do."""
+"""Reads a still picture as a video of one frame, so that photographs of faces can be treated like videos."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -9,35 +9,36 @@ from typing import Self
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from dfd.errors import MissingVideo, UnreadableVideo, VideoTooLarge
-from dfd.types import FrameArray
-from dfd.video.container import DEFAULT_LIMITS, VideoInfo, VideoLimits
+from dfd.base.errors import MissingVideo, UnreadableVideo, VideoTooLarge
+from dfd.base.types import FrameArray
+from dfd.video.file.container import DEFAULT_LIMITS, VideoInfo, VideoLimits
 
 STILL_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-"""Pillow's names of what is read."""
+"""Pillow's names of the formats that are read."""
 
 _FPS = 30.0
-"""A clip file must have a rate, and a picture has none."""
+"""Nominal rate in frames per second: a clip file must have one."""
 
 
 def _in_8_bits(picture: Image.Image) -> Image.Image:
-    """A grey picture of 16 bits in 8; another as it is. Pillow cuts off what is above 255, which leaves it white."""
+    """Convert a 16-bit grey picture to 8 bits, and return others as they are; Pillow would clip at 255, to white."""
     if not picture.mode.startswith("I"):
         return picture
     return Image.fromarray((np.asarray(picture).clip(0, 65535) // 257).astype(np.uint8))
 
 
 class StillReader:
-    """One picture as shown (EXIF orientation applied), in the manner of :class:`dfd.video.decode.VideoReader`.
+    """Reads one picture as shown (EXIF orientation applied), like :class:`dfd.video.decode.VideoReader`.
 
     Args:
-        path: of the picture.
-        max_side: a larger picture is shrunk to it, longest side in pixels; ``source_scale`` is by how much.
+        path: the picture.
+        max_side: longest side in pixels, to which larger pictures are reduced by the factor ``source_scale``.
         limits: larger pictures are refused before they are decoded.
 
     Raises:
-        UnreadableVideo: it is no picture, is damaged or moves; MissingVideo: there is no such file.
-        VideoTooLarge: it exceeds ``limits``.
+        UnreadableVideo: when the file is not a picture, is damaged or is an animation.
+        MissingVideo: when there is no such file.
+        VideoTooLarge: when the picture exceeds ``limits``.
     """
 
     partial: str | None = None
@@ -57,15 +58,15 @@ class StillReader:
                         f"{limits.max_height} that limits.max_width and limits.max_height allow"
                     )
                 if getattr(picture, "n_frames", 1) > 1:
-                    raise UnreadableVideo(f"{path}: a picture of several frames; convert it to a video or to stills")
+                    raise UnreadableVideo(f"{path}: it holds several pictures; convert it to a video or to stills")
                 shown = _in_8_bits(ImageOps.exif_transpose(picture)).convert("RGB")
         except UnidentifiedImageError as error:
             raise UnreadableVideo(
-                f"{path}: not a picture that is read ({', '.join(STILL_FORMATS)}); videos are read without stills=true"
+                f"{path}: not a supported picture ({', '.join(STILL_FORMATS)}); videos are read without stills=true"
             ) from error
         except FileNotFoundError as error:
             raise MissingVideo(f"{path}: no such file; correct its name in the list, or put the file there") from error
-        # Pillow tells of damaged pictures by any of these, by format.
+        # Pillow raises any of these for damaged pictures, depending on the format.
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise UnreadableVideo(f"{path}: {getattr(error, 'strerror', None) or error}") from error
         self.info = VideoInfo(self.path, shown.width, shown.height, _FPS, 1, None, codec, 0)
@@ -86,14 +87,14 @@ class StillReader:
         pass
 
     def scale_at(self, index: int) -> float:
-        """``source_scale``, as of every frame of a video."""
+        """Factor from decoded to source pixels: ``source_scale``."""
         return self.source_scale
 
     def size_at(self, index: int) -> tuple[int, int]:
-        """Width and height, as decoded."""
+        """Width and height in pixels, as decoded."""
         return self._frames.shape[2], self._frames.shape[1]
 
     def chunks(self, ranges: Sequence[range] | None = None) -> Iterator[tuple[int, FrameArray]]:
-        """``(0, (1, H, W, 3))`` if frame 0 is wanted (None: it is)."""
+        """Iterate once over ``(0, frames (1, H, W, 3))`` if ``ranges`` is None or contains frame 0."""
         if ranges is None or any(0 in wanted for wanted in ranges):
             yield 0, self._frames

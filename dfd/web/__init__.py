@@ -1,5 +1,5 @@
-"""The web page: upload a video, see what the detector makes of it. ``python -m dfd.web`` starts it.
+"""Web application for uploading videos and viewing their scores; started by ``python -m dfd.web``.
 
-The web processes take files in and show results; they never decode a video. Workers take jobs from a queue in the
-database and score them with :class:`dfd.inference.Detector`. docs/web.md tells how to run it for others.
+Web processes receive files and show results, and never decode a video. Workers take jobs from a queue in the database
+and score them with :class:`dfd.scoring.detector.Detector`. docs/web.md explains how to run it for others.
 """

@@ -1,64 +1,57 @@
-"""``python -m dfd.web``: start the page, its queue and a worker on this machine. ``--help`` shows the rest."""
+"""Command ``python -m dfd.web``: start the pages, the queue and a worker on this machine; see ``--help``."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import secrets
 import shlex
-import signal
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from types import FrameType
+from collections.abc import Mapping
+from dataclasses import fields
 
-from dfd.errors import ConfigError, DfdError
-from dfd.starter import checkpoint_path
-from dfd.web.options import PREFIX, USELESS, WebOptions, described
+from dfd.base.errors import ConfigError, DfdError
+from dfd.config.cli.catalogue import UsageError
+from dfd.web.options import PREFIX, WebOptions, described
+from dfd.web.serve.launcher import check_detector, run_all, server_command, with_own_key
+from dfd.web.words import COMMANDS, as_options
 
 USAGE = """\
-Upload a video in the browser, see whether its faces look forged.
+Upload a video in the browser and see whether its faces look forged.
 
-  python -m dfd.web checkpoint=outputs/train/RUN/detector.safetensors
-  python -m dfd.web checkpoint=detector.safetensors port=8080 face_detector=yunet max_windows=16
+  dfd web outputs/train/RUN/detector.safetensors
+  dfd web starter --port 8080
+  dfd web detector.safetensors --face-detector yunet --max-windows 16
 
-starts all of it on this machine: pages, queue (SQLite) and a worker that scores, for this machine's own browsers.
-To run it for others, in parts and on several machines, with environment variables alone: docs/web.md.
+starts everything on this machine, for its own browsers: pages, queue (SQLite) and a worker that scores.
+To run it for others, in parts or on several machines, configured by environment variables: docs/web.md.
 
-  python -m dfd.web serve             the web processes only
-  python -m dfd.web worker            one worker only
-  python -m dfd.web manage COMMAND    migrate, createsuperuser (for /admin/), check --deploy, tidy, …
+  dfd web serve             the web processes only
+  dfd web worker            one worker only
+  dfd web manage COMMAND    migrate, createsuperuser (for /admin/), check --deploy, tidy, …
 
-An option is given as key=value here, or as the environment variable DFD_WEB_KEY. A key that is not among these is taken
-as an option of predict.py (python predict.py --help).
+An option is given as --key value or key=value here, or as the environment variable DFD_WEB_KEY. Any other key is
+taken as an option of dfd predict (dfd predict --help).
 """
 PACKAGES = (
     *("django", "django_tasks", "django_tasks_db", "ninja", "gunicorn", "whitenoise", "dj_database_url", "psycopg"),
     "psycopg_pool",
 )
-KEY_NAME = "secret_key"
-READY_SECONDS = 60.0
-STOP_SECONDS = 30.0
-MIN_UPTIME_SECONDS, MAX_PAUSE_SECONDS = 10.0, 60.0
 
 
 def main(arguments: list[str]) -> int:
-    """Run a command; the exit status."""
+    """Run a command; returns the exit status."""
     if set(arguments) & {"--help", "-h", "help"} and arguments[:1] != ["manage"]:
         print(usage())
         return 0
-    command, *rest = arguments if arguments and "=" not in arguments[0] else ["all", *arguments]
+    command, *rest = arguments if arguments[:1] and arguments[0] in COMMANDS else ["all", *arguments]
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dfd.web.settings")
     try:
         if command == "manage":
             return manage(rest)
         commands = {"all": run_all, "serve": serve, "worker": work}
-        if command not in commands:
-            raise ConfigError(f"{command}: no such command; there are serve, worker, manage, or none for all")
-        return commands[command](environment_of(rest))
+        return commands[command](environment_of(as_options(rest)))
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except DfdError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -72,17 +65,20 @@ def main(arguments: list[str]) -> int:
 
 
 def usage() -> str:
-    """The help text, with every option."""
-    width = max(len(name) for name, _, _ in described())
-    lines = [f"  {name:<{width}}  {about}{f' ({default})' if default else ''}" for name, default, about in described()]
-    return "\n".join([USAGE, "Options, and what they are if not given:", *lines])
+    """Help text with every option."""
+    rows = [
+        (name.replace("_", "-"), f"{about}{f' ({default})' if default else ''}") for name, default, about in described()
+    ]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"  --{name:<{width}}  {about}" for name, about in rows]
+    return "\n".join([USAGE, "Options and their defaults:", *lines])
 
 
 def environment_of(arguments: list[str]) -> dict[str, str]:
-    """The environment, with ``key=value`` arguments written into it.
+    """Environment variables, updated with ``key=value`` arguments.
 
     Raises:
-        ConfigError: an argument is not of that form.
+        ConfigError: an argument does not have that form.
     """
     environment = dict(os.environ)
     known = {item.name for item in fields(WebOptions)}
@@ -102,7 +98,7 @@ def environment_of(arguments: list[str]) -> dict[str, str]:
 
 
 def manage(arguments: list[str]) -> int:
-    """Django's own commands."""
+    """Run one of Django's own commands."""
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
     from django.db import OperationalError
@@ -118,7 +114,7 @@ def manage(arguments: list[str]) -> int:
 
 
 def serve(environment: Mapping[str, str]) -> int:
-    """Become the HTTP server."""
+    """Replace this process by the HTTP server."""
     options = WebOptions.from_environment(environment)
     if not options.secret_key:
         raise ConfigError(f"{PREFIX}SECRET_KEY is not set; give all web processes and workers the same one")
@@ -127,208 +123,10 @@ def serve(environment: Mapping[str, str]) -> int:
 
 
 def work(environment: Mapping[str, str]) -> int:
-    """Become a worker."""
+    """Replace this process by a worker."""
     check_detector(WebOptions.from_environment(environment))
     command = [sys.executable, "-m", "dfd.web", "manage", "worker"]
     os.execve(command[0], command, with_own_key(dict(environment)))
-
-
-def server_command(options: WebOptions) -> list[str]:
-    """gunicorn, with threads: a slow upload takes one of them and no more."""
-    return [
-        *(sys.executable, "-m", "gunicorn", "dfd.web.wsgi"),
-        *("--bind", f"[{options.host}]:{options.port}" if ":" in options.host else f"{options.host}:{options.port}"),
-        *(
-            "--workers",
-            str(options.processes),
-            "--worker-class",
-            "dfd.web.server.Worker",
-            "--threads",
-            str(options.threads),
-        ),
-        # The process gives a sign of life from its main thread, however long an upload takes. A connection ends with
-        # its answer: to keep it, the rest of a body that was refused would have to be waited for.
-        *("--timeout", "120", "--graceful-timeout", "15", "--keep-alive", "0"),
-        *("--logger-class", "dfd.web.server.ServerLogger"),
-    ]
-
-
-def check_detector(options: WebOptions) -> None:
-    """Refuse at once what a worker would fail on after some seconds.
-
-    Raises:
-        ConfigError: there is no checkpoint, or an option of predict.py does not fit.
-    """
-    if not options.checkpoint:
-        raise ConfigError(
-            "give the detector: python -m dfd.web checkpoint=FILE. train.py writes one (detector.safetensors); "
-            "`make web` makes and takes the demonstration's; checkpoint=starter is the small one that comes with dfd"
-        )
-    if not checkpoint_path(options.checkpoint).is_file():
-        raise ConfigError(f"checkpoint={options.checkpoint}: no such file")
-    from dfd.scoring import predict_config
-
-    predict_config(options.checkpoint, shlex.split(options.detector))
-
-
-def refuse_taken_port(options: WebOptions) -> None:
-    """Say so before anything is started.
-
-    Raises:
-        ConfigError: something else listens there, or this user may not.
-    """
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((options.host, options.port))
-    except OSError as error:
-        raise ConfigError(f"port={options.port} cannot be used ({error.strerror}); give another port=N") from error
-
-
-def with_own_key(environment: dict[str, str]) -> dict[str, str]:
-    """On one machine alone a secret key is made, and kept in the data folder; elsewhere none is invented."""
-    options = WebOptions.from_environment(environment)
-    try:
-        options.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise ConfigError(f"data={options.data}: cannot be made a folder of ours ({error.strerror})") from error
-    if options.secret_key or options.database_url or not options.is_loopback:
-        return environment
-    path = options.data / KEY_NAME
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(50))
-    except FileExistsError:
-        pass
-    return {
-        **environment,
-        f"{PREFIX}SECRET_KEY": path.read_text("utf-8"),
-        f"{PREFIX}HTTPS": environment.get(f"{PREFIX}HTTPS") or "false",
-        f"{PREFIX}OPEN_API": environment.get(f"{PREFIX}OPEN_API") or str(not options.api_tokens).lower(),
-    }
-
-
-@dataclass(slots=True)
-class Child:
-    """A process that is started again when it ends, after a pause that grows if it never runs for long."""
-
-    command: list[str]
-    environment: Mapping[str, str]
-    process: subprocess.Popen[bytes] | None = None
-    began: float = 0.0
-    starts_at: float = 0.0
-    pause: float = 0.0
-    num_starts: int = field(default=0)
-
-    def keep_running(self) -> None:
-        """Start it if it does not run and its pause is over."""
-        if self.process is not None and (status := self.process.poll()) is not None:
-            if status == USELESS:
-                raise ConfigError("a process cannot be started; what it said is above")
-            uptime = time.monotonic() - self.began
-            self.pause = 0.0 if uptime > MIN_UPTIME_SECONDS else min(max(1.0, 2 * self.pause), MAX_PAUSE_SECONDS)
-            self.starts_at = time.monotonic() + self.pause
-            print(f"a process ended with status {status}; it is started again", file=sys.stderr, flush=True)
-            self.process = None
-        if self.process is None and time.monotonic() >= self.starts_at:
-            self.began = time.monotonic()
-            self.num_starts += 1
-            # A session of its own: Ctrl+C comes to this process, which then stops the others in order.
-            self.process = subprocess.Popen(
-                self.command, env=dict(self.environment), start_new_session=True, preexec_fn=_end_with_parent
-            )
-
-    def stop(self) -> None:
-        """Ask it to end."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-
-    def wait(self, until: float) -> None:
-        """Until it has ended, or else end it."""
-        if self.process is None:
-            return
-        try:
-            self.process.wait(max(0.1, until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-def _end_with_parent() -> None:
-    """In a new child on Linux: have it told to stop when this process dies without being able to say so."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1  # linux/prctl.h
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-
-
-def run_all(environment: dict[str, str]) -> int:
-    """Pages, queue and workers, until a signal comes."""
-    options = WebOptions.from_environment(environment)
-    check_detector(options)
-    refuse_taken_port(options)
-    environment = with_own_key(environment)
-    if not environment.get(f"{PREFIX}SECRET_KEY"):
-        why = "a database of its own" if options.is_loopback else f"host={options.host}, which lets other machines in,"
-        raise ConfigError(
-            f"{why} needs {PREFIX}SECRET_KEY, 50 random characters that all processes share, {PREFIX}HOSTS with the "
-            "page's name, and a proxy with HTTPS; see docs/web.md"
-        )
-    migrate = [sys.executable, "-m", "dfd.web", "manage", "migrate", "--verbosity", "0"]
-    if status := subprocess.run(migrate, env=environment, check=False).returncode:
-        return status
-    worker = [sys.executable, "-m", "dfd.web", "manage", "worker"]
-    children = [Child(server_command(options), environment)]
-    children += [Child(worker, environment) for _ in range(options.workers)]
-
-    is_stopping = False
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        nonlocal is_stopping
-        is_stopping = True
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
-    try:
-        children[0].keep_running()
-        if not _answers(options, lambda: is_stopping or children[0].process is None or _ended(children[0])):
-            print(f"error: the page does not answer on port {options.port}; what it said is above", file=sys.stderr)
-            return 0 if is_stopping else 1
-        print(f"The page is at http://{_shown_host(options.host)}:{options.port}/   (Ctrl+C stops it)", flush=True)
-        print(f"Uploads and results are in {options.data}, for {options.keep_hours:g} hours", flush=True)
-        while not is_stopping:
-            for child in children:
-                child.keep_running()
-            time.sleep(0.2)
-    finally:
-        for child in children:
-            child.stop()
-        until = time.monotonic() + STOP_SECONDS
-        for child in children:
-            child.wait(until)
-    return 0
-
-
-def _ended(child: Child) -> bool:
-    return child.process is not None and child.process.poll() is not None
-
-
-def _shown_host(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
-
-
-def _answers(options: WebOptions, given_up: Callable[[], bool]) -> bool:
-    """Wait until the server listens."""
-    ends = time.monotonic() + READY_SECONDS
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(options.host, options.host)
-    while time.monotonic() < ends and not given_up():
-        try:
-            socket.create_connection((host, options.port), timeout=2).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return True
-    return False
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""For whoever keeps the service: what became of jobs, without their videos, pictures or names of files."""
+"""Admin pages for the operator: jobs and workers, without videos, pictures or file names."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django_tasks_db.models import DBTaskResult
 
-from dfd.web import jobs
+from dfd.web.jobs import life as jobs
 from dfd.web.models import Job, Worker
 
-# Tasks only point to jobs, and their tracebacks may hold what is nobody's business.
+# Tasks only point to jobs, and their tracebacks may contain private data.
 admin.site.unregister(DBTaskResult)
 admin.site.site_header = admin.site.site_title = "dfd"
 admin.site.index_title = "Jobs and workers"
@@ -20,11 +20,11 @@ class ReadOnly(admin.ModelAdmin[Any]):
     """Rows that only the service itself writes."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
+        """Always False."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
+        """Always False."""
         return False
 
 
@@ -41,48 +41,48 @@ class JobAdmin(ReadOnly):
 
     @admin.display(description="job")
     def key(self, job: Job) -> str:
-        """Enough of the key to find it in the log."""
+        """First digits of the job's key, enough to find it in the log."""
         return job.id.hex[:8]
 
     @admin.display(description="took, s")
     def took(self, job: Job) -> str:
-        """From start to end."""
+        """Seconds from start to end."""
         return "" if job.seconds is None else f"{job.seconds:.1f}"
 
     @admin.display(description="done")
     def percent(self, job: Job) -> str:
-        """Of the work."""
+        """Percent of the work done."""
         return f"{job.progress:.0%}"
 
     @admin.display(description="size, MB", ordering="size_bytes")
     def size(self, job: Job) -> str:
-        """Of the video."""
+        """Size of the video in MB."""
         return f"{job.size_bytes / 1e6:.1f}"
 
     @admin.display(description="error or message")
     def problem(self, job: Job) -> str:
-        """What was said of it, without the file's name."""
+        """Error or message of the job, without the file's name."""
         stem = job.file_name.rpartition(".")[0] or job.file_name
         return (job.error or job.message).replace(job.file_name, "the video").replace(stem, "the video")[:300]
 
     @admin.action(description="Queue failed jobs again")
     def retry_failed(self, request: HttpRequest, chosen: QuerySet[Job]) -> None:
-        """Those whose video is still there."""
+        """Queue failed jobs again if their video still exists."""
         number = sum(jobs.retry(job) for job in chosen)
         messages.info(request, f"{number} of {len(chosen)} queued again")
 
     def delete_model(self, request: HttpRequest, obj: Job) -> None:
-        """With its files."""
+        """Delete a job with its files."""
         jobs.delete(obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
-        """With their files."""
+        """Delete jobs with their files."""
         for job in queryset:
             jobs.delete(job)
 
 
 @admin.register(Worker)
 class WorkerAdmin(ReadOnly):
-    """Workers and their last sign of life."""
+    """Workers and their last heartbeat."""
 
     list_display = ("name", "started", "heartbeat")

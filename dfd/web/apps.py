@@ -1,10 +1,10 @@
-"""The Django application."""
+"""Configuration of the Django application."""
 
 from django.apps import AppConfig
 
 
 class WebConfig(AppConfig):
-    """Jobs, their queue and their pages."""
+    """Application for jobs, their queue and their pages."""
 
     name = "dfd.web"
     label = "web"

@@ -1,4 +1,4 @@
-"""What the database holds: jobs, the workers that are alive, and how many uploads an address has made."""
+"""Database models: jobs, live workers, and the number of uploads per address."""
 
 import shutil
 import uuid
@@ -11,15 +11,17 @@ from django.utils import timezone
 
 from dfd.web.options import WebOptions
 
+RESULT_NAME, FRAGMENT_NAME = "result.json", "fragment.html"
+
 
 class Job(models.Model):
-    """One video to be scored. The row is the truth; a task in the queue only points to it.
+    """One video to be scored; the row holds the state, and a task in the queue only points to it.
 
-    Its files lie in a folder of their own, named by the random ``id``, which no server serves.
+    The job's files lie in their own folder, which is named after the random ``id`` and never served.
     """
 
     class State(models.TextChoices):
-        """Where a job is. DONE says that scoring ended, whatever became of the video: see ``outcome``."""
+        """State of a job. DONE means that scoring ended, with or without a score: see ``outcome``."""
 
         QUEUED = "queued"
         RUNNING = "running"
@@ -62,33 +64,33 @@ class Job(models.Model):
 
     @property
     def folder(self) -> Path:
-        """Everything of this job that is on disk."""
+        """Folder of all files of the job."""
         return jobs_folder() / self.id.hex
 
     @property
     def upload_path(self) -> Path:
-        """The video, until it is scored."""
+        """Uploaded video, which exists until it is scored."""
         return self.folder / "upload"
 
     @property
     def result_folder(self) -> Path:
-        """What predict.py would have written, and the fragment that the job's page shows."""
+        """Folder of the results: the files that predict.py writes, and the HTML fragment of the job's page."""
         return self.folder / "result"
 
     @property
     def is_over(self) -> bool:
-        """True if nothing will change by itself any more, but its end."""
+        """Whether the job is done or failed; only expiry follows by itself."""
         return self.state in (Job.State.DONE, Job.State.FAILED)
 
     @property
     def seconds(self) -> float | None:
-        """From the first attempt's start to the end."""
+        """Seconds from the first attempt's start to the end; None before that."""
         if self.started is None or self.finished is None:
             return None
         return (self.finished - self.started).total_seconds()
 
     def remove_files(self) -> None:
-        """Delete all that is on disk of it."""
+        """Delete all files of the job."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -98,7 +100,7 @@ class Worker(models.Model):
     name = models.CharField(max_length=64, primary_key=True)
     started = models.DateTimeField(default=timezone.now)
     heartbeat = models.DateTimeField(default=timezone.now)
-    detector = models.JSONField(default=dict, help_text="what dfd.inference.Detector.describe() says")
+    detector = models.JSONField(default=dict, help_text="what dfd.scoring.detector.Detector.describe() says")
 
     class Meta:
         """Newest first."""
@@ -110,12 +112,12 @@ class Worker(models.Model):
 
     @classmethod
     def alive(cls) -> "models.QuerySet[Worker]":
-        """Those that gave a sign of life within the lease."""
+        """Workers with a heartbeat within the lease."""
         return cls.objects.filter(heartbeat__gt=timezone.now() - timedelta(seconds=options().lease_seconds))
 
 
 class UploadCount(models.Model):
-    """Files sent by an address within an hour; the address itself is not kept, only a keyed hash of it and the hour."""
+    """Number of files sent by an address within an hour; only a keyed hash of address and hour is kept."""
 
     key = models.CharField(max_length=64, primary_key=True)
     number = models.PositiveIntegerField(default=0)
@@ -123,16 +125,16 @@ class UploadCount(models.Model):
 
 
 def options() -> WebOptions:
-    """The options that this process was started with."""
+    """Options that this process was started with."""
     found: WebOptions = settings.OPTIONS
     return found
 
 
 def jobs_folder() -> Path:
-    """Where the folders of all jobs lie."""
+    """Parent folder of all jobs' folders."""
     return options().data / "jobs"
 
 
 def incoming_folder() -> Path:
-    """Where uploads are written while they come in: on the disk of the jobs, so that a rename takes them over."""
+    """Folder of uploads in progress, on the same disk as the jobs so that a rename moves them."""
     return options().data / "incoming"

@@ -12,9 +12,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from dfd.errors import ConfigError
+from dfd.base.errors import ConfigError
 
 PREFIX = "DFD_WEB_"
+PARENT = "DFD_PARENT"
+"""Variable with the number of the process that all others of a page end with."""
 MIB = 2**20
 USELESS = 3
 """Exit status of a worker that will fail in the same way when it is started again."""

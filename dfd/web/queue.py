@@ -1,4 +1,4 @@
-"""The queue as a page or an answer shows it: who is next, and how long that takes."""
+"""Queue positions and expected waiting times, for pages and the API."""
 
 from functools import cached_property
 from uuid import UUID
@@ -9,42 +9,42 @@ from dfd.web.models import Job, Worker
 
 NUM_RECENT = 20
 GUESSED_SECONDS = 30.0
-"""Of a job, as long as none has been done."""
+"""Assumed duration of a job until one has been done."""
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 10, 3600
 
 
 class Queue:
-    """The queue as it is now: looked up when it is asked for, and once for all jobs of a page."""
+    """Current state of the queue, looked up lazily and once for all jobs of a page."""
 
     @cached_property
     def places(self) -> dict[UUID, int]:
-        """The place of each job that waits; 1 is next."""
+        """Place of each waiting job; 1 is next."""
         waiting = Job.objects.filter(state=Job.State.QUEUED).order_by("queued").values_list("pk", flat=True)
         return {pk: place for place, pk in enumerate(waiting, start=1)}
 
     @cached_property
     def num_running(self) -> int:
-        """Jobs that are being scored."""
+        """Number of jobs being scored."""
         return Job.objects.filter(state=Job.State.RUNNING).count()
 
     @cached_property
     def num_workers(self) -> int:
-        """Workers that are alive."""
+        """Number of live workers."""
         return Worker.alive().count()
 
     @cached_property
     def seconds_each(self) -> float:
-        """What the last jobs took, as far as is known, without those that had to be begun twice."""
+        """Mean duration of the last jobs, without those that needed two attempts."""
         recent = Job.objects.filter(state=Job.State.DONE, attempts=1).order_by("-finished").values("pk")[:NUM_RECENT]
         known = Job.objects.filter(pk__in=[row["pk"] for row in recent])
         mean = known.aggregate(mean=Avg(F("finished") - F("started")))["mean"]
         return GUESSED_SECONDS if mean is None else float(mean.total_seconds())
 
     def wait_seconds(self, place: int) -> int:
-        """How long a job at ``place`` will wait, roughly."""
+        """Approximate waiting time of a job at ``place``, in seconds."""
         return int(place * self.seconds_each / max(1, self.num_workers))
 
     @property
     def retry_seconds(self) -> int:
-        """When a place may be free."""
+        """Seconds until a place may be free."""
         return min(max(self.wait_seconds(1), MIN_RETRY_SECONDS), MAX_RETRY_SECONDS)

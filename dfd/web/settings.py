@@ -1,4 +1,4 @@
-"""Django's settings, made from :class:`dfd.web.options.WebOptions`. They fail closed: no secret key, no start."""
+"""Django's settings, derived from :class:`dfd.web.options.WebOptions`; without a secret key the start fails."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-from dfd.errors import ConfigError
+from dfd.base.errors import ConfigError
 from dfd.web.options import LOOPBACK, WebOptions
 
 try:
@@ -16,7 +16,7 @@ except ConfigError as error:
 if not OPTIONS.secret_key:
     raise ImproperlyConfigured(
         "DFD_WEB_SECRET_KEY is not set. Give all web processes and workers the same 50 random characters, or start "
-        "everything on this machine with `python -m dfd.web`, which makes a key of its own."
+        "everything on this machine with `python -m dfd.web`, which makes its own key."
     )
 
 SECRET_KEY = OPTIONS.secret_key
@@ -28,7 +28,7 @@ WSGI_APPLICATION = "dfd.web.wsgi.application"
 INSTALLED_APPS = [
     "django_tasks",
     "django_tasks_db",
-    "dfd.web.apps.WebConfig",  # after the others: its admin takes out one of theirs
+    "dfd.web.apps.WebConfig",  # after the others, since its admin unregisters a model of theirs
     "ninja",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -38,9 +38,9 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
-    "dfd.web.middleware.LogRequests",
+    "dfd.web.serve.middleware.LogRequests",
     "django.middleware.security.SecurityMiddleware",
-    "dfd.web.middleware.add_headers",
+    "dfd.web.serve.middleware.add_headers",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -58,7 +58,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "dfd.web.views.shared_context",
+                "dfd.web.pages.requests.shared_context",
             ]
         },
     }
@@ -67,7 +67,7 @@ TEMPLATES = [
 if OPTIONS.database_url:
     DATABASES = {"default": dj_database_url.parse(OPTIONS.database_url)}
     if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-        # A process shares so many connections among its threads; a thread waits for one that is free.
+        # The threads of a process share these connections, and wait for a free one.
         DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 0, "max_size": 8, "timeout": 30}}
 else:
     DATABASES = {
@@ -93,16 +93,16 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
-# The page's own styles and scripts, and those of the report, straight from the package: nothing has to be collected.
-STATICFILES_DIRS = [("report", Path(__file__).resolve().parents[1] / "templates" / "css")]
+# Styles and scripts of the pages and the report are served from the package, without collectstatic.
+STATICFILES_DIRS = [("report", Path(__file__).resolve().parents[1] / "report" / "templates" / "css")]
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 3600
 
-# Only the view that takes videos accepts files, with a handler of its own.
-FILE_UPLOAD_HANDLERS = ["dfd.web.uploads.RefusingUploadHandler"]
+# Only the upload view accepts files, with its own handler.
+FILE_UPLOAD_HANDLERS = ["dfd.web.intake.uploads.RefusingUploadHandler"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
-DATA_UPLOAD_MAX_NUMBER_FILES = 2 * OPTIONS.max_files + 10  # those beyond max_files are refused by name
+DATA_UPLOAD_MAX_NUMBER_FILES = 2 * OPTIONS.max_files + 10  # files beyond max_files are refused by name
 
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -110,7 +110,7 @@ SESSION_COOKIE_AGE = max(3600, int(3600 * OPTIONS.keep_hours))
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = OPTIONS.https
 CSRF_COOKIE_HTTPONLY = True
 CSRF_COOKIE_AGE = None  # until the browser is closed
-CSRF_FAILURE_VIEW = "dfd.web.views.csrf_failure"
+CSRF_FAILURE_VIEW = "dfd.web.pages.answers.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
@@ -127,12 +127,12 @@ if OPTIONS.https:
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"json": {"()": "dfd.web.logs.JsonFormatter"}},
+    "formatters": {"json": {"()": "dfd.web.serve.logs.JsonFormatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "dfd.web": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
-        # These write paths, queries and addresses into their lines.
+        # These loggers would write paths, queries and addresses.
         "django.request": {"handlers": [], "level": "CRITICAL", "propagate": False},
         "django.security": {"handlers": [], "level": "CRITICAL", "propagate": False},
         "django.server": {"handlers": [], "propagate": False},

@@ -1,11 +1,11 @@
-"""Addresses."""
+"""URLs of the pages and the API."""
 
 from django.contrib import admin
 from django.urls import path
 from django.views.generic import RedirectView
 
-from dfd.web import views
-from dfd.web.api import api
+from dfd.web.pages import views
+from dfd.web.pages.api import api
 
 urlpatterns = [
     path("", views.upload, name="upload"),
@@ -26,5 +26,5 @@ urlpatterns = [
     path("robots.txt", views.robots, name="robots"),
     path("favicon.ico", RedirectView.as_view(url="/static/web/logo.svg")),  # pages that name no icon of their own
 ]
-handler400, handler403 = "dfd.web.views.bad_request", "dfd.web.views.permission_denied"
-handler404, handler500 = "dfd.web.views.not_found", "dfd.web.views.server_error"
+handler400, handler403 = "dfd.web.pages.answers.bad_request", "dfd.web.pages.answers.permission_denied"
+handler404, handler500 = "dfd.web.pages.answers.not_found", "dfd.web.pages.answers.server_error"

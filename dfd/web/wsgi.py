@@ -1,4 +1,4 @@
-"""What an HTTP server loads: ``gunicorn dfd.web.wsgi``."""
+"""WSGI application, as in ``gunicorn dfd.web.wsgi``."""
 
 import os
 import re
@@ -13,9 +13,9 @@ _CHARSET = re.compile(r";\s*charset=[^;]*", re.IGNORECASE)
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """Django, which reads every request as UTF-8: one that names rot13 would make it fail before any code of ours runs.
+    """Run Django with the charset of requests removed, so that all are read as UTF-8, like the pages' own forms.
 
-    Our pages are UTF-8, and so is what their forms send.
+    A request with a charset such as rot13 would make Django fail before it calls this project's code.
     """
     environ["CONTENT_TYPE"] = _CHARSET.sub("", environ.get("CONTENT_TYPE", ""))
     return _django(environ, start_response)

@@ -4,13 +4,14 @@ No ``__init__.py`` may be in the folder above: other packages have plugins in it
 """
 
 from dfd.studies import launchers, sweepers
+from dfd.studies.optuna_sweeper import OptunaSweeper
 
 
 class GridSweeper(sweepers.GridSweeper):
     """``hydra/sweeper=grid``."""
 
 
-class OptunaSweeper(sweepers.OptunaSweeper):
+class OptunaSweeper(OptunaSweeper):
     """``hydra/sweeper=optuna``."""
 
 

@@ -7,20 +7,13 @@ import av
 import numpy as np
 import pytest
 
-from dfd.data.manifest import VideoRow
-from dfd.data.store import (
-    TrackGeometry,
-    TrackRecord,
-    VideoRecord,
-    build_index,
-    row_fields,
-    video_folder,
-    write_geometry,
-    write_record,
-    write_splits,
-)
-from dfd.types import Label, Status
-from dfd.weights import file_sha256
+from dfd.base.files import file_sha256
+from dfd.base.types import Label, Status
+from dfd.data.sources.row import VideoRow
+from dfd.data.store.folders import video_folder, write_geometry, write_record
+from dfd.data.store.plan import write_splits
+from dfd.data.store.records import TrackGeometry, TrackRecord, VideoRecord, row_fields
+from dfd.data.store.tables import build_index
 
 SIZE = 32
 SETTINGS: dict[str, Any] = {

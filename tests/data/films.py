@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from dfd.types import FrameArray
+from dfd.base.types import FrameArray
 
 FPS = 25
 SIDE = 128

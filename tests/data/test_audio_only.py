@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from av.video.reformatter import Colorspace
 
-from dfd.data.audio_only import DEFAULT_THRESHOLD, PairVerdict, compare_with_originals, picture_difference
-from dfd.data.demo_faces import Person, Portrait
-from dfd.data.demo_scenes import Format, Scene, Swap
-from dfd.data.manifest import VideoRow
-from dfd.errors import DfdError, UnreadableVideo
-from dfd.types import FrameArray, Label
+from dfd.base.errors import DfdError, UnreadableVideo
+from dfd.base.types import FrameArray, Label
+from dfd.data.demo.faces import Person, Portrait
+from dfd.data.demo.scenes import Format, Scene, Swap
+from dfd.data.prepare.audio_only import DEFAULT_THRESHOLD, PairVerdict, compare_with_originals, picture_difference
+from dfd.data.sources.row import VideoRow
 from dfd.video.decode import VideoReader
 from dfd.video.encode import write_video
 

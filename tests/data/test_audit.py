@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from dfd.data.audit import main
-from dfd.data.store import SplitPlan, build_index, write_split_plan, write_splits
+from dfd.commands.audit import main
+from dfd.data.store.plan import SplitPlan, write_split_plan, write_splits
+from dfd.data.store.tables import build_index
 from tests.data.conftest import add_video, make_row
 
 SIDES = ["train", "train", "val", "val", "test", "test"]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from dfd.data.blend import MEAN_LANDMARKS, OUTLINES, BlendedPair, BlendSettings, moving_still, self_blend
+from dfd.data.blend.blending import BlendedPair, moving_still, self_blend
+from dfd.data.blend.settings import MEAN_LANDMARKS, OUTLINES, BlendSettings
 
 SIDE = 96
 UNIT = 30.0  # pixels between the eyes
@@ -160,7 +161,7 @@ def test_a_clip_is_altered_coherently_and_trembles_only_if_it_is_to() -> None:
 
 
 def test_drift_goes_on_and_jitter_returns() -> None:
-    from dfd.data.blend import _motion
+    from dfd.data.blend.blending import _motion
 
     calm = BlendSettings(steady_prob=0.0, shift=0.0, scale=0.0, rotation=0.0, flicker=0.0)
 

@@ -12,15 +12,18 @@ import pytest
 import torch
 from PIL import Image
 
-from dfd.data.blend_module import BlendDataModule, BlendDataset, PairSampler, fake_id, read_landmarks
-from dfd.data.clips import ClipSampler, TrainingShare
-from dfd.data.manifest import read_manifest
-from dfd.data.preparation import PreparationSettings, prepare_store
-from dfd.data.store import build_index, read_index, read_record
-from dfd.data.transforms import clip_augmentation
-from dfd.errors import StoreError
+from dfd.base.errors import StoreError
+from dfd.base.types import Label
+from dfd.data.augment.transforms import clip_augmentation
+from dfd.data.blend.dataset import BlendDataset, PairSampler, fake_id, read_landmarks
+from dfd.data.blend.module import BlendDataModule
+from dfd.data.clips.samplers import ClipSampler, TrainingShare
+from dfd.data.prepare.store import prepare_store
+from dfd.data.prepare.video import PreparationSettings
+from dfd.data.sources.manifest import read_manifest
+from dfd.data.store.folders import read_record
+from dfd.data.store.tables import build_index, read_index
 from dfd.faces.extract import ExtractionSettings
-from dfd.types import Label
 from tests.conftest import drawn_frames
 
 SETTINGS = PreparationSettings({"name": "fixed_box"}, ExtractionSettings(crop_size=64, margin_fraction=0.1))
@@ -266,8 +269,8 @@ def test_wrong_arguments_are_named(tmp_path: Path, arguments: dict[str, Any], me
 
 
 def test_a_detector_is_evaluated_on_blends(mixed_store: Path, tmp_path: Path, tiny_checkpoint: Path) -> None:
-    from dfd.evaluate import evaluate_split
-    from dfd.inference import Detector
+    from dfd.evaluation.splits import evaluate_split
+    from dfd.scoring.detector import Detector
 
     data = module(mixed_store)
     data.setup("test")
@@ -280,8 +283,8 @@ def test_a_detector_is_evaluated_on_blends(mixed_store: Path, tmp_path: Path, ti
 
 
 def test_the_sheet_is_drawn_and_a_film_written(mixed_store: Path, tmp_path: Path, capsys: Any) -> None:
-    from dfd.data.blend_sheet import main
-    from dfd.video.container import probe
+    from dfd.commands.blend_sheet import main
+    from dfd.video.file.probe import probe
 
     arguments = [str(mixed_store), "--output", str(tmp_path / "sheet.png"), "--pairs", "4", "--clip-len", "3"]
     main([*arguments, "--video", str(tmp_path / "film.mp4")])
@@ -292,7 +295,7 @@ def test_the_sheet_is_drawn_and_a_film_written(mixed_store: Path, tmp_path: Path
 
 
 def test_a_sheet_of_no_store_is_an_error_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from dfd.data import blend_sheet, sheet
+    from dfd.commands import blend_sheet, sheet
 
     for command in (blend_sheet.main, sheet.main):
         assert command([str(tmp_path / "absent")]) == 1
@@ -300,18 +303,20 @@ def test_a_sheet_of_no_store_is_an_error_in_words(tmp_path: Path, capsys: pytest
 
 
 def test_a_sheet_of_nothing_is_an_error_in_words(mixed_store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from dfd.data import blend_sheet, sheet
+    from dfd.commands import blend_sheet, sheet
 
     for command, option in ((blend_sheet, "--pairs"), (blend_sheet, "--clip-len"), (sheet, "--frames")):
         with pytest.raises(SystemExit):
             command.main([str(mixed_store), option, "0"])
-        assert f"{option}: must be a whole number above 0, got 0" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert option in said
+        assert "must be a whole number above 0, got 0" in said
 
 
 def test_a_sheet_of_a_split_without_faces_names_the_split(
     mixed_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from dfd.data.blend_sheet import main
+    from dfd.commands.blend_sheet import main
 
     store = copy_without(mixed_store, tmp_path / "store", split="val")
     assert main([str(store), "--split", "val"]) == 1

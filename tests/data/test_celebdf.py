@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from dfd.base.errors import ManifestError
+from dfd.base.types import Label
 from dfd.data.sources import celebdf
-from dfd.errors import ManifestError
-from dfd.types import Label
 from tests.data.miniature import make_celebdf
 
 LIST = "List_of_testing_videos.txt"
@@ -56,7 +56,7 @@ def test_without_the_list_there_is_no_official_split_and_a_warning(
     root = make_celebdf(tmp_path)
     (root / LIST).unlink()
     assert not any("official_split" in row.extra for row in celebdf(root).rows)
-    assert f"{LIST} is not there" in caplog.text
+    assert f"{LIST} is missing" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_parts_that_are_not_there_are_named(tmp_path: Path, caplog: pytest.LogCa
     shutil.rmtree(root / "Celeb-real")
     listing = celebdf(root)
     assert len(listing.rows) == 8
-    assert "parts that are not there: 2 (Celeb-real/, YouTube-real/)" in caplog.text
+    assert "missing parts: 2 (Celeb-real/, YouTube-real/)" in caplog.text
     assert "holds only fake videos" in caplog.text
     assert {item.reason for item in listing.left_out} == {"missing_file"}
 

@@ -8,11 +8,12 @@ import av
 import numpy as np
 import pytest
 
-from dfd.data.clip_check import check_clip
-from dfd.data.clips import ClipDataset
-from dfd.data.store import read_index, read_record, write_record
-from dfd.errors import StoreError
-from dfd.weights import file_sha256
+from dfd.base.errors import StoreError
+from dfd.base.files import file_sha256
+from dfd.data.clips.dataset import ClipDataset
+from dfd.data.clips.reader import check_clip
+from dfd.data.store.folders import read_record, write_record
+from dfd.data.store.tables import read_index
 from tests.data.conftest import SIZE, write_clip
 
 

@@ -13,21 +13,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dfd.data.clips import (
-    ClipDataset,
-    ClipSampler,
-    EvalShare,
-    Repeat,
-    TrainingShare,
-    balanced_weights,
-    collate,
-    eval_stride,
-    stride_range,
-)
-from dfd.data.store import build_index, read_index
-from dfd.data.transforms import clip_augmentation
-from dfd.errors import StoreError
-from dfd.video.clip_reader import READERS
+from dfd.base.errors import StoreError
+from dfd.data.augment.transforms import clip_augmentation
+from dfd.data.clips.batches import collate
+from dfd.data.clips.dataset import ClipDataset, eval_stride, stride_range
+from dfd.data.clips.reader import READERS
+from dfd.data.clips.samplers import ClipSampler, EvalShare, Repeat, TrainingShare, balanced_weights
+from dfd.data.store.tables import build_index, read_index
 from tests.data.conftest import SIZE, add_video, frame_numbers, make_row
 
 
@@ -45,7 +37,7 @@ def without_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
         assert 0 <= min(indices) <= max(indices) < 30
         return np.broadcast_to(4 * np.array(indices, np.uint8)[:, None, None, None], (len(indices), 8, 8, 3)).copy()
 
-    monkeypatch.setattr("dfd.data.clips.read_frames", made_up)
+    monkeypatch.setattr("dfd.data.clips.dataset.read_frames", made_up)
 
 
 def starts(dataset: ClipDataset, items: list[tuple[int, int]]) -> list[int]:

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dfd.data.content import MAX_SECONDS, RATE, VERSION, Fingerprint, FrameWatcher
-from dfd.data.copies import BYTES, NEAR, PICTURES, Copy, Seen, compare, find_copies, parse_copies
-from dfd.types import FloatArray, FrameArray
+from dfd.base.types import FloatArray, FrameArray
+from dfd.data.copies.compare import BYTES, NEAR, PICTURES, Copy, Seen, compare, find_copies, parse_copies
+from dfd.data.copies.content import MAX_SECONDS, RATE, VERSION, Fingerprint, FrameWatcher
 from dfd.video.decode import VideoReader
 from dfd.video.encode import write_video
 from tests.data.films import FPS, film

@@ -2,7 +2,7 @@
 
 import random
 
-from dfd.data.cuts import Member, common_side, divide_sources
+from dfd.data.splits.cuts import Member, common_side, divide_sources
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
 

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch  # before decord: the other way round, torch's convolutions crash on some machines
 
-from dfd.data import demo
-from dfd.data.demo import DATASET, METHOD, make_demo_inbox, make_demo_videos, make_faceless_video
-from dfd.data.demo_faces import Expression, Light, Person, Portrait, Pose, View
-from dfd.data.demo_scenes import Format, Scene, Swap
-from dfd.data.manifest import read_manifest
-from dfd.data.splits import assign_splits
-from dfd.errors import DfdError
-from dfd.types import FrameArray, Label
+from dfd.base.errors import DfdError
+from dfd.base.types import FrameArray, Label
+from dfd.data.demo import videos as demo
+from dfd.data.demo.faces import Expression, Light, Person, Portrait, Pose, View
+from dfd.data.demo.scenes import Format, Scene, Swap
+from dfd.data.demo.videos import DATASET, METHOD, make_demo_inbox, make_demo_videos, make_faceless_video
+from dfd.data.sources.manifest import read_manifest
+from dfd.data.splits.assign import assign_splits
+from dfd.faces.detect import mtcnn
 
 SMALL = {"num_people": 4, "videos_per_person": 1, "seconds": 0.4}
 
@@ -35,20 +36,8 @@ def portrait(number: int) -> Portrait:
 
 @pytest.fixture(scope="module")
 def detect():
-    from facenet_pytorch import MTCNN
-
     torch.set_num_threads(1)
-    network = MTCNN(keep_all=True, min_face_size=40)
-
-    def run(frames: FrameArray) -> list[list[tuple[np.ndarray, np.ndarray]]]:
-        """Boxes and landmarks of the faces of 0.9 or more in each frame."""
-        found = []
-        for boxes, scores, points in zip(*network.detect(list(frames), landmarks=True), strict=True):
-            sure = [] if boxes is None else np.flatnonzero(scores >= 0.9)
-            found.append([(boxes[i], points[i]) for i in sure])
-        return found
-
-    return run
+    return mtcnn(min_face_fraction=40 / 240)
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +106,10 @@ def test_mtcnn_finds_eyes_and_mouth_where_they_are_drawn(detect, number: int) ->
     colours, coverage = person.render(VIEW, Light())
     picture = np.full((240, 320, 3), 128, np.float32)
     picture[VIEW.area] += (colours - picture[VIEW.area]) * coverage
-    ((_, points),) = detect(np.clip(picture, 0, 255).astype(np.uint8)[None])[0]
+    (face,) = detect(np.clip(picture, 0, 255).astype(np.uint8)[None])[0]
     half_eyes, mouth = person.person.eye_distance / 2, 1.03
     drawn = np.array([[-half_eyes, 0], [half_eyes, 0], [0, mouth]]) * 48 + [160, 104]
+    points = np.array(face.landmarks)
     found = np.array([points[0], points[1], (points[3] + points[4]) / 2])
     # A fifth of the distance between the eyes.
     assert np.abs(found - drawn).max() < 9
@@ -197,7 +187,11 @@ def test_a_folder_of_other_things_is_refused_and_kept(tmp_path: Path) -> None:
 def test_progress_counts_to_the_number_of_videos(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     make_demo_videos(
-        tmp_path / "videos", num_people=2, seconds=0.04, on_progress=lambda done, total: calls.append((done, total))
+        tmp_path / "videos",
+        num_people=2,
+        videos_per_person=2,
+        seconds=0.04,
+        on_progress=lambda done, total: calls.append((done, total)),
     )
     assert calls == [(2, 8), (4, 8), (6, 8), (8, 8)]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from dfd.base.errors import ManifestError
+from dfd.base.types import Label
 from dfd.data.sources import dfdc
-from dfd.errors import ManifestError
-from dfd.types import Label
 from tests.data.miniature import make_dfdc
 
 FIRST, SECOND = "dfdc_train_part_0", "dfdc_train_part_1"

@@ -7,9 +7,9 @@ import pytest
 import torch
 from av.codec.codec import UnknownCodecError
 
-from dfd.data import disturbances
-from dfd.data.disturbances import CODECS, DISTURBANCES, NUM_LEVELS, Disturb, chosen, recode, resized
-from dfd.errors import DisturbanceError
+from dfd.base.errors import DisturbanceError
+from dfd.data.augment.disturbances import DISTURBANCES, NUM_LEVELS, Disturb, chosen, resized
+from dfd.data.augment.recode import CODECS, recode
 from tests.conftest import drawn_frames
 
 NAMES = list(DISTURBANCES)
@@ -110,7 +110,7 @@ def test_a_missing_encoder_is_named_before_work_begins(monkeypatch: pytest.Monke
             raise UnknownCodecError(1, "x")
         return create(name, mode)
 
-    monkeypatch.setattr(disturbances.av, "CodecContext", type("Context", (), {"create": staticmethod(lacking)}))
+    monkeypatch.setattr(av, "CodecContext", type("Context", (), {"create": staticmethod(lacking)}))
     with pytest.raises(DisturbanceError, match="no encoder libx265"):
         chosen(None)
     with pytest.raises(DisturbanceError, match="no encoder libx265"):
@@ -119,7 +119,7 @@ def test_a_missing_encoder_is_named_before_work_begins(monkeypatch: pytest.Monke
 
 
 def test_a_lost_frame_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disturbances, "_recode", lambda frames, *_: frames[1:])
+    monkeypatch.setattr("dfd.data.augment.recode._recode", lambda frames, *_: frames[1:])
     with pytest.raises(DisturbanceError, match="libx264 gave back 5 of 6 frames of 64 x 64 pixels at crf 30"):
         recode(moving(), codec="h264", crf=30)
 

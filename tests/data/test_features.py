@@ -8,14 +8,15 @@ import pytest
 import torch
 from lightning import Trainer
 
-from dfd.card import DetectorCard
-from dfd.checkpoint import save_safetensors
-from dfd.data.features import FeatureCache, FeatureDataset
-from dfd.data.module import ClipDataModule
-from dfd.data.store import read_index
-from dfd.errors import CheckpointError, ConfigError, StoreError
+from dfd.base.errors import CheckpointError, ConfigError, StoreError
+from dfd.data.clips.features import FeatureCache, FeatureDataset
+from dfd.data.clips.module import ClipDataModule
+from dfd.data.store.tables import read_index
 from dfd.models.classifier import ClipClassifier, build_model
-from dfd.training import DetectorModule, take_backbone
+from dfd.models.files.card import DetectorCard
+from dfd.models.files.checkpoint import save_safetensors
+from dfd.training.module import DetectorModule
+from dfd.training.resuming import take_backbone
 
 
 def frozen_model(*, seed: int = 0, freeze: bool = True) -> ClipClassifier:
@@ -134,7 +135,7 @@ def test_damaged_features_are_an_error_that_names_the_file(store: Path) -> None:
     cache.fill()
     for file in cache.folder.glob("*.npy"):
         file.write_bytes(file.read_bytes()[:200])
-    with pytest.raises(StoreError, match=r"\.npy: what was kept of a clip cannot be read"):
+    with pytest.raises(StoreError, match=r"\.npy: the cached array of a clip cannot be read"):
         FeatureDataset(data.dataset("val"), cache)[0]
 
 
@@ -147,7 +148,7 @@ def test_a_resumed_run_has_features_of_the_backbone_that_it_began_with(store: Pa
     take_backbone(resumed, str(tmp_path / "begun.safetensors"))
     assert cache_of(store, resumed).folder == cache_of(store, begun).folder
     assert all(torch.equal(tensor, head[name]) for name, tensor in resumed.temporal.state_dict().items())
-    with pytest.raises(CheckpointError, match=r"backbone\.freeze=true; go on with the same"):
+    with pytest.raises(CheckpointError, match=r"backbone\.freeze=true; resume it with the same"):
         take_backbone(frozen_model(freeze=False), str(tmp_path / "begun.safetensors"))
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from dfd.data.manifest import VideoRow
+from dfd.base.errors import ConfigError, ManifestError
+from dfd.base.types import Label
 from dfd.data.sources import ffpp, folder
-from dfd.errors import ConfigError, ManifestError
-from dfd.types import Label
+from dfd.data.sources.row import VideoRow
 from tests.data.miniature import FFPP_METHODS, make_ffpp
 
 YOUTUBE = "original_sequences/youtube/c23/videos"
@@ -127,8 +127,8 @@ def test_a_partial_download_is_counted_and_taken(tmp_path: Path, caplog: pytest.
         ({"test": [["000", "001"], [2, 3]]}, r"test\.json: entry 2 is \[2, 3\]"),
         ({"val": [["004", "004"]]}, r"not a pair of ids"),
         ({"val": ["004", "005"]}, r"entry 1 is '004'"),
-        ({"val": {"004": "005"}}, r"val\.json.*\n.*no list of pairs of ids"),
-        ({"val": []}, r"no list of pairs of ids"),
+        ({"val": {"004": "005"}}, r"val\.json.*\n.*not a list of pairs of ids"),
+        ({"val": []}, r"not a list of pairs of ids"),
     ],
 )
 def test_damaged_or_contradictory_lists_are_refused(lists: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_list_that_is_not_there_is_named(tmp_path: Path, caplog: pytest.LogCap
     (root / "splits/val.json").unlink()
     rows = ffpp(root).rows
     assert {row.extra.get("official_split") for row in rows if row.dataset == "ffpp"} == {"train", "test", None}
-    assert warnings(caplog, "official lists that are not there: 1 (val.json)")
+    assert warnings(caplog, "missing official lists: 1 (val.json)")
 
 
 def test_parts_that_are_not_there_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -172,9 +172,9 @@ def test_parts_that_are_not_there_are_named(tmp_path: Path, caplog: pytest.LogCa
     shutil.rmtree(root / "original_sequences/actors")
     listing = ffpp(root)
     assert len(listing.rows) == 64 - 24
-    (warning,) = warnings(caplog, "parts that are not there")
+    (warning,) = warnings(caplog, "missing parts")
     assert warning.endswith(
-        "parts that are not there: 3 (manipulated_sequences/FaceShifter/, manipulated_sequences/NeuralTextures/, "
+        "missing parts: 3 (manipulated_sequences/FaceShifter/, manipulated_sequences/NeuralTextures/, "
         "original_sequences/actors/)"
     )
 
@@ -250,7 +250,7 @@ def test_methods_that_do_not_exist_or_are_not_there_are_refused(tmp_path: Path) 
         ffpp(root, methods=["Deepfake", "FaceSwap", "face2face"])
     with pytest.raises(ConfigError, match="null takes all"):
         ffpp(root, methods=[])
-    with pytest.raises(ManifestError, match="manipulated_sequences/Face2Face is asked for and not there"):
+    with pytest.raises(ManifestError, match="manipulated_sequences/Face2Face was requested but is missing"):
         ffpp(root, methods=["Deepfakes", "Face2Face"])
     (root / "original_sequences/youtube/c23").rename(root / "original_sequences/youtube/c40")
     with pytest.raises(ManifestError, match="Deepfakes has no c40/videos/") as caught:
@@ -310,14 +310,14 @@ def test_kaggles_copy_is_taken_as_it_is(originals: str, tmp_path: Path, caplog: 
         ),
     }
     assert rows["Deepfakes/000_003.mp4"].extra["original"] == f"{originals}/000.mp4"
-    assert "parts that are not there: 3 (Face2Face/, FaceSwap/, NeuralTextures/)" in caplog.text
+    assert "missing parts: 3 (Face2Face/, FaceSwap/, NeuralTextures/)" in caplog.text
 
 
 def test_kaggles_copy_has_one_compression_and_the_methods_that_it_has(tmp_path: Path) -> None:
     root = make_copy(tmp_path, *COPY)
-    with pytest.raises(ManifestError, match=r"this copy holds c23 alone; source\.compression=c23 takes it"):
+    with pytest.raises(ManifestError, match=r"this copy holds only c23; give source\.compression=c23"):
         ffpp(root, compression="c40")
-    with pytest.raises(ManifestError, match="Face2Face is asked for and not there"):
+    with pytest.raises(ManifestError, match="Face2Face was requested but is missing"):
         ffpp(root, methods=["Face2Face"])
     assert {row.method for row in ffpp(root, methods=["Deepfakes"]).rows} == {"", "Deepfakes"}
 

@@ -4,15 +4,14 @@ import logging
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
-from typing import BinaryIO
 
 import numpy as np
 import pytest
 import torch
 
-from dfd.data.module import ClipDataModule
-from dfd.errors import StoreError
-from dfd.video.clip_reader import READERS
+from dfd.base.errors import StoreError
+from dfd.data.clips.module import ClipDataModule
+from dfd.data.clips.reader import READERS
 
 from .conftest import SIZE
 
@@ -56,7 +55,7 @@ def test_with_the_cache_no_clip_is_decoded_but_those_of_test(store: Path, monkey
         read.append(clip)
         return np.zeros((len(indices), SIZE, SIZE, 3), np.uint8)
 
-    monkeypatch.setattr("dfd.data.clips.read_frames", read_frames)
+    monkeypatch.setattr("dfd.data.clips.dataset.read_frames", read_frames)
     for split in ("train", "val"):
         assert data.dataset(split)[0]["frames"].shape == (4, 3, SIZE, SIZE)
     assert not read
@@ -89,8 +88,8 @@ def test_workers_fill_it_and_a_filling_that_was_stopped_goes_on(store: Path) -> 
 
 
 def test_a_filling_that_is_interrupted_leaves_no_part_of_a_file(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(file: BinaryIO, array: np.ndarray) -> None:
-        file.write(b"a part")
+    def interrupted(file: Path, array: np.ndarray) -> None:
+        file.write_bytes(b"a part")
         raise KeyboardInterrupt
 
     cache = ClipDataModule(store).use_frames()
@@ -133,7 +132,7 @@ def test_a_damaged_file_is_an_error_that_names_it(store: Path, length: int) -> N
     for file in cache.files.values():
         file.write_bytes(file.read_bytes()[:length])
     with pytest.raises(
-        StoreError, match=r"frames/\w+\.decord-[\d.]+\.npy: .*delete it, and the next run makes it anew"
+        StoreError, match=r"frames/\w+\.decord-[\d.]+\.npy: .*delete it, and the next run makes it again"
     ):
         data.dataset("val")[0]
 
@@ -155,5 +154,5 @@ def test_the_disk_that_it_takes_is_said_and_a_disk_without_room_refused_before_a
 
 
 def test_frames_and_features_are_not_both_kept(store: Path) -> None:
-    with pytest.raises(ValueError, match="cache_frames=true speeds up nothing with cache_features=true"):
+    with pytest.raises(ValueError, match="cache_frames=true is useless with cache_features=true"):
         ClipDataModule(store, cache_frames=True, cache_features=True)

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch  # noqa: F401 - before decord: the other way round, torch's convolutions crash on some machines
 
-from dfd.data import demo, identity_demo
-from dfd.data.demo_scenes import Format, Scene
-from dfd.data.identity_demo import DATASET, METHOD, make_identity_videos
-from dfd.data.manifest import VideoRow, read_manifest
-from dfd.data.splits import assign_splits
-from dfd.errors import DfdError
+from dfd.base.errors import DfdError
+from dfd.base.types import Label
+from dfd.data.demo import identity as identity_demo
+from dfd.data.demo import videos as demo
+from dfd.data.demo.identity import DATASET, METHOD, make_identity_videos
+from dfd.data.demo.scenes import Format, Scene
+from dfd.data.sources.manifest import read_manifest
+from dfd.data.sources.row import VideoRow
+from dfd.data.splits.assign import assign_splits
 from dfd.faces.detect import build_detector
-from dfd.types import Label
 from dfd.video.decode import VideoReader
 
 SMALL = {"num_people": 6, "videos_per_person": 2, "seconds": 0.2}

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from dfd.data.audio_only import PairVerdict
-from dfd.data.intake import take_in
-from dfd.data.manifest import VideoRow
-from dfd.data.splits import assign_splits
-from dfd.errors import SplitError
-from dfd.types import Label
+from dfd.base.errors import SplitError
+from dfd.base.types import Label
+from dfd.data.prepare.audio_only import PairVerdict
+from dfd.data.prepare.intake import take_in
+from dfd.data.sources.row import VideoRow
+from dfd.data.splits.assign import assign_splits
 
 
 def make_rows(num_people: int = 20, fakes_each: int = 2, dataset: str = "dfdc") -> list[VideoRow]:

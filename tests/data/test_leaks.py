@@ -11,15 +11,19 @@ import cv2
 import numpy as np
 import pytest
 
-from dfd.data import audit
-from dfd.data.manifest import VideoRow
-from dfd.data.module import ClipDataModule
-from dfd.data.preparation import PreparationSettings, plan_splits, prepare_store
-from dfd.data.store import RECORD_NAME, build_index, read_records, read_splits, video_folder, write_splits
-from dfd.errors import ManifestError, SplitLeak
-from dfd.types import FrameArray, Label
+from dfd.base.errors import ManifestError, SplitLeak
+from dfd.base.files import file_sha256
+from dfd.base.types import FrameArray, Label
+from dfd.commands import audit
+from dfd.data.clips.module import ClipDataModule
+from dfd.data.prepare.store import plan_splits, prepare_store
+from dfd.data.prepare.video import PreparationSettings
+from dfd.data.sources.row import VideoRow
+from dfd.data.store.folders import read_records, video_folder
+from dfd.data.store.plan import read_splits, write_splits
+from dfd.data.store.records import RECORD_NAME
+from dfd.data.store.tables import build_index
 from dfd.video.encode import write_video
-from dfd.weights import file_sha256
 from tests.data.films import FPS, film
 
 SETTINGS = PreparationSettings(face_detector={"name": "fixed_box"})
@@ -308,7 +312,7 @@ def test_an_earlier_video_whose_source_is_gone_keeps_its_clips_and_is_named(
     without_content(store)
     (tmp_path / "0.mp4").write_bytes(bytes((tmp_path / "0.mp4").stat().st_size))  # damaged since
     prepare(rows[:2], store)
-    assert "0.mp4: no fingerprint could be taken, and the audit cannot compare it" in caplog.text
+    assert "0.mp4: no fingerprint, so copies of it cannot be found" in caplog.text
     assert "2 of 3 videos were prepared by an earlier dfd" in caplog.text  # of one, the manifest says nothing now
     assert all((video_folder(store, r) / "0.mp4").is_file() for r in rows)
     audit.main([str(store)])

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dfd.data.manifest import VideoRow, read_manifest, slug, write_manifest
-from dfd.data.splits import assign_splits
-from dfd.errors import ManifestError, SplitLeak
-from dfd.types import Label
+from dfd.base.errors import ManifestError, SplitLeak
+from dfd.base.types import Label
+from dfd.data.sources.manifest import read_manifest, write_manifest
+from dfd.data.sources.row import VideoRow, slug
+from dfd.data.splits.assign import assign_splits
 
 
 def write(folder: Path, text: str | bytes, *files: str) -> Path:
@@ -150,7 +151,7 @@ def test_every_bad_row_is_named_with_its_line_at_once(tmp_path: Path) -> None:
         "line 4: label 'maybe' is not real or fake",
         "line 5: the path is empty",
         "line 6: label '0' is a number, and data sets disagree on which number is fake",
-        "line 9: a real video has no method, and this has 'FaceSwap'",
+        "line 9: a real video has no method, but this one has 'FaceSwap'",
         "line 10: split 'validation' is not one of train, val, test; did you mean 'val'?",
         "line 11: label 'fakee' is not real or fake; did you mean 'fake'?",
         "line 11: split 'nowhere' is not one of train, val, test, or leave it empty",

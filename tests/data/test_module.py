@@ -12,21 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dfd.data import audit
-from dfd.data.module import ClipDataModule
-from dfd.data.store import (
-    INDEX_NAME,
-    SplitPlan,
-    build_index,
-    manifest_sha256,
-    read_index,
-    read_records,
-    write_record,
-    write_split_plan,
-    write_splits,
-)
-from dfd.data.transforms import clip_augmentation
-from dfd.errors import DfdError, SplitError, SplitLeak, StoreError
+from dfd.base.errors import DfdError, SplitError, SplitLeak, StoreError
+from dfd.commands import audit
+from dfd.data.augment.transforms import clip_augmentation
+from dfd.data.clips.module import ClipDataModule
+from dfd.data.store.folders import read_records, write_record
+from dfd.data.store.plan import SplitPlan, write_split_plan, write_splits
+from dfd.data.store.records import INDEX_NAME
+from dfd.data.store.tables import build_index, manifest_sha256, read_index
 from tests.data.conftest import SETTINGS, SIZE, add_video, make_row
 
 
@@ -390,7 +383,7 @@ def test_videos_dealt_out_anew_are_the_same_in_the_same_numbers_and_leak(
         split = dealt.summary()["split"]
         assert split["mode"] == "random_video"
         assert split["overlap"]["train-test"]["num_source_ids"] > 0
-    assert "train, val and test are NOT apart: train and val share" in caplog.text
+    assert "train, val and test are NOT separate: train and val share" in caplog.text
     assert used(module(two_sets, split="random_video")) == used(module(two_sets, split="random_video"))
     assert used(module(two_sets, split="random_video")) != used(module(two_sets, split="random_video", split_seed=1))
 
@@ -405,7 +398,7 @@ def test_a_store_whose_overlap_was_asked_for_trains_with_a_warning(
     build_index(store)
     data = module(store)
     data.setup("fit")
-    assert f"split={mode}, so train, val and test are NOT apart: train and test share 1 source ids" in caplog.text
+    assert f"split={mode}, so train, val and test are NOT separate: train and test share 1 source ids" in caplog.text
     assert data.summary()["split"]["mode"] == mode
     assert data.summary()["split"]["overlap"]["train-test"] == {"num_source_ids": 1, "num_videos": 1}
 
@@ -434,7 +427,7 @@ def test_the_selection_of_the_summary_selects_the_same_again(two_sets: Path) -> 
 
 @pytest.mark.parametrize("split", ["official", "source", "random"])
 def test_a_store_is_not_divided_anew_in_memory(two_sets: Path, split: str) -> None:
-    with pytest.raises(ValueError, match=r"delete its splits\.csv and split\.json and run python -m dfd\.preprocess"):
+    with pytest.raises(ValueError, match=r"delete its splits\.csv and split\.json and rerun python -m dfd\.preprocess"):
         module(two_sets, split=split)
 
 

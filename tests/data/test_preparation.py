@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from dfd.data.manifest import VideoRow
-from dfd.data.preparation import plan_splits
-from dfd.data.splits import UNUSED, audit
-from dfd.data.store import PLAN_NAME, SPLITS_NAME, SplitPlan, read_split_plan, read_splits, write_record, write_splits
-from dfd.errors import SplitError, SplitLeak, StoreError
-from dfd.types import Status
+from dfd.base.errors import SplitError, SplitLeak, StoreError
+from dfd.base.types import Status
+from dfd.data.prepare.store import plan_splits
+from dfd.data.sources.row import VideoRow
+from dfd.data.splits.people import UNUSED, audit
+from dfd.data.store.folders import write_record
+from dfd.data.store.plan import SplitPlan, read_split_plan, read_splits, write_splits
+from dfd.data.store.records import PLAN_NAME, SPLITS_NAME
 from tests.data.conftest import failed_record, make_row
 
 
@@ -55,7 +57,7 @@ def test_new_videos_under_other_fractions_are_announced(tmp_path: Path, caplog: 
     plan_splits(tmp_path, rows_of(20))
     assert not caplog.records
     plan_splits(tmp_path, rows_of(20, first=20), seed=2)
-    assert "40 videos were divided by fractions [0.7, 0.15, 0.15] with seed 0 and stay; 40 new ones" in caplog.text
+    assert "40 videos keep their splits, made by fractions [0.7, 0.15, 0.15] with seed 0; 40 new ones" in caplog.text
     assert read_split_plan(tmp_path) == SplitPlan(seed=2)
 
 

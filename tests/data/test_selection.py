@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from dfd.data.manifest import VideoRow
-from dfd.data.selection import draw_balanced, quotas
-from dfd.data.splits import SPLITS, UNUSED
-from dfd.errors import SplitError
-from dfd.types import Label
+from dfd.base.errors import SplitError
+from dfd.base.types import Label
+from dfd.data.sources.row import VideoRow
+from dfd.data.splits.draw import draw_balanced, quotas
+from dfd.data.splits.people import SPLITS, UNUSED
 
 FRACTIONS = (0.6, 0.1, 0.3)
 
@@ -145,7 +145,7 @@ def test_videos_in_no_split_are_not_drawn() -> None:
 
 
 def test_a_data_set_that_is_not_there_is_refused_with_those_that_are() -> None:
-    with pytest.raises(SplitError, match="names celebd, and there is no such data set; there are: celebdf, ffpp"):
+    with pytest.raises(SplitError, match="names celebd, but there is no such data set; there are: celebdf, ffpp"):
         draw(made("ffpp", "celebdf"), per_label={"celebd": 5})
 
 

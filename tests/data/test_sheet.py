@@ -7,7 +7,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dfd.data.sheet import LABEL_INCHES, label_of
+from dfd.commands.sheet import LABEL_INCHES, label_of
 
 
 def track(**changes) -> "pd.Series":

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from dfd.data.manifest import read_manifest, write_manifest
+from dfd.base.errors import ManifestError
+from dfd.base.types import Label
 from dfd.data.sources import SOURCES, LeftOut, folder
-from dfd.data.splits import assign_splits
-from dfd.errors import ManifestError
-from dfd.types import Label
+from dfd.data.sources.manifest import read_manifest, write_manifest
+from dfd.data.splits.assign import assign_splits
 from tests.data.miniature import make_celebdf, make_dfdc, make_ffpp
 
 
@@ -239,7 +239,7 @@ def test_files_below_real_and_fake_become_rows_in_any_case_and_depth(
     ]
     assert all(row.path.is_file() and row.source_ids == (f"{row.dataset}:{row.name}",) for row in listing.rows)
     assert listing.left_out == [LeftOut("other/", "unknown_folder", "neither real/ nor fake/; not looked into")]
-    assert "each of 4 videos is taken for its own source" in caplog.text
+    assert "each of 4 videos counts as its own source" in caplog.text
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "Validation"])

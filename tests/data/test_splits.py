@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from dfd.data.manifest import VideoRow, read_manifest
-from dfd.data.splits import UNUSED, assign_splits, audit, components, overlap
-from dfd.errors import SplitError, SplitLeak
-from dfd.types import Label
+from dfd.base.errors import SplitError, SplitLeak
+from dfd.base.types import Label
+from dfd.data.sources.manifest import read_manifest
+from dfd.data.sources.row import VideoRow
+from dfd.data.splits.assign import assign_splits
+from dfd.data.splits.people import UNUSED, audit, components, overlap
 
 
 def row(number: int, *source_ids: str, label: Label | None = None, dataset: str = "d", split: str = "") -> VideoRow:

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import os
-import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -12,42 +10,35 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfd.data.manifest import VideoRow, slug
-from dfd.data.splits import assign_splits
-from dfd.data.store import (
-    INDEX_COLUMNS,
+from dfd.base.errors import SplitLeak, StoreError
+from dfd.base.types import Label, Status
+from dfd.data.sources.row import VideoRow
+from dfd.data.splits.assign import assign_splits
+from dfd.data.store.folders import (
+    clean_video_folder,
+    discard_video,
+    is_current,
+    read_geometry,
+    read_record,
+    read_records,
+    video_folder,
+    write_geometry,
+    write_record,
+)
+from dfd.data.store.left_out import write_left_out
+from dfd.data.store.missing import missing_clips, unindexed_videos
+from dfd.data.store.plan import known_videos, read_splits, write_splits
+from dfd.data.store.records import (
     INDEX_NAME,
     LEFT_OUT_NAME,
     RECORD_NAME,
     TrackGeometry,
     TrackRecord,
     VideoRecord,
-    build_index,
-    clean_video_folder,
-    commit_file,
-    discard_video,
-    index_videos,
-    is_current,
-    known_videos,
-    manifest_sha256,
-    missing_clips,
-    partial_path,
-    read_geometry,
-    read_index,
-    read_record,
-    read_records,
-    read_splits,
     row_fields,
     settings_hash,
-    unindexed_videos,
-    video_folder,
-    write_geometry,
-    write_left_out,
-    write_record,
-    write_splits,
 )
-from dfd.errors import SplitLeak, StoreError
-from dfd.types import Label, Status
+from dfd.data.store.tables import INDEX_COLUMNS, build_index, index_videos, manifest_sha256, read_index
 from tests.data.conftest import SETTINGS, add_video, failed_record, make_row
 
 
@@ -105,11 +96,13 @@ def test_a_record_that_was_cut_or_edited_counts_as_absent(tmp_path: Path) -> Non
     path = write_record(tmp_path, failed(0, Status.NO_FACE, "none"))
     text = path.read_text()
     value = json.loads(text)
-    for change in ({"label": "maybe"}, {"status": "fine"}, {"extra_key": 1}, {"settings": {}}, {"tracks": [{}]}):
+    for change in ({"label": "maybe"}, {"status": "fine"}, {"settings": {}}, {"tracks": [{}]}):
         path.write_text(json.dumps(value | change))
         assert read_record(path.parent) is None, change
     path.write_text(text[:-20])
     assert read_record(path.parent) is None
+    path.write_text(json.dumps(value | {"of_a_newer_version": 1}))
+    assert read_record(path.parent) == failed(0, Status.NO_FACE, "none")
 
 
 def test_settings_have_one_hash_whatever_their_order() -> None:
@@ -154,15 +147,6 @@ def test_cleaning_removes_what_an_interrupted_run_left_and_nothing_else(tmp_path
     discard_video(folder)
     assert list(contents(folder)) == ["note.txt"]
     clean_video_folder(tmp_path / "not there")
-
-
-def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "0.mp4"
-    partial_path(path).write_bytes(b"whole")
-    assert not path.exists()
-    commit_file(path)
-    assert path.read_bytes() == b"whole"
-    assert os.listdir(tmp_path) == ["0.mp4"]
 
 
 def test_boxes_and_landmarks_come_back_within_a_tenth_of_a_pixel(tmp_path: Path) -> None:
@@ -266,7 +250,7 @@ def test_videos_that_came_after_the_index_are_found_without_reading_the_others(
     new, in_hand = make_row(3, dataset="a/b"), make_row(4, dataset="a/b")
     add_video(tmp_path, new, 3, num_frames=2)
     video_folder(tmp_path, in_hand).mkdir()
-    monkeypatch.setattr("dfd.data.store.read_record", lambda folder: pytest.fail("a record was read"))
+    monkeypatch.setattr("dfd.data.store.folders.read_record", lambda folder: pytest.fail("a record was read"))
     assert unindexed_videos(tmp_path) == [video_folder("", new).as_posix()]
     assert unindexed_videos(tmp_path, seconds=-1) == []
 
@@ -285,7 +269,7 @@ def test_shards_that_end_together_write_the_tables_one_after_the_other(
             go_on.wait(20)
         return records
 
-    monkeypatch.setattr("dfd.data.store.read_records", slowly)
+    monkeypatch.setattr("dfd.data.store.tables.read_records", slowly)
     first = threading.Thread(target=build_index, args=(tmp_path,))
     first.start()
     assert reading.wait(20)
@@ -323,18 +307,6 @@ def test_a_store_that_grows_keeps_new_videos_of_known_people_on_their_side(tmp_p
     bridge = make_row(5, source_ids=("person0", "person1"))
     with pytest.raises(SplitLeak):
         assign_splits([*known_videos(tmp_path, read_records(tmp_path)), bridge], frozen=read_splits(tmp_path))
-
-
-def test_tables_left_half_written_by_a_killed_process_are_cleared_away(tmp_path: Path) -> None:
-    write_splits(tmp_path, {"a": "train"})
-    host = slug(socket.gethostname())
-    dead = 4_000_000  # above the largest process id that Linux gives by default on this many cores
-    while (Path("/proc") / str(dead)).exists():
-        dead += 1
-    (tmp_path / f"splits.csv.{host}-{dead}.partial").write_text("half")
-    (tmp_path / f"splits.csv.{host}-{os.getppid()}.partial").write_text("another that still runs")
-    write_splits(tmp_path, {"a": "test"})
-    assert sorted(os.listdir(tmp_path)) == ["splits.csv", f"splits.csv.{host}-{os.getppid()}.partial"]
 
 
 def test_a_video_left_behind_under_another_data_set_is_pointed_out(

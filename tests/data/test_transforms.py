@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from dfd.data.transforms import clip_augmentation
+from dfd.data.augment.transforms import clip_augmentation
 
 OFF = {"flip_prob": 0.0, "crop_prob": 0.0, "color_prob": 0.0, "blur_prob": 0.0, "jpeg_prob": 0.0}
 STEPS = sorted([*OFF, "gamma_prob", "resize_prob"])
@@ -51,7 +51,7 @@ def test_what_is_made_smaller_is_encoded_while_it_is_small(monkeypatch: pytest.M
         sizes.append(frames.shape[-1])
         return frames
 
-    monkeypatch.setattr("dfd.data.disturbances.recode", recode)
+    monkeypatch.setattr("dfd.data.augment.disturbances.recode", recode)
     torch.manual_seed(0)
     augment = clip_augmentation(**OFF, resize_prob=0.5, resize_min_scale=0.5, codec_prob=0.5)
     changed = [bool((augment(still(1)) != still(1)).any()) for _ in range(60)]

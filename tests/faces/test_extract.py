@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from dfd.base.types import FaceBox
 from dfd.faces.detect import mtcnn
 from dfd.faces.extract import ExtractionSettings, FaceExtractor, ShotCutDetector, confirmed, main_track, shrink
-from dfd.types import FaceBox
 
 SETTINGS = ExtractionSettings(crop_size=32, margin_fraction=0.25, key_frame_stride=5)
 

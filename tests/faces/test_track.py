@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
+from dfd.base.types import FaceBox
 from dfd.faces.track import Tracker, TrackSummary, _best_pairs, confirmed, main_track, without_duplicates
-from dfd.types import FaceBox
 
 
 def face(x, y, size=40.0, score=0.99):
@@ -90,7 +90,7 @@ def test_a_worker_that_sees_faces_apart_does_not_wait_for_scipy():
     code = (
         "import sys\n"
         "from dfd.faces.track import Tracker\n"
-        "from dfd.types import FaceBox\n"
+        "from dfd.base.types import FaceBox\n"
         "def face(x): return FaceBox(x, 50, x + 40, 90, 0.9, ((x + 20, 70),) * 5)\n"
         "tracker = Tracker()\n"
         "for frame in (0, 10, 20): tracker.update(frame, [face(50 + frame), face(200)])\n"

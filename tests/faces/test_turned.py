@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfd.errors import NoFaceFound
+from dfd.base.errors import NoFaceFound
+from dfd.base.types import FaceBox, FrameArray
 from dfd.faces.detect import FixedBox, build_detector
 from dfd.faces.extract import ExtractionSettings, FaceExtractor
+from dfd.faces.found import FaceBoxes, FaceWindow, WindowsEnd, WindowSettings
 from dfd.faces.no_face import no_face_message
 from dfd.faces.track import Tracker
 from dfd.faces.turned import quarter_turns_with_faces, turned_back
-from dfd.faces.windows import FaceBoxes, FaceWindow, WindowsEnd, WindowSettings, stream_windows
-from dfd.types import FaceBox, FrameArray
+from dfd.scoring.look.stream import stream_windows
 from dfd.video.encode import write_video
 from tests.video.test_pictures import joined
 
@@ -224,10 +225,10 @@ def test_a_face_larger_than_the_frame_is_one_track() -> None:
 
 
 def test_a_store_s_clips_of_a_picture_on_its_side_are_upright(tmp_path: Path) -> None:
-    from dfd.data.manifest import VideoRow
-    from dfd.data.preparation import PreparationSettings, prepare_video
-    from dfd.data.store import read_geometry, video_folder
-    from dfd.types import Label
+    from dfd.base.types import Label
+    from dfd.data.prepare.video import PreparationSettings, prepare_video
+    from dfd.data.sources.row import VideoRow
+    from dfd.data.store.folders import read_geometry, video_folder
     from dfd.video.decode import VideoReader
 
     path = tmp_path / "a.mp4"

@@ -4,9 +4,10 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from dfd.errors import ConfigError, WeightsMissing
-from dfd.models import backbones
+from dfd.base.errors import ConfigError, WeightsMissing
+from dfd.models import backbones, pretrained
 from dfd.models.backbones import Backbone
+from dfd.models.pretrained import INCEPTION_V3_WEIGHTS, RESNEXT50_WEIGHTS
 
 BUILDERS = {
     "resnext50": lambda **options: backbones.resnext50(**options),
@@ -140,19 +141,19 @@ def test_torchvision_weights_come_from_torchs_cache_if_they_are_there(tmp_path, 
         return path
 
     (tmp_path / "checkpoints").mkdir()
-    cached = tmp_path / "checkpoints" / backbones.RESNEXT50_WEIGHTS.name
+    cached = tmp_path / "checkpoints" / RESNEXT50_WEIGHTS.name
     state = torchvision_state("resnext50_32x4d")
     torch.save(state, cached)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(backbones, "fetch", fetch)
+    monkeypatch.setattr(pretrained, "fetch", fetch)
     backbone = backbones.resnext50()
-    assert asked[0][:2] == (backbones.RESNEXT50_WEIGHTS, cached)
+    assert asked[0][:2] == (RESNEXT50_WEIGHTS, cached)
     assert "backbone.pretrained=false" in asked[0][2]
     assert "backbone.weights=FILE" in asked[0][2]
     assert torch.equal(backbone.network.conv1.weight, state["conv1.weight"])
 
 
-@pytest.mark.parametrize("known", [backbones.RESNEXT50_WEIGHTS, backbones.INCEPTION_V3_WEIGHTS])
+@pytest.mark.parametrize("known", [RESNEXT50_WEIGHTS, INCEPTION_V3_WEIGHTS])
 def test_the_known_files_are_torchvisions_first_imagenet_editions(known):
     editions = (torchvision.models.ResNeXt50_32X4D_Weights, torchvision.models.Inception_V3_Weights)
     assert known.url in {edition.IMAGENET1K_V1.url for edition in editions}

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from dfd.errors import ConfigError
+from dfd.base.errors import ConfigError
+from dfd.base.types import Label
 from dfd.models.backbones import Backbone
 from dfd.models.classifier import ClipClassifier, architecture, build_model, resolve_model_config
 from dfd.models.temporal import TEMPORALS
-from dfd.types import Label
 
 TINY = {
     "backbone": {"_target_": "dfd.models.backbones.timm", "name": "test_resnet", "pretrained": False},
@@ -176,7 +176,7 @@ def test_the_architecture_forgets_where_the_first_weights_came_from():
     [
         ({"backbon": {}}, "backbon.*did you mean 'backbone'"),
         ({"backbone": {"_target_": "os.system", "command": "true"}}, r"'os.system' is not one of dfd\.models"),
-        ({"backbone": {"_target_": "dfd.models.backbones.load_weights"}}, "is not one of"),
+        ({"backbone": {"_target_": "dfd.models.pretrained.load_weights"}}, "is not one of"),
         ({"backbone": {"_target_": ["resnext50"]}}, "is not one of"),
         ({"temporal": None}, "temporal: must be a mapping"),
         ({"temporal": {**TINY["temporal"], "in_features": 3}}, "in_features"),

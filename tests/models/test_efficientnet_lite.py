@@ -10,14 +10,14 @@ from safetensors.torch import save_file
 from timm import create_model
 from torch import nn
 
-from dfd.errors import ConfigError, WeightsMissing
-from dfd.explain import clip_evidence
+from dfd.base.errors import ConfigError, WeightsMissing
 from dfd.models import backbones
 from dfd.models.backbones import Backbone
 from dfd.models.classifier import ClipClassifier
-from dfd.models.efficientnet_lite import EPSILON, HEAD, SCALES, EfficientNetLite, same_padded
-from dfd.models.folding import fold_batchnorm
+from dfd.models.networks.efficientnet_lite import EPSILON, HEAD, SCALES, EfficientNetLite, same_padded
 from dfd.models.temporal import MeanHead
+from dfd.scoring.explain import clip_evidence
+from dfd.scoring.runtimes.folding import fold_batchnorm
 from tests.models.test_folding import settled
 
 LITE0 = "tf_efficientnet_lite0"
@@ -175,8 +175,8 @@ def test_an_even_side_is_padded_behind_only(side: int, expected: tuple[int, int]
 def test_the_starter_scores_without_timm_and_what_it_brings() -> None:
     code = (
         "import sys, torch\n"
-        "from dfd.inference import Detector\n"
-        "from dfd.starter import FILE\n"
+        "from dfd.scoring.detector import Detector\n"
+        "from dfd.models.starter import FILE\n"
         "detector = Detector.load(FILE, runtime='torch', fold_batchnorm=True)\n"
         "(prob,) = detector.runtime.prob_fake(torch.randint(0, 256, (1, 1, 3, 112, 112), dtype=torch.uint8))\n"
         "assert 0 < prob < 1\n"

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dfd.models import backbones
-from dfd.models.folding import fold_batchnorm
+from dfd.scoring.runtimes.folding import fold_batchnorm
 
 
 def settled(network: nn.Module) -> nn.Module:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
-from dfd.video.colours import write_rgb
+from dfd.video.pictures.colours import write_rgb
 
 UNKNOWN, LIMITED, FULL = 0, 1, 2
 HEIGHT, WIDTH = 37, 50  # FFmpeg pads rows of such a width

@@ -13,12 +13,13 @@ import numpy as np
 import psutil
 import pytest
 
-from dfd.errors import DfdError, UnreadableVideo, VideoTooLarge
-from dfd.types import Status
-from dfd.video.container import VideoLimits, probe
+from dfd.base.errors import DfdError, UnreadableVideo, VideoTooLarge
+from dfd.base.types import Status
+from dfd.data.clips.reader import load_decord
 from dfd.video.decode import VideoReader
-from dfd.video.decord_library import load_decord
 from dfd.video.encode import write_video
+from dfd.video.file.container import VideoLimits
+from dfd.video.file.probe import probe
 from dfd.video.frame_decoder import FrameDecoder
 from tests.video.patterns import draw, number_of, pattern
 
@@ -393,7 +394,7 @@ def test_file_names_may_be_odd(plain, tmp_path, monkeypatch, name):
 
 
 def test_importing_the_reader_does_not_import_decord():
-    code = "import dfd.video.decode, dfd.workers, sys; assert not {'decord', 'torch', 'cv2'} & set(sys.modules)"
+    code = "import dfd.video.decode, dfd.process.pool, sys; assert not {'decord', 'torch', 'cv2'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -437,7 +438,7 @@ def test_decoding_with_decord_leaves_torch_able_to_compute(tmp_path):
     )
     code = f"""
 import sys
-from dfd.video.decord_library import load_decord
+from dfd.data.clips.reader import load_decord
 load_decord().VideoReader({str(tmp_path / "clip.mp4")!r}).get_batch([0]).asnumpy()
 assert "decord" in sys.modules
 import torch

@@ -7,13 +7,13 @@ from pathlib import Path
 import av
 import pytest
 
-from dfd.errors import UnreadableVideo, VideoTooLarge
-from dfd.inputs import is_no_video
-from dfd.types import Status, VideoScore
-from dfd.video.container import probe
+from dfd.base.errors import UnreadableVideo, VideoTooLarge
+from dfd.base.types import Status, VideoScore
+from dfd.predictions.inputs import is_no_video
+from dfd.video.damage.gif_check import num_wrong_pictures
+from dfd.video.damage.payload import PayloadCheck
 from dfd.video.decode import VideoReader
-from dfd.video.gif_check import num_wrong_pictures
-from dfd.video.payload import PayloadCheck
+from dfd.video.file.probe import probe
 from tests.video.mutations import damaged, make
 from tests.video.patterns import draw, number_of
 
@@ -102,7 +102,7 @@ def test_no_decoder_that_is_not_allowed_runs_while_a_file_is_opened(tmp_path: Pa
     code = f"""
 import av
 from pathlib import Path
-from dfd.video.container import DEFAULT_LIMITS, open_and_listen
+from dfd.video.file.container import DEFAULT_LIMITS, open_and_listen
 av.logging.set_level(av.logging.DEBUG)
 container, said = open_and_listen(Path({str(path)!r}), DEFAULT_LIMITS)
 lines = [(name, text) for _, name, text in said]
@@ -157,7 +157,7 @@ def test_a_hole_in_a_file_is_damage(tmp_path: Path, name: str) -> None:
     data[start : start + 200] = bytes(200)
     path.write_bytes(data)
     with VideoReader(path) as reader:
-        assert "1 frame holds what no encoder writes, at " in reader.partial
+        assert "1 frame holds data that no encoder writes, at " in reader.partial
 
 
 def test_the_end_of_a_sequence_is_no_damage() -> None:

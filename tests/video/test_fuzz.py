@@ -7,12 +7,13 @@ import numpy as np
 import psutil
 import pytest
 
-from dfd.errors import UnreadableVideo, VideoTooLarge
+from dfd.base.errors import UnreadableVideo, VideoTooLarge
+from dfd.base.types import Status
 from dfd.faces.extract import ExtractionSettings
-from dfd.faces.windows import WindowsEnd, WindowSettings, numbered_windows_task, start_worker, worker_pool
-from dfd.types import Status
+from dfd.faces.found import WindowsEnd, WindowSettings
+from dfd.process.failure import Failure
+from dfd.scoring.look.workers import numbered_windows_task, start_worker, worker_pool
 from dfd.video.decode import VideoReader
-from dfd.workers import Failure
 from tests.video.mutations import DAMAGES, KINDS, damaged, make, visible_difference
 
 VISIBLE = 10.0

@@ -7,10 +7,10 @@ import av
 import numpy as np
 import pytest
 
-from dfd.errors import UnreadableVideo, VideoTooLarge
-from dfd.video.container import VideoLimits
+from dfd.base.errors import UnreadableVideo, VideoTooLarge
 from dfd.video.decode import VideoReader
-from dfd.video.hdr import to_sdr
+from dfd.video.file.container import VideoLimits
+from dfd.video.pictures.hdr import to_sdr
 from tests.video.patterns import draw, number_of, pattern
 
 
@@ -47,7 +47,7 @@ def test_a_pixel_shape_that_no_camera_has_is_not_believed(tmp_path: Path) -> Non
 
 def test_limits_hold_for_the_picture_as_it_is_shown(tmp_path: Path) -> None:
     path = with_aspect(draw(tmp_path / "a.mp4", num_frames=2), Fraction(4))
-    with pytest.raises(VideoTooLarge, match=r"limits\.max_width=640 lets"):
+    with pytest.raises(VideoTooLarge, match=r"limits\.max_width=640 allows"):
         VideoReader(path, limits=VideoLimits(max_width=639))
 
 
@@ -126,7 +126,7 @@ def test_another_video_stream_is_read_when_asked_for(tmp_path: Path) -> None:
         with VideoReader(path, stream=number) as reader:
             assert (reader.info.stream, reader.info.num_streams, reader.width) == (number, 2, width)
             assert number_of(reader.frames([7])[0]) == 7 + 50 * number
-    with pytest.raises(UnreadableVideo, match="it has 2 video streams, and none of number 2"):
+    with pytest.raises(UnreadableVideo, match="it has 2 video streams, but no number 2"):
         VideoReader(path, stream=2)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dfd.errors import UnreadableVideo, VideoTooLarge
-from dfd.video.container import VideoLimits
+from dfd.base.errors import UnreadableVideo, VideoTooLarge
+from dfd.video.file.container import VideoLimits
 from dfd.video.still import StillReader
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (24, 40, 3), np.uint8)
@@ -57,7 +57,7 @@ def test_a_large_picture_is_shrunk_or_refused(tmp_path: Path) -> None:
 
 def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("hello")
-    with pytest.raises(UnreadableVideo, match=r"text\.jpg: not a picture"):
+    with pytest.raises(UnreadableVideo, match=r"text\.jpg: not a supported picture"):
         StillReader(tmp_path / "text.jpg")
     with pytest.raises(UnreadableVideo, match=r"absent\.jpg"):
         StillReader(tmp_path / "absent.jpg")
@@ -67,5 +67,5 @@ def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
         StillReader(tmp_path / "cut.png")
     frames = [Image.fromarray(PICTURE), Image.fromarray(255 - PICTURE)]
     frames[0].save(tmp_path / "moves.webp", save_all=True, append_images=frames[1:])
-    with pytest.raises(UnreadableVideo, match="several frames"):
+    with pytest.raises(UnreadableVideo, match="several pictures"):
         StillReader(tmp_path / "moves.webp")

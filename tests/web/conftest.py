@@ -48,11 +48,12 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.fixture
 def scorer(tiny_checkpoint: Path, configure: Callable[..., WebOptions], monkeypatch: Any) -> Iterator[Any]:
     """This process as a worker, with a tiny detector."""
-    from dfd.web import worker
+    from dfd.web import tasks
+    from dfd.web.jobs.scorer import Scorer
 
     configure(checkpoint=str(tiny_checkpoint), detector="num_workers=1")
-    made = worker.Scorer("this-worker")
-    monkeypatch.setattr(worker, "_scorer", made)
+    made = Scorer("this-worker")
+    monkeypatch.setattr(tasks, "do", made.score)
     # The worker's loop would close the connection whose transaction a test is rolled back with.
     monkeypatch.setattr("django_tasks_db.management.commands.db_worker.close_old_connections", lambda: None)
     with made.detector:
@@ -61,7 +62,7 @@ def scorer(tiny_checkpoint: Path, configure: Callable[..., WebOptions], monkeypa
 
 def work(scorer: Any) -> None:
     """Score every job that waits."""
-    from dfd.web.worker import ScoreWorker
+    from dfd.web.jobs.worker import ScoreWorker
 
     ScoreWorker(scorer, batch=True).run()
 

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from dfd.web import jobs
+from dfd.web.jobs import life as jobs
 from dfd.web.models import Job, options
 from tests.web.conftest import files_below, send, work
 

@@ -132,11 +132,11 @@ def test_the_openapi_file_in_docs_is_the_one_that_is_served(client: Client) -> N
     written = json.loads((ROOT / "docs" / "openapi.json").read_text("utf-8"))
     for one in (served, written):
         one["info"].pop("version")
-    assert served == written, "python -m dfd.web manage export_openapi_schema --api dfd.web.api.api writes it"
+    assert served == written, "python -m dfd.web manage export_openapi_schema --api dfd.web.pages.api.api writes it"
 
 
 def test_health_tells_what_is_wrong(client: Client, scorer: Any) -> None:
-    from dfd.web.worker import Pulse
+    from dfd.web.jobs.pulse import Pulse
 
     failing = client.get("/health")
     assert failing.status_code == 503

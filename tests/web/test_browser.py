@@ -30,8 +30,8 @@ pytestmark = pytest.mark.browser
 START_SECONDS = 120
 SCORE_MS = 120_000
 NARROW, WIDE = {"width": 400, "height": 800}, {"width": 1300, "height": 900}
-TOO_LARGE = "his file is larger than 1 MiB, the most that is taken here; cut or re-encode the video"
-NO_VIDEO = "his is not a video: its first bytes are of no video format that is known here"
+TOO_LARGE = "his file is larger than 1 MiB, the most that is accepted here; cut or re-encode the video"
+NO_VIDEO = "his is not a video: its first bytes are not those of a known video format"
 EXPECTED_STATUSES = ("404", "413", "415", "503")
 
 
@@ -229,7 +229,7 @@ def test_a_video_is_sent_scored_kept_and_deleted(
     page.click("summary:has-text('Delete')")
     page.get_by_role("button", name="Delete it now").click()
     page.wait_for_url("**/jobs/")
-    assert "The video and everything that was found in it are deleted." in page.inner_text("main")
+    assert "The video and its results are deleted." in page.inner_text("main")
     assert page.goto(job).status == 404
     assert not folder.exists()
 
@@ -300,7 +300,7 @@ def test_more_files_than_are_taken_at_once_are_left_out(visit: Callable[..., Vis
     visitor.go()
     visitor.page.set_input_files("#video", files)
     assert visitor.page.inner_text("#submit") == "Send and score 3 videos"
-    assert "nly 3 files are taken at once" in visitor.page.inner_text(".files li:last-child")
+    assert "nly 3 files are accepted at once" in visitor.page.inner_text(".files li:last-child")
 
 
 def test_a_job_of_another_browser_is_not_found(visit: Callable[..., Visitor], scored: tuple[Any, str]) -> None:
@@ -325,11 +325,11 @@ def test_a_busy_server_is_asked_again_and_waiting_can_be_cancelled(
     visitor.go()
     page.route("**/may-upload*", busy, times=2)
     visitor.send(videos[0])
-    page.wait_for_selector("text=All places in the queue are taken. It is tried again in")
+    page.wait_for_selector("text=All places in the queue are taken. Trying again in")
     page.get_by_role("button", name="Cancel").click()
     page.wait_for_selector("text=Cancelled")
     page.get_by_role("button", name="Send it again").click()
-    page.wait_for_selector("text=It is tried again in 1 second")
+    page.wait_for_selector("text=Trying again in 1 second")
     page.wait_for_url("**/jobs/*/")
     visitor.wait_for_verdict()
 
@@ -340,7 +340,7 @@ def test_an_upload_that_broke_off_can_be_sent_again(visit: Callable[..., Visitor
     visitor.go()
     page.route(f"{visitor.base}/", lambda route: route.abort(), times=1)
     visitor.send(videos[0])
-    page.wait_for_selector("text=The connection broke off")
+    page.wait_for_selector("text=The connection was interrupted")
     visitor.complaints.clear()  # the console has a line for the connection
     page.get_by_role("button", name="Send it again").click()
     page.wait_for_url("**/jobs/*/")
@@ -354,7 +354,7 @@ def test_leaving_in_the_middle_of_sending_asks_back(visit: Callable[..., Visitor
     visitor.go()
     page.route("**/may-upload*", lambda route: route.fulfill(status=503, json={"error": "Busy.", "retry_seconds": 60}))
     visitor.send(videos[0])
-    page.wait_for_selector("text=It is tried again in")
+    page.wait_for_selector("text=Trying again in")
     visitor.go("/about/")
     assert asked == ["beforeunload"]
     visitor.go("/")
@@ -385,7 +385,7 @@ def test_a_job_that_was_deleted_elsewhere_says_so(visit: Callable[..., Visitor],
     visitor.go()
     visitor.page.route("**/state", lambda route: route.fulfill(status=404, json={}))
     visitor.send(videos[0])
-    visitor.page.wait_for_selector("text=This is not here any more: it was deleted, or its time was over.")
+    visitor.page.wait_for_selector("text=This no longer exists: it was deleted or has expired.")
     assert visitor.page.locator("button:visible").count() == 0
 
 

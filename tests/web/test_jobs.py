@@ -18,7 +18,7 @@ from django.test import Client
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
-from dfd.web import jobs
+from dfd.web.jobs import life as jobs
 from dfd.web.models import Job, UploadCount, Worker, jobs_folder, options
 from tests.web.conftest import files_below, send, work
 
@@ -239,7 +239,7 @@ def test_a_running_job_that_expires_is_stopped(client: Client, video: bytes) -> 
 
 class TestScoring:
     def test_a_worker_keeps_only_the_job_in_its_hands_alive(self, client: Client, video: bytes, scorer: Any) -> None:
-        from dfd.web.worker import Pulse
+        from dfd.web.jobs.pulse import Pulse
 
         left, held = (jobs.claim(str(sent(client, video).pk), scorer.name) for _ in range(2))
         for job in (left, held):
@@ -280,7 +280,7 @@ class TestScoring:
         assert not job.upload_path.exists()
 
     def test_a_strangers_card_does_not_stop_a_worker(self, scorer: Any, monkeypatch: Any, client: Client) -> None:
-        from dfd.web.worker import Pulse
+        from dfd.web.jobs.pulse import Pulse
 
         card = {**scorer.detector.describe(), "name": "odd\0<script>", "metrics": {"<b>": "x", "val/auc": 0.5}}
         monkeypatch.setattr(scorer.detector, "describe", lambda: card)
@@ -365,10 +365,8 @@ class TestScoring:
     def test_a_job_that_is_deleted_while_it_runs_is_stopped_and_leaves_nothing(
         self, client: Client, video: bytes, scorer: Any, monkeypatch: Any
     ) -> None:
-        from dfd.web import worker
-
         job = sent(client, video)
-        monkeypatch.setattr(worker, "SHOW_SECONDS", 0.0)
+        monkeypatch.setattr("dfd.web.jobs.scorer.SHOW_SECONDS", 0.0)
         score = scorer.detector.score
 
         def deleted_meanwhile(path: Path, **given: Any) -> Any:
@@ -401,7 +399,7 @@ class TestScoring:
     def test_a_worker_that_is_told_to_stop_gives_its_job_back(
         self, client: Client, video: bytes, scorer: Any, monkeypatch: Any
     ) -> None:
-        from dfd.web.worker import ScoreWorker
+        from dfd.web.jobs.worker import ScoreWorker
 
         job = sent(client, video)
         worker = ScoreWorker(scorer, batch=True)
@@ -422,9 +420,9 @@ class TestScoring:
         assert state_of(client, job)["state"] == "done"
 
     def test_progress_is_written_down(self, client: Client, video: bytes, scorer: Any, monkeypatch: Any) -> None:
-        from dfd.web import worker
+        from dfd.web.jobs.scorer import SCORING, SHARE_OF_SCORING, WRITING
 
-        monkeypatch.setattr(worker, "SHOW_SECONDS", 0.0)
+        monkeypatch.setattr("dfd.web.jobs.scorer.SHOW_SECONDS", 0.0)
         job = sent(client, video)
         seen = []
         change = jobs.change
@@ -437,11 +435,11 @@ class TestScoring:
         work(scorer)
         assert state_of(client, job)["state"] == "done"
         stages = [stage for stage, _ in seen]
-        assert stages[0] == worker.SCORING
-        assert worker.WRITING in stages
+        assert stages[0] == SCORING
+        assert WRITING in stages
         shares = [share for _, share in seen]
         assert shares == sorted(shares)
-        assert any(0 < share < worker.SHARE_OF_SCORING for share in shares)
+        assert any(0 < share < SHARE_OF_SCORING for share in shares)
 
 
 def environment_for(folder: Path, checkpoint: Path) -> dict[str, str]:
@@ -463,7 +461,7 @@ HANG = """
 import sys, time, django
 django.setup()
 from dfd.web.__main__ import main
-import dfd.web.worker as worker
+import dfd.web.jobs.worker as worker
 score = worker.Scorer._score
 def slow(self, job, work):
     worker.jobs.change(job, stage="hanging")

@@ -7,9 +7,10 @@ import pytest
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from dfd.web import presentation, views
 from dfd.web.models import Job, Worker
 from dfd.web.options import MIB
+from dfd.web.pages import presentation
+from dfd.web.pages.answers import server_error
 from tests.web.conftest import send, work
 
 DEMO = {"name": "demo@0123", "clip_len": 8, "image_size": 112, "threshold": 0.5, "uncertain_band": [0.4, 0.6]}
@@ -73,7 +74,7 @@ def test_a_page_of_a_job_loads_itself_again_without_a_script_until_it_is_over(
 
 def test_the_page_of_an_error_inside_asks_the_database_nothing(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
-        answer = views.server_error(RequestFactory().get("/"))
+        answer = server_error(RequestFactory().get("/"))
     assert answer.status_code == 500
     assert b"Something went wrong" in answer.content
 
@@ -98,7 +99,7 @@ def test_a_session_outlives_its_newest_job(client: Client, video: bytes) -> None
 def test_what_was_deleted_is_said_once(client: Client, video: bytes) -> None:
     send(client, ("a.mp4", video))
     page = client.post(f"/jobs/{Job.objects.get().pk}/delete", follow=True).content
-    assert b"The video and everything that was found in it are deleted." in page
+    assert b"The video and its results are deleted." in page
     assert b"are deleted." not in client.get("/jobs/").content
 
 
@@ -134,7 +135,7 @@ def test_what_is_not_known_of_a_detector_is_called_unknown() -> None:
     facts = dict(presentation.detector_facts({"name": "from elsewhere", "threshold": 0.5}))
     assert facts["Detector"] == "from elsewhere"
     assert facts["Fake from"] == "a probability of 0.5 on"
-    unknown = ("Network for each frame", "Over the frames", "Looks at", "Trained on")
+    unknown = ("Network for each frame", "Over the frames", "Examines", "Trained on")
     assert {facts[name] for name in unknown} == {"unknown"}
     assert facts["Calibrated"].startswith("no")
 

@@ -17,9 +17,9 @@ from django.db import OperationalError
 from django.test import Client
 from django.urls import get_resolver
 
-from dfd.web import jobs
-from dfd.web.logs import JsonFormatter, WithoutValues
+from dfd.web.jobs import life as jobs
 from dfd.web.models import Job, options
+from dfd.web.serve.logs import JsonFormatter, WithoutValues
 from tests.web.conftest import TOKENS, files_below, posted, send, work
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -214,7 +214,7 @@ def test_an_error_is_logged_by_its_place_and_not_by_its_words() -> None:
 
 
 def test_a_server_error_is_logged_and_its_page_tells_nothing(client: Client, monkeypatch: Any, caplog: Any) -> None:
-    from dfd.web import presentation
+    from dfd.web.pages import presentation
 
     def broken() -> Any:
         raise ValueError("the innermost secret")
@@ -235,7 +235,7 @@ def test_a_server_error_is_logged_and_its_page_tells_nothing(client: Client, mon
 
 
 def test_a_lost_database_is_told_as_that(client: Client, monkeypatch: Any) -> None:
-    from dfd.web import presentation
+    from dfd.web.pages import presentation
 
     def lost() -> Any:
         raise OperationalError("server closed the connection")
@@ -326,9 +326,19 @@ def test_the_migrations_are_those_of_the_models() -> None:
 
 
 def test_the_web_process_loads_no_decoder_and_no_network() -> None:
-    heavy = ["torch", "decord", "av", "cv2", "pandas", "hydra", "matplotlib", "dfd.inference", "dfd.video.decode"]
+    heavy = [
+        "torch",
+        "decord",
+        "av",
+        "cv2",
+        "pandas",
+        "hydra",
+        "matplotlib",
+        "dfd.scoring.detector",
+        "dfd.video.decode",
+    ]
     code = (
-        "import sys, dfd.web.wsgi, dfd.web.urls, dfd.web.middleware, dfd.web.uploads\n"
+        "import sys, dfd.web.wsgi, dfd.web.urls, dfd.web.serve.middleware, dfd.web.intake.uploads\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     environment = {**{k: v for k, v in os.environ.items() if not k.startswith("DFD_WEB_")}, **PRODUCTION}

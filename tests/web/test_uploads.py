@@ -11,9 +11,9 @@ from django.core.files.uploadhandler import StopUpload
 from django.db import connection
 from django.test import Client, RequestFactory
 
-from dfd.web import admission, uploads
+from dfd.web.intake import admission, uploads
+from dfd.web.intake.uploads import looks_like_video, shown_name
 from dfd.web.models import Job, UploadCount, incoming_folder, jobs_folder, options
-from dfd.web.uploads import looks_like_video, shown_name
 from tests.web.conftest import MP4_HEAD, files_below, posted, send
 
 MIB = 2**20
@@ -121,7 +121,7 @@ def test_a_text_named_mp4_is_told_to_be_no_video(client: Client) -> None:
     answer = send(client, ("notes.mp4", b"Dear editor, enclosed please find no video at all."))
     assert answer.status_code == 415
     assert answer.json()["refusals"] == [
-        "notes.mp4: this is not a video: its first bytes are of no video format that is known here"
+        "notes.mp4: this is not a video: its first bytes are not those of a known video format"
     ]
     assert not Job.objects.exists()
     assert not files_below(options().data)
@@ -146,7 +146,7 @@ def test_good_files_are_taken_and_bad_ones_named(client: Client, video: bytes) -
     assert [job["file_name"] for job in answer.json()["jobs"]] == ["good.mp4", "also good.mp4"]
     refusals = answer.json()["refusals"]
     assert refusals[0].startswith("bad.mp4: this is not a video")
-    assert refusals[1].startswith("fourth.mp4: only 3 files are taken at once")
+    assert refusals[1].startswith("fourth.mp4: only 3 files are accepted at once")
     assert len(files_below(options().data)) == 2
 
 

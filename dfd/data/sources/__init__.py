@@ -1,4 +1,4 @@
-"""Data sets as their owners ship them: each function here lists one layout's videos as a manifest's rows."""
+"""Layouts of data sets as their owners ship them: one function each lists the videos as rows of a manifest."""
 
 from collections.abc import Callable
 
@@ -16,6 +16,6 @@ SOURCES: dict[str, Callable[..., Listing]] = {
     "celebdf": celebdf,
     "stills": stills,
 }
-"""By the name that ``source=`` takes."""
+"""Source functions by the name that ``source=`` takes."""
 
 __all__ = ["SOURCES", "LeftOut", "Listing", "celebdf", "dfdc", "ffpp", "folder", "stills"]

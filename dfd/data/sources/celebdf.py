@@ -1,5 +1,7 @@
-"""``source=celebdf``: Celeb-DF v1 and v2 (Li et al., CVPR 2020), https://github.com/yuezunli/celeb-deepfakeforensics,
-and Celeb-DF++ (Li et al., 2025), https://github.com/OUC-VAS/Celeb-DF-PP, whose fakes lie in a folder for each method.
+"""Source ``celebdf``: Celeb-DF v1, v2 and Celeb-DF++.
+
+Celeb-DF v1 and v2: Li et al., CVPR 2020, https://github.com/yuezunli/celeb-deepfakeforensics. Celeb-DF++: Li et al.,
+2025, https://github.com/OUC-VAS/Celeb-DF-PP, with a folder of fakes for each method.
 """
 
 import os
@@ -7,44 +9,44 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from dfd.data.manifest import VideoRow
+from dfd.base.errors import ManifestError
+from dfd.base.types import Label
 from dfd.data.sources.layout import CELEBDF_FOLDERS
 from dfd.data.sources.listing import Draft, Listing, contents, read_text
-from dfd.errors import ManifestError
-from dfd.types import Label
+from dfd.data.sources.row import VideoRow
 
 DATASET = "celebdf"
 TEST_LIST = "List_of_testing_videos.txt"
 REAL, SYNTHESIS, YOUTUBE = CELEBDF_FOLDERS
 LABELS = {REAL: Label.REAL, SYNTHESIS: Label.FAKE, YOUTUBE: Label.REAL}
 LIST_LABELS = {"1": Label.REAL, "0": Label.FAKE}
-"""What the numbers of the owners' list mean: 1 is real there."""
+"""Meaning of the numbers in the owners' list, where 1 is real."""
 
 PATTERNS = {
     REAL: re.compile(r"(?P<target>id[0-9]+)_(?P<number>[0-9]+)\.mp4", re.IGNORECASE | re.ASCII),
-    # The owners: in aa_bb_cc.mp4, aa is the person of the original video and bb the one whose face is put in.
+    # The owners write: in aa_bb_cc.mp4, aa is the person in the original video and bb the one whose face is added.
     SYNTHESIS: re.compile(
         r"(?P<target>id[0-9]+)_(?P<donor>id[0-9]+)_(?P<number>[0-9]+)\.mp4", re.IGNORECASE | re.ASCII
     ),
     YOUTUBE: re.compile(r"(?P<number>[0-9]+)\.mp4", re.IGNORECASE | re.ASCII),
 }
 NESTED = re.compile(r"[^/]*[0-9]+[^/]*\.mp4", re.IGNORECASE | re.ASCII)
-"""A fake of Celeb-DF++; what its name tells differs by method."""
+"""File name of a fake in Celeb-DF++; its meaning differs by method."""
 EXAMPLES = {REAL: "id0_0000.mp4", SYNTHESIS: "id0_id1_0000.mp4", YOUTUBE: "00000.mp4"}
 
 
 def celebdf(root: str | Path) -> Listing:
-    """The videos of Celeb-DF in ``root``: ``Celeb-real``, ``Celeb-synthesis`` and ``YouTube-real``.
+    """List the videos of Celeb-DF in ``root``: ``Celeb-real``, ``Celeb-synthesis`` and ``YouTube-real``.
 
-    Of Celeb-DF++, ``Celeb-synthesis/FaceSwap/SimSwap`` gives the method ``SimSwap``, and ``extra["scenario"]`` is
+    In Celeb-DF++, ``Celeb-synthesis/FaceSwap/SimSwap`` gives the method ``SimSwap`` and the ``extra["scenario"]``
     ``FaceSwap``; its people are those of Celeb-DF v2, under the same ids.
-    A fake is made of the two people its name tells; a video of ``YouTube-real`` is its own source, for its people are
-    not named. ``extra["original"]`` is the name of the video a fake was made from, if that is there.
-    ``extra["official_split"]`` is ``test`` for what ``List_of_testing_videos.txt`` lists and ``train`` for the rest;
-    without the list there is none. The list shares people between its two sides.
+    The sources of a fake are the two people in its name; a video of ``YouTube-real`` is its own source, since its
+    people are not named. ``extra["original"]`` is the name of the video a fake was made from, if that is present.
+    ``extra["official_split"]`` is ``test`` for videos in ``List_of_testing_videos.txt`` and ``train`` for the rest;
+    without the list there is none. Some people are on both sides of the list.
 
     Raises:
-        ManifestError: ``root`` is not Celeb-DF, the list is damaged or contradicts a folder, or a file is there twice.
+        ManifestError: ``root`` is not Celeb-DF, the list is damaged or contradicts a folder, or a file occurs twice.
     """
     draft = Draft(root, "celebdf")
     folders, files = contents(draft.root)
@@ -53,9 +55,7 @@ def celebdf(root: str | Path) -> Listing:
         raise draft.not_this("it is not Celeb-DF")
     draft.leave_out_folders((folder for folder in folders if folder.name not in LABELS), "not a part of Celeb-DF")
     draft.leave_out_files((path for path in files if path.name != TEST_LIST), "not a file of Celeb-DF")
-    draft.warn_of(
-        "parts that are not there", (f"{name}/" for name in set(LABELS) - {folder.name for folder in present})
-    )
+    draft.warn_of("missing parts", (f"{name}/" for name in set(LABELS) - {folder.name for folder in present}))
     listed = _read_test_list(draft)
     originals: dict[str, str] = {}
     taken, orphans = set(), []
@@ -74,7 +74,7 @@ def celebdf(root: str | Path) -> Listing:
                     extra["original"] = original
             people = [groups[role].lower() for role in ("target", "donor") if role in groups]
             sources = [f"{DATASET}:{person}" for person in people] or [f"{DATASET}:youtube:{groups['number']}"]
-            # Nobody is swapped with themselves, but the name would allow it, and an id counts once.
+            # A name may state the same person twice; an id counts once.
             sources = list(dict.fromkeys(sources))
             if draft.add(VideoRow(path.absolute(), name, label, DATASET, method, tuple(sources), extra=extra)):
                 taken.add(key)
@@ -83,12 +83,12 @@ def celebdf(root: str | Path) -> Listing:
     draft.warn_of("fakes made from videos that are not here", orphans)
     reported = {_key(item.name) for item in draft.left_out}
     for key in sorted(set(listed or {}) - taken - reported):
-        draft.leave_out((listed or {})[key], "missing_file", f"{TEST_LIST} lists it, and it is not there")
+        draft.leave_out((listed or {})[key], "missing_file", f"{TEST_LIST} lists it, but it is missing")
     return draft.finish()
 
 
 def _videos(draft: Draft, folder: Path) -> Iterator[tuple[Path, dict[str, str], str, dict[str, str]]]:
-    """Each video of a part, with what its name says, its method and what is to be carried along."""
+    """Each video of a part, with the fields of its name, its method and extra columns."""
     nested = contents(folder)[0] if folder.name == SYNTHESIS else []
     if not nested:
         method = SYNTHESIS if folder.name == SYNTHESIS else ""
@@ -108,7 +108,7 @@ def _videos(draft: Draft, folder: Path) -> Iterator[tuple[Path, dict[str, str], 
 
 
 def _of_nested(stem: str) -> dict[str, str]:
-    """The people that a fake's name tells, and the number of its video; empty if it tells none.
+    """People and video number in the name of a fake; empty if it has neither.
 
     >>> _of_nested("id0_id16_0003"), _of_nested("id3_0005_id7_0001")["donor"], _of_nested("00170_0")
     ({'number': '0003', 'target': 'id0', 'donor': 'id16'}, 'id7', {'number': '00170'})
@@ -121,7 +121,7 @@ def _of_nested(stem: str) -> dict[str, str]:
 
 
 def _key(name: str) -> str:
-    """One video under any spelling: the case of a name depends on the disk it came from."""
+    """Key of a video's name, ignoring case, which depends on the file system it came from."""
     return name.lower()
 
 
@@ -131,14 +131,14 @@ def _is_of(part: str, name: str) -> bool:
 
 
 def _read_test_list(draft: Draft) -> dict[str, str] | None:
-    """The names that the owners' list gives to test, by their key; None without a list.
+    """Test videos of the owners' list, by key; None without a list.
 
     Raises:
-        ManifestError: lines that are not of its form, or whose label is not that of the folder.
+        ManifestError: a line is malformed, or its label is not that of the folder.
     """
     path = draft.root / TEST_LIST
     if not os.path.lexists(path):
-        draft.warn(f"{TEST_LIST} is not there, so its official split is not known; it comes with the data set")
+        draft.warn(f"{TEST_LIST} is missing, so its official split is not known; it comes with the data set")
         return None
     listed: dict[str, str] = {}
     problems = []

@@ -1,4 +1,4 @@
-"""``source=dfdc``: the Deepfake Detection Challenge's data (Dolhansky et al., 2020), https://ai.meta.com/datasets/dfdc."""
+"""Source ``dfdc``: Deepfake Detection Challenge data (Dolhansky et al., 2020), https://ai.meta.com/datasets/dfdc."""
 
 import os
 import re
@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dfd.data.manifest import UNKNOWN, VideoRow, slug
+from dfd.base.errors import ManifestError
+from dfd.base.types import Label
 from dfd.data.sources.layout import METADATA_NAME
 from dfd.data.sources.listing import NUM_EXAMPLES, Draft, Listing, contents, read_json
-from dfd.errors import ManifestError
-from dfd.types import Label
+from dfd.data.sources.row import UNKNOWN, VideoRow, slug
 
 DATASET = "dfdc"
 MAX_DEPTH = 2
-"""How far below the root a part may lie: Kaggle's archives unpack to dfdc_train_part_00/dfdc_train_part_0/."""
+"""Depth below the root at which a part may lie; Kaggle's archives unpack to dfdc_train_part_00/dfdc_train_part_0/."""
 
 NAME = re.compile(r"[\w.-]+\.mp4", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the ``metadata.json`` of ``part`` says of the video ``name``; ``original`` is empty if it names none."""
+    """Entry of the video ``name`` in the ``metadata.json`` of ``part``; ``original`` is empty if it names none."""
 
     part: Path
     name: str
@@ -32,19 +32,19 @@ class Entry:
 
 
 def dfdc(root: str | Path, *, parts_apart: bool = False) -> Listing:
-    """The videos of DFDC in ``root``: a part, or folders that are parts. A part holds videos and ``metadata.json``.
+    """List the videos of DFDC in ``root``: a part (videos and ``metadata.json``), or a folder of parts.
 
-    A fake shares its source id with its original, in whichever part that lies: ``extra["original"]`` is its name, if
-    it is there. Who lent the face is not published, nor the method, nor who is to be seen, and there is no official
-    split. People recur within a part.
+    A fake shares its source id with its original, whichever part that lies in; ``extra["original"]`` is the original's
+    name, if it is present. The face's donor, the method and the people shown are not published, and there is no
+    official split. People recur within a part.
 
     Args:
         root: the data set's folder.
-        parts_apart: give the videos of a part a source id in common, so that a split keeps each part on one side.
+        parts_apart: give all videos of a part a common source id, so that a split keeps each part on one side.
 
     Raises:
         ManifestError: ``root`` is not DFDC, a ``metadata.json`` is damaged, labels conflict (all are named), or a file
-            is there twice.
+            occurs twice.
     """
     draft = Draft(root, "dfdc")
     parts = list(_find_parts(draft.root))
@@ -56,7 +56,7 @@ def dfdc(root: str | Path, *, parts_apart: bool = False) -> Listing:
     files = {part: _files(draft, part, metadata[part]) for part in parts}
     originals: dict[str, str] = {}
     orphans = []
-    # Real videos first: a fake names its original only if that is taken.
+    # Real videos come first, since a fake names its original only if that was taken.
     for entry, path in sorted(_choose(draft, entries, files), key=lambda chosen: chosen[0].label):
         name, extra = draft.name(path), {}
         if entry.label is Label.FAKE:
@@ -75,8 +75,8 @@ def dfdc(root: str | Path, *, parts_apart: bool = False) -> Listing:
     listing = draft.finish()
     if not parts_apart:
         draft.warn(
-            "people recur within a part of DFDC, and nothing published names them, so a person may be on both sides of "
-            "the split, and the scores are then too good; source.parts_apart=true keeps each part on one side"
+            "people recur within a part of DFDC and are not named, so a person may be on both sides of the split, "
+            "which makes scores too good; source.parts_apart=true keeps each part on one side"
         )
     return listing
 
@@ -91,7 +91,7 @@ def _find_parts(folder: Path, depth: int = 0) -> Iterator[Path]:
 
 
 def _leave_out_rest(draft: Draft, folder: Path, parts: Sequence[Path]) -> None:
-    """Leave out what is in no part: files beside them, and folders that have no part in them."""
+    """Leave out files beside the parts, and folders without any part."""
     folders, files = contents(folder)
     if folder not in parts:
         draft.leave_out_files(files, f"in no folder with a {METADATA_NAME}")
@@ -104,15 +104,15 @@ def _leave_out_rest(draft: Draft, folder: Path, parts: Sequence[Path]) -> None:
 
 
 def _key(name: str) -> str:
-    """One video under any spelling: the case of a name depends on the disk it came from."""
+    """Key of a video's name, ignoring case, which depends on the file system it came from."""
     return name.lower()
 
 
 def _read_metadata(part: Path) -> list[Entry]:
-    """What a part says of its videos.
+    """Entries of a part's ``metadata.json``.
 
     Raises:
-        ManifestError: it is damaged, or of another form.
+        ManifestError: the file is damaged or malformed.
     """
     path = part / METADATA_NAME
     value = read_json(path)
@@ -136,10 +136,10 @@ def _is_entry(name: str, fields: Any) -> bool:
 
 
 def _check(draft: Draft, entries: Sequence[Entry]) -> dict[str, list[Entry]]:
-    """The entries of each video, which agree.
+    """Group the entries by video and check that they agree.
 
     Raises:
-        ManifestError: naming every video whose label is in doubt.
+        ManifestError: labels contradict each other; the message names every such video.
     """
     by_key: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
@@ -165,13 +165,13 @@ def _said(entry: Entry) -> str:
 
 
 def _files(draft: Draft, part: Path, entries: Sequence[Entry]) -> dict[str, Path]:
-    """The files of a part that are in its list; the others are left out."""
+    """Files of a part that its metadata lists; others are left out."""
     listed = {_key(entry.name) for entry in entries}
     found: dict[str, Path] = {}
     for path in contents(part)[1]:
         key = _key(path.name)
         if key in found:
-            draft.leave_out(draft.name(path), "duplicate", f"{found[key].name} is there, too")
+            draft.leave_out(draft.name(path), "duplicate", f"{found[key].name} is present as well")
         elif key in listed:
             found[key] = path
         elif path.name != METADATA_NAME:
@@ -182,14 +182,14 @@ def _files(draft: Draft, part: Path, entries: Sequence[Entry]) -> dict[str, Path
 def _choose(
     draft: Draft, entries: Mapping[str, Sequence[Entry]], files: Mapping[Path, Mapping[str, Path]]
 ) -> Iterator[tuple[Entry, Path]]:
-    """Each video once, from the first part that has its file; repetitions and what is not there are left out."""
+    """Yield each video once, from the first part that has its file; duplicates and missing files are left out."""
     for key, same in entries.items():
         there = next((entry for entry in same if key in files[entry.part]), None)
         for entry in same:
             name = draft.name(entry.part / entry.name)
             if there is None:
                 listed_in = draft.name(entry.part / METADATA_NAME)
-                draft.leave_out(name, "missing_file", f"{listed_in} lists it, and it is not there")
+                draft.leave_out(name, "missing_file", f"{listed_in} lists it, but it is missing")
             elif entry is not there:
                 draft.leave_out(name, "duplicate", f"the same video as {draft.name(files[there.part][key])}")
         if there is not None:

@@ -1,7 +1,7 @@
-"""``source=ffpp``: FaceForensics++ (Rössler et al., ICCV 2019) and Google's DeepFakeDetection, which comes with it.
+"""Source ``ffpp``: FaceForensics++ (Rössler et al., ICCV 2019) and Google's DeepFakeDetection, which comes with it.
 
-https://github.com/ondyari/FaceForensics, whose download script makes the folders, and whose ``dataset/splits`` are the
-official lists.
+The folders are those made by the download script of https://github.com/ondyari/FaceForensics; its ``dataset/splits``
+holds the official lists.
 """
 
 import difflib
@@ -11,28 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dfd.data.manifest import VideoRow
+from dfd.base.errors import ConfigError, ManifestError
+from dfd.base.types import Label
 from dfd.data.sources.layout import FFPP_COPY_ORIGINALS, FFPP_FOLDERS, is_ffpp_copy
 from dfd.data.sources.listing import Draft, Listing, contents, read_json
-from dfd.data.splits import SPLITS
-from dfd.errors import ConfigError, ManifestError
-from dfd.types import Label
+from dfd.data.sources.row import VideoRow
+from dfd.data.splits.people import SPLITS
 
 FFPP, DFD = "ffpp", "dfd"
 ORIGINALS, MANIPULATED = FFPP_FOLDERS
 COMPRESSIONS = {"raw": ("raw", "c0"), "c23": ("c23",), "c40": ("c40",)}
-"""The folders of each; ``c0`` is the old name of ``raw``."""
+"""Folder names of each compression; ``c0`` is the old name of ``raw``."""
 
 LIST_PLACES = (".", "splits", "dataset/splits")
 LIST_NAMES = tuple(f"{split}.json" for split in SPLITS)
 COPY_COMPRESSION = "c23"
 OTHER_FOLDERS = {*FFPP_FOLDERS, "downloaded_videos", "downloaded_videos_info", "splits", "dataset"}
-"""What the owners' script and repository put into the root."""
+"""Folders that the owners' script and repository put into the root."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The videos of one folder: ``method`` is empty for originals, ``pattern`` and ``example`` are of their names."""
+    """Videos of one folder; ``method`` is empty for originals, ``pattern`` and ``example`` describe file names."""
 
     folder: str
     dataset: str
@@ -46,7 +46,7 @@ def _part(folder: str, dataset: str, pattern: str, example: str) -> Part:
     return Part(folder, dataset, method, re.compile(rf"{pattern}\.mp4", re.IGNORECASE | re.ASCII), example)
 
 
-# The owners name a fake after the video that is altered, the target, and then the one whose face or motion is used.
+# A fake is named after the altered video (the target), followed by the one whose face or motion is used (the donor).
 PARTS = (
     _part(f"{ORIGINALS}/youtube", FFPP, "(?P<target>[0-9]{3})", "000.mp4"),
     _part(f"{ORIGINALS}/actors", DFD, r"(?P<target>[0-9]{2})__(?P<scene>\w+)", "01__exit_phone_room.mp4"),
@@ -65,7 +65,7 @@ METHODS = tuple(part.method for part in PARTS if part.method)
 
 
 def facts_of_copy(name: str) -> tuple[str, str, tuple[str, ...]] | None:
-    """Data set, method and source ids of a video of the copy on Kaggle; None if its name is not of FaceForensics++.
+    """Data set, method and source ids of a video in the copy on Kaggle; None if the name is not of FaceForensics++.
 
     >>> facts_of_copy("DeepFakeDetection/01_02__exit_phone_room__YVGY8LOK.mp4")
     ('dfd', 'DeepFakeDetection', ('dfd:01', 'dfd:02'))
@@ -81,7 +81,7 @@ def facts_of_copy(name: str) -> tuple[str, str, tuple[str, ...]] | None:
 
 
 def _copy_folder(part: Part) -> str:
-    """Its name in the copy on Kaggle, in small letters; there the actors of DeepFakeDetection are missing."""
+    """Lower-case folder name in the copy on Kaggle, which lacks the actors of DeepFakeDetection."""
     return part.method.lower() or (FFPP_COPY_ORIGINALS if part.dataset == FFPP else "")
 
 
@@ -92,24 +92,24 @@ def _sources(part: Part, match: re.Match[str]) -> tuple[str, ...]:
 
 
 def ffpp(root: str | Path, *, compression: str = "c23", methods: Sequence[str] | None = None) -> Listing:
-    """The videos of FaceForensics++ in ``root``, which holds ``original_sequences`` and ``manipulated_sequences``.
+    """List the videos of FaceForensics++ in ``root``, which holds ``original_sequences`` and ``manipulated_sequences``.
 
-    The copy on Kaggle (``original``, ``Deepfakes``, ... directly in the root, in c23 alone) is read, too.
-    Only ``videos`` folders are read, not masks, models or extracted images. A fake is made of the two videos (of the
-    two actors, in DeepFakeDetection) that its name tells. DeepFakeDetection and its actors are the data set ``dfd``,
-    the rest is ``ffpp``. ``extra["original"]`` is the name of the video a fake was made from, if that is there.
-    ``extra["official_split"]`` is what ``train.json``, ``val.json`` and ``test.json`` say, in the root, in ``splits``
-    or in ``dataset/splits``; they say nothing of ``dfd``.
+    The copy on Kaggle (``original``, ``Deepfakes``, ... directly in the root, c23 only) is read, too.
+    Only ``videos`` folders are read, not masks, models or extracted images. The sources of a fake are the two videos
+    (in DeepFakeDetection: the two actors) in its name. DeepFakeDetection and its actors form the data set ``dfd``, the
+    rest is ``ffpp``. ``extra["original"]`` is the name of the video a fake was made from, if that is present.
+    ``extra["official_split"]`` comes from ``train.json``, ``val.json`` and ``test.json`` in the root, in ``splits`` or
+    in ``dataset/splits``; they do not cover ``dfd``.
 
     Args:
         root: the data set's folder.
         compression: ``raw``, ``c23`` or ``c40``.
-        methods: take these fakes, and the originals of their data set; None takes all that is there.
+        methods: fakes to take, with the originals of their data set; None takes everything.
 
     Raises:
-        ConfigError: no such compression or method.
-        ManifestError: ``root`` is not FaceForensics++ or has no videos of this compression, a method that is asked for
-            is not there, the lists are damaged or contradictory, or a file is there twice.
+        ConfigError: the compression or a method is unknown.
+        ManifestError: ``root`` is not FaceForensics++ or has no videos of this compression, a requested method is
+            missing, the lists are damaged or contradictory, or a file occurs twice.
     """
     draft = Draft(root, "ffpp")
     wanted = _wanted(compression, methods)
@@ -155,10 +155,10 @@ def ffpp(root: str | Path, *, compression: str = "c23", methods: Sequence[str] |
 
 
 def _wanted(compression: str, methods: Sequence[str] | None) -> list[Part]:
-    """The parts to look for.
+    """Parts to look for.
 
     Raises:
-        ConfigError: no such compression or method.
+        ConfigError: the compression or a method is unknown.
     """
     if compression not in COMPRESSIONS:
         raise ConfigError(
@@ -182,10 +182,10 @@ def _did_you_mean(word: str) -> str:
 
 
 def _look_around(draft: Draft) -> None:
-    """Leave out what lies beside the known folders.
+    """Leave out files and folders beside the known ones.
 
     Raises:
-        ManifestError: neither of the two main folders is there.
+        ManifestError: both main folders are missing.
     """
     folders, files = contents(draft.root)
     if not {folder.name for folder in folders} & set(FFPP_FOLDERS):
@@ -203,10 +203,10 @@ def _look_around(draft: Draft) -> None:
 
 
 def _find(draft: Draft, wanted: Sequence[Part], compression: str, *, asked: bool) -> list[tuple[Part, Path]]:
-    """The ``videos`` folder of each wanted part that is there. What is not is warned of, all at once.
+    """Find the ``videos`` folder of each wanted part, and log which parts are missing.
 
     Raises:
-        ManifestError: a method that was asked for by name is not there, or nothing is there in this compression.
+        ManifestError: a method requested by name is missing, or nothing has this compression.
     """
     found: list[tuple[Part, Path]] = []
     absent: list[Part] = []
@@ -230,19 +230,19 @@ def _find(draft: Draft, wanted: Sequence[Part], compression: str, *, asked: bool
             instead = f"it holds {', '.join(f'{folder.name}/' for folder in folders) or 'nothing'}"
         lacking[part.folder] = f"{part.folder} has no {compression}/videos/: {instead}"
     asked_for = [part.folder for part in wanted if part.method] if asked else []
-    problems = [f"{part.folder} is asked for and not there" for part in absent if part.folder in asked_for]
+    problems = [f"{part.folder} was requested but is missing" for part in absent if part.folder in asked_for]
     problems += [text for folder, text in lacking.items() if folder in asked_for or not found]
     if problems:
         raise ManifestError(draft.root, problems)
-    # Who holds nothing of DeepFakeDetection has not lost a part: it is a data set of its own.
+    # DeepFakeDetection is a data set of its own, so missing it altogether is not worth a warning.
     has_dfd = asked or any(part.dataset == DFD and part not in absent for part in wanted)
-    draft.warn_of("parts that are not there", (f"{part.folder}/" for part in absent if part.dataset == FFPP or has_dfd))
+    draft.warn_of("missing parts", (f"{part.folder}/" for part in absent if part.dataset == FFPP or has_dfd))
     draft.warn_of("parts left out", lacking.values())
     return found
 
 
 def is_copy(root: Path) -> bool:
-    """True if ``root`` is laid out as the copy on Kaggle is."""
+    """Whether ``root`` has the layout of the copy on Kaggle."""
     names = {folder.name for folder in contents(root)[0]}
     return not names & set(FFPP_FOLDERS) and is_ffpp_copy(names)
 
@@ -251,11 +251,11 @@ def _find_copy(draft: Draft, wanted: Sequence[Part], compression: str, *, asked:
     """Find the parts in the copy on Kaggle, as :func:`_find` does in the original layout.
 
     Raises:
-        ManifestError: another compression is asked for than it has, or a method that is not there.
+        ManifestError: the copy lacks the requested compression or a requested method.
     """
     if compression != COPY_COMPRESSION:
         raise ManifestError(
-            draft.root, [f"this copy holds {COPY_COMPRESSION} alone; source.compression={COPY_COMPRESSION} takes it"]
+            draft.root, [f"this copy holds only {COPY_COMPRESSION}; give source.compression={COPY_COMPRESSION}"]
         )
     folders, files = contents(draft.root)
     by_name = {folder.name.lower(): folder for folder in folders}
@@ -264,10 +264,10 @@ def _find_copy(draft: Draft, wanted: Sequence[Part], compression: str, *, asked:
     draft.leave_out_files((path for path in files if path.name not in LIST_NAMES), "not a file of FaceForensics++")
     found = [(part, by_name[_copy_folder(part)]) for part in wanted if _copy_folder(part) in by_name]
     absent = [part for part in wanted if _copy_folder(part) and _copy_folder(part) not in by_name]
-    problems = [f"{part.method} is asked for and not there" for part in absent if asked and part.method]
+    problems = [f"{part.method} was requested but is missing" for part in absent if asked and part.method]
     if problems:
         raise ManifestError(draft.root, problems)
-    draft.warn_of("parts that are not there", (f"{part.method or FFPP_COPY_ORIGINALS}/" for part in absent))
+    draft.warn_of("missing parts", (f"{part.method or FFPP_COPY_ORIGINALS}/" for part in absent))
     return found
 
 
@@ -277,7 +277,7 @@ def _videos_folder(base: Path, compression: str) -> Path | None:
 
 
 def _expected(part: Part, official: Mapping[frozenset[str], str]) -> Iterator[tuple[str, ...]]:
-    """What the official lists say that ``part`` holds: its folder and the ids of each video, the target's first."""
+    """Videos of ``part`` in the official lists: its folder and the ids of each video, the target first."""
     for ids in map(tuple, official):
         if part.method and len(ids) == 2:
             yield from ((part.folder, *ids), (part.folder, *ids[::-1]))
@@ -286,19 +286,19 @@ def _expected(part: Part, official: Mapping[frozenset[str], str]) -> Iterator[tu
 
 
 def _read_official(draft: Draft) -> dict[frozenset[str], str] | None:
-    """The split of each video ({"071"}) and of each pair ({"071", "054"}); None if no list is there.
+    """Split of each video ({"071"}) and of each pair ({"071", "054"}); None without lists.
 
     Raises:
-        ManifestError: naming each entry that is no pair of ids, or that another list gives to another split.
+        ManifestError: entries are not pairs of ids, or lists contradict each other; the message names each such entry.
     """
     lists = [path for place in LIST_PLACES for name in LIST_NAMES if (path := draft.root / place / name).is_file()]
     if not lists:
         draft.warn(
-            f"{', '.join(LIST_NAMES)} are not there, so the official split is not known; they are in dataset/splits of "
+            f"{', '.join(LIST_NAMES)} are missing, so the official split is not known; they are in dataset/splits of "
             "github.com/ondyari/FaceForensics"
         )
         return None
-    draft.warn_of("official lists that are not there", set(LIST_NAMES) - {path.name for path in lists})
+    draft.warn_of("missing official lists", set(LIST_NAMES) - {path.name for path in lists})
     splits: dict[frozenset[str], str] = {}
     origin: dict[frozenset[str], str] = {}
     for path in lists:
@@ -321,7 +321,7 @@ def _entries(path: Path) -> list[Any]:
     value = read_json(path)
     if not isinstance(value, list) or not value:
         form = '[["071", "054"], ...]'
-        raise ManifestError(path, [f"it is no list of pairs of ids, {form}; if it is of another data set, move it"])
+        raise ManifestError(path, [f"it is not a list of pairs of ids, {form}; if it is another data set's, move it"])
     return value
 
 

@@ -1,28 +1,27 @@
-"""``source=folder``: videos in ``real/`` and ``fake/``, and nothing else known about them."""
+"""Source ``folder``: videos in ``real/`` and ``fake/`` without further information."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dfd.data.manifest import UNKNOWN, VideoRow
+from dfd.base.errors import ManifestError
+from dfd.base.types import LABEL_NAMES, Label
 from dfd.data.sources.layout import is_ignored, split_folders
 from dfd.data.sources.listing import Draft, Listing, contents
-from dfd.errors import ManifestError
-from dfd.types import LABEL_NAMES, Label
+from dfd.data.sources.row import UNKNOWN, VideoRow
 
 
 def folder(root: str | Path, *, dataset: str | None = None) -> Listing:
-    """Every file below ``real/`` and ``fake/`` in ``root``; hidden files are left out.
+    """List every file below ``real/`` and ``fake/`` in ``root``, except hidden files.
 
-    The two may also be in each of ``train/``, ``val/`` (or ``valid/``) and ``test/``: that is then the split, which
-    is kept. The folder names may be in any case. A folder directly below ``fake/`` names the method:
-    ``fake/FaceSwap/a.mp4``.
-    The data set is named ``dataset``, or like ``root``. Files are not opened: what is no video gets a status later.
-    Nothing here tells which videos share a person, so each is its own source, and a warning says what that risks.
+    The two may also lie in each of ``train/``, ``val/`` (or ``valid/``) and ``test/``, which then give the split.
+    Folder names may be in any case. A folder directly below ``fake/`` names the method: ``fake/FaceSwap/a.mp4``.
+    The data set is named ``dataset``, or after ``root``. Files are not opened; those that are not videos get a status
+    later. Nothing says which videos share a person, so each is its own source, and a warning states the risk.
 
     Raises:
-        ManifestError: ``root`` has neither folder, there is no file in them, a file is there twice (a link), a name is
-            not UTF-8, or a folder cannot be read.
+        ManifestError: ``root`` has neither folder, both are empty, a file occurs twice (a link), a name is not UTF-8,
+            or a folder cannot be read.
     """
     draft = Draft(root, "folder")
     folders, files = contents(draft.root)
@@ -57,15 +56,15 @@ def folder(root: str | Path, *, dataset: str | None = None) -> Listing:
             draft.add(VideoRow(path.absolute(), name, label, dataset, method, (f"{dataset}:{name}",), split))
     listing = draft.finish()
     draft.warn(
-        f"folders do not say which videos share a person, so each of {len(listing.rows)} videos is taken for its own "
-        "source. If one person is in several, they may be on both sides of the split, and the scores are then too "
-        "good; a manifest with source_ids prevents it."
+        f"folders do not say which videos share a person, so each of {len(listing.rows)} videos counts as its own "
+        "source. If one person is in several, they may be on both sides of the split, which makes scores too good; a "
+        "manifest with source_ids prevents it."
     )
     return listing
 
 
 def files_below(base: Path) -> Iterator[Path]:
-    """Files below ``base``, links to files included. A link to a folder is followed once, never in a circle."""
+    """Files below ``base``, including links to files. Links to folders are followed once, so cycles end."""
     seen: set[tuple[int, int]] = set()
 
     def refuse(error: OSError) -> None:

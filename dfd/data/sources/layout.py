@@ -1,40 +1,40 @@
-"""What the known layouts look like, so that a wrong ``root`` is answered with the right one."""
+"""Recognition of known data set layouts, to suggest the right ``root`` or source for a wrong one."""
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from dfd.types import LABEL_NAMES
+from dfd.base.types import LABEL_NAMES
 
 LAYOUTS = {
     "folder": "real/ and fake/, or train/, val/ and test/ with these in each",
     "ffpp": "original_sequences/ (youtube/c23/videos/000.mp4 ...) and manipulated_sequences/ "
-    "(Deepfakes/c23/videos/000_003.mp4 ...), or of the copy on Kaggle original/ (000.mp4 ...), Deepfakes/ "
+    "(Deepfakes/c23/videos/000_003.mp4 ...), or in the copy on Kaggle original/ (000.mp4 ...), Deepfakes/ "
     "(000_003.mp4 ...) and so on",
     "dfdc": "dfdc_train_part_0/ and the like, each with its videos and their metadata.json",
     "celebdf": "Celeb-real/, Celeb-synthesis/, YouTube-real/ and List_of_testing_videos.txt",
     "stills": "a folder of pictures for each person",
 }
-"""What the folder of each source holds, by the name that ``source=`` takes."""
+"""Contents of each source's folder, by the name that ``source=`` takes."""
 
 FFPP_FOLDERS = ("original_sequences", "manipulated_sequences")
 FFPP_COPY_ORIGINALS = "original"
 FFPP_COPY_METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "FaceShifter", "NeuralTextures", "DeepFakeDetection")
-"""What the copy on Kaggle (c23) holds, each directly in its root and full of videos."""
+"""Folders of videos of the copy on Kaggle (c23), each directly in its root."""
 SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-"""How people call the folders of a split, in small letters."""
+"""Splits by common folder names, in lower case."""
 CELEBDF_FOLDERS = ("Celeb-real", "Celeb-synthesis", "YouTube-real")
 METADATA_NAME = "metadata.json"
 IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini"}
-"""Left by zip programs and file browsers; like hidden files, no word is said about them."""
+"""Files left by zip programs and file browsers, silently skipped like hidden files."""
 
 
 def is_ignored(name: str) -> bool:
-    """True for hidden files and what zip programs and file browsers leave.
+    """Whether a file is hidden or was left by a zip program or file browser.
 
     >>> [name for name in (".DS_Store", "._000.mp4", "__MACOSX", "000.mp4") if not is_ignored(name)]
     ['000.mp4']
@@ -43,7 +43,7 @@ def is_ignored(name: str) -> bool:
 
 
 def resembles(folder: Path) -> str | None:
-    """The source whose layout ``folder`` has, if it is one of the known. Nothing is refused here, only looked at."""
+    """Source whose layout ``folder`` appears to have, or None."""
     children = _subfolders(folder)
     names = {child.name for child in children}
     if names & set(FFPP_FOLDERS) or is_ffpp_copy(names):
@@ -58,13 +58,13 @@ def resembles(folder: Path) -> str | None:
 
 
 def is_ffpp_copy(names: Iterable[str]) -> bool:
-    """True for the folders of the copy of FaceForensics++ on Kaggle: two of its parts at least."""
+    """Whether folder names include at least two parts of the copy of FaceForensics++ on Kaggle."""
     parts = {name.lower() for name in (FFPP_COPY_ORIGINALS, *FFPP_COPY_METHODS)}
     return len(parts & {name.lower() for name in names}) > 1
 
 
 def split_folders(folders: Iterable[Path]) -> list[tuple[Path, str]]:
-    """Folders that are of one split and hold real/ or fake/, each with the split's name."""
+    """Folders named after a split that hold real/ or fake/, each with its split."""
     named = [(folder, SPLIT_FOLDERS.get(folder.name.lower())) for folder in folders]
     return [
         (folder, split)
@@ -74,11 +74,11 @@ def split_folders(folders: Iterable[Path]) -> list[tuple[Path, str]]:
 
 
 def where_instead(root: Path, source: str) -> str:
-    """A clause that names the source or the folder that was probably meant, empty if nothing near looks like one."""
+    """Clause that names the source or folder that was probably meant; empty if nothing nearby looks like one."""
     here = resembles(root)
     if here not in (None, source):
         return f"; it looks like source={here}"
-    # An archive mostly unpacks to one more folder, and completing a path in a shell easily goes one too deep.
+    # Archives often unpack to an extra folder, and shell completion easily goes one level too deep.
     for near in [*_subfolders(root), *root.absolute().parents[:2]]:
         if resembles(near) == source:
             return f"; {near} looks like it, give root={near}"
@@ -93,5 +93,5 @@ def _subfolders(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
             return sorted(Path(entry.path) for entry in entries if entry.is_dir() and not is_ignored(entry.name))
-    except OSError:  # a neighbour that may not be read is no answer
+    except OSError:  # an unreadable folder gives no suggestion
         return []

@@ -1,4 +1,4 @@
-"""What a source hands over, and how its functions put it together."""
+"""Listings, the results of source functions, and the helpers that build them."""
 
 import json
 import logging
@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dfd.data.manifest import VideoRow
+from dfd.base.errors import ManifestError
+from dfd.base.untrusted import refuse_large
 from dfd.data.sources.layout import LAYOUTS, is_ignored, where_instead
-from dfd.errors import ManifestError
-from dfd.untrusted import refuse_large
+from dfd.data.sources.row import VideoRow
 
 NUM_EXAMPLES = 5
-"""So many names are given in a warning; the rest are counted."""
+"""Number of names given in a warning; the rest are counted."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file or folder that is not taken, or a video that should be there and is not.
+    """A file or folder that is left out, or an expected video that is missing.
 
-    ``name`` is relative to the data set's folder; a folder's ends with ``/``. ``reason`` is one word to count by, such
-    as ``unknown_file``, ``unknown_folder``, ``missing_file`` or ``duplicate``; ``detail`` is for the reader.
+    ``name`` is relative to the data set's folder and ends with ``/`` for a folder. ``reason`` is a key for counting,
+    such as ``unknown_file``, ``unknown_folder``, ``missing_file`` or ``duplicate``; ``detail`` explains it.
     """
 
     name: str
@@ -36,14 +36,14 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The videos of a data set and what is left out of it, both sorted by name. No file has been opened."""
+    """Videos of a data set, and files and folders left out, both sorted by name. No file has been opened."""
 
     rows: list[VideoRow]
     left_out: list[LeftOut]
 
 
 class Draft:
-    """A listing under way: collects rows, what is left out, and everything that is wrong, to say all of it at once."""
+    """Builder of a listing: collects rows, left-out files, and all problems, to report them together."""
 
     def __init__(self, root: str | Path, source: str) -> None:
         self.root = Path(root).expanduser()
@@ -56,11 +56,11 @@ class Draft:
             raise ManifestError(self.root, [f"it is not a folder; give the one that holds {LAYOUTS[source]}"])
 
     def name(self, path: Path) -> str:
-        """``path`` relative to the root, with ``/`` between folders."""
+        """Name of ``path``, relative to the root, with ``/`` between folders."""
         return path.relative_to(self.root).as_posix()
 
     def writable_name(self, path: Path) -> str | None:
-        """As :meth:`name`; None, and a problem, if no manifest could hold it."""
+        """Name as by :meth:`name`; None, with a problem recorded, if a manifest cannot hold it."""
         name = self.name(path)
         try:
             name.encode("utf-8")
@@ -70,11 +70,11 @@ class Draft:
         return name
 
     def add(self, row: VideoRow) -> bool:
-        """Take ``row`` and return True, unless its file cannot be reached or was taken under another name (a link)."""
+        """Take ``row``; returns False if its file cannot be reached or was taken under another name (a link)."""
         try:
             status = row.path.stat()
         except OSError as error:
-            self.leave_out(row.name, "missing_file", f"it is listed in its folder, but leads nowhere: {error.strerror}")
+            self.leave_out(row.name, "missing_file", f"a link that leads nowhere: {error.strerror}")
             return False
         if not stat.S_ISREG(status.st_mode):
             self.leave_out(row.name, "unknown_file", "neither a file nor a folder")
@@ -87,11 +87,11 @@ class Draft:
         return True
 
     def leave_out(self, name: str, reason: str, detail: str) -> None:
-        """Record that ``name`` is not taken. Names that are not UTF-8 are spelt with escapes."""
+        """Record that ``name`` is left out. Names that are not UTF-8 are escaped."""
         self.left_out.append(LeftOut(_printable(name), reason, detail))
 
     def leave_out_files(self, files: Iterable[Path], detail: str) -> None:
-        """Record files that are none of this data set's."""
+        """Record files that do not belong to this data set."""
         for path in files:
             archive = path.suffix.lower() in {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"}
             self.leave_out(
@@ -99,14 +99,14 @@ class Draft:
             )
 
     def leave_out_folders(self, folders: Iterable[Path], detail: str) -> None:
-        """Record folders that are none of this data set's; they are not looked into."""
+        """Record folders that do not belong to this data set; their contents are not read."""
         for path in folders:
             self.leave_out(f"{self.name(path)}/", "unknown_folder", f"{detail}; not looked into")
 
     def videos(self, folder: Path, pattern: re.Pattern[str], example: str) -> Iterator[tuple[Path, re.Match[str]]]:
-        """The files of ``folder`` whose names are of the ``pattern``; all else in it is left out.
+        """Yield the files of ``folder`` whose names match ``pattern``; everything else is left out.
 
-        Names that differ in case alone (``000.mp4``, ``000.MP4``) are one video: the first is taken.
+        Of names that differ only in case (``000.mp4``, ``000.MP4``), the first is taken.
         """
         folders, files = contents(folder)
         self.leave_out_folders(folders, f"{self.name(folder)}/ holds videos, not folders")
@@ -116,7 +116,7 @@ class Draft:
             if match is None:
                 self.leave_out_files([path], f"not named like {example}")
             elif (other := first.setdefault(path.name.lower(), path.name)) != path.name:
-                self.leave_out(self.name(path), "duplicate", f"{other} is there, too")
+                self.leave_out(self.name(path), "duplicate", f"{other} is present as well")
             else:
                 yield path, match
 
@@ -125,14 +125,14 @@ class Draft:
         logger.warning("%s: %s", self.root, text)
 
     def warn_of(self, what: str, names: Iterable[str]) -> None:
-        """Log ``what`` there is, the number of ``names`` and the first few of them; nothing if there are none."""
+        """Log ``what``, the number of ``names`` and the first few of them; nothing without names."""
         names = sorted(names)
         if names:
             more = ", ..." if len(names) > NUM_EXAMPLES else ""
             self.warn(f"{what}: {len(names)} ({', '.join(names[:NUM_EXAMPLES])}{more})")
 
     def not_this(self, complaint: str) -> ManifestError:
-        """The error for a root that is not of this layout: what is there, what is expected, and where it may be."""
+        """Error for a root without this layout: what was found, what is expected, and where it may be."""
         folders, files = contents(self.root)
         found = [*(f"{path.name}/" for path in folders), *(path.name for path in files)]
         more = ", ..." if len(found) > 8 else ""
@@ -146,10 +146,10 @@ class Draft:
         )
 
     def finish(self, *, one_label_is_meant: bool = False) -> Listing:
-        """The listing, with a warning if there is one label only and that is not meant.
+        """Finish the listing; logs a warning if there is only one label, unless that is intended.
 
         Raises:
-            ManifestError: naming everything that is wrong, or saying that there is no video.
+            ManifestError: problems were recorded (the message names all), or there is no video.
         """
         if self.problems:
             raise ManifestError(self.root, self.problems)
@@ -167,7 +167,7 @@ def _printable(name: str) -> str:
 
 
 def contents(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Folders and files (links that lead nowhere among them) in ``folder``, sorted, without what is hidden.
+    """Sorted folders and files (including dangling links) in ``folder``, without hidden ones.
 
     Raises:
         ManifestError: the folder cannot be read.
@@ -183,10 +183,10 @@ def contents(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def read_text(path: Path) -> str:
-    """The text of a list that came with a data set, without a byte order mark.
+    """Text of a list that came with a data set, without a byte order mark.
 
     Raises:
-        ManifestError: it cannot be read or is not UTF-8.
+        ManifestError: the file cannot be read or is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -197,10 +197,10 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file that came with a data set holds.
+    """Value of a JSON file that came with a data set.
 
     Raises:
-        ManifestError: it cannot be read, is not JSON, or gives one key two values.
+        ManifestError: the file cannot be read, is not JSON, or gives one key two values.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""One module per face detector. Use them through :mod:`dfd.faces.detect`."""
+"""One module per face detector, used through :mod:`dfd.faces.detect`."""

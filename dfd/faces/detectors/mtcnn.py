@@ -1,73 +1,73 @@
-"""MTCNN: three small networks in a cascade, run from an integral image.
+"""MTCNN face detector: three small networks in a cascade, run from an integral image.
 
-The weights are facenet-pytorch's; the cascade around the networks is ours, because the package spends most of its time
-outside of them. The networks are written down here: a process that imports the package waits for torchvision, too, and
-with it for torch's compiler, which takes longer than torch itself.
+The weights are those of facenet-pytorch 2.6.0 and lie beside this module with their licence. The networks are defined
+here without torchvision, whose import takes longer than torch's own; so is the cascade around them, because
+facenet-pytorch spends most of its time outside the networks.
 
 Every resize in MTCNN is an average over boxes of pixels. With one integral image per frame each of those averages is
 four look-ups, for the whole pyramid and for all candidates at once, and the sums are integers, so nothing is lost: the
-boxes equal the package's own (a test holds this) at a third of its time or less.
+boxes equal facenet-pytorch's (a test holds this) at a third of its time or less.
 
 Source: Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks", 2016.
 """
 
-import importlib.util
 from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfd.errors import ConfigError
-from dfd.types import FaceBox, FrameArray
+from dfd.base.types import FaceBox, FrameArray
 
+WEIGHTS = Path(__file__).parent / "weights" / "mtcnn.safetensors"
 PYRAMID_FACTOR = 0.709  # about sqrt(1/2): each level of the pyramid has half the pixels of the one before
 CELL = 12  # P-net sees 12 x 12 pixels and decides on a face that fills them
 STRIDE = 2
-FACE_PIXELS = 20  # below, O-net, which sees 48 x 48, has next to nothing to go by
+FACE_PIXELS = 20  # smaller faces give O-net, whose input is 48 x 48, too little detail
 PNET_THRESHOLD, RNET_THRESHOLD = 0.6, 0.7
-MAX_CANDIDATES = 32  # in one pass of R-net or O-net: more falls out of the cache
+MAX_CANDIDATES = 32  # in one pass of R-net or O-net: more do not fit into the cache
 
 Integers = NDArray[np.int64]
 
 
 class Mtcnn:
-    """See :func:`dfd.faces.detect.mtcnn` for the options."""
+    """MTCNN detector; for the options see :func:`dfd.faces.detect.mtcnn`."""
 
     name = "mtcnn"
     batch_size = 1  # see __call__
-    # Of three frames of each of 36 videos, the surest face had 0.9990 to 1 upright, and 0.9984 at most on its side or
-    # head. The two are close: what is below is only looked at turned, and stays as it is if that makes it no surer.
+    # In three frames of each of 36 videos the best face scored 0.9990 to 1 upright, and at most 0.9984 on its side or
+    # upside down. The two are close: frames below are only tried turned, and stay upright if that scores no higher.
     sure_score = 0.999
 
     def __init__(self, *, threshold: float, min_face_fraction: float, device: str) -> None:
-        self._pnet, self._rnet, self._onet = (
-            _weighted(network, name).to(device)
-            for network, name in ((_pnet(), "pnet"), (_rnet(), "rnet"), (_onet(), "onet"))
-        )
+        networks = nn.ModuleDict({"pnet": _pnet(), "rnet": _rnet(), "onet": _onet()})
+        networks.load_state_dict(load_file(WEIGHTS))
+        self._pnet, self._rnet, self._onet = networks.eval().requires_grad_(requires_grad=False).to(device).values()
         self.threshold = threshold
         self.min_face_fraction = min_face_fraction
         self._device = torch.device(device)
 
     def __call__(self, frames: FrameArray) -> list[list[FaceBox]]:
-        """Faces of each frame of ``(N, H, W, 3)``, best first.
+        """Faces in each frame of ``(N, H, W, 3)``, best first.
 
-        Frames are looked at one by one: on a CPU a batch is no faster, and so no frame depends on its neighbours.
+        Frames are processed one by one: on a CPU a batch is no faster, and no frame depends on its neighbours.
         """
         with torch.inference_mode():
             return [self._detect(frame) for frame in frames]
 
     @property
     def min_short_side(self) -> int:
-        """Shorter side of a picture in which the smallest face looked for has the pixels that it takes to see one."""
+        """Shorter side that a picture needs for the smallest face to have enough pixels."""
         return round(FACE_PIXELS / self.min_face_fraction)
 
     def with_min_face_fraction(self, min_face_fraction: float) -> "Mtcnn":
-        """The same networks, looking for faces from another size on."""
+        """Copy of this detector with the same networks and another smallest face."""
         other = copy(self)
         other.min_face_fraction = min_face_fraction
         return other
@@ -85,7 +85,7 @@ class Mtcnn:
         ]
 
     def _propose(self, image: "_IntegralImage", min_face: float) -> Tensor:
-        """Candidates ``(K, 5)`` as x1, y1, x2, y2, score from P-net over the pyramid, squared."""
+        """Candidates ``(K, 5)`` from P-net over the pyramid: x1, y1, x2, y2, score, made square."""
         levels = []
         scale = CELL / min_face
         while min(image.height, image.width) * scale >= CELL:
@@ -115,7 +115,7 @@ class Mtcnn:
         return _squared(torch.cat([corners, found[:, 4:5]], dim=1))
 
     def _refine(self, image: "_IntegralImage", boxes: Tensor) -> Tensor:
-        """What R-net keeps of the candidates, moved and squared, ``(K, 5)``."""
+        """Candidates ``(K, 5)`` that R-net accepts, with corrected corners, made square."""
         boxes, regions = image.regions(boxes)
         if len(boxes) == 0:
             return boxes
@@ -126,7 +126,7 @@ class Mtcnn:
         return _squared(_moved(boxes[pick], offsets[pick]))
 
     def _output(self, image: "_IntegralImage", boxes: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Faces ``(K, 5)`` and their landmarks ``(K, 5, 2)`` from O-net, best first."""
+        """Faces ``(K, 5)`` and landmarks ``(K, 5, 2)`` from O-net, best first."""
         boxes, regions = image.regions(boxes)
         if len(boxes) == 0:
             return np.zeros((0, 5), np.float32), np.zeros((0, 5, 2), np.float32)
@@ -142,21 +142,19 @@ class Mtcnn:
 
 
 class _IntegralImage:
-    """Sums over any rectangle of a frame in four look-ups."""
+    """Integral image of a frame: the sum over any rectangle takes four look-ups."""
 
     def __init__(self, frame: NDArray[np.uint8], device: torch.device) -> None:
-        import cv2
-
         self.height, self.width = frame.shape[:2]
         self.whole = np.array([[0, 0, self.width, self.height]])
         self._device = device
-        # (H+1) * (W+1) rows of three. int32 may wrap on a frame of over 8 megapixels; differences stay right.
+        # (H+1) * (W+1) rows of three. int32 may overflow above 8 megapixels; differences stay correct.
         self._sums = cv2.integral(np.ascontiguousarray(frame), sdepth=cv2.CV_32S).reshape(-1, 3)
 
     def regions(self, boxes: Tensor) -> tuple[Tensor, Integers]:
-        """The boxes that cover some of the frame, and what each covers: ``(K, 4)`` pixel edges x1, y1, x2, y2.
+        """Boxes that cover part of the frame, and the covered pixel edges ``(K, 4)``: x1, y1, x2, y2.
 
-        MTCNN counts pixels from 1, both ends included; hence the minus one on the left and top only.
+        MTCNN counts pixels from 1, including both ends; hence the minus one on the left and top only.
         """
         corners = boxes[:, :4].trunc().long().cpu().numpy()
         edges = np.column_stack(
@@ -169,9 +167,9 @@ class _IntegralImage:
         return boxes[torch.from_numpy(covers).to(boxes.device)], edges[covers]
 
     def resample(self, regions: Integers, size: tuple[int, int]) -> Tensor:
-        """The regions, each averaged down (or spread) to ``size`` (rows, columns): ``(K, 3, rows, columns)`` in -1..1.
+        """Average or spread each region to ``size`` (rows, columns): ``(K, 3, rows, columns)`` in -1..1.
 
-        The cells are those of torch's ``adaptive_avg_pool2d``: of n over a length L, cell i is the pixels from
+        Cells are those of torch's ``adaptive_avg_pool2d``: cell i of n over a length L covers the pixels from
         floor(iL/n) up to ceil((i+1)L/n).
         """
         rows, columns = size
@@ -204,7 +202,7 @@ def _moved(boxes: Tensor, offsets: Tensor) -> Tensor:
 
 
 def _squared(boxes: Tensor) -> Tensor:
-    """Boxes ``(K, 5)`` grown about their centre to squares."""
+    """Boxes ``(K, 5)`` enlarged around their centre to squares."""
     size = boxes[:, 2:4] - boxes[:, :2]
     side = size.max(dim=1, keepdim=True).values
     corner = boxes[:, :2] + size * 0.5 - side * 0.5
@@ -212,9 +210,9 @@ def _squared(boxes: Tensor) -> Tensor:
 
 
 def _without_nested(faces: NDArray[np.float32], max_overlap: float = 0.7) -> list[int]:
-    """Indices of the faces kept, best first: one that lies within a better one (or around it) goes.
+    """Indices of the faces to keep, best first, without those inside or around a better one.
 
-    ``max_overlap`` is of the smaller of the two, counting pixels with both ends included as MTCNN does.
+    ``max_overlap`` is a fraction of the smaller of the two, in pixels counted with both ends as MTCNN does.
     """
     areas = (faces[:, 2] - faces[:, 0] + 1) * (faces[:, 3] - faces[:, 1] + 1)
     kept: list[int] = []
@@ -227,16 +225,16 @@ def _without_nested(faces: NDArray[np.float32], max_overlap: float = 0.7) -> lis
 
 
 def _in_batches(network: nn.Module, pixels: Tensor) -> list[Tensor]:
-    # Channels last: the max pools of these two networks, half of their time, run over 28 channels and more at once.
+    # Channels last: max pools take half the time of these two networks, and then handle 28 channels or more at once.
     pixels = pixels.to(memory_format=torch.channels_last)
     outputs = [network(batch) for batch in torch.split(pixels, MAX_CANDIDATES)]
     return [torch.cat(parts) for parts in zip(*outputs, strict=True)]
 
 
 def nms(boxes: Tensor, scores: Tensor, max_iou: float) -> Tensor:
-    """Indices of the boxes ``(K, 4)`` that overlap no better one that is kept by more than ``max_iou``, best first.
+    """Indices of the boxes ``(K, 4)``, best first, without those that overlap a better one by more than ``max_iou``.
 
-    What ``torchvision.ops.nms`` does, in NumPy: it comes without torchvision.
+    Same as ``torchvision.ops.nms``, in NumPy, so that torchvision need not be imported.
 
     >>> nms(torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 5], [4, 4, 8, 8]]), torch.tensor([0.7, 0.9, 0.8]), 0.5).tolist()
     [1, 2]
@@ -256,9 +254,9 @@ def nms(boxes: Tensor, scores: Tensor, max_iou: float) -> Tensor:
 
 
 class _Cascade(nn.Module):
-    """Convolutions with a PReLU each, a dense layer where there is one, and then a linear map for each output.
+    """Convolutions with PReLU, an optional dense layer, and a linear map for each output.
 
-    ``layers`` are named as in the weights' files; the first of ``outputs`` gives two logits, of no face and of a face.
+    ``layers`` are named as in the files of weights; the first of ``outputs`` gives two logits: no face, and face.
     """
 
     def __init__(self, layers: Mapping[str, nn.Module], outputs: Mapping[str, nn.Module]) -> None:
@@ -268,7 +266,7 @@ class _Cascade(nn.Module):
             self.add_module(name, module)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """The outputs behind the first, and then the first as probabilities."""
+        """Return the other outputs, and then the first one as probabilities."""
         layers = list(self.children())
         x = pixels
         for layer in layers[: self.num_layers]:
@@ -278,7 +276,7 @@ class _Cascade(nn.Module):
 
 
 class _Flatten(nn.Module):
-    """``(K, C, H, W)`` to ``(K, W * H * C)``: columns first, as the weights were trained."""
+    """Flattens ``(K, C, H, W)`` to ``(K, W * H * C)``, columns first, as in training."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.permute(0, 3, 2, 1).flatten(1)
@@ -320,16 +318,6 @@ def _onet() -> _Cascade:
     return _Cascade(layers | _dense(5, 1152, 256), outputs)
 
 
-def _weighted(network: _Cascade, name: str) -> _Cascade:
-    """The network with its weights, from the package's folder: importing it is not needed for that."""
-    spec = importlib.util.find_spec("facenet_pytorch")
-    if spec is None or spec.origin is None:
-        raise ConfigError("face_detector=mtcnn has its weights in facenet-pytorch: pip install facenet-pytorch==2.6.0")
-    path = Path(spec.origin).parent / "data" / f"{name}.pt"
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return network.eval().requires_grad_(requires_grad=False)
-
-
 class _PairPool(nn.Module):
     """``MaxPool2d(2, 2, ceil_mode=True)`` by strided slices: four times as fast on P-net's ten channels.
 
@@ -339,7 +327,7 @@ class _PairPool(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        # Where the last window hangs over the edge, the edge is repeated: it is in the window already.
+        # If the last window reaches over the edge, the edge pixel is repeated; it is in the window already.
         x = F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2), mode="replicate")
         rows = torch.maximum(x[..., ::2, :], x[..., 1::2, :])
         return torch.maximum(rows[..., ::2], rows[..., 1::2])

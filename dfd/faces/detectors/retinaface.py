@@ -1,7 +1,7 @@
-"""RetinaFace: the network of retinaface-pytorch, run on batches, its answers decoded here.
+"""RetinaFace face detector: the network of retinaface-pytorch on batches, with decoding of our own.
 
-The package's own ``predict_jsons`` takes one image, builds its priors in a Python loop for each, and reports "no face"
-as one element with an empty box. On the same weights the boxes here equal its own (a test holds this).
+The package's ``predict_jsons`` takes one image, builds its priors in a Python loop for each, and reports "no face" as
+one element with an empty box. With the same weights the boxes here equal its own (a test compares them).
 
 Source: Deng et al., "RetinaFace: Single-stage Dense Face Localisation in the Wild", 2019.
 """
@@ -17,20 +17,40 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.ops import nms
 
-from dfd.errors import WeightsMissing
-from dfd.types import FaceBox, FrameArray
+from dfd.base.errors import ConfigError, WeightsMissing
+from dfd.base.types import FaceBox, FrameArray
 
-# The network's own constants (retinaface-pytorch, predict_single.py): each feature map's step, its two prior sizes.
+# The network's own constants (retinaface-pytorch, predict_single.py): step and two prior sizes of each feature map.
 STEPS_AND_SIZES = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))
 CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB in 0..1
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, for RGB in 0..1
+
+
+def network_class() -> type[nn.Module]:
+    """The network's class, from retinaface-pytorch.
+
+    Raises:
+        ConfigError: the package is not installed, or another one of the same import name is.
+    """
+    try:
+        from retinaface.network import RetinaFace as Network
+    except ImportError as error:
+        raise ConfigError(
+            f"face_detector=retinaface needs retinaface-pytorch ({error}): pip install --no-deps "
+            "retinaface-pytorch==0.0.8 (it pins torch 1.9, hence --no-deps; what dfd uses of it needs nothing further)"
+        ) from error
+    return Network  # type: ignore[no-any-return]
 
 
 class RetinaFace:
-    """See :func:`dfd.faces.detect.retinaface` for the options; ``state_dict`` is that of the package's network."""
+    """RetinaFace detector; for the options see :func:`dfd.faces.detect.retinaface`.
+
+    Args:
+        state_dict: weights of the package's network.
+    """
 
     name = "retinaface"
 
@@ -43,11 +63,9 @@ class RetinaFace:
         batch_size: int,
         device: str,
     ) -> None:
-        from retinaface.network import RetinaFace as Network
-
         with warnings.catch_warnings():  # it calls torchvision's resnet50(pretrained=False), a deprecated spelling
             warnings.simplefilter("ignore")
-            network = Network(
+            network = network_class()(
                 name="Resnet50",
                 pretrained=False,
                 return_layers={"layer2": 1, "layer3": 2, "layer4": 3},
@@ -64,7 +82,7 @@ class RetinaFace:
         self._device = torch.device(device)
 
     def __call__(self, frames: FrameArray) -> list[list[FaceBox]]:
-        """Faces of each frame of ``(N, H, W, 3)``, best first."""
+        """Faces in each frame of ``(N, H, W, 3)``, best first."""
         found: list[list[FaceBox]] = []
         with torch.inference_mode():
             for start in range(0, len(frames), self.batch_size):
@@ -93,7 +111,7 @@ class RetinaFace:
 
 
 def _faces(boxes: Tensor, scores: Tensor, landmarks: Tensor, frame_size: Tensor) -> list[FaceBox]:
-    """From ``(K, 4)``, ``(K,)`` and ``(K, 5, 2)``. What is empty, not finite or beyond the frame's edge is no face."""
+    """Faces from ``(K, 4)``, ``(K,)`` and ``(K, 5, 2)``; empty, non-finite and outside boxes are dropped."""
     sound = boxes.isfinite().all(1) & landmarks.isfinite().all(2).all(1)
     sound &= (boxes[:, 2:] > boxes[:, :2]).all(1) & (boxes[:, :2] < frame_size - 1).all(1)
     return [
@@ -106,7 +124,7 @@ def _faces(boxes: Tensor, scores: Tensor, landmarks: Tensor, frame_size: Tensor)
 
 @lru_cache(maxsize=4)
 def prior_boxes(height: int, width: int) -> np.ndarray:
-    """The network's priors for one frame size: ``(P, 4)`` float32 of centre x, y and width, height, as fractions.
+    """Priors for one frame size: ``(P, 4)`` float32 of centre x, y and width, height, as fractions.
 
     >>> prior_boxes(32, 64).shape  # 2 priors in each of 4x8 + 2x4 + 1x2 cells
     (84, 4)
@@ -124,12 +142,12 @@ def prior_boxes(height: int, width: int) -> np.ndarray:
 
 
 def load_weights(path: Path) -> dict[str, Any]:
-    """The state dict in a file of weights, read without running code from it.
+    """Load a state dict from a file of weights, without running code from it.
 
-    The release is named .zip. Both kinds of zip are read: torch's own format, and an archive around one checkpoint.
+    Two kinds of zip file are read, as the release is named .zip: torch's own format, and an archive of one checkpoint.
 
     Raises:
-        WeightsMissing: the file is neither, or holds something else than a state dict.
+        WeightsMissing: when the file is neither, or does not hold a state dict.
     """
     source: Path | io.BytesIO = path
     try:

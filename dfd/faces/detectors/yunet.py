@@ -1,30 +1,29 @@
-"""YuNet through OpenCV's FaceDetectorYN.
+"""YuNet face detector, through OpenCV's FaceDetectorYN.
 
 Source: Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023.
 """
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from dfd.errors import WeightsMissing
-from dfd.types import FaceBox, FrameArray
+from dfd.base.errors import WeightsMissing
+from dfd.base.types import FaceBox, FrameArray
 
 NMS_THRESHOLD = 0.3
 MAX_CANDIDATES = 5000
 
 
 class Yunet:
-    """See :func:`dfd.faces.detect.yunet` for the options."""
+    """YuNet detector; for the options see :func:`dfd.faces.detect.yunet`."""
 
     name = "yunet"
     batch_size = 1  # FaceDetectorYN takes one image at a time
 
     def __init__(self, *, threshold: float, weights: Path) -> None:
-        import cv2
-
         self.threshold = threshold
-        # OpenCV 5 warns, on every creation, that its new engine has no targets; nothing a user could do about it.
+        # OpenCV 5 warns on every creation that its new engine has no targets, which users cannot change.
         level = cv2.utils.logging.getLogLevel()
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         try:
@@ -37,9 +36,7 @@ class Yunet:
             cv2.utils.logging.setLogLevel(level)
 
     def __call__(self, frames: FrameArray) -> list[list[FaceBox]]:
-        """Faces of each frame of ``(N, H, W, 3)`` RGB, best first."""
-        import cv2
-
+        """Faces in each frame of ``(N, H, W, 3)`` RGB, best first."""
         height, width = frames.shape[1:3]
         self._detector.setInputSize((width, height))
         found = []
@@ -55,7 +52,7 @@ def _is_box(row: np.ndarray) -> bool:
 
 
 def _face(row: np.ndarray) -> FaceBox:
-    """From FaceDetectorYN's 15 columns: x, y, width, height, five points (the one seen on the left first), score."""
+    """Face from FaceDetectorYN's 15 columns: x, y, width, height, five points (left in the picture first), score."""
     x, y, width, height = map(float, row[:4])
     points = tuple((float(px), float(py)) for px, py in row[4:14].reshape(5, 2))
     return FaceBox(x, y, x + width, y + height, score=float(row[14]), landmarks=points)

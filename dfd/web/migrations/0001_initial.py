@@ -25,7 +25,10 @@ class Migration(migrations.Migration):
                 ("name", models.CharField(max_length=64, primary_key=True, serialize=False)),
                 ("started", models.DateTimeField(default=django.utils.timezone.now)),
                 ("heartbeat", models.DateTimeField(default=django.utils.timezone.now)),
-                ("detector", models.JSONField(default=dict, help_text="what dfd.inference.Detector.describe() says")),
+                (
+                    "detector",
+                    models.JSONField(default=dict, help_text="what dfd.scoring.detector.Detector.describe() says"),
+                ),
             ],
             options={
                 "ordering": ("-started",),

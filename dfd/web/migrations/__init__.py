@@ -1,1 +1,1 @@
-"""Of the database."""
+"""Migrations of the database."""

@@ -1,1 +1,1 @@
-"""What templates may use."""
+"""Template filters."""

@@ -1,11 +1,11 @@
-"""Numbers as the pages write them."""
+"""Template filters that format numbers."""
 
 from typing import Any
 
 from django import template
 
-from dfd.report.wording import probability
-from dfd.web import wording
+from dfd.report.page.wording import probability
+from dfd.web.pages import wording
 
 register = template.Library()
 register.filter("about_seconds", wording.about_seconds)
@@ -17,5 +17,5 @@ register.filter("probability", probability)
 
 @register.filter
 def sub(value: Any, key: str) -> Any:
-    """A part of what may be no mapping: a detector's card is what its training wrote, or nothing."""
+    """Value of ``key`` if ``value`` is a mapping, else None; a detector's card may lack any part."""
     return value.get(key) if isinstance(value, dict) else None

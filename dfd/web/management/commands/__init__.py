@@ -1,1 +1,1 @@
-"""One module each."""
+"""Commands of ``python -m dfd.web manage``, one per module."""

@@ -1,17 +1,17 @@
-"""``python -m dfd.web manage tidy``."""
+"""Command ``python -m dfd.web manage tidy``."""
 
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from dfd.web import jobs
+from dfd.web.jobs import life as jobs
 
 
 class Command(BaseCommand):
-    """Delete what has expired."""
+    """Delete expired data and requeue the jobs of dead workers."""
 
-    help = "Delete what has expired and queue the jobs of dead workers again, as every worker does now and then."
+    help = "Delete expired data and requeue the jobs of dead workers, as every worker does periodically."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Once."""
+        """Run the maintenance once."""
         jobs.tidy()

@@ -1,5 +1,5 @@
 "use strict";
-// Keeps what is shown of jobs up to date until they are over. Without it the page of a job loads itself again.
+// Updates the shown jobs until they are finished. Without this script the page of a job reloads itself.
 (() => {
   const single = document.getElementById("job");
   const said = single ? single.querySelector("[data-said]") : document.getElementById("said");
@@ -23,7 +23,7 @@
     percent.hidden = !job.progress;
     percent.textContent = `${single ? "" : ", "}${dfd.percent(job.progress)} %`;
     if (job.progress || isQueued) bar.value = job.progress;
-    else bar.removeAttribute("value"); // it runs, and nothing is known yet
+    else bar.removeAttribute("value"); // running, without known progress
     if (!single) bar.hidden = isQueued;
   }
 
@@ -39,7 +39,7 @@
     document.title = `${begin} – ${job.file_name} – dfd`;
   }
 
-  // A screen reader is told of a new stage and of each quarter, not of every second.
+  // Screen readers announce a new stage and each quarter, not every second.
   function announce(one, job) {
     const quarter = Math.floor(4 * job.progress);
     const news = `${job.state} ${job.stage}`;
@@ -51,14 +51,14 @@
 
   function gone(one) {
     one.removeAttribute("data-state-url");
-    one.querySelector("[data-line]").textContent = "This is not here any more: it was deleted, or its time was over.";
+    one.querySelector("[data-line]").textContent = "This no longer exists: it was deleted or has expired.";
     one.querySelector("[data-percent]").hidden = true;
     one.querySelector("[data-bar]").hidden = true;
-    said.textContent = "This is not here any more.";
+    said.textContent = "This no longer exists.";
     for (const form of one.querySelectorAll("form")) form.hidden = true;
   }
 
-  // The row of a job that is over comes from the server, which alone writes verdicts.
+  // The row of a finished job comes from the server, since only the server renders verdicts.
   async function replaceRow(row) {
     const response = await fetch(location.pathname, { cache: "no-store" });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
@@ -99,7 +99,7 @@
     if (isAsking) return;
     isAsking = true;
     try {
-      for (const one of live()) await look(one); // one after the other: many jobs must not be many requests at once
+      for (const one of live()) await look(one); // one after the other, so that many jobs do not cause many requests at once
       failures = 0;
     } catch {
       failures += 1;

@@ -1,5 +1,5 @@
 "use strict";
-// What the scripts of several pages need. Sizes and waits read as dfd/web/wording.py writes them.
+// Shared by the scripts of several pages. Sizes and waits are formatted as in dfd/web/pages/wording.py.
 const dfd = {
   size(bytes) {
     if (bytes < 1024) return `${bytes} bytes`;
@@ -10,7 +10,7 @@ const dfd = {
     return `${(bytes / 1024).toFixed(1)} GiB`;
   },
 
-  // Counted down, so seconds are told to the end.
+  // A countdown, so seconds are shown to the end.
   wait(seconds) {
     if (seconds < 90) return `${seconds} second${seconds === 1 ? "" : "s"}`;
     return `${Math.round(seconds / 60)} minutes`;
@@ -20,7 +20,7 @@ const dfd = {
     return Math.floor(100 * share);
   },
 
-  // The server writes times in UTC, which holds without a script; here they become those of the reader's clock.
+  // The server writes times in UTC; here they are converted to the reader's time zone.
   localTimes(root) {
     const shown = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
     for (const time of root.querySelectorAll("time[datetime]")) {

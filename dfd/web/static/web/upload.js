@@ -1,5 +1,5 @@
 "use strict";
-// Sends each chosen file by itself and shows how far it is. Without it the form sends all of them at once.
+// Sends each chosen file by itself and shows the progress. Without this script the form sends all of them at once.
 (() => {
   const form = document.getElementById("send");
   const zone = form.querySelector(".drop");
@@ -14,7 +14,7 @@
   const maxFiles = Number(form.dataset.maxFiles);
   const AT_ONCE = 2;
   const MAX_TRIES = 6;
-  const FORM_BYTES = 2048; // what the form adds to a file, roughly
+  const FORM_BYTES = 2048; // approximate overhead of the form
   const COME_BACK = [429, 503];
   const GUESSED_RETRY_SECONDS = 30;
 
@@ -66,7 +66,7 @@
       update();
     }
 
-    // The one thing that can be done with it now.
+    // The only action possible now.
     offer(word, deed) {
       const hadFocus = this.deeds.contains(document.activeElement);
       this.deeds.replaceChildren();
@@ -109,7 +109,7 @@
     }
 
     refuse(text) {
-      // The server names the file; here its name is above.
+      // The server names the file, but here its name is above.
       const prefix = `${this.file.name}: `;
       const why = text.startsWith(prefix) ? text.slice(prefix.length) : text;
       this.become("refused", why.charAt(0).toUpperCase() + why.slice(1), "✕");
@@ -130,10 +130,10 @@
 
   function problemOf(file) {
     if (file.size > maxBytes) {
-      return `this file is larger than ${form.dataset.maxMb} MiB, the most that is taken here; cut or re-encode the video`;
+      return `this file is larger than ${form.dataset.maxMb} MiB, the most that is accepted here; cut or re-encode the video`;
     }
     if (rows.filter((row) => row.state !== "refused").length >= maxFiles) {
-      return `only ${maxFiles} files are taken at once; send it again`;
+      return `only ${maxFiles} files are accepted at once; send it again`;
     }
     return file.size ? "" : "the file is empty";
   }
@@ -157,12 +157,12 @@
     button.textContent = isSending && !number ? "Sending…" : number > 1 ? `Send and score ${number} videos` : "Send and score";
     button.disabled = isSending && !number;
     results.hidden = !count("taken");
-    // What to do next looks like it.
+    // The next action is highlighted.
     results.classList.toggle("main", !number && !isSending);
     button.classList.toggle("main", number > 0 || isSending || results.hidden);
   }
 
-  // One question at a time: the first answer brings the cookie that all videos of this browser go by.
+  // One request at a time: the first response sets the cookie that identifies this browser.
   function mayUpload(row) {
     const url = `${form.dataset.mayUpload}?bytes=${row.file.size + FORM_BYTES}`;
     const answer = asking.then(() => dfd.json(url));
@@ -170,7 +170,7 @@
     return answer;
   }
 
-  // ``turn`` is one try to send a row: one that was cancelled may go on for a moment beside the next.
+  // ``turn`` is one attempt to send a row; a cancelled one may briefly overlap with the next.
   function post(row, turn) {
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
@@ -199,7 +199,7 @@
     return new Promise((resolve) => {
       const ends = Date.now() + 1000 * seconds;
       row.become("waiting", "");
-      said.textContent = `${row.file.name}: ${why} It is tried again.`;
+      said.textContent = `${row.file.name}: ${why} Trying again.`;
       const timer = setInterval(tick, 1000);
       function end() {
         clearInterval(timer);
@@ -208,7 +208,7 @@
       function tick() {
         const left = Math.ceil((ends - Date.now()) / 1000);
         if (left <= 0 || row.state !== "waiting") end();
-        else row.says.textContent = `${why} It is tried again in ${dfd.wait(left)}.`;
+        else row.says.textContent = `${why} Trying again in ${dfd.wait(left)}.`;
       }
       row.abort = end;
       tick();
@@ -241,10 +241,10 @@
     try {
       await send(row, turn);
     } catch {
-      // Also the browser's own abort, after which the row says "Cancelled" already.
+      // Also called after the browser's own abort, when the row already says "Cancelled".
       if (row.turn === turn) {
-        row.stop("The connection broke off");
-        alerted.textContent = `${row.file.name}: the connection broke off`;
+        row.stop("The connection was interrupted");
+        alerted.textContent = `${row.file.name}: the connection was interrupted`;
       }
     }
     sendNext();
@@ -280,7 +280,7 @@
   for (const name of ["dragenter", "dragover"]) {
     window.addEventListener(name, (event) => {
       if (!event.dataTransfer.types.includes("Files")) return;
-      event.preventDefault(); // else the browser leaves the page and plays the file
+      event.preventDefault(); // otherwise the browser leaves the page and plays the file
       zone.classList.add("over");
     });
   }

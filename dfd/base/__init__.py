@@ -1,0 +1,1 @@
+"""Foundations for all other packages: types, errors, files, words, the machine."""

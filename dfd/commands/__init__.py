@@ -1,0 +1,1 @@
+"""What each command does. The doors (``train.py``, ``dfd/preprocess.py``...) compose the options and call these."""

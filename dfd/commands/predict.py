@@ -1,0 +1,224 @@
+"""Score videos with a detector and write what is found: ``predict.py``."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dfd.base.errors import ConfigError
+from dfd.base.progress import progress_bar
+from dfd.base.untrusted import read_json
+from dfd.config.entry import output_dir, parse_shard, refusing
+from dfd.config.schemas import PredictConfig, inputs_of
+from dfd.models.starter import checkpoint_path
+from dfd.predictions.inputs import NothingToScore, find_inputs, is_no_video
+from dfd.predictions.layout import ANNOTATED_NAME, JSONL_NAME, NOT_VIDEOS_NAME, RUN_NAME
+from dfd.predictions.writer import PredictionWriter, write_run
+from dfd.process.failure import Failure
+from dfd.process.pool import WorkerPool
+from dfd.scoring.aggregation import one_sided_warning
+from dfd.scoring.options import detector_options, run_facts, settings_of, start_workers
+
+if TYPE_CHECKING:
+    from dfd.scoring.detector import Detector
+    from dfd.scoring.ray import RayEngine
+
+MAX_SHOWN = 40
+"""So many rows are printed; the CSV has all."""
+
+
+def predict(config: PredictConfig) -> None:
+    """Score the inputs, going on where an earlier run with the same output stopped; writes tables and the report."""
+    shard, num_shards = parse_shard(config.shard)
+    inputs = inputs_of(config.input)
+    paths = find_inputs(inputs)[shard::num_shards]
+
+    folder = Path(config.output).expanduser() if config.output else output_dir()
+    if config.runtime == "auto" and not config.overwrite:
+        config.runtime = runtime_of_folder(folder, Path(config.checkpoint))
+    with refusing("predict"):
+        engine, detector = engine_of(config, paths, is_new=config.overwrite or not (folder / JSONL_NAME).exists())
+
+    fitted_for = detector.card.calibration.get("aggregation", config.aggregation)
+    if fitted_for != config.aggregation:
+        print(f"The detector was calibrated for aggregation={fitted_for}: its threshold may not fit this one")
+    settings = settings_of(config, detector)
+    asked = {str(path) for path in paths}
+    with (
+        engine,
+        PredictionWriter(
+            folder, model=detector.name, settings=settings, overwrite=config.overwrite, asked=asked
+        ) as writer,
+    ):
+        write_run(folder, run_facts(config, detector, settings))
+        waiting = [path for path in paths if str(path) not in writer.done]
+        if writer.changed:
+            print(f"{len(writer.changed)} have been changed since they were scored, and are scored again")
+        if len(waiting) < len(paths):
+            print(f"{len(paths) - len(waiting)} of {len(paths)} are already in {writer.csv_path}")
+        others = list(write_scores(engine, waiting, writer, asked=inputs))
+        if not writer.done and num_shards == 1:
+            raise NothingToScore(f"{', '.join(inputs[:3])}: none of the {len(paths)} files is a video")
+        if others:
+            (folder / NOT_VIDEOS_NAME).write_text("".join(f"{path}\n" for path in others), errors="surrogateescape")
+            print(f"{len(others)} other files are not videos: {folder / NOT_VIDEOS_NAME}")
+        if config.annotate:
+            annotate(folder, detector, deadline_seconds=config.deadline_seconds)
+    if config.engine == "ray":
+        from dfd.predictions.parquet import write_parquet
+
+        write_parquet(folder)
+    summarize(writer)
+    if detector.card.data.get("is_demo"):
+        print("This detector was trained on drawn demonstration videos: its scores say nothing about real deepfakes.")
+    print(f"predictions.csv and predictions.jsonl (every face and window) are in {folder}")
+    if config.report and writer.done:
+        from dfd.report.videos.page import write_videos_report
+
+        print(f"the report, one file to hand on, is {write_videos_report([folder], folder)}")
+
+
+def engine_of(config: PredictConfig, paths: list[Path], *, is_new: bool) -> tuple[Detector | RayEngine, Detector]:
+    """What scores these videos, and the detector that it scores with. Where none is scored yet, workers begin at once.
+
+    Raises:
+        ConfigError: there is no such engine.
+        CheckpointError: the checkpoint is missing, damaged, or of another program.
+    """
+    checkpoint = checkpoint_path(config.checkpoint)
+    if config.engine == "local":
+        options = detector_options(config)
+        with ExitStack() as stack:
+            # Before torch is imported here.
+            pool = stack.enter_context(start_workers(config, checkpoint, paths, begin=is_new))
+            from dfd.scoring.detector import Detector
+
+            detector = Detector.load(checkpoint, **options, pool=pool, num_videos=len(paths))
+            stack.pop_all()  # the detector closes it
+        return detector, detector
+    if config.engine == "ray":
+        from dfd.scoring.ray import RayEngine
+
+        engine = RayEngine(checkpoint, **asdict(config.ray), **detector_options(config))
+        return engine, engine.detector
+    raise ConfigError(f"engine={config.engine} is not one of local, ray")
+
+
+def write_scores(
+    engine: Detector | RayEngine, paths: list[Path], writer: PredictionWriter, *, asked: Sequence[str]
+) -> Iterator[str]:
+    """Write each score as it comes, with a progress bar; yields the files that are no videos and got no row."""
+    with progress_bar() as bar:
+        task = bar.add_task("scoring", total=len(paths), note="")
+        shares: dict[Path, float] = {}
+        num_done = 0
+
+        def on_progress(path: Path, share: float) -> None:
+            shares[path] = share
+            bar.update(task, completed=num_done + sum(shares.values()))
+
+        for score in engine.score_many(paths, on_progress=on_progress):
+            if is_no_video(score, asked):
+                yield score.path
+            else:
+                writer.write(score)
+            num_done += 1
+            shares.pop(Path(score.path), None)
+            note = ", ".join(f"{n} {status}" for status, n in writer.counts.most_common())
+            bar.update(task, completed=num_done + sum(shares.values()), note=note)
+
+
+def annotate(folder: Path, detector: Detector, *, deadline_seconds: float) -> None:
+    """Draw faces and scores into each scored video that has not been drawn yet; says which cannot be drawn."""
+    from dfd.predictions.annotate.video import annotate_task, num_without_boxes, to_annotate
+
+    tasks = to_annotate(
+        folder,
+        threshold=detector.threshold,
+        uncertain_margin=detector.uncertain_margin,
+        limits=detector.windows.limits,
+        video_stream=detector.windows.video_stream,
+    )
+    if without := num_without_boxes(folder):
+        print(
+            f"{without} videos were scored without annotate=true and are not drawn; add overwrite=true to score them so"
+        )
+    if not tasks:
+        return
+    num_workers = min(detector.num_workers, len(tasks))
+    with progress_bar() as bar, WorkerPool(num_workers=num_workers, deadline_seconds=deadline_seconds) as pool:
+        progress = bar.add_task("annotating", total=len(tasks), note="")
+        for task, result in pool.map(annotate_task, tasks):
+            message = f"not drawn: {result.message}" if isinstance(result, Failure) else result
+            if message:
+                bar.console.print(f"{_printable(task.value['path'])}: {_printable(message)}", highlight=False)
+            bar.update(progress, advance=1)
+    print(f"videos with boxes and scores are in {folder / ANNOTATED_NAME}")
+
+
+def summarize(writer: PredictionWriter) -> None:
+    """A table in the terminal: what became of the videos, and the verdicts, most suspicious first."""
+    with writer.csv_path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: -float(row["prob_fake"] or -1))
+    shown = Table(title=", ".join(f"{n} {status}" for status, n in writer.counts.most_common()), box=SIMPLE)
+    for name in ("video", "status", "verdict"):
+        shown.add_column(name, overflow="fold")
+    for name in ("prob. fake", "confidence", "faces"):
+        shown.add_column(name, justify="right")
+    console = Console()
+    colors = {"fake": "[bold red]fake[/]", "real": "[green]real[/]", "uncertain": "[yellow]uncertain[/]"}
+    for row in rows[:MAX_SHOWN]:
+        probs = [f"{float(row[name]):.3f}" if row[name] else "" for name in ("prob_fake", "confidence")]
+        verdict = colors.get(row["verdict"], "")
+        shown.add_row(_printable(Path(row["path"]).name), row["status"], verdict, *probs, row["num_faces"])
+    console.print(shown)
+    for line in remarks(rows[:MAX_SHOWN]):
+        console.print(f"[yellow]{_printable(line)}[/]", highlight=False, soft_wrap=True)
+    if len(rows) > MAX_SHOWN:
+        print(f"… and {len(rows) - MAX_SHOWN} more in {writer.csv_path}")
+    if warning := one_sided_warning(Counter(row["verdict"] for row in rows if row["verdict"])):
+        console.print(f"[bold yellow]{warning}[/]", highlight=False)
+
+
+def remarks(rows: Iterable[Mapping[str, str]]) -> Iterator[str]:
+    """What is to be said of videos, each kind of remark once: of which video, or of how many and one as an example."""
+    kinds: dict[str, list[Mapping[str, str]]] = {}
+    for row in rows:
+        if row["message"]:
+            kinds.setdefault(re.sub(r"\d+", "0", row["message"].replace(row["path"], "")), []).append(row)
+    for found in kinds.values():
+        path, message = found[0]["path"], found[0]["message"]
+        named = message if path in message else f"{Path(path).name}: {message}"
+        yield named if len(found) == 1 else f"{len(found)} videos, such as {named}"
+
+
+def _printable(text: str) -> str:
+    """``text`` without line ends, markup or what no terminal can show: a file name may hold all of them."""
+    return escape(repr(text)[1:-1])
+
+
+def runtime_of_folder(folder: Path, checkpoint: Path) -> str:
+    """What ``runtime=auto`` is for a folder that scores lie in: what they were computed with; else ``auto``.
+
+    So a run that is gone on with has the scores of one that was never stopped, to the last digit.
+    """
+    if checkpoint.suffix == ".onnx" or not (folder / JSONL_NAME).is_file():
+        return "auto"
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        runtime = {"TorchRuntime": "torch", "OnnxRuntime": "onnx"}[read_json(folder / RUN_NAME)["model"]["runtime"]]
+        if runtime == "torch" or all(find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript")):
+            return runtime
+    return "auto"

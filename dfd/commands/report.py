@@ -1,0 +1,100 @@
+"""``python -m dfd.report DIR…``: compare training runs, or show scored videos; which of the two, the folders say."""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from dfd.base.errors import DfdError, ReportError, disk_sentence
+from dfd.base.files import inside
+from dfd.config.cli.catalogue import Arguments
+from dfd.report.videos.page import TITLE as VIDEOS_TITLE
+from dfd.report.videos.page import write_videos_report
+from dfd.report.videos.scored import find_scored
+from dfd.runs.records import StudyRecord
+
+DESCRIPTION = """For folders of train.py: compare the runs, with tables of training, validation and test with intervals,
+McNemar's test between every two runs, learning curves, confusion matrices and ROC curves, and what is needed to
+reproduce them. Writes report.html (one file, to be mailed or printed), report.md, the figures as PNG and the tables as
+CSV; runs.csv has every number. For a study's folder, of train.py -m: also a table of all its jobs, best first, those
+that failed or were pruned too, and figures of the metric against what was varied.
+
+For folders of predict.py: show the scored videos, with a table to sort and filter, and for each video the faces over
+time and the moments that speak for fake. Writes report.html (one file); of several folders, such as those of shards,
+the merged predictions.csv, predictions.jsonl and pictures, too."""
+EXAMPLES = (
+    "dfd report scores",
+    "dfd report shards/* --output scores",
+    "dfd report outputs/train/A outputs/train/B --output reports/a-or-b",
+    'dfd report multirun/train/2026-01-31_12-00-00 --title "Sequence lengths"',
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 if the report was written, 1 if there is nothing to report on, or a mixture."""
+    parser = Arguments("report", description=DESCRIPTION, examples=EXAMPLES)
+    parser.add_argument(
+        "folders",
+        metavar="DIR",
+        nargs="+",
+        type=Path,
+        help="a run's folder, or a multirun's with its runs; or an output folder of predict.py",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help="default: for one run, report/ in DIR; for one folder of scores, DIR itself; else outputs/report/TIME",
+    )
+    parser.add_argument("--title", help="heading of the report")
+    chosen = parser.parse_args(arguments)
+    folders: list[Path] = chosen.folders
+    try:
+        scored = find_scored(folders)
+        if scored:
+            output = chosen.output or (scored[0] if len(scored) == 1 else _dated_output())
+            page = write_videos_report(scored, output, title=chosen.title or VIDEOS_TITLE)
+            done = f"{len(scored)} folder{'s' if len(scored) != 1 else ''} of scored videos read"
+        else:
+            done, page = _compare(folders, chosen.output, chosen.title)
+    except (DfdError, OSError) as error:  # OSError: the output cannot be written, and its message says where
+        said = (isinstance(error, OSError) and disk_sentence(error)) or str(error)
+        print(f"error: {said}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+        return 1
+    print(f"{done}; the report is {_shown(page)}")
+    return 0
+
+
+def _compare(folders: Sequence[Path], output: Path | None, title: str | None) -> tuple[str, Path]:
+    """Write the report of a study or of runs; returns what it covers, and the page."""
+    # Not at the top: figures and metrics import torch, and --help does not wait for it.
+    from dfd.report.runs.write import TITLE, write_report, write_study_report
+    from dfd.report.studies.study import read_study
+    from dfd.runs.folder import find_runs
+
+    if len(folders) == 1 and StudyRecord.read(folders[0]):
+        study = read_study(folders[0])
+        assert study is not None
+        return study.counts(), write_study_report(folders[0], output or _report_within(folders[0]), title=title)
+    output = output or (_report_within(folders[0]) if len(folders) == 1 else _dated_output())
+    runs = find_runs(folders)
+    page = write_report(runs, output, title=title or TITLE)
+    return f"{len(runs)} run{'s' if len(runs) != 1 else ''} compared", page
+
+
+def _shown(path: Path) -> str:
+    return str(path).encode("utf-8", "backslashreplace").decode()  # a folder's name need not be text
+
+
+def _report_within(folder: Path) -> Path:
+    """Raises:
+    ReportError: it is a link to another folder.
+    """
+    try:
+        return inside(folder, folder / "report")
+    except ValueError as error:
+        raise ReportError(f"{folder / 'report'}: {error}; remove it, or give --output") from error
+
+
+def _dated_output() -> Path:
+    return Path("outputs", "report", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")

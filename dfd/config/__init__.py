@@ -1,0 +1,3 @@
+"""Options: schemas, composition, checks, and the edge of every command. The only package that knows Hydra beside
+studies.
+"""

@@ -1,0 +1,214 @@
+"""What kind of value an option takes: by the schema of its command, else by the signature of what is built with it."""
+
+import ast
+import re
+import types
+import typing
+from dataclasses import dataclass, is_dataclass
+from enum import Enum
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from dfd.config.cli.declared import Declared, leaf
+
+
+class Kind(Enum):
+    """Kinds of values, each as a message names it."""
+
+    TEXT = "text"
+    WHOLE = "a whole number"
+    NUMBER = "a number"
+    FLAG = "true or false"
+    LIST = "a list, such as [a,b]"
+    PATHS = "a path, or a list of paths"
+    ANY = "any value"
+
+
+SEVERAL = ("input",)
+"""Options that take one path or several."""
+LITERAL = re.compile(r"(?i)null|true|false|[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)")
+"""What Hydra reads as something else than text, brackets and quotes apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """Tells kinds of options.
+
+    Args:
+        declared: the options of the command.
+        schema: the dataclass that its configuration is checked against; None: nothing is known but the YAML files.
+    """
+
+    declared: Declared
+    schema: type[Any] | None = None
+
+    def of(self, key: str, given: typing.Mapping[str, str] | None = None) -> Kind:
+        """The kind of a dotted key, with these choices of groups."""
+        if key in SEVERAL:
+            return Kind.PATHS
+        found = _by_schema(self.schema, key.split("."))
+        if found is not None:
+            return found
+        chosen = self.declared.chosen(given or {})
+        owners = sorted(self.declared.owners(key), key=lambda owner: chosen.get(owner[0]) != owner[1])
+        for group, choice in owners:
+            if key == f"{self.declared.groups[group].package}.{leaf(key)}":
+                target = self.declared.target(group, choice)
+                if (named := _by_signature(target, leaf(key))) is not None:
+                    return named
+        default = next((option.default for option in self.declared.options(given) if option.key == key), "")
+        return Kind.FLAG if default in ("true", "false") else Kind.ANY
+
+
+def _by_schema(schema: type[Any] | None, parts: list[str]) -> Kind | None:
+    if schema is None:
+        return None
+    annotation = typing.get_type_hints(schema).get(parts[0])
+    if annotation is None or (len(parts) > 1 and not is_dataclass(annotation)):
+        return None
+    if len(parts) > 1:
+        return _by_schema(typing.cast("type[Any]", annotation), parts[1:])
+    return kind_of_type(annotation)
+
+
+def kind_of_type(annotation: Any) -> Kind:
+    """The kind that an annotation stands for; None among its alternatives does not count.
+
+    >>> kind_of_type(int | None), kind_of_type(str | Path), kind_of_type(dict[str, int])
+    (<Kind.WHOLE: 'a whole number'>, <Kind.TEXT: 'text'>, <Kind.ANY: 'any value'>)
+    """
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        return _one_of([kind_of_type(item) for item in typing.get_args(annotation) if item is not type(None)])
+    plain = {str: Kind.TEXT, Path: Kind.TEXT, int: Kind.WHOLE, float: Kind.NUMBER, bool: Kind.FLAG}
+    if annotation in plain:
+        return plain[annotation]
+    return Kind.LIST if typing.get_origin(annotation) is list else Kind.ANY
+
+
+def _by_signature(target: str, name: str) -> Kind | None:
+    annotation = parameters_of(target).get(name)
+    return None if annotation is None else _kind_of_source(annotation)
+
+
+def _kind_of_source(node: ast.expr) -> Kind:
+    """The kind that the source of an annotation stands for."""
+    if isinstance(node, ast.BinOp):
+        return _one_of([_kind_of_source(side) for side in (node.left, node.right) if not _is_none(side)])
+    if isinstance(node, ast.Subscript):
+        name = ast.unparse(node.value).rpartition(".")[2]
+        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        if name in ("Optional", "Union"):
+            return _one_of([_kind_of_source(item) for item in inner if not _is_none(item)])
+        return Kind.LIST if name in ("list", "List") else Kind.ANY
+    known = {"str": Kind.TEXT, "Path": Kind.TEXT, "_PATH": Kind.TEXT, "int": Kind.WHOLE, "float": Kind.NUMBER}
+    return {**known, "bool": Kind.FLAG}.get(ast.unparse(node), Kind.ANY)
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
+
+
+def _one_of(kinds: typing.Sequence[Kind]) -> Kind:
+    """The kind of what may be of several."""
+    found = set(kinds)
+    if found == {Kind.WHOLE, Kind.NUMBER}:
+        return Kind.NUMBER
+    return found.pop() if len(found) == 1 else Kind.ANY
+
+
+def quoted(text: str) -> str:
+    r"""A text as Hydra's grammar and OmegaConf read it back unchanged.
+
+    >>> print(quoted("it's (1).mp4"), quoted("${x}"))
+    'it\'s (1).mp4' '\${x}'
+    """
+    if any("\ud800" <= sign <= "\udfff" for sign in text):  # bytes of a file's name that are not text
+        return f"'${{dfd.bytes:x{text.encode(errors='surrogateescape').hex()}}}'"
+    text = re.sub(r"(\\*)\$\{", lambda found: f"{found[1]}{found[1]}\\${{", text)
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
+
+
+def written(value: str, kind: Kind) -> str:
+    """A value that a person typed, as Hydra's grammar takes it for this kind of option.
+
+    >>> written("a (1).mp4", Kind.TEXT), written("null", Kind.TEXT), written("1e-4", Kind.NUMBER)
+    ("'a (1).mp4'", 'null', '1e-4')
+    >>> written("0.7,0.3", Kind.LIST), written("resnet (2)", Kind.ANY)
+    ('[0.7,0.3]', "'resnet (2)'")
+    """
+    if value == "null":
+        return value
+    if kind in (Kind.TEXT, Kind.PATHS):
+        return quoted(value)
+    if kind is Kind.LIST:
+        return value if value.startswith(("[", "${")) else f"[{value}]"
+    if LITERAL.fullmatch(value) or value.startswith(("[", "{", "'", '"')):
+        return value
+    return value if re.fullmatch(r"[\w./:+-]+(,[\w./:+-]+)*|[\w-]+\([\w.,:+\- ]*\)", value) else quoted(value)
+
+
+MAX_HOPS = 8
+"""So many imports are followed from the name that a package shows to the place where it is defined."""
+
+
+@cache
+def parameters_of(target: str) -> dict[str, ast.expr | None]:
+    """The names that ``target`` takes, each with its annotation; empty where its source does not tell.
+
+    >>> [*parameters_of("dfd.config.cli.kinds.parameters_of")]
+    ['target']
+    """
+    module, _, name = target.rpartition(".")
+    found = _definition(module, name, MAX_HOPS)
+    if isinstance(found, ast.ClassDef):
+        methods = [item for item in found.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
+        if not methods and found.bases:
+            return parameters_of(f"{module}.{ast.unparse(found.bases[0])}")
+        found = methods[0] if methods else None
+    if found is None:
+        return {}
+    arguments = (*found.args.posonlyargs, *found.args.args, *found.args.kwonlyargs)
+    return {item.arg: item.annotation for item in arguments if item.arg != "self"}
+
+
+def _definition(module: str, name: str, hops: int) -> ast.FunctionDef | ast.ClassDef | None:
+    """Where ``name`` is defined, be it imported into ``module`` from another one."""
+    path = _file_of(module)
+    if path is None or hops == 0:
+        return None
+    tree = _parsed(path)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return node
+    for imported in (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)):
+        for alias in imported.names:
+            if (alias.asname or alias.name) == name:
+                package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+                base = package[: len(package) - imported.level + 1] if imported.level else []
+                parts = [*base, *([imported.module] if imported.module else [])]
+                return _definition(".".join(parts), alias.name, hops - 1)
+    return None
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, SyntaxError):
+        return ast.Module(body=[], type_ignores=[])
+
+
+def _file_of(module: str) -> Path | None:
+    """The file of a module, found without importing its package."""
+    top, *parts = module.split(".")
+    try:
+        spec = find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None:
+        return None
+    place = Path(spec.origin).parent.joinpath(*parts) if spec.submodule_search_locations else Path(spec.origin)
+    candidates = (place / "__init__.py", place.with_suffix(".py"), place)
+    return next((path for path in candidates if path.suffix == ".py" and path.is_file()), None)

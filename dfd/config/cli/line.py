@@ -1,0 +1,221 @@
+"""From the words of a command line to Hydra's: plain paths and ``--key value`` beside ``key=value``."""
+
+import glob
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dfd.base.words import nearest
+from dfd.config.cli.catalogue import UsageError, did_you_mean
+from dfd.config.cli.declared import Declared, leaf, named_like
+from dfd.config.cli.kinds import Kind, Kinds, quoted, written
+from dfd.config.cli.places import PLACES, Line, dashed
+
+OVERRIDE = re.compile(r"(\+{1,2}|~)?[A-Za-z_][\w./@:$-]*=|~[A-Za-z_][\w./@:$-]*$")
+"""How a word begins that is for Hydra."""
+SWITCHES = {"--help": "-h", "--hydra-help": "", "--version": "", "--resolve": "", "--run": "-r", "--multirun": "-m"}
+SWITCHES |= {"--shell-completion": "-sc", "--info": "-i"}
+TAKING = {"--cfg": "-c", "--package": "-p", "--config-path": "-cp", "--config-name": "-cn", "--config-dir": "-cd"}
+TAKING |= {"--experimental-rerun": ""}
+"""Hydra's own flags, and their short forms: without a value, and with one."""
+CFG_CHOICES = ("job", "hydra", "all")
+
+
+def read_line(command: str, words: Sequence[str], schema: type[Any] | None = None) -> Line:
+    """What a person said to a command, as Hydra takes it.
+
+    Args:
+        command: such as ``predict``.
+        words: without the command's name.
+        schema: what the command's configuration is checked against; it tells text from numbers.
+
+    Raises:
+        UsageError: a word is no option, path or override; the message says which and what to write.
+    """
+    line = Line()
+    if config_dir := _config_dir(words):
+        line.folders = (*line.folders, config_dir)
+    declared = Declared(command, line.folders)
+    line.choices = _choices(words, declared)
+    kinds = Kinds(declared, schema)
+    plain: list[str] = []
+    given: dict[str, list[str]] = {}
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if word == "--":
+            plain += map(_in_place, waiting)
+            break
+        if word.startswith("-") and word != "-":
+            if _hydra_flag(word, waiting, line):
+                continue
+            try:
+                _option(word, waiting, line, kinds, given)
+            except UsageError:
+                if not _is_file(word, command):
+                    raise
+                plain.append(_in_place(word))
+        elif _is_file(word, command) or not OVERRIDE.match(word):
+            plain += _expanded(word)
+        elif word[0] == "~" and ("=" not in word) and os.path.lexists(os.path.expanduser(word)):
+            plain.append(word)  # somebody's home folder
+        elif not _is_none(word, line, declared):
+            line.overrides.append(word)
+    line.overrides += [f"{key}=[{','.join(map(quoted, values))}]" for key, values in given.items() if values]
+    line.overrides += PLACES[command](plain, line, declared)
+    return line
+
+
+def _is_none(word: str, line: Line, declared: Declared) -> bool:
+    """Take ``group=null``, which Hydra writes ``~group``: nothing of that group is wanted."""
+    group = declared.groups.get(word.removesuffix("=null"))
+    if group is None or not word.endswith("=null"):
+        return False
+    line.overrides[:] = [given for given in line.overrides if not given.startswith(f"{group.name}=")]
+    line.overrides += [] if group.default == "null" else [f"~{group.name}"]
+    return True
+
+
+def _is_file(word: str, command: str) -> bool:
+    """Whether a word that looks like an option or an override is the name of a file, and the command takes some."""
+    return command in PLACES and command != "train" and os.path.lexists(word)
+
+
+def _config_dir(words: Sequence[str]) -> Path | None:
+    for name in ("--config-dir", "-cd"):
+        for number, word in enumerate(words):
+            if word.startswith(f"{name}=") or (word == name and number + 1 < len(words)):
+                path = Path(word.partition("=")[2] if "=" in word else words[number + 1]).expanduser()
+                if not path.is_dir():
+                    raise UsageError(f"{name} {shlex.quote(str(path))}: there is no such folder")
+                return path.absolute()
+    return None
+
+
+def _choices(words: Sequence[str], declared: Declared) -> dict[str, str]:
+    """Groups' options that are chosen with ``group=option``, ``--group option`` or ``--group=option``."""
+    found: dict[str, str] = {}
+    for number, word in enumerate(words):
+        name, equals, value = word.lstrip("+-").partition("=")
+        if not equals and word.startswith("--") and number + 1 < len(words):
+            value = words[number + 1]
+        for group in declared.groups:
+            if value and named_like(name, [group]) == [group]:
+                found[group] = value
+    return found
+
+
+def _hydra_flag(word: str, waiting: list[str], line: Line) -> bool:
+    """Take one of Hydra's own flags; False if it is none."""
+    name, equals, value = word.partition("=")
+    name = next((long for long, short in {**SWITCHES, **TAKING}.items() if short and short == name), name)
+    if name in SWITCHES:
+        line.flags.append(name + (f"={value}" if equals else ""))
+        return True
+    if name not in TAKING:
+        return False
+    if not equals and not waiting:
+        remedy = f"; write {name} {CFG_CHOICES[0]}" if name == "--cfg" else ""
+        raise UsageError(f"{name} needs a value{remedy}")
+    value = value if equals else waiting.pop(0)
+    if name == "--cfg" and value not in CFG_CHOICES:
+        close = nearest(value, CFG_CHOICES)
+        remedy = f"did you mean --cfg {close}?" if close else f"it shows one of {', '.join(CFG_CHOICES)}"
+        raise UsageError(f"--cfg {value}: {remedy}")
+    line.flags.append(f"{name}={value}")
+    return True
+
+
+def _option(word: str, waiting: list[str], line: Line, kinds: Kinds, given: dict[str, list[str]]) -> None:
+    """Take ``--key value``, ``--key=value``, ``--flag`` or ``--no-flag``."""
+    name, equals, value = word.lstrip("-").partition("=")
+    declared = kinds.declared
+    if word.startswith("--hydra."):
+        line.overrides.append(f"{name}={written(value if equals else _next(word, waiting), Kind.ANY)}")
+        return
+    key, is_off = _key_named(name, line, declared), False
+    if key is None and name.startswith("no-") and not equals:
+        key, is_off = _key_named(name[3:], line, declared), True
+        if key is not None and kinds.of(key, line.choices) is not Kind.FLAG:
+            raise UsageError(f"--{name}: {key} is not a switch; write --{dashed(key)} null")
+    if key is None or not word.startswith("--"):
+        raise UsageError(_unknown(word, name, declared, line))
+    if key in declared.groups:
+        chosen = f"{key}={value if equals else _next(word, waiting)}"
+        line.overrides += [] if _is_none(chosen, line, declared) else [chosen]
+        return
+    kind = kinds.of(key, line.choices)
+    if kind is Kind.FLAG and not equals:
+        said = waiting[0].lower() if waiting else ""
+        if not is_off and said in ("true", "false", "null"):
+            line.overrides.append(f"{key}={waiting.pop(0).lower()}")
+        else:
+            line.overrides.append(f"{key}={'false' if is_off else 'true'}")
+        return
+    value = value if equals else _next(word, waiting, kind)
+    if kind is Kind.PATHS:
+        given.setdefault(key, []).extend(_expanded(value))
+        return
+    if value == "":
+        raise UsageError(f"--{name} is empty; leave it out, or give it {kind.value}")
+    line.overrides.append(f"{key}={written(value, kind)}")
+
+
+def _next(word: str, waiting: list[str], kind: Kind = Kind.ANY) -> str:
+    if not waiting or (waiting[0].startswith("--") and not os.path.lexists(waiting[0])):
+        raise UsageError(f"{word} needs a value: {'a name' if kind is Kind.ANY else kind.value}")
+    return waiting.pop(0)
+
+
+def _key_named(name: str, line: Line, declared: Declared) -> str | None:
+    """The one key or group that is meant; None if there is none.
+
+    Raises:
+        UsageError: several options end with that name.
+    """
+    for keys in ([*declared.groups, *declared.keys(line.choices)], [*declared.groups, *declared.every_key()]):
+        found = named_like(name, keys)
+        if len(found) > 1:
+            ways = " or ".join(f"--{dashed(key)}" for key in found)
+            raise UsageError(f"--{name}: there are several options of this name; write {ways}")
+        if found:
+            return found[0]
+    return None
+
+
+def _unknown(word: str, name: str, declared: Declared, line: Line) -> str:
+    said = word.partition("=")[0]
+    if not word.startswith("--") and OVERRIDE.match(name + "="):
+        long = _key_named(name, line, declared)
+        if long:
+            return f"{said}: there is no such option; did you mean --{dashed(long)}?"
+    keys = [*declared.groups, *declared.keys(line.choices)]
+    flags = [flag.lstrip("-") for flag in (*SWITCHES, *TAKING)]
+    names = [dashed(key) for key in keys] + [dashed(leaf(key)) for key in keys] + flags
+    if name.startswith("no-") and (close := nearest(name[3:], names)):
+        return f"{said}: {declared.command} has no such option; did you mean --no-{close}?"
+    return f"{said}: {declared.command} has no such option{did_you_mean(name.replace('_', '-'), names, '--{}')}"
+
+
+def _in_place(word: str) -> str:
+    """The name of a file, written so that it is not taken for somebody's home folder or for a value to be filled in."""
+    return f"./{word}" if (word.startswith("~") or word == "???") and os.path.lexists(word) else word
+
+
+def _expanded(word: str) -> list[str]:
+    """The files that a pattern stands for, where the shell left it to us; any other word as it is.
+
+    Raises:
+        UsageError: no file has such a name.
+    """
+    if os.path.lexists(word):
+        return [_in_place(word)]
+    if not any(sign in word for sign in "*?["):
+        return [word]
+    found = sorted(glob.glob(os.path.expanduser(word), recursive=True))
+    if not found:
+        raise UsageError(f"{word}: no file or folder has such a name")
+    return found

@@ -1,0 +1,36 @@
+"""Composition of a command's configuration from Python, without its command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from dfd.base.errors import ConfigError
+from dfd.config.check import check
+from dfd.config.cli.declared import Declared
+from dfd.config.cli.kinds import Kinds
+from dfd.config.cli.places import Line
+from dfd.config.cli.refusals import refusals
+from dfd.config.folders import CONFIG_DIR
+from dfd.config.schemas import PredictConfig
+
+
+def predict_config(checkpoint: str, overrides: Sequence[str] = (), *, input: str = "") -> PredictConfig:
+    """The configuration that ``predict.py checkpoint=… input=…`` would have with these overrides.
+
+    Raises:
+        ConfigError: an override names no option, or a value that does not fit.
+    """
+    try:
+        with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            cfg = hydra.compose("predict", list(overrides))
+    except HydraException as error:
+        kinds = Kinds(Declared("predict"), PredictConfig)
+        raise ConfigError("; ".join(refusals(kinds, Line(overrides=list(overrides)), error))) from error
+    # Not as overrides: a path may hold any sign of Hydra's grammar.
+    OmegaConf.update(cfg, "checkpoint", checkpoint)
+    OmegaConf.update(cfg, "input", input)
+    return check(cfg, PredictConfig)

@@ -1,0 +1,177 @@
+"""Root schemas of the commands: the name and type of every option. conf/ has the values."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class AudioOnlyConfig:
+    """How fakes whose picture was left as it was are told."""
+
+    check: bool | None
+    threshold: float | None
+
+
+@dataclass
+class RayVideosConfig:
+    """What ``engine=ray`` takes wherever videos are decoded."""
+
+    address: str | None
+    num_cpus_per_video: float
+    max_retries: int
+
+
+@dataclass
+class PreprocessConfig:
+    """``python -m dfd.preprocess``."""
+
+    store: str
+    manifest: str | None
+    source: Any
+    root: str | None
+    per_label: Any
+    audio_only: AudioOnlyConfig
+    face_detector: dict[str, Any]
+    faces: dict[str, Any]
+    num_frames: int | None
+    fps: float | None
+    min_track_frames: int
+    max_decode_side: int | None
+    stills: bool
+    encode: dict[str, Any]
+    limits: dict[str, Any]
+    split: str
+    split_fractions: list[float]
+    split_seed: int
+    num_workers: int | None
+    deadline_seconds: float
+    retry_failed: bool
+    shard: str
+    engine: str
+    ray: RayVideosConfig
+
+
+@dataclass
+class TrainConfig:
+    """``train.py``."""
+
+    data: dict[str, Any]
+    backbone: dict[str, Any]
+    temporal: dict[str, Any]
+    optimizer: dict[str, Any]
+    scheduler: Any
+    trainer: dict[str, Any]
+    callbacks: Any
+    logger: Any
+    dropout: float
+    label_smoothing: float
+    class_weights: Any
+    freeze_batchnorm: bool
+    compile: bool
+    seed: int | None
+    ckpt_path: str | None
+    calibrate: bool
+    test: bool
+    test_windows: int
+    num_sample_clips: int
+    optimized_metric: str
+    tags: list[str]
+
+
+@dataclass
+class EvaluateConfig:
+    """``python -m dfd.evaluate``."""
+
+    checkpoint: str
+    data: dict[str, Any]
+    split: str
+    device: str
+    output: str | None
+    threshold: float | None
+    suite: str | None
+    stores: Any
+    disturbances: list[str] | None
+
+
+@dataclass
+class CalibrateConfig:
+    """``python -m dfd.calibrate``."""
+
+    checkpoint: str
+    data: dict[str, Any]
+    split: str
+    device: str
+    output: str | None
+    overwrite: bool
+
+
+@dataclass
+class RayConfig(RayVideosConfig):
+    """What ``predict.py engine=ray`` takes."""
+
+    num_actors: int | None
+    num_gpus_per_actor: float | None
+
+
+@dataclass
+class PredictConfig:
+    """``predict.py``."""
+
+    input: Any
+    checkpoint: str
+    output: str | None
+    face_detector: dict[str, Any] | None
+    max_windows: int | None
+    window_stride: int | None
+    max_faces: int
+    aggregation: str
+    threshold: float | None
+    uncertain_margin: float
+    runtime: str
+    report: bool
+    annotate: bool
+    moments_per_face: int
+    heatmaps: bool
+    batch_size: int | None
+    device: str
+    num_workers: int | None
+    deadline_seconds: float
+    stall_seconds: float
+    limits: dict[str, Any]
+    max_decode_side: int | None
+    video_stream: int | None
+    overwrite: bool
+    shard: str
+    engine: str
+    ray: RayConfig
+
+
+@dataclass
+class ExportConfig:
+    """``python -m dfd.export``."""
+
+    checkpoint: str
+    format: str
+    half: bool
+    output: str | None
+    licence: str | None
+
+
+SCHEMAS: dict[str, type[Any]] = {
+    "preprocess": PreprocessConfig,
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "calibrate": CalibrateConfig,
+    "predict": PredictConfig,
+    "export": ExportConfig,
+}
+"""What the configuration of each command is checked against."""
+
+
+def inputs_of(given: object) -> list[str]:
+    """The option ``input`` as the inputs that it names: one, or each of a list.
+
+    >>> inputs_of("a.mp4"), inputs_of(["a.mp4", 7])
+    (['a.mp4'], ['a.mp4', '7'])
+    """
+    return [str(item) for item in given] if isinstance(given, list) else [str(given)]

@@ -1,0 +1,1 @@
+"""Changes to whole clips: augmentation in training, disturbances in evaluation."""

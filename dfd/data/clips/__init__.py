@@ -1,0 +1,1 @@
+"""Clips of a store for training and evaluation."""

@@ -1,0 +1,53 @@
+"""Batches of clips."""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+from dfd.base.types import BatchFacts, ClipBatch, FrameArray
+
+
+class TrackFacts(TypedDict):
+    """Facts about the track and video that a clip was cut from."""
+
+    label: int
+    video_id: str
+    track: int
+    dataset: str
+    method: str
+
+
+class CountedFacts(TrackFacts):
+    """Track facts, and whether the item only pads a share (see :class:`~dfd.data.clips.samplers.Repeat`)."""
+
+    is_repeat: bool
+
+
+class ClipItem(CountedFacts):
+    """One clip: ``frames`` uint8 (T, C, H, W), RGB, and its facts; :func:`collate` makes a batch."""
+
+    frames: Tensor
+
+
+def as_tensor(frames: FrameArray) -> Tensor:
+    """Convert frames (T, H, W, 3) to the layout that networks take, uint8 (T, C, H, W)."""
+    return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous()
+
+
+def collate(items: Sequence[ClipItem]) -> ClipBatch:
+    """Batch of items: ``frames`` (B, T, C, H, W), ``label`` (B,) int64, ``is_repeat`` (B,), the rest as lists."""
+    return {"frames": torch.stack([item["frames"] for item in items]), **collate_facts(items)}
+
+
+def collate_facts(items: Sequence[CountedFacts]) -> BatchFacts:
+    """Batch of the items' facts, without frames or features."""
+    return {
+        "label": torch.tensor([item["label"] for item in items], dtype=torch.int64),
+        "video_id": [item["video_id"] for item in items],
+        "track": [item["track"] for item in items],
+        "dataset": [item["dataset"] for item in items],
+        "method": [item["method"] for item in items],
+        "is_repeat": torch.tensor([item["is_repeat"] for item in items]),
+    }

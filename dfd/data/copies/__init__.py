@@ -1,0 +1,1 @@
+"""Detection of copies of videos by content, whatever their names."""

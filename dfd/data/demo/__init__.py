@@ -1,0 +1,1 @@
+"""The demonstration: videos of drawn people and drawn face swaps."""

@@ -1,0 +1,1 @@
+"""Copies of one video across splits and labels."""

@@ -1,0 +1,1 @@
+"""Preparation of videos into a clip store."""

@@ -1,0 +1,1 @@
+"""Division of videos into train, val and test."""

@@ -1,0 +1,1 @@
+"""Evaluation of detectors on labelled videos: splits, disturbances, several data sets, and calibration."""

@@ -1,0 +1,228 @@
+"""Evaluation of a detector on one split of a clip store."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich.progress import track
+
+from dfd.base.errors import ConfigError
+from dfd.base.files import write_json, write_table
+from dfd.base.types import Label
+from dfd.config.build import build
+from dfd.data.blend.module import BlendDataModule
+from dfd.evaluation.calibration import calibrate, video_probs
+from dfd.figures import style as plots
+from dfd.figures.curves import confusion_matrix, reliability_diagram, roc_and_pr
+from dfd.metrics.videos import metrics_by_group, video_metrics
+from dfd.scoring.aggregation import one_sided_warning, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import pandas as pd
+
+    from dfd.data.clips.module import ClipDataModule
+    from dfd.models.files.card import DetectorCard
+    from dfd.scoring.detector import Detector
+
+
+def calibrated_card(detector: Detector, data: ClipDataModule, split: str) -> DetectorCard:
+    """Detector's card with a temperature and a threshold fitted on the videos of a split.
+
+    Videos are scored as in an evaluation, with ``data.num_eval_clips`` windows per track. If nothing can be fitted, the
+    card says so, its temperature is None and its threshold 0.5; see :func:`dfd.evaluation.calibration.calibrate`.
+    """
+    if detector.model is not None and detector.model.mixes_clips:
+        note = "not calibrated: its score of a video depends on the other videos of its batch"
+        return replace(detector.card, calibration={"note": note})
+    table = score_windows(detector, data, split)
+    summary = data.summary()
+    facts = {key: summary[key] for key in ("store", "index_sha256", "videos_sha256")}
+    found = calibrate(table["log_odds"].tolist(), table["label"], card=detector.card)
+    return found.on(detector.card, split=split, windows_per_track=data.num_eval_clips, **facts)
+
+
+PREDICTION_COLUMNS = ["video_id", "dataset", "method", "label", "prob_fake", "predicted", "num_windows", "num_faces"]
+
+
+def score_windows(
+    detector: Detector, data: ClipDataModule, split: str, *, description: str | None = None
+) -> pd.DataFrame:
+    """Score the windows of a split; one row per video, sorted by video id.
+
+    Columns: ``video_id, dataset, method, label`` (0 or 1) and ``log_odds``: for each track, a list of the log-odds of
+    its windows, as in :mod:`dfd.evaluation.calibration`, without the detector's temperature.
+    """
+    videos: dict[tuple[str, str, str, int], dict[int, list[float]]] = {}
+    loader = data.eval_dataloader(split)
+    for batch in track(loader, description=description or f"scoring {split}", total=len(loader)):
+        log_odds = detector.log_odds_batch(batch["frames"])
+        columns = (batch["video_id"], batch["dataset"], batch["method"], batch["label"].tolist())
+        for *video, face, value in zip(*columns, map(int, batch["track"]), log_odds, strict=True):
+            videos.setdefault(tuple(video), {}).setdefault(face, []).append(value)
+    table = pd.DataFrame([*videos], columns=["video_id", "dataset", "method", "label"])
+    table["log_odds"] = pd.Series([[*tracks.values()] for tracks in videos.values()], dtype=object)
+    return table.sort_values("video_id", ignore_index=True)
+
+
+def score_split(
+    detector: Detector, data: ClipDataModule, split: str, *, description: str | None = None
+) -> pd.DataFrame:
+    """Score the videos of a split, with windows aggregated by :mod:`dfd.scoring.aggregation`; one row per video.
+
+    Columns: ``video_id, dataset, method, label`` (0 or 1), ``prob_fake, num_windows, num_faces``; if the detector is
+    calibrated, also ``prob_uncalibrated``, without its temperature. Sorted by video id.
+    """
+    table = score_windows(detector, data, split, description=description)
+    log_odds = table.pop("log_odds").tolist()
+    temperature = detector.card.temperature
+    table["prob_fake"] = video_probs(log_odds, temperature=temperature)
+    if temperature is not None:
+        table["prob_uncalibrated"] = video_probs(log_odds)
+    table["num_windows"] = [sum(map(len, tracks)) for tracks in log_odds]
+    table["num_faces"] = [len(tracks) for tracks in log_odds]
+    return table
+
+
+def unscored_rows(store: Path, split: str) -> pd.DataFrame:
+    """Videos of a split without a clip (no face, unreadable, ...), in the columns of :func:`score_split`."""
+    videos = pd.read_csv(store / "videos.csv", dtype=str, keep_default_na=False)
+    lost = videos[(videos["split"] == split) & (videos["num_tracks"] == "0")]
+    rows = lost[["video_id", "dataset", "method"]].assign(
+        label=[int(Label.parse(name)) for name in lost["label"]], prob_fake=float("nan"), num_windows=0, num_faces=0
+    )
+    return rows
+
+
+def scored_videos(
+    detector: Detector, data: ClipDataModule, split: str, *, description: str | None = None
+) -> pd.DataFrame:
+    """Result of :func:`score_split`, with the split's videos without a clip added, scored as nan."""
+    table = score_split(detector, data, split, description=description)
+    # A draw or a different split does not include the videos without a face.
+    if data.is_whole and len(unscored := unscored_rows(data.store, split)):
+        table = pd.concat([table, unscored], ignore_index=True).sort_values("video_id", ignore_index=True)
+    return table
+
+
+def write_results(
+    table: pd.DataFrame, folder: Path, *, threshold: float, facts: dict[str, Any], title: str
+) -> dict[str, Any]:
+    """Write predictions.csv, metrics.json and the figures of a scored table to ``folder``; returns the metrics.
+
+    If the table has a column ``prob_uncalibrated``, ``uncalibrated`` holds the metrics of these probabilities at 0.5.
+    """
+    metrics = metrics_by_group(table, threshold=threshold)
+    folder.mkdir(parents=True, exist_ok=True)
+    scored = table.dropna(subset="prob_fake")
+    shown_as = {"as the network gives it": scored["prob_fake"]}
+    if "prob_uncalibrated" in scored:
+        shown_as = {"calibrated": scored["prob_fake"], "uncalibrated": scored["prob_uncalibrated"]}
+        metrics["uncalibrated"] = video_metrics(scored["prob_uncalibrated"], scored["label"])
+    known = table["prob_fake"].notna()
+    predicted = [str(Label(int(p >= threshold))) if k else "" for p, k in zip(table["prob_fake"], known, strict=True)]
+    shown = table.drop(columns="prob_uncalibrated", errors="ignore").assign(predicted=predicted)
+    shown["label"] = [str(Label(value)) for value in shown["label"]]
+    # An unknown probability (nan, the only value that does not equal itself) becomes an empty cell.
+    rows = [{str(k): "" if value != value else value for k, value in row.items()} for row in shown.to_dict("records")]
+    write_table(folder / "predictions.csv", rows, PREDICTION_COLUMNS)
+    write_json(folder / "metrics.json", {**facts, "threshold": threshold, **metrics})
+    overall = metrics["overall"]
+    plots.save(confusion_matrix(overall, title=title), folder / "confusion_matrix.png")
+    if overall["num_real"] and overall["num_fake"]:
+        plots.save(roc_and_pr(scored["prob_fake"], scored["label"], title=title), folder / "roc_pr.png")
+        reliability = reliability_diagram(shown_as, scored["label"], title=title)
+        plots.save(reliability, folder / "reliability.png")
+    return metrics
+
+
+def warn_about_crops(trained: Mapping[str, Any], evaluated: Mapping[str, Any]) -> None:
+    """Warn if the store's crops were made differently from those that the detector was trained on."""
+    differing = [key for key in ("extraction", "face_detector") if trained.get(key) != evaluated.get(key)]
+    for key in differing:
+        logging.getLogger(__name__).warning(
+            "this store was made with %s=%s, but the detector was trained on %s; its scores may be worse",
+            key,
+            evaluated.get(key),
+            trained.get(key),
+        )
+
+
+def warn_about_calibration(card: DetectorCard, split: str, data: ClipDataModule) -> None:
+    """Warn if the detector is evaluated on the videos that its temperature and threshold were fitted on."""
+    fitted = card.calibration
+    here = {"split": split, **{key: data.summary()[key] for key in ("index_sha256", "videos_sha256")}}
+    if card.temperature is not None and all(fitted.get(key) == value for key, value in here.items()):
+        logging.getLogger(__name__).warning(
+            "the detector's temperature and threshold were fitted on these videos: its calibration error and accuracy "
+            "are better on them than on others"
+        )
+
+
+def warn_if_one_sided(table: pd.DataFrame, threshold: float) -> None:
+    """Warn if nearly all videos get the same verdict, unless nearly all of them have that label."""
+    scored = table.dropna(subset="prob_fake")
+    verdicts = Counter(str(verdict(prob, threshold=threshold)) for prob in scored["prob_fake"])
+    labels = Counter(str(Label(label)) for label in scored["label"])
+    message = one_sided_warning(verdicts)
+    if message and not (one_sided_warning(labels) and labels.most_common(1)[0][0] == verdicts.most_common(1)[0][0]):
+        logging.getLogger(__name__).warning(message)
+
+
+def evaluate_split(
+    detector: Detector, data: ClipDataModule, split: str, folder: Path, *, threshold: float, checkpoint: str
+) -> dict[str, Any]:
+    """Score a split at video level and write predictions.csv, metrics.json and figures; returns the metrics.
+
+    Args:
+        detector: detector that scores the batches of the data module.
+        data: data module after set-up; ``num_eval_clips`` windows per track are scored.
+        split: train, val or test.
+        folder: output folder.
+        threshold: probability from which a video is called fake.
+        checkpoint: file of the detector, for the record.
+    """
+    table = scored_videos(detector, data, split)
+    if num_unscored := int(table["prob_fake"].isna().sum()):
+        print(f"{num_unscored} videos of {split} have no face clip and so no score: see the store's videos.csv")
+    warn_if_one_sided(table, threshold)
+    facts = {
+        "checkpoint": checkpoint,
+        "model": detector.name,
+        "temperature": detector.card.temperature,
+        "split": split,
+        "windows_per_track": data.num_eval_clips,
+        "data": data.summary(),
+    }
+    title = f"{checkpoint.rpartition('/')[2]} on {split} ({len(table)} videos)"
+    return write_results(table, folder, threshold=threshold, facts=facts, title=title)
+
+
+def data_for(config: Mapping[str, Any], card: DetectorCard) -> ClipDataModule:
+    """Data of an evaluation, with the videos and splits of the training if the detector was trained on this store.
+
+    Otherwise, after training on a different split of the store, the detector would be tested on videos it has seen.
+
+    Raises:
+        ConfigError: this kind of data cannot reproduce the training's selection.
+    """
+    clip = {"clip_len": card.clip_len, "clip_stride": card.clip_stride}
+    data: ClipDataModule = build({**config, **clip})
+    trained, here = card.data, data.summary()
+    selection = trained.get("selection")
+    if selection and trained.get("index_sha256") == here["index_sha256"] and selection != here["selection"]:
+        chosen = ", ".join(f"{name}={value}" for name, value in selection.items() if value is not None)
+        if isinstance(data, BlendDataModule):
+            raise ConfigError(
+                f"{data.store}: the detector was trained on a selection of this store's videos ({chosen}), which "
+                "data=blend cannot repeat, so it might be tested on training videos; use data=clips, or another store"
+            )
+        print(f"this is the store that the detector was trained on; its videos are selected as in training: {chosen}")
+        data = build({**config, **clip, **selection})
+    return data

@@ -1,0 +1,1 @@
+"""Figures of detectors, studies and clips; each function returns a matplotlib figure."""

@@ -1,0 +1,1 @@
+"""Metrics of a detector's quality; FAKE is the positive class in all of them."""

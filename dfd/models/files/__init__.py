@@ -1,0 +1,1 @@
+"""Detectors on disk: cards, checkpoints, ONNX files and exported programs."""

@@ -1,0 +1,1 @@
+"""Scores on disk: reading inputs, writing rows, pictures and annotated videos."""

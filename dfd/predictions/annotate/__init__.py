@@ -1,0 +1,1 @@
+"""Videos with their scores drawn in."""

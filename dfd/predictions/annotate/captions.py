@@ -1,0 +1,114 @@
+"""Text on pictures: dark plates with anti-aliased letters, blended into frames."""
+
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from dfd.base.types import FrameArray, Verdict
+
+Color = tuple[int, int, int]
+Plate = NDArray[np.uint8]
+"""A picture with opacity, RGBA ``(h, w, 4)``."""
+
+BACKING: Color = (17, 19, 23)
+WHITE: Color = (244, 245, 247)
+GREY: Color = (160, 166, 176)
+
+# Vermilion, yellow and sky blue of Okabe and Ito (2008), told apart with any colour vision, lightened to stand out
+# from the backing. A word is always beside them.
+VERDICT_COLORS: dict[Verdict, Color] = {
+    Verdict.FAKE: (255, 112, 58),
+    Verdict.UNCERTAIN: (245, 208, 66),
+    Verdict.REAL: (92, 190, 240),
+}
+VERDICT_WORDS = {Verdict.FAKE: "FAKE", Verdict.UNCERTAIN: "uncertain", Verdict.REAL: "REAL"}
+
+_BACKING_OPACITY = 225
+_DIMMED = 0.75
+
+
+def percent(prob: float) -> str:
+    """A probability in whole percent; nothing is ever certain.
+
+    >>> [percent(p) for p in (0.9312, 0.9999, 0.0, 0.005)]
+    ['93 %', '>99 %', '<1 %', '<1 %']
+    """
+    if prob >= 0.995:
+        return ">99 %"
+    return "<1 %" if prob < 0.01 else f"{prob:.0%}".replace("%", " %")
+
+
+def clock(seconds: float) -> str:
+    """A time in the video.
+
+    >>> [clock(s) for s in (3.24, 75.0, 3725.5)]
+    ['0:03.2', '1:15.0', '1:02:05.5']
+    """
+    tenths = max(0, int(seconds * 10 + 1e-6))
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    return f"{f'{hours}:{minutes:02}' if hours else minutes}:{rest // 10:02}.{rest % 10}"
+
+
+def printable(text: str) -> str:
+    """``text`` with what has no glyph replaced: names come from files, and may hold anything.
+
+    >>> printable("a" + chr(10) + "b" + chr(0xDCFF))
+    'a?b?'
+    """
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+@lru_cache(maxsize=16)
+def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which matplotlib brings along, its letters ``size`` pixels high."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(files("matplotlib") / "mpl-data" / "fonts" / "ttf" / name), size)
+
+
+def fitted(text: str, letters: ImageFont.FreeTypeFont, width: float) -> str:
+    """``text``, its end cut off with an ellipsis if it is wider than ``width`` pixels; empty if nothing fits."""
+    text = printable(text)
+    if letters.getlength(text) <= width:
+        return text
+    while text and letters.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…" if text else ""
+
+
+def plate(parts: list[tuple[str, Color]], size: int, *, stripe: Color | None = None, dimmed: bool = False) -> Plate:
+    """``parts`` side by side on a dark plate, in bold letters ``size`` pixels high, a coloured stripe at the left."""
+    letters = font(size, bold=True)
+    gap, padding = round(0.45 * size), round(0.42 * size)
+    bar = max(3, round(0.22 * size)) if stripe else 0
+    widths = [letters.getlength(text) for text, _ in parts]
+    width = bar + 2 * padding + round(sum(widths)) + gap * (len(parts) - 1)
+    height = round(1.6 * size)
+    image = Image.new("RGBA", (width, height), (*BACKING, _BACKING_OPACITY))
+    draw = ImageDraw.Draw(image)
+    if stripe:
+        draw.rectangle((0, 0, bar - 1, height), fill=(*stripe, 255))
+    left = float(bar + padding)
+    for (text, color), text_width in zip(parts, widths, strict=True):
+        draw.text((left, height / 2), text, font=letters, fill=(*color, 255), anchor="lm")
+        left += text_width + gap
+    pixels = np.array(image)
+    if dimmed:
+        pixels[..., 3] = np.rint(pixels[..., 3] * _DIMMED).astype(np.uint8)
+    return pixels
+
+
+def blend(frame: FrameArray, patch: Plate, left: int, top: int) -> None:
+    """Lay ``patch`` over ``frame`` ``(H, W, 3)``, in place; what reaches over the edge is cut off."""
+    height, width = frame.shape[:2]
+    x1, y1 = max(0, left), max(0, top)
+    x2, y2 = min(width, left + patch.shape[1]), min(height, top + patch.shape[0])
+    if x1 >= x2 or y1 >= y2:
+        return
+    over = patch[y1 - top : y2 - top, x1 - left : x2 - left].astype(np.float32)
+    opacity = over[..., 3:] / 255
+    below = frame[y1:y2, x1:x2]
+    below[:] = np.rint(below + (over[..., :3] - below) * opacity).astype(np.uint8)

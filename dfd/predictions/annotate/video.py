@@ -1,0 +1,197 @@
+"""A video with its scores drawn in: each face's box and score, and below the picture the verdict and a time line.
+
+A solid box has the score of the window that covers this very frame. Of a frame between windows only the corners are
+drawn and the label is dim: its score is that of the face's nearest window. Nothing is drawn where a face was not looked
+for, and a face that was followed but not scored is said to be so.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from av.error import FFmpegError
+
+from dfd.base.files import written_whole
+from dfd.base.machine import begin_task, hold_to_one_core, limit_tasks
+from dfd.base.types import Verdict, VideoScore
+from dfd.predictions.annotate.face import FaceBoxes, _Clock
+from dfd.predictions.annotate.painter import _Painter
+from dfd.predictions.layout import ANNOTATED_NAME
+from dfd.predictions.pictures import BOXES_NAME, evidence_place, read_boxes
+from dfd.predictions.rows import read_scores, score_of
+from dfd.scoring.aggregation import verdict
+from dfd.video.decode import VideoReader
+from dfd.video.encode import VideoWriter
+from dfd.video.file.container import DEFAULT_LIMITS, VideoLimits
+from dfd.video.sound import SoundCopy
+
+_CRF = 20  # looks like the source; x264's own default is 23
+_CHUNK = 8  # frames held at once: 22 MB at 1280 x 720
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedVideo:
+    """What was written. ``message`` says what of the source is not in it, and why; empty if all is."""
+
+    num_frames: int
+    message: str
+
+
+def annotate_video(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    score: VideoScore,
+    boxes: Mapping[int, FaceBoxes],
+    *,
+    threshold: float,
+    uncertain_margin: float = 0.0,
+    max_side: int = 1280,
+    max_gap_seconds: float = 0.5,
+    limits: VideoLimits | None = None,
+    video_stream: int | None = None,
+) -> AnnotatedVideo:
+    """Write ``source`` with ``score`` drawn in to ``target``, an MP4 file (H.264), frames at their own times.
+
+    Memory does not grow with the length of the video. Of a damaged video what can be read is written, from the first
+    frame that can be decoded on. Where the size changes on the way, later parts are fitted into the first one's, in
+    their own shape. The sound is copied as it is, if MP4 can hold it. The file gets its name when it is whole; on
+    failure none is left.
+
+    Args:
+        source: the video that was scored.
+        target: the file to write; overwritten if it exists.
+        score: of the video, with its tracks.
+        boxes: by track, for the frames that were looked at.
+        threshold: probability from which a face is called fake.
+        uncertain_margin: as for :func:`dfd.scoring.aggregation.verdict`.
+        max_side: longest side of the picture in pixels; the strip below it comes on top.
+        max_gap_seconds: between two frames with boxes of one face that are no further apart, the box moves evenly.
+        limits: see :class:`dfd.video.decode.VideoReader`.
+        video_stream: which of the file's video streams, from 0; None: the one that players show.
+
+    Raises:
+        UnreadableVideo, VideoTooLarge: from the reader.
+        ValueError: ``target`` is ``source`` or does not end in .mp4, or boxes do not belong to frames.
+        OSError: ``target`` cannot be written.
+    """
+    source, target = Path(source), Path(target)
+    if target.suffix.lower() != ".mp4":
+        raise ValueError(f"{target}: an annotated video is an MP4 file; let its name end in .mp4")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise ValueError(f"{target}: would overwrite the video it is made of; give another name")
+    if max_side < 2:
+        raise ValueError(f"max_side must be 2 pixels or more, got {max_side}")
+
+    def judge(prob: float) -> Verdict:
+        return verdict(prob, threshold=threshold, margin=uncertain_margin)
+
+    limits = limits or DEFAULT_LIMITS
+    with (
+        written_whole(target) as unfinished,
+        VideoReader(source, max_side=max_side, limits=limits, stream=video_stream) as reader,
+    ):
+        clock = _Clock(reader)
+        painter = _Painter(reader, clock, clock.shifted(score), boxes, judge, threshold, max_gap_seconds)
+        with SoundCopy(source, start_seconds=clock.zero) as sound:
+            try:
+                num_frames = _write(unfinished, reader, clock, painter, sound)
+                message = sound.message
+            except FFmpegError as error:
+                if not sound.is_copied:
+                    raise
+                # Sound that a muxer chokes on is found out when it is written, interleaved with the pictures.
+                num_frames = _write(unfinished, reader, clock, painter, None)
+                message = f"the sound was left out: it cannot be copied ({error.strerror or error})"
+        return AnnotatedVideo(num_frames, "; ".join(part for part in (reader.partial, message) if part))
+
+
+def _write(path: Path, reader: VideoReader, clock: _Clock, painter: "_Painter", sound: SoundCopy | None) -> int:
+    num_frames = 0
+    with VideoWriter(
+        path,
+        width=painter.width,
+        height=painter.height,
+        fps=reader.fps,
+        crf=_CRF,
+        pixel_format="yuv420p",
+        keyframe_interval=max(1, round(2 * reader.fps)),
+        preset="veryfast",
+        fast_decode=False,
+        timed=True,
+        faststart=True,
+        sound=sound,
+    ) as writer:
+        for start, frames in reader.chunks(chunk_len=_CHUNK):
+            indices = range(start, start + len(frames))
+            times = clock.seconds(indices)
+            for index, seconds, frame in zip(indices, times, frames, strict=True):
+                writer.write(painter.paint(index, seconds, frame)[None], seconds=[seconds])
+            num_frames += len(frames)
+    return num_frames
+
+
+_MAX_STEM_BYTES = 180  # of the 255 that a name may have
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotateTask:
+    """One video of a folder of scores that is to be drawn."""
+
+    folder: Path
+    value: Mapping[str, Any]
+    threshold: float
+    uncertain_margin: float
+    limits: VideoLimits
+    video_stream: int | None = None
+
+    @property
+    def target(self) -> Path:
+        """Named after the video, and by a part of its path's hash: two videos may have one name."""
+        stem = os.fsencode(Path(self.value["path"]).stem)[:_MAX_STEM_BYTES].rstrip(b" .")
+        digest = evidence_place(self.value["path"]).rpartition("/")[2][:8]
+        return self.folder / ANNOTATED_NAME / f"{os.fsdecode(stem)}-{digest}.mp4"
+
+
+def to_annotate(
+    folder: Path, *, threshold: float, uncertain_margin: float, limits: VideoLimits, video_stream: int | None = None
+) -> list[AnnotateTask]:
+    """The scored videos of ``folder`` whose boxes were kept and that have not been drawn yet."""
+    values = read_scores(folder).values()
+    tasks = [AnnotateTask(folder, value, threshold, uncertain_margin, limits, video_stream) for value in values]
+    return [
+        task
+        for task in tasks
+        if (folder / evidence_place(task.value["path"]) / BOXES_NAME).is_file() and not task.target.exists()
+    ]
+
+
+def num_without_boxes(folder: Path) -> int:
+    """Scored videos of ``folder`` that cannot be drawn, since their boxes were not kept."""
+    values = read_scores(folder).values()
+    return sum(
+        value["verdict"] is not None and not (folder / evidence_place(value["path"]) / BOXES_NAME).is_file()
+        for value in values
+    )
+
+
+def annotate_task(task: AnnotateTask) -> str:
+    """In a worker: draw one video; what of it is not in the result."""
+    hold_to_one_core()
+    limit_tasks(task.limits.task_bytes)
+    begin_task()
+    task.target.parent.mkdir(parents=True, exist_ok=True)
+    score = score_of(task.value)
+    boxes = read_boxes(task.folder, score.path) or {}
+    done = annotate_video(
+        score.path,
+        task.target,
+        score,
+        boxes,
+        threshold=task.threshold,
+        uncertain_margin=task.uncertain_margin,
+        limits=task.limits,
+        video_stream=task.video_stream,
+    )
+    return done.message

@@ -1,0 +1,168 @@
+"""The writer of ``predictions.csv``, a row per video, and ``predictions.jsonl``, with every face and window."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections import Counter
+from collections.abc import Container, Mapping
+from contextlib import closing
+from errno import ELOOP
+from pathlib import Path
+from stat import S_ISREG
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from dfd.base.files import take_lock, write_json, write_table, write_text
+from dfd.base.types import Status, VideoScore
+from dfd.predictions.layout import (
+    ANNOTATED_NAME,
+    CSV_NAME,
+    EVIDENCE_NAME,
+    JSONL_NAME,
+    NOT_VIDEOS_NAME,
+    PARQUET_NAME,
+    REPORT_NAME,
+    RUN_NAME,
+)
+from dfd.predictions.pictures import evidence_place, write_evidence
+from dfd.predictions.rows import COLUMNS, SCHEMA_VERSION, PredictionsError, json_of, read_scores, row_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Of an earlier run, none of these may stay beside other scores.
+_LEFT = (EVIDENCE_NAME, ANNOTATED_NAME, REPORT_NAME, NOT_VIDEOS_NAME, PARQUET_NAME)
+
+
+# A worker that was killed, a machine too busy for the deadline: another run may fare better.
+TRANSIENT = (Status.ERROR, Status.TIMEOUT)
+
+
+def write_run(folder: Path, facts: Mapping[str, Any]) -> None:
+    """``run.json``: what the scores in ``folder`` were made with, for the report and for whoever repeats it."""
+    write_json(folder / RUN_NAME, {"schema_version": SCHEMA_VERSION, **facts})
+
+
+class PredictionWriter:
+    """Appends scores to ``predictions.csv`` and ``predictions.jsonl`` in ``folder``.
+
+    A folder that already holds scores of the same model is continued: ``done`` has the paths of its rows. A line that
+    an interruption cut short is dropped and its video scored again; so is one that failed for a reason of the moment,
+    and one whose file has been changed since: ``changed`` has their paths. Only rows of ``asked`` paths (None: all) are
+    so given up; what this run will not score stays as it is.
+
+    Raises:
+        PredictionsError: the folder holds scores of another model or with other settings, is damaged, is being written
+            to, or cannot be written to.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        model: str,
+        settings: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+        asked: Container[str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.csv_path, self.jsonl_path = folder / CSV_NAME, folder / JSONL_NAME
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = take_lock(folder / ".lock")
+            for name in (EVIDENCE_NAME, ANNOTATED_NAME):
+                if (folder / name).is_symlink():
+                    raise OSError(ELOOP, f"{name} in it is a link; remove it")
+        except OSError as error:
+            raise PredictionsError(
+                f"{folder}: cannot be written to ({error.strerror}); give another output=DIR"
+            ) from error
+        if lock is None:
+            raise PredictionsError(f"{folder}: another run is writing to it; give each shard an output=DIR of its own")
+        self._lock = lock
+        kept = {} if overwrite else read_scores(folder)
+        if overwrite and self.jsonl_path.exists():
+            for name in _LEFT:
+                _remove(folder / name)
+        self.settings = dict(settings or {})
+        for value in kept.values():
+            if value["model"] != model or value["settings"] != self.settings:
+                raise PredictionsError(
+                    f"{self.jsonl_path}: holds scores of another model or settings ({value['model']} "
+                    f"{value['settings']}, not {model} {self.settings}); choose another output=DIR or overwrite=true"
+                )
+        known = {path: value for path, value in kept.items() if asked is None or path in asked}
+        self.changed = {path for path, value in known.items() if _is_changed(value)}
+        again = self.changed | {path for path, value in known.items() if value["status"] in TRANSIENT}
+        kept = {path: value for path, value in kept.items() if path not in again}
+        self.done = set(kept)
+        self.counts = Counter(str(value["status"]) for value in kept.values())
+        write_text(self.jsonl_path, "".join(json.dumps(value) + "\n" for value in kept.values()))
+        write_table(self.csv_path, map(row_of, kept.values()), COLUMNS)
+        self._jsonl_file = self.jsonl_path.open("a", encoding="utf-8")
+        self._csv_file = self.csv_path.open("a", newline="", encoding="utf-8", errors="surrogateescape")
+        self._writer = csv.DictWriter(self._csv_file, COLUMNS)
+
+    def write(self, score: VideoScore) -> None:
+        """Save its pictures, append it to both files and hand them to the operating system."""
+        place = evidence_place(score.path)
+        _remove(self.folder / place)
+        for drawn in (self.folder / ANNOTATED_NAME).glob(f"*-{place.rpartition('/')[2][:8]}.mp4"):
+            _remove(drawn)
+        value = json_of(score) | write_evidence(score, self.folder) | {"settings": self.settings}
+        self._jsonl_file.write(json.dumps(value) + "\n")
+        self._jsonl_file.flush()
+        self._writer.writerow(row_of(value))
+        self._csv_file.flush()
+        self.done.add(score.path)
+        self.counts[str(score.status)] += 1
+
+    def close(self) -> None:
+        """Close both files and let others write to the folder."""
+        with closing(self._lock), closing(self._jsonl_file), closing(self._csv_file):
+            pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except OSError:
+            if error is None:  # of a full disk, once is enough
+                raise
+
+
+def _is_changed(value: Mapping[str, Any]) -> bool:
+    """True if the file is not the one that was scored. One that is gone has the score that it got."""
+    try:
+        now = Path(value["path"]).stat()
+    except (OSError, ValueError):
+        return False
+    then = value["file"]
+    if then is None:
+        return S_ISREG(now.st_mode)
+    return (now.st_size, now.st_mtime) != (then.get("size_bytes"), then.get("modified_seconds"))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """``predictions.csv`` as a table; probabilities are floats, with NaN where a video has none."""
+    import pandas as pd  # a quarter of a second, and who writes scores needs none of it
+
+    # Not str: with pyarrow installed, pandas keeps strings as UTF-8, which a file's name need not be.
+    text = dict.fromkeys(("path", "verdict", "label", "message", "model"), object)
+    table = pd.read_csv(path, dtype=text, keep_default_na=False, encoding_errors="surrogateescape")
+    for column in ("prob_fake", "confidence", "duration_seconds"):
+        table[column] = pd.to_numeric(table[column], errors="coerce")
+    return table

@@ -1,0 +1,1 @@
+"""Work in other processes: a pool whose tasks may hang or crash, pipelines within a process, and Ray."""

@@ -1,0 +1,1 @@
+"""Pages of reports: documents, wording, number formats, and their content security policy."""

@@ -1,0 +1,1 @@
+"""Report that compares training runs."""

@@ -1,0 +1,201 @@
+"""Sections of a report on training runs: tables, figures and the text around them."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import dfd
+from dfd.base.words import show_setting
+from dfd.figures import style as plots
+from dfd.figures.comparison import metric_against
+from dfd.report.comparison.chance import chance_section
+from dfd.report.comparison.conclusions import summary, warnings
+from dfd.report.comparison.pairs import compare
+from dfd.report.comparison.repetitions import Configuration, seed_words
+from dfd.report.comparison.results import (
+    MIN_OF_LABEL,
+    SEEDS,
+    Result,
+    leaks,
+    series,
+    varied_setting,
+    videos_tested,
+    why_no_leak,
+)
+from dfd.report.page.document import Cell, Document, Gallery, Picture, Section, Table, Text
+from dfd.report.page.formatting import DASH, estimate, listed, number
+from dfd.report.runs.reproduction import reproduction_section
+from dfd.report.runs.testing import _whisker_words, _without_interval, test_section
+from dfd.report.runs.training import _seeds_column, training_section
+from dfd.report.studies.section import study_section
+from dfd.report.studies.study import Study
+from dfd.runs.settings import differing
+
+
+def document(
+    configurations: Sequence[Configuration], folder: Path, *, title: str, study: Study | None = None
+) -> Document:
+    """Build the report, and write its figures to ``folder``; a study's section with all jobs comes first."""
+    results = [result for found in configurations for result in found.results]
+    pairs = compare(configurations)
+    tested = [found for found in configurations if found.is_tested]
+    num_videos = len(frozenset().union(*(videos_tested(result) for found in tested for result in found.tested)))
+    parts = [study.counts()] if study else []
+    parts += [f"{len(results)} run{'s' if len(results) != 1 else ''}: {', '.join(models(results))}"] if results else []
+    parts += [f"{num_videos} test videos"] if tested else []
+    parts += [f"written {datetime.now():%Y-%m-%d %H:%M}", f"dfd {dfd.__version__}"]
+    sections = [
+        study_section(study, results, folder) if study else None,
+        training_section(configurations, folder) if results else None,
+        test_section(tested, folder),
+        group_section(tested),
+        chance_section(pairs),
+        settings_section(configurations, folder) if results else None,
+        leak_section(configurations),
+        reproduction_section(configurations) if results else None,
+    ]
+    return Document(
+        title,
+        " · ".join(parts),
+        [*(study.summary() if study else []), *(summary(configurations, pairs) if results else [])],
+        [*(study.warnings() if study else []), *warnings(results, pairs, configurations)],
+        [section for section in sections if section],
+    )
+
+
+def models(results: Iterable[Result]) -> list[str]:
+    """Distinct models, each with its number of runs if there are several."""
+    counts = Counter(result.run.model for result in results)
+    return [model if count == 1 else f"{model} (x{count})" for model, count in counts.items()]
+
+
+def group_section(tested: Sequence[Configuration]) -> Section | None:
+    """Section with the AUC per data set and forging method, if there is more than one."""
+    groups = _groups(tested)
+    if len(groups) < 2:
+        return None
+
+    def videos(group: str) -> str:
+        counts = {
+            f"{m['num_real']} / {m['num_fake']}" for r in tested if group in r.groups for m in [r.groups[group][0]]
+        }
+        return counts.pop() if len(counts) == 1 else "differ"
+
+    shown = {group: group.replace("/", " / ") for group in groups}
+    head: list[str]
+    rows: list[list[Cell | str]]
+    if len(tested) > len(groups):  # the narrower of the two
+        head = ["model", *shown.values()]
+        rows = [["real / fake", *map(videos, groups)]]
+        rows += [[result.name, *(result.group_cell(group) for group in groups)] for result in tested]
+    else:
+        head = ["data set / method", "real / fake", *(result.name for result in tested)]
+        rows = [[shown[group], videos(group), *(result.group_cell(group) for result in tested)] for group in groups]
+    note = "A method's fakes are compared with all real videos of their data set. Few videos make wide intervals."
+    if any(videos(group) == "differ" for group in groups):
+        note += " The counts that differ between the runs are in runs.csv."
+    spreads = "deviations over seeds" if all(found.is_repeated for found in tested) else "95 % intervals"
+    caption = f"AUC per data set and per forging method, with {spreads}, and the number of videos"
+    notes = [note, *_without_interval(rows, f"there are fewer than {MIN_OF_LABEL} real or fake videos, or ")]
+    return Section("Data sets and methods", [Table("table_groups", caption, head, rows, notes)])
+
+
+def _groups(tested: Sequence[Result]) -> list[str]:
+    """Data sets, each followed by its methods unless it has only one, which would repeat the data set's result."""
+    found = sorted({group for result in tested for group in result.groups})
+    num_methods = Counter(group.partition("/")[0] for group in found if "/" in group)
+    return [group for group in found if "/" not in group or num_methods[group.partition("/")[0]] > 1]
+
+
+def settings_section(results: Sequence[Configuration], folder: Path) -> Section | None:
+    """Section with the settings that differ, and the effect of a varied number."""
+    if sum(len(found.results) for found in results) < 2:
+        return None
+    settings = [result.run.settings for result in results]
+    keys = [key for key in differing(settings) if key not in SEEDS]
+    if not keys:
+        text = "The runs' configs do not differ, as far as they are known."
+        if _seeds_column(results):
+            text = "The runs' configs differ only in the seed: they are repetitions and are summarised together."
+        blocks: list[Table | Picture | Gallery | Text] = [Text(text)]
+        return Section("What differs between the runs", blocks)
+
+    def shown(result: Result, key: str) -> str:
+        return show_setting(result.run.settings[key]) if key in result.run.settings else DASH
+
+    if len(keys) <= len(results):
+        head = ["model", *keys]
+        rows = [[result.name, *(shown(result, key) for key in keys)] for result in results]
+    else:
+        head = ["setting", *(result.name for result in results)]
+        rows = [[key, *(shown(result, key) for result in results)] for key in keys]
+    note = "All other settings are the same, except output folders and the number of reading processes."
+    if seeds := [f"{r.name}: {listed([seed_words(one) for one in r.results])}" for r in results if r.is_repeated]:
+        note += f" Seeds are repetitions, not settings. {'; '.join(seeds)}."
+    table = Table("table_settings", "Settings that differ", head, rows, [note])
+    picture = _against_setting(results, folder)
+    return Section("What differs between the runs", [table, *([picture] if picture else [])])
+
+
+def _against_setting(results: Sequence[Configuration], folder: Path) -> Picture | None:
+    tested = [result for result in results if result.is_tested]
+    setting = varied_setting([result.run for result in tested])
+    if setting is None:
+        return None
+    grouped: dict[str, list[Configuration]] = series(tested, setting)
+    panels = {
+        f"test {shown}, per video": {
+            name: {float(result.run.settings[setting] or 0): result.whisker(metric) for result in group}
+            for name, group in grouped.items()
+        }
+        for metric, shown in (("accuracy", "accuracy"), ("auc", "AUC"))
+    }
+    path = plots.save(metric_against(setting, panels), folder / "against_setting.png")
+    words = "; ".join(
+        f"{name} at {show_setting(r.run.settings[setting])}: accuracy {number(r.estimate('accuracy')[0])}, "
+        f"AUC {number(r.estimate('auc')[0])}"
+        for name, group in grouped.items()
+        for r in group
+    )
+    caption = f"Test accuracy and AUC against {setting}. Whiskers: {_whisker_words(tested)}. " + (
+        "A point is the mean over its seeds." if _seeds_column(tested) else "One training run per point."
+    )
+    return Picture(path, caption, f"Line charts. {words}.")
+
+
+def leak_section(results: Sequence[Result]) -> Section | None:
+    """Section on the effect of the split on the same model, or on why it cannot be measured though splits differ."""
+    heading = "Effect of the split"
+    found = leaks(results)
+    if not found:
+        reason = why_no_leak(results)
+        return Section(heading, [Text(reason)]) if reason else None
+    rows = []
+    for leak in found:
+        row: list[Cell | str] = [leak.label]
+        for metric in ("accuracy", "auc"):
+            gain = leak.gain(metric)
+            row += [estimate(*leak.apart.estimate(metric)), estimate(*leak.dealt.estimate(metric))]
+            row.append(DASH if gain is None else f"{gain:+.3f}")
+        rows.append(row)
+    blind = [leak.label for leak in found if leak.knows_no_source]
+    unknown = (
+        [f"The videos of {listed(blind)} have no known source ids: neither split keeps people apart."] if blind else []
+    )
+    head = ["model"]
+    for shown in ("accuracy", "AUC"):
+        head += [f"{shown}, split by source", f"{shown}, split by video", "difference"]
+    table = Table(
+        "table_leak",
+        "The same model and settings, split by source and split by single videos",
+        head,
+        rows,
+        [
+            "In a split by video, people from the training are in the test too, so the detector can be right by "
+            "recognising them. A study that splits its videos this way overstates its results by the difference.",
+            *unknown,
+            *_without_interval(rows),
+        ],
+    )
+    return Section(heading, [table])

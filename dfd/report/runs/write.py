@@ -1,0 +1,81 @@
+"""Writing the report of training runs or of a study."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dfd.base.errors import ReportError
+from dfd.base.files import write_table
+from dfd.report.comparison.repetitions import configurations, numbers_of
+from dfd.report.comparison.results import ESTIMATED, evaluate
+from dfd.report.page.document import write_csv, write_html, write_markdown
+from dfd.report.runs.reproduction import all_numbers
+from dfd.report.runs.sections import document
+from dfd.report.studies.study import read_study
+from dfd.runs.folder import find_runs, read_run
+
+if TYPE_CHECKING:
+    from dfd.report.studies.study import Study
+
+
+TITLE = "Comparison of runs"
+
+
+# Files of an earlier report in the same folder, which are removed first.
+OWN_FILES = (
+    *("report.html", "report.md", "runs.csv", "configurations.csv", "table_*.csv", "learning_curves_*.png"),
+    *("comparison.png", "confusion_matrices.png", "roc.png", "against_setting.png"),
+    *("study.csv", "study_jobs.csv", "parallel_coordinates.png", "metric_by_parameter.png"),
+)
+
+
+def write_report(runs: Sequence[Path], output: Path, *, title: str = TITLE, study: "Study | None" = None) -> Path:
+    """Compare runs and write ``report.html``, ``report.md``, the figures and the tables as CSV to ``output``.
+
+    Args:
+        runs: folders of runs, from :func:`dfd.runs.folder.find_runs`.
+        output: output folder, created if missing; an earlier report in it is replaced.
+        title: title of the report.
+        study: study of the runs; the report then begins with the table and figures of all its jobs.
+
+    Returns:
+        Path of report.html, a self-contained file.
+
+    Raises:
+        ReportError: there are no runs, or a file of one is damaged.
+    """
+    if not runs and study is None:
+        raise ReportError("there are no runs to compare; give the folders that train.py prints at its end")
+    runs_read = [read_run(Path(folder)) for folder in runs]
+
+    found = configurations(evaluate(runs_read))
+    output.mkdir(parents=True, exist_ok=True)
+    for pattern in OWN_FILES:
+        for path in output.glob(pattern):
+            path.unlink()
+    page = document(found, output, title=title, study=study)
+    for table in page.tables():
+        write_csv(table, output)
+    tables = {"runs.csv": [all_numbers(result, one.name) for one in found for result in one.results]}
+    if any(one.is_repeated for one in found):
+        tables["configurations.csv"] = [numbers_of(one, ESTIMATED) for one in found]
+    if study is not None:
+        tables |= {"study.csv": study.records(), "study_jobs.csv": study.job_records()}
+    for name, rows in tables.items():
+        if rows:
+            write_table(output / name, rows, dict.fromkeys(column for row in rows for column in row))
+    write_markdown(page, output / "report.md")
+    return write_html(page, output / "report.html")
+
+
+def write_study_report(folder: Path, output: Path | None = None, *, title: str | None = None) -> Path:
+    """Write ``report/`` in a multirun's folder: the study and a comparison of its runs.
+
+    Raises:
+        ReportError: there is nothing to report, or a file is damaged.
+    """
+    study = read_study(folder)
+    output = output or folder / "report"
+    if study is None:
+        return write_report(find_runs([folder]), output, title=title or TITLE)
+    return write_report(study.compared, output, title=title or study.record.name, study=study)

@@ -1,0 +1,1 @@
+"""Studies in reports: their jobs, configurations and figures."""

@@ -1,0 +1,152 @@
+"""Section of a report that shows a study: a table of its configurations, and figures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dfd.figures import style as plots
+from dfd.figures.studies import StudyPoint, metric_by_parameter, parallel_coordinates
+from dfd.report.comparison.repetitions import SEEDS_NOTE, Spread, spread
+from dfd.report.comparison.results import Result, known
+from dfd.report.page.document import Cell, Gallery, Picture, Section, Table, Text
+from dfd.report.page.formatting import DASH, number
+from dfd.report.studies.groups import WORDS, Group, joined, shortened, test_numbers, total
+from dfd.report.studies.study import MAX_COMPARED, Study
+from dfd.runs.records import Outcome
+
+BEST_NOTE = "Only a configuration with a result of every seed is called the best; the others follow."
+MAX_REMARKS = 12
+MAX_SHOWN = 50
+"""Number of rows of the table on the page."""
+
+
+def study_section(study: Study, results: Sequence[Result], folder: Path) -> Section:
+    """Section with a table of all configurations and the figures; ``results`` are those of the compared runs."""
+    tested = {result.run.folder: result for result in results if result.is_tested}
+    keys = study.keys  # several keys get a column each; a single one names the row
+
+    def test_cell(group: Group, metric: str) -> Cell:
+        values = [
+            tested[job.run.folder].estimate(metric)[0] if job.run.folder in tested else test_numbers(job).get(metric)
+            for job in group.finished or group.jobs
+        ]
+        return _cell(spread(map(known, values)))
+
+    rows: list[list[Cell | str]] = [
+        [
+            *([group.name, group.folders] if len(keys) < 2 else [group.folders]),
+            *([shortened(group.choices.get(key, DASH)) for key in keys] if len(keys) > 1 else []),
+            group.outcome_words(WORDS),
+            *([f"{len(group.finished)} of {len(group.jobs)}"] if study.is_repeated else []),
+            _cell(group.spread),
+            *(test_cell(group, metric) for metric in ("auc", "accuracy")),
+            joined([job.num_epochs for job in group.jobs]) or DASH,
+            _duration(total([job.record.seconds for job in group.jobs])),
+            *([] if study.is_repeated else [group.message(with_pruned=False) or DASH]),
+        ]
+        for group in study.groups
+    ]
+    has_pruned = any(row.is_pruned for row in study.rows)
+    metric = study.record.metric
+    seeds = ["seeds"] if study.is_repeated else []
+    table = Table(
+        "table_study",
+        f"Every {'configuration' if study.is_repeated else 'job'} of the study, best first by {metric}",
+        [
+            *(["choice", "job"] if len(keys) < 2 else ["job", *(key.rpartition(".")[2] for key in keys)]),
+            *("outcome", *seeds, metric, "test AUC", "test accuracy", "epochs", "time"),
+            *([] if study.is_repeated else ["remark"]),
+        ],
+        rows,
+        [
+            *([f"{SEEDS_NOTE} {BEST_NOTE}"] if study.is_repeated else []),
+            f"{metric} is that of the chosen epoch, or of the last one if a job did not finish. It is measured on the "
+            "validation split, which also chose epoch and order, so it is too good; test results are per video and "
+            "choose nothing. study.csv has all choices and numbers, study_jobs.csv those of every job.",
+            *_remarks(study),
+            *(["Pruned: the best value so far was worse than the median of the others."] if has_pruned else []),
+        ],
+        max_shown=MAX_SHOWN,
+        has_short_labels=len(keys) > 1,
+    )
+    blocks: list[Table | Picture | Gallery | Text] = [table, *_pictures(study, folder)]
+    if len(study.finished) > MAX_COMPARED:
+        things = "configurations" if study.is_repeated else "runs"
+        blocks.append(
+            Text(f"The following is about the {MAX_COMPARED} best of the {len(study.finished)} finished {things}.")
+        )
+    return Section("The study", blocks)
+
+
+def _remarks(study: Study) -> list[str]:
+    """Reasons why seeds have no result, shown below the table."""
+    if not study.is_repeated:
+        return []
+    found = [f"{group.name}, {told}" for group in study.groups if (told := group.message(with_pruned=False))]
+    more = [f"{len(found) - MAX_REMARKS} more are in study.csv."] if len(found) > MAX_REMARKS else []
+    return [*found[:MAX_REMARKS], *more]
+
+
+def _pictures(study: Study, folder: Path) -> list[Picture]:
+    record, keys = study.record, study.keys
+    points = [
+        StudyPoint(
+            group.choices,
+            group.value,
+            _kind(group),
+            group.spread.deviation if group.spread and group.finished else None,
+        )
+        for group in study.groups
+        if set(group.choices) == set(keys)
+    ]
+    if not keys or not points:
+        return []
+    options: dict[str, Any] = {"metric": record.metric, "minimize": record.is_minimized, "log": record.log_scale}
+    words = "; ".join(f"{group.name}: {number(group.value)}" for group in study.groups[:MAX_COMPARED])
+    path = plots.save(metric_by_parameter(points, **options), folder / "metric_by_parameter.png")
+    of_seeds = " For several seeds: mean and one standard deviation to either side." if study.is_repeated else ""
+    crosses = " A job without a result is a cross at the lower edge." if any(p.kind == "failed" for p in points) else ""
+    pictures = [
+        Picture(
+            path,
+            f"{record.metric} against each parameter.{of_seeds}{crosses}",
+            f"{record.metric} against {', '.join(keys)}. {words}",
+            narrow=len(keys) < 2,
+        )
+    ]
+    if len(keys) > 1:
+        path = plots.save(parallel_coordinates(points, **options), folder / "parallel_coordinates.png")
+        what, reached = ("configuration", "mean ") if study.is_repeated else ("job", "")
+        pictures.append(
+            Picture(
+                path,
+                f"Each {what} is a line through its choices to the {reached}{record.metric} it reached; darker is "
+                "better.",
+                f"Parallel coordinates of {', '.join(keys)} and {record.metric}. {words}",
+            )
+        )
+    return pictures
+
+
+def _kind(group: Group) -> str:
+    if group.finished and not group.is_whole:
+        return "incomplete"
+    return str(group.outcome) if group.outcome in (Outcome.FINISHED, Outcome.PRUNED) else "failed"
+
+
+def _cell(found: Spread | None) -> Cell:
+    return found.cell() if found else Cell(DASH)
+
+
+def _duration(seconds: float | None) -> str:
+    """Format a duration for people.
+
+    >>> _duration(42.4), _duration(600), _duration(7500), _duration(None)
+    ('42 s', '10 min', '2 h 05', '–')
+    """
+    if seconds is None:
+        return DASH
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02}"

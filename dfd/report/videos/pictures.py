@@ -1,0 +1,137 @@
+"""Pictures of a report, small enough that a page of a thousand videos can be opened and mailed."""
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from dfd.predictions.layout import EVIDENCE_NAME
+from dfd.report.videos.scored import MomentFacts, ScoredVideo
+
+TOTAL_BYTES = 15_000_000
+"""Size of all pictures of a page, before base64 adds a third."""
+MAX_BYTES_PER_VIDEO = 500_000
+MAX_SOURCE_SIDE = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A JPEG to embed in a page."""
+
+    data: bytes
+    width: int
+    height: int
+
+    @property
+    def uri(self) -> str:
+        """Data URI of the picture."""
+        return "data:image/jpeg;base64," + base64.b64encode(self.data).decode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class ShownMoment:
+    """A moment with its pictures; ``heatmap`` is the crop overlaid with the heat map."""
+
+    facts: MomentFacts
+    crop: Picture
+    heatmap: Picture | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownEvidence:
+    """Pictures of a video that are in the page; ``moments`` take turns by face, most suspicious first."""
+
+    thumbnail: Picture | None = None
+    still: Picture | None = None
+    moments: tuple[ShownMoment, ...] = ()
+    num_left_out: int = 0
+    """Number of moments left out because their pictures did not fit."""
+    num_missing: int = 0
+    """Number of pictures that the scores name but that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSizes:
+    """Limits per video: bytes, longest sides in pixels (``still_side`` 0: no large picture), and JPEG quality."""
+
+    num_bytes: int
+    thumbnail_side: int
+    still_side: int
+    crop_side: int
+    quality: int
+
+
+def picture_sizes(num_videos: int) -> PictureSizes:
+    """Limits for a number of videos: large pictures for a few, small ones for many.
+
+    >>> picture_sizes(10).crop_side, picture_sizes(1000).crop_side, picture_sizes(1000).num_bytes
+    (224, 96, 15000)
+    """
+    num_bytes = min(MAX_BYTES_PER_VIDEO, TOTAL_BYTES // max(num_videos, 1))
+    if num_videos <= 60:
+        return PictureSizes(num_bytes, 160, 480, 224, 85)
+    if num_videos <= 250:
+        return PictureSizes(num_bytes, 128, 320, 144, 75)
+    return PictureSizes(num_bytes, 96, 0, 96, 65)
+
+
+def embed(video: ScoredVideo, sizes: PictureSizes) -> ShownEvidence:
+    """Choose a video's pictures within its limit; every face's most suspicious moment precedes any second one."""
+    left, num_missing, num_left_out = sizes.num_bytes, 0, 0
+    thumbnail = still = None
+    if video.thumbnail is not None:
+        thumbnail = shrunk(video.folder, video.thumbnail, sizes.thumbnail_side, sizes.quality)
+        num_missing += thumbnail is None
+        left -= len(thumbnail.data) if thumbnail else 0
+    if video.thumbnail is not None and thumbnail and sizes.still_side:
+        still = shrunk(video.folder, video.thumbnail, sizes.still_side, sizes.quality)
+        left -= len(still.data) if still else 0
+    shown = []
+    for moment in _by_turns(video.moments):
+        crop = shrunk(video.folder, moment.crop, sizes.crop_side, sizes.quality)
+        heatmap = shrunk(video.folder, moment.heatmap, sizes.crop_side, sizes.quality) if moment.heatmap else None
+        num_missing += (crop is None) + (moment.heatmap is not None and heatmap is None)
+        if crop is None:
+            continue
+        cost = len(crop.data) + (len(heatmap.data) if heatmap else 0)
+        if cost > left:
+            num_left_out += 1
+            continue
+        left -= cost
+        shown.append(ShownMoment(moment, crop, heatmap))
+    return ShownEvidence(thumbnail, still, tuple(shown), num_left_out, num_missing)
+
+
+def _by_turns(moments: Sequence[MomentFacts]) -> Iterator[MomentFacts]:
+    """Yield the most suspicious moment of every face, then the second of every face, and so on."""
+    ranked = sorted(moments, key=lambda moment: (-moment.prob_fake, moment.seconds, moment.track))
+    turns: dict[int, int] = {}
+    numbered = []
+    for moment in ranked:
+        turns[moment.track] = turns.get(moment.track, 0) + 1
+        numbered.append((turns[moment.track], moment))
+    yield from (moment for _, moment in sorted(numbered, key=lambda pair: pair[0]))
+
+
+def shrunk(folder: Path, name: str, side: int, quality: int) -> Picture | None:
+    """Re-encode a picture of the evidence with at most ``side`` pixels; None if it cannot be read.
+
+    Nothing outside the evidence in ``folder`` is opened, whatever the name.
+    """
+    try:
+        path = (folder / name).resolve()
+        if not path.is_relative_to((folder / EVIDENCE_NAME).resolve()):
+            return None
+        with Image.open(path, formats=("JPEG",)) as source:
+            if max(source.size) > MAX_SOURCE_SIDE:
+                return None
+            picture = source.convert("RGB")
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=quality, optimize=True)
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
+    return Picture(buffer.getvalue(), *picture.size)

@@ -1,0 +1,295 @@
+"""Views of scored videos for the page: rows, facts, faces over time, and moments."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dfd.base.types import TrackScore, WindowScore
+from dfd.report.page.wording import (
+    DASH,
+    STATUS_WORDS,
+    clock,
+    counted,
+    file_size,
+    percent,
+    probability,
+    shortened,
+    visible,
+)
+from dfd.report.videos.pictures import Picture, PictureSizes, ShownEvidence, ShownMoment, embed
+from dfd.report.videos.scored import ScoredVideo
+from dfd.report.videos.timeline import Scale, Timeline, timeline
+
+MAX_IN_NUMBERS = 120
+"""Maximum number of windows of a face that are listed; predictions.jsonl has all."""
+PIN_PERCENT = 5.0
+"""Width of a pin on a narrow screen, in percent of a timeline."""
+MAX_NOTE = 140
+"""Maximum length of a message in the table; the video's section has the whole."""
+
+Facts = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowView:
+    """A window as a line of text."""
+
+    when: str
+    prob: str
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class MomentView:
+    """Pictures of a moment, with its position in the video and in the frame."""
+
+    number: int
+    crop: Picture
+    heatmap: Picture | None
+    percent: float
+    """Position in the video, in percent."""
+    lane: int
+    """Row of the pin above the timeline, from 0; close pins are in different rows."""
+    when: str
+    prob: str
+    box: tuple[float, float, float, float] | None
+
+    @property
+    def box_words(self) -> str:
+        """Left, top, right and bottom of the box in pixels, in words."""
+        if self.box is None:
+            return ""
+        left, top, right, bottom = (f"{corner:.0f}" for corner in self.box)
+        return f"{left}, {top} to {right}, {bottom}"
+
+
+@dataclass(frozen=True, slots=True)
+class FaceView:
+    """A face tracked through a video."""
+
+    anchor: str
+    name: str
+    verdict: str
+    prob: str
+    timeline: Timeline
+    summary: str
+    """Timeline in words."""
+    windows: Sequence[WindowView]
+    moments: Sequence[MomentView]
+
+    @property
+    def num_lanes(self) -> int:
+        """Number of rows of pins."""
+        return max((moment.lane for moment in self.moments), default=0) + 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoView:
+    """One video on the page; ``name`` is its path below the common folder of all videos."""
+
+    scored: ScoredVideo
+    name: str
+    anchor: str
+    evidence: ShownEvidence
+    faces: Sequence[FaceView]
+    is_detailed: bool
+    """Whether the video has its own section, to which ``anchor`` leads."""
+
+    @property
+    def verdict(self) -> str:
+        """Verdict, or ``none``."""
+        return str(self.scored.score.verdict) if self.scored.has_verdict else "none"
+
+    @property
+    def folder(self) -> str:
+        """Folder part of the name, with a trailing slash; usually empty."""
+        return self.name[: len(self.name) - len(self.file_name)]
+
+    @property
+    def file_name(self) -> str:
+        """Last part of the name."""
+        return self.name.rpartition("/")[2]
+
+    @property
+    def status(self) -> str:
+        """Status in words."""
+        return STATUS_WORDS[self.scored.score.status]
+
+    @property
+    def prob(self) -> str:
+        """Probability of being fake."""
+        return probability(self.scored.score.prob_fake)
+
+    @property
+    def confidence(self) -> str:
+        """Confidence in the label; for an uncertain verdict, in the nearer one."""
+        return probability(self.scored.score.confidence)
+
+    @property
+    def duration(self) -> str:
+        """Duration in minutes and seconds."""
+        seconds = self.scored.score.duration_seconds
+        return DASH if seconds is None else clock(seconds)
+
+    @property
+    def message(self) -> str:
+        """Message of the scoring, with the video's name as on the page."""
+        score = self.scored.score
+        text = visible(" ".join(score.message.replace(score.path, self.file_name).split()))
+        return text.removeprefix(f"{self.file_name}: ")
+
+    @property
+    def note(self) -> str:
+        """Shortened message for a row."""
+        return shortened(self.message, MAX_NOTE)
+
+    def file_facts(self) -> Facts:
+        """Facts about the scored file: size, resolution, codec and duration."""
+        score, file = self.scored.score, self.scored.score.file
+        facts = []
+        if file is not None:
+            facts.append(("Size", file_size(file.size_bytes)))
+            if file.width is not None and file.height is not None:
+                facts.append(("Resolution", f"{file.width} × {file.height} pixels"))
+            if file.fps is not None:
+                facts.append(("Frame rate", f"{file.fps:.6g} per second"))
+            if file.codec is not None:
+                facts.append(("Codec", visible(file.codec)))
+            if file.num_frames is not None:
+                facts.append(("Frames", f"{file.num_frames:,}"))
+        if score.duration_seconds is not None:
+            facts.append(("Duration", clock(score.duration_seconds, decimals=1)))
+        return facts
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file; empty if not known."""
+        return visible(self.scored.score.file.sha256) if self.scored.score.file else ""
+
+    def scoring_facts(self) -> Facts:
+        """Facts about the scoring: status, examined frames, faces and time taken."""
+        score = self.scored.score
+        facts = [("Status", self.status)]
+        if score.num_frames or self.scored.has_verdict:
+            facts.append(("Examined", looked_at(self.scored)))
+        if self.scored.has_verdict:
+            facts.append(("Faces followed", str(score.num_faces)))
+        facts.append(("Time taken", f"{score.seconds:.1f} s"))
+        return facts
+
+    def left_out(self, *, names_folder: bool) -> str:
+        """Sentence about pictures that are not in the page, and their folder; empty if all are."""
+        parts = []
+        if self.evidence.num_left_out:
+            verb = "is" if self.evidence.num_left_out == 1 else "are"
+            parts.append(
+                f"{counted(self.evidence.num_left_out, 'more moment')} {verb} left out here to keep the page small"
+                + (f"; the pictures are in {self._evidence_place()}." if names_folder else ".")
+            )
+        if self.evidence.num_missing:
+            parts.append(f"{counted(self.evidence.num_missing, 'picture')} could not be read.")
+        return " ".join(parts)
+
+    def _evidence_place(self) -> str:
+        return visible(self.scored.moments[0].crop.rpartition("/")[0] + "/") if self.scored.moments else ""
+
+
+def looked_at(video: ScoredVideo) -> str:
+    """Number of examined frames and windows, and their share of the video."""
+    score = video.score
+    frames = counted(score.num_frames, "frame")
+    if score.num_windows_possible <= 0:
+        return frames
+    share = percent(min(score.num_windows, score.num_windows_possible), score.num_windows_possible)
+    return f"{frames} in {score.num_windows:,} of {counted(score.num_windows_possible, 'window')}, {share}"
+
+
+def is_capped(video: ScoredVideo) -> bool:
+    """Whether the video has more windows than were examined."""
+    return video.has_verdict and video.score.num_windows < video.score.num_windows_possible
+
+
+def view(
+    video: ScoredVideo, name: str, *, scale: Scale, sizes: PictureSizes, is_detailed: bool, in_numbers: bool
+) -> VideoView:
+    """Prepare a video for the page, with its own section if ``is_detailed`` and listed windows if ``in_numbers``."""
+    evidence = embed(video, sizes)
+    anchor = "video-" + hashlib.sha256(video.score.path.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    faces = []
+    if is_detailed and video.has_verdict:
+        tracks = sorted(video.score.tracks, key=lambda track: (-track.prob_fake, track.track))
+        for track in tracks:
+            shown = [moment for moment in evidence.moments if moment.facts.track == track.track]
+            duration = video.score.duration_seconds
+            faces.append(_face(track, shown, anchor, timeline(track.windows, duration, scale), in_numbers))
+    return VideoView(video, visible(name), anchor, evidence, faces, is_detailed)
+
+
+def _face(
+    track: TrackScore, moments: Sequence[ShownMoment], anchor: str, drawn: Timeline, in_numbers: bool
+) -> FaceView:
+    return FaceView(
+        anchor=f"{anchor}-face-{track.track + 1}",
+        name=f"Face {track.track + 1}",
+        verdict=str(track.verdict),
+        prob=probability(track.prob_fake),
+        timeline=drawn,
+        summary=_summary(track, drawn),
+        windows=_windows(track.windows, drawn.scale) if in_numbers else (),
+        moments=_moments(moments, track, drawn),
+    )
+
+
+def _summary(track: TrackScore, drawn: Timeline) -> str:
+    if not track.windows:
+        return "No window of this face is known."
+    first, last = track.windows[0], track.windows[-1]
+    highest = max(track.windows, key=lambda window: window.prob_fake)
+    text = (
+        f"{counted(len(track.windows), 'window')} from {clock(first.start_seconds)} to {clock(last.end_seconds)}: "
+        f"mean {probability(sum(w.prob_fake for w in track.windows) / len(track.windows))}, highest "
+        f"{probability(highest.prob_fake)} at {clock(highest.start_seconds, decimals=1)}"
+    )
+    threshold = drawn.scale.threshold
+    if threshold is not None:
+        above = sum(window.prob_fake >= threshold for window in track.windows)
+        text += f", {above:,} of {len(track.windows):,} at or above the threshold"
+    if drawn.is_binned:
+        text += "; close windows share a bar, dark up to their mean, light up to the highest"
+    return text + "."
+
+
+def _windows(windows: Sequence[WindowScore], scale: Scale) -> list[WindowView]:
+    """List a face's windows; empty if there are too many to read."""
+    return [
+        WindowView(
+            f"{clock(window.start_seconds, decimals=1)}–{clock(window.end_seconds, decimals=1)}",
+            probability(window.prob_fake),
+            scale.zone(window.prob_fake),
+        )
+        for window in (windows if len(windows) <= MAX_IN_NUMBERS else ())
+    ]
+
+
+def _moments(moments: Sequence[ShownMoment], track: TrackScore, drawn: Timeline) -> list[MomentView]:
+    percents = [drawn.percent(moment.facts.seconds) for moment in moments]
+    views = []
+    for number, (moment, place, lane) in enumerate(zip(moments, percents, lanes(percents), strict=True), start=1):
+        facts = moment.facts
+        box = track.windows[facts.window].box if facts.window < len(track.windows) else None
+        when, prob = clock(facts.seconds, decimals=1), probability(facts.prob_fake)
+        views.append(MomentView(number, moment.crop, moment.heatmap, place, lane, when, prob, box))
+    return views
+
+
+def lanes(percents: Sequence[float]) -> list[int]:
+    """Lowest row for each pin in which it is not too close to an earlier one.
+
+    >>> lanes([10.0, 50.0, 12.0, 52.0, 14.0])
+    [0, 0, 1, 1, 2]
+    """
+    rows: list[int] = []
+    for index, place in enumerate(percents):
+        near = {rows[other] for other in range(index) if abs(percents[other] - place) < PIN_PERCENT}
+        rows.append(next(row for row in range(index + 1) if row not in near))
+    return rows

@@ -1,0 +1,81 @@
+"""Warnings at the top of a report of scored videos."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+
+from dfd.base.types import Status
+from dfd.report.page.wording import counted, visible
+from dfd.report.videos.scored import Scored, ScoredVideo
+from dfd.report.videos.views import is_capped, looked_at
+from dfd.scoring.aggregation import one_sided_warning
+
+NOT_LOOKED_AT = "Sound, bodies and backgrounds are not examined."
+
+
+NO_PROOF = (
+    "A score is a reason to look closer, not a proof. It says how much a face resembles the forgeries that this "
+    f"detector was trained on. “Real” means only that it found no sign of these. {NOT_LOOKED_AT}"
+)
+
+
+IS_DEMO = "This detector was trained on drawn demonstration videos: its scores say nothing about real deepfakes."
+
+
+NOT_CALIBRATED = (
+    "The detector is not calibrated: its probabilities rank videos, but 0.9 does not mean that nine of ten such videos "
+    "are fake."
+)
+
+
+NO_RUN = (
+    "There is no run.json beside the scores, so the detector's threshold, calibration and training data are not known "
+    "here; the timelines are drawn without a threshold."
+)
+
+
+def found_warnings(scored: Scored) -> Iterator[str]:
+    """Yield what readers should know before they act on these scores."""
+    run, videos = scored.run, scored.videos
+    if run is None:
+        yield NO_RUN
+    else:
+        if run.of_model("data", "is_demo"):
+            yield IS_DEMO
+        if run.model and run.temperature is None:
+            yield NOT_CALIBRATED
+    if one_sided := _one_sided(videos):
+        yield one_sided
+    capped = [video for video in videos if is_capped(video)]
+    if capped:
+        least = min(capped, key=lambda video: video.score.num_windows / video.score.num_windows_possible)
+        name = visible(PurePath(least.score.path).name)
+        least_words = f"{name} the least: " if len(capped) > 1 else ""
+        yield (
+            f"{_of_all(len(capped), videos)} {'was' if len(capped) == 1 else 'were'} examined only in part "
+            f"({least_words}{looked_at(least)}). A forgery between these windows is missed; a larger max_windows "
+            "examines more."
+        )
+    if partial := sum(video.score.status is Status.PARTIAL for video in videos):
+        yield f"{_of_all(partial, videos)} {_be(partial)} damaged: only the readable part was scored."
+    if without := sum(not video.has_verdict for video in videos):
+        yield f"{_of_all(without, videos)} {_be(without)} without a verdict. That does not make {_them(without)} real."
+    versions = sorted({run.dfd for run in scored.runs if run.dfd})
+    if len(versions) > 1:
+        yield f"The folders were scored with different versions of dfd: {', '.join(map(visible, versions))}."
+
+
+def _of_all(number: int, videos: Sequence[ScoredVideo]) -> str:
+    return "This video" if len(videos) == 1 else counted(number, "video")
+
+
+def _be(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _them(number: int) -> str:
+    return "it" if number == 1 else "them"
+
+
+def _one_sided(videos: Sequence[ScoredVideo]) -> str | None:
+    return one_sided_warning(Counter(str(video.score.verdict) for video in videos if video.has_verdict))

@@ -1,0 +1,1 @@
+"""Runs of training and studies, as folders: their records, settings and names."""

@@ -1,0 +1,40 @@
+"""Settings in which runs differ, without those that say nothing of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dfd.base.words import Setting, show_setting
+
+# Where a run writes, and how fast: no difference between two experiments.
+IGNORED_GROUPS = ("hydra", "logger", "tags", "debug", "ckpt_path", "test", "optimized_metric")
+
+
+IGNORED_KEYS = (
+    *("dirpath", "save_dir", "default_root_dir", "output"),
+    *("num_workers", "pin_memory", "multiprocessing_context", "refresh_rate", "enable_progress_bar"),
+)
+
+
+PATH_KEYS = ("store", "weights")
+
+
+def _shortened(key: str, value: Setting) -> tuple[str, Setting]:
+    """A setting as it is shown: ``backbone: resnext50`` for the target of ``backbone``, a path without its folders."""
+    if isinstance(value, str) and key.endswith("._target_"):
+        return key.removesuffix("._target_"), value.rpartition(".")[2]
+    if isinstance(value, str) and key.rpartition(".")[2] in PATH_KEYS:
+        return key, Path(value).name
+    return key, value
+
+
+def differing(settings: Sequence[Mapping[str, Setting]]) -> list[str]:
+    """The keys that are not the same in all of several configs; one that has no config says nothing.
+
+    >>> differing([{"seed": 0, "lr": 1.0}, {"seed": 1, "lr": 1.0}, {}])
+    ['seed']
+    """
+    known = [one for one in settings if one]
+    keys = dict.fromkeys(key for one in known for key in one)
+    return [key for key in keys if len({show_setting(one[key]) if key in one else "" for one in known}) > 1]

@@ -1,0 +1,1 @@
+"""Scoring of videos by a detector."""

@@ -1,0 +1,150 @@
+"""From the probabilities of windows to a score for each face and one for the video, and from a score to a verdict.
+
+The windows of one face are evidence about one thing, so they are averaged: a single odd window does not make a fake. Of
+several faces any one may be swapped, so the most suspicious of them stands for the video.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import exp, log
+
+from dfd.base.types import Verdict
+
+WindowsByTrack = Sequence[Sequence[float]]
+"""For each face track, the probability of FAKE of each of its windows; at least one track, none without a window."""
+
+TrackAndVideoScores = tuple[list[float], float]
+"""A score for each track, in the same order, and the video's."""
+
+Aggregation = Callable[[WindowsByTrack], TrackAndVideoScores]
+
+PRIOR_WINDOWS = 2.0
+"""How many windows of the whole video's mean are added to each track by :func:`max_of_shrunk_means`."""
+
+
+def max_of_means(windows: WindowsByTrack) -> TrackAndVideoScores:
+    """The mean over a track's windows, the maximum over the tracks.
+
+    >>> max_of_means([[0.25, 0.75], [0.125]])
+    ([0.5, 0.125], 0.5)
+    """
+    tracks = [sum(probs) / len(probs) for probs in windows]
+    return tracks, max(tracks)
+
+
+def max_of_shrunk_means(windows: WindowsByTrack) -> TrackAndVideoScores:
+    """As :func:`max_of_means`, but a track of few windows leans towards the mean of all windows of the video.
+
+    For footage with many cuts: there one person becomes many short tracks, and the maximum over many noisy means is
+    high by chance. Each track is given ``PRIOR_WINDOWS`` more windows of the video's mean (shrinkage as in empirical
+    Bayes; Efron and Morris 1975).
+
+    >>> max_of_shrunk_means([[1.0], [0.25, 0.25, 0.25, 0.25, 0.25]])
+    ([0.5833333333333334, 0.2857142857142857], 0.5833333333333334)
+    """
+    overall = _mean_of_all(windows)
+    tracks = [(sum(probs) + PRIOR_WINDOWS * overall) / (len(probs) + PRIOR_WINDOWS) for probs in windows]
+    return tracks, max(tracks)
+
+
+def mean_of_windows(windows: WindowsByTrack) -> TrackAndVideoScores:
+    """The mean over a track's windows; the video's is the mean over all windows, whoever they show.
+
+    >>> mean_of_windows([[0.25, 0.75], [0.125, 0.125]])
+    ([0.5, 0.125], 0.3125)
+    """
+    return max_of_means(windows)[0], _mean_of_all(windows)
+
+
+def max_of_windows(windows: WindowsByTrack) -> TrackAndVideoScores:
+    """The most suspicious window of a track, and of the video: for fakes that last a moment. Alarms falsely more often.
+
+    >>> max_of_windows([[0.25, 0.75], [0.125]])
+    ([0.75, 0.125], 0.75)
+    """
+    tracks = [max(probs) for probs in windows]
+    return tracks, max(tracks)
+
+
+AGGREGATIONS: dict[str, Aggregation] = {
+    function.__name__: function for function in (max_of_means, max_of_shrunk_means, mean_of_windows, max_of_windows)
+}
+
+DEFAULT_AGGREGATION = max_of_means.__name__
+
+
+def _mean_of_all(windows: WindowsByTrack) -> float:
+    return sum(map(sum, windows)) / sum(map(len, windows))
+
+
+def uncertain_band(threshold: float, margin: float) -> tuple[float, float]:
+    """The probabilities between which a verdict is ``uncertain``, around a threshold.
+
+    ``margin`` is the distance to either side at a threshold of 0.5; elsewhere the distance is the same in log-odds, so
+    that the band stays within 0..1 and is narrow where probabilities are.
+
+    >>> uncertain_band(0.5, 0.1)
+    (0.4, 0.6)
+    >>> [round(end, 3) for end in uncertain_band(0.05, 0.1)]
+    [0.034, 0.073]
+    >>> uncertain_band(0.3, 0.0)
+    (0.3, 0.3)
+
+    Raises:
+        ValueError: ``margin`` is not in 0..0.5 (0.5 excluded), or ``threshold`` not in 0..1.
+    """
+    if not 0 <= margin < 0.5:
+        raise ValueError(f"uncertain_margin must be in 0..0.5, 0.5 excluded, got {margin}")
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must be in 0..1, got {threshold}")
+    if margin == 0 or threshold in (0, 1):
+        return threshold, threshold
+    if threshold == 0.5:
+        return 0.5 - margin, 0.5 + margin
+    distance = log((0.5 + margin) / (0.5 - margin))
+    centre = log(threshold / (1 - threshold))
+    return _sigmoid(centre - distance), _sigmoid(centre + distance)
+
+
+def verdict(prob_fake: float, *, threshold: float, margin: float = 0.0) -> Verdict:
+    """What to say of a score; see :func:`uncertain_band`. Without a margin, FAKE from the threshold on.
+
+    >>> [str(verdict(p, threshold=0.5, margin=0.1)) for p in (0.39, 0.4, 0.5, 0.6, 0.61)]
+    ['real', 'uncertain', 'uncertain', 'uncertain', 'fake']
+    >>> str(verdict(0.5, threshold=0.5))
+    'fake'
+    """
+    low, high = uncertain_band(threshold, margin)
+    if low < high and low <= prob_fake <= high:
+        return Verdict.UNCERTAIN
+    return Verdict.FAKE if prob_fake >= threshold else Verdict.REAL
+
+
+def one_sided_warning(counts: Mapping[str, int], *, share: float = 0.95, at_least: int = 20) -> str | None:
+    """A sentence if more than ``share`` of a set of videos gets the same verdict: more often a fault than a finding.
+
+    A detector that meets other footage than it was trained on tends to say the same of all of it.
+
+    >>> one_sided_warning({"real": 99, "fake": 1}).partition(":")[0]
+    '99 of 100 scored videos are called real'
+    >>> one_sided_warning({"real": 95, "fake": 5}), one_sided_warning({"fake": 19})
+    (None, None)
+
+    Args:
+        counts: how many videos have each verdict; those without a verdict are not counted.
+        share: above which it is said.
+        at_least: of fewer videos nothing is said.
+    """
+    total = sum(counts.values())
+    verdict_, count = max(counts.items(), key=lambda item: item[1], default=("", 0))
+    if total < at_least or count <= share * total:
+        return None
+    return (
+        f"{count} of {total} scored videos are called {verdict_}: if you did not expect that, the detector may not "
+        "know footage of this kind, or the faces may be cropped otherwise than in its training. Look at some of the "
+        "crops, measure it on videos whose label you know (python -m dfd.evaluate), and fit its threshold to them "
+        "(python -m dfd.calibrate)"
+    )
+
+
+def _sigmoid(value: float) -> float:
+    return 1 / (1 + exp(-value)) if value >= 0 else exp(value) / (1 + exp(value))

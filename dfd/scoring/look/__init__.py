@@ -1,0 +1,1 @@
+"""Looking at a video: the windows that are scored, decoded and cropped in worker processes."""

@@ -1,0 +1,90 @@
+"""Worker processes that look at videos."""
+
+import importlib
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
+from multiprocessing.synchronize import Semaphore
+from pathlib import Path
+from typing import Any
+
+from dfd.base.machine import hold_to_one_core, limit_tasks, num_cores
+from dfd.faces.detect import DETECTOR_MODULES, build_detector
+from dfd.faces.extract import ExtractionSettings
+from dfd.faces.found import Found, WindowSettings
+from dfd.process.pool import WorkerPool
+from dfd.scoring.look.stream import stream_windows
+
+_worker: dict[str, Any] = {}
+"""What a worker process builds once: its face detector and settings."""
+
+
+def worker_pool(
+    num_workers: int, *, deadline_seconds: float, stall_seconds: float, batch_size: int, detector: str | None = None
+) -> WorkerPool:
+    """Processes for :func:`numbered_windows_task`, once they have been told to prepare :func:`start_worker`.
+
+    Told so or not, they can be started: they then import what the face detector of this name needs. That keeps a core
+    busy, and so does this process, which loads the network. Those for which no core is left let the others go first, so
+    that the first video is not late.
+    """
+    free_cores = get_context("spawn").Semaphore(max(1, num_cores() - 1))
+    return WorkerPool(
+        num_workers=num_workers,
+        deadline_seconds=deadline_seconds,
+        stall_seconds=stall_seconds,
+        initializer=import_ahead,
+        initargs=(detector, free_cores),
+        max_waiting=max(64, 4 * batch_size),
+    )
+
+
+def import_ahead(detector: str | None, free_cores: Semaphore) -> None:
+    """For a worker whose settings are still being read: most of its start is waiting for libraries."""
+    hold_to_one_core()
+    if detector in DETECTOR_MODULES:
+        module = DETECTOR_MODULES[detector]
+        if free_cores.acquire(block=False):
+            try:
+                importlib.import_module(module)
+            finally:
+                free_cores.release()
+        else:
+            _import_when_idle(module)
+
+
+def _import_when_idle(module: str) -> None:
+    """Import it in a thread that leaves the cores to all others that want them; Linux has priorities of threads."""
+
+    def low_priority() -> None:
+        if sys.platform == "linux":
+            this = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, this, min(19, os.getpriority(os.PRIO_PROCESS, this) + 10))
+        importlib.import_module(module)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="import") as thread:
+        thread.submit(low_priority).result()
+
+
+def start_worker(detector: Mapping[str, Any], extraction: ExtractionSettings, settings: WindowSettings) -> None:
+    """For :class:`dfd.process.pool.WorkerPool`: build what :func:`windows_task` needs, and bound what it may take."""
+    hold_to_one_core()
+    _worker["arguments"] = (build_detector(**detector), extraction, settings)
+    on_cpu = str(detector.get("device", "cpu")) == "cpu"
+    limit_tasks(settings.limits.task_bytes if on_cpu else None)
+
+
+def windows_task(path: Path) -> Iterator[Found]:
+    """In a worker: the windows of one video, piece by piece."""
+    yield from stream_windows(path, *_worker["arguments"])
+
+
+def numbered_windows_task(task: tuple[int, Path]) -> Iterator[Found]:
+    """As :func:`windows_task` of the second part; the first tells equal paths apart.
+
+    Here and not where it is used, so that a worker does not import the network's libraries.
+    """
+    return windows_task(task[1])

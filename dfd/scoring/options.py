@@ -1,0 +1,118 @@
+"""From the options of ``predict.py`` to a detector, its settings and what ``run.json`` says of them.
+
+Shared by ``predict.py`` and by the workers of the web page, which take the same options.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dfd import __version__
+from dfd.base.errors import CheckpointError, ConfigError
+from dfd.base.machine import num_cores
+from dfd.config.build import options, target_name
+from dfd.config.schemas import PredictConfig, inputs_of
+from dfd.models.files.card import read_card
+from dfd.process.pool import WorkerPool
+from dfd.scoring.look.windows import look_settings
+from dfd.scoring.look.workers import numbered_windows_task, start_worker, worker_pool
+from dfd.video.file.container import VideoLimits
+
+if TYPE_CHECKING:
+    from dfd.scoring.detector import Detector
+
+# Options of the detector that decide what a score is; a folder holds scores of one setting of them.
+DECISIVE = (
+    *("window_stride", "max_windows", "max_faces", "max_decode_side", "video_stream"),
+    *("aggregation", "threshold"),
+)
+OTHER = (
+    "runtime",
+    "device",
+    "moments_per_face",
+    "heatmaps",
+    "batch_size",
+    "num_workers",
+    "deadline_seconds",
+    "stall_seconds",
+)
+
+LOOKS = (
+    *("face_detector", "window_stride", "max_windows", "max_faces", "max_decode_side", "video_stream"),
+    "limits",
+)
+"""Options that decide what a worker looks at."""
+
+
+def detector_options(config: PredictConfig) -> dict[str, Any]:
+    """What :class:`dfd.scoring.detector.Detector` is told."""
+    chosen = config.face_detector
+    if unknown := config.limits.keys() - {"max_width", "max_height"}:
+        raise ConfigError(f"limits: no such key {', '.join(sorted(map(str, unknown)))}; it has max_width, max_height")
+    return {
+        "face_detector": {"name": target_name(chosen), **options(chosen)} if chosen else None,
+        "limits": VideoLimits(**config.limits),
+        "uncertain_margin": config.uncertain_margin,
+        "boxes": config.annotate,
+        "fold_batchnorm": True,
+        **{name: getattr(config, name) for name in (*DECISIVE, *OTHER)},
+    }
+
+
+def start_workers(config: PredictConfig, checkpoint: Path, paths: Sequence[Path], *, begin: bool = False) -> WorkerPool:
+    """Worker processes for these videos, on their way while the detector is loaded here: its option ``pool``.
+
+    Where the card can be read without torch they get ready, and with ``begin`` look at the first videos already. A card
+    that is wrong is for the detector to refuse.
+    """
+    given = detector_options(config)
+    card = read_card(checkpoint)
+    found = given["face_detector"] or (card.crop.get("face_detector") if card else None)
+    name = found.get("name") if isinstance(found, Mapping) else None
+    pool = worker_pool(
+        max(1, min(config.num_workers or num_cores(), len(paths))),
+        deadline_seconds=config.deadline_seconds,
+        stall_seconds=config.stall_seconds,
+        batch_size=config.batch_size or 1,
+        detector=name,
+    )
+    pool.start()
+    if card is not None:
+        looks = {option: given[option] for option in LOOKS}
+        with contextlib.suppress(CheckpointError, ValueError):
+            pool.prepare(start_worker, *look_settings(card, name=str(checkpoint), every_frame=config.annotate, **looks))
+            if begin:
+                pool.begin(numbered_windows_task, enumerate(paths))
+    return pool
+
+
+def settings_of(config: PredictConfig, detector: Detector) -> dict[str, Any]:
+    """What decides a score, besides the model: a folder is continued only with the same."""
+    return {
+        "face_detector": {k: v for k, v in detector.face_detector.items() if k not in ("device", "weights")},
+        # Folders of before there was a choice of streams go on.
+        **{
+            name: getattr(config, name)
+            for name in DECISIVE
+            if name != "video_stream" or config.video_stream is not None
+        },
+        "threshold": detector.threshold,
+        "uncertain_margin": config.uncertain_margin,
+    }
+
+
+def run_facts(config: PredictConfig, detector: Detector, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``run.json``: who scored what, with what and when."""
+    inputs = inputs_of(config.input)
+    return {
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "dfd": __version__,
+        "input": inputs[0] if len(inputs) == 1 else f"{inputs[0]} and {len(inputs) - 1} more",
+        "shard": config.shard,
+        "model": {**detector.describe(), "file": Path(config.checkpoint).name},
+        "settings": settings,
+    }

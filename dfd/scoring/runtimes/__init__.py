@@ -1,0 +1,1 @@
+"""What computes a detector's scores: torch, onnxruntime or an exported program. Frames in, probabilities out."""

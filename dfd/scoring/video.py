@@ -1,0 +1,77 @@
+"""One video while it is scored: its windows, and the score that they come to."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfd.base.types import FileFacts, FloatArray, FrameArray, WindowScore
+from dfd.faces.found import FaceBoxes, FaceWindow, Thumbnail, WindowsEnd
+from dfd.scoring.aggregation import Aggregation
+
+MAX_SHOWN_FACES = 8
+"""Faces of a video whose moments are kept, the most suspicious: what a person looks at, and a bound on memory."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A window that may be shown: the ``place``-th of its track."""
+
+    prob_fake: float
+    place: int
+    window: FaceWindow
+
+
+@dataclass(slots=True)
+class _Video:
+    """What is known of a video so far."""
+
+    path: Path
+    began: float = field(default_factory=time.perf_counter)
+    file: FileFacts | None = None
+    thumbnail: FrameArray | None = None
+    tracks: dict[int, list[WindowScore]] = field(default_factory=dict)
+    kept: dict[int, list[_Kept]] = field(default_factory=dict)
+    boxes: dict[int, list[FaceBoxes]] = field(default_factory=dict)
+    network_seconds: float = 0.0
+    end: WindowsEnd | None = None
+
+    def take(self, item: "FileFacts | Thumbnail | FaceBoxes | WindowsEnd") -> None:
+        """A piece that the network is not needed for."""
+        match item:
+            case FileFacts():
+                self.file = item
+            case Thumbnail():
+                self.thumbnail = item.picture
+            case FaceBoxes():
+                self.boxes.setdefault(item.track, []).append(item)
+            case WindowsEnd():
+                self.end = item
+
+    def add(
+        self, window: FaceWindow, prob_fake: float, *, seconds: float, num_kept: int, aggregation: Aggregation
+    ) -> None:
+        """A scored window; its crops are kept only if they may be shown in the end."""
+        self.network_seconds += seconds
+        scores = self.tracks.setdefault(window.track, [])
+        scores.append(WindowScore(window.start_seconds, window.end_seconds, prob_fake, window.box))
+        if not num_kept:
+            return
+        kept = self.kept.setdefault(window.track, [])
+        kept.append(_Kept(prob_fake, len(scores) - 1, window))
+        kept.sort(key=lambda item: (-item.prob_fake, item.place))
+        del kept[num_kept:]
+        if len(self.kept) > 4 * MAX_SHOWN_FACES:  # of hundreds of faces, the least suspicious so far is not shown
+            tracks = list(self.kept)
+            by_track, _ = aggregation([[score.prob_fake for score in self.tracks[track]] for track in tracks])
+            del self.kept[min(zip(by_track, tracks, strict=True))[1]]
+
+
+def _joined(pieces: Iterable[FaceBoxes]) -> tuple[NDArray[np.int64], FloatArray]:
+    """The frames of a track and its boxes on them."""
+    ordered = list(pieces)
+    frames = np.concatenate([piece.start_frame + np.arange(len(piece.boxes_xyxy)) for piece in ordered])
+    return frames, np.concatenate([piece.boxes_xyxy for piece in ordered])

@@ -1,0 +1,1 @@
+"""Structure of video files as their headers claim it: containers, streams, packets."""

@@ -1,0 +1,1 @@
+"""Decoded frames as RGB pictures."""

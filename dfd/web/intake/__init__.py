@@ -1,0 +1,1 @@
+"""Reception of uploads: admission of senders, and receiving of files."""

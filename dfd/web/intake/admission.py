@@ -1,0 +1,126 @@
+"""Admission of uploads, decided before their first byte is read."""
+
+import hashlib
+import hmac
+import ipaddress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from http import HTTPStatus
+
+from django.conf import settings
+from django.db.models import F
+from django.http import HttpRequest
+from django.utils import timezone
+
+from dfd.web.intake.uploads import FULL_SECONDS, Refusal, has_room
+from dfd.web.models import Job, UploadCount, options
+from dfd.web.queue import MIN_RETRY_SECONDS, Queue
+
+FORM_BYTES = 64 * 1024
+"""Allowance for a form's other fields and headers."""
+SPARE_THREADS = 8
+"""Threads of a web process that are reserved for pages, whatever uploads do."""
+
+
+def refusal(request: HttpRequest) -> Refusal | None:
+    """Reason to refuse an upload before it is read, or None."""
+    limit = options().max_upload_bytes * options().max_files + FORM_BYTES
+    try:
+        announced = int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        return Refusal(HTTPStatus.BAD_REQUEST, "The length of the upload is not a number.")
+    if announced <= 0:
+        return Refusal(HTTPStatus.LENGTH_REQUIRED, "The upload does not say how long it is.")
+    if announced > limit:
+        return Refusal(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"The upload is larger than is accepted here at once: {options().max_files} files of "
+            f"{options().max_upload_mb} MiB. Send fewer or smaller files.",
+        )
+    if is_full():
+        return full()
+    if not has_room(min(announced, limit)):
+        return Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "The disk of this server is full.", FULL_SECONDS)
+    hour = _hour()
+    key, most = _key(request, hour), options().uploads_per_hour
+    if most and UploadCount.objects.filter(key=key, number__gte=most).exists():
+        return _used_up(hour)
+    return None
+
+
+def is_full() -> bool:
+    """Whether the maximum number of jobs is waiting or running."""
+    return Job.objects.filter(state__in=(Job.State.QUEUED, Job.State.RUNNING)).count() >= options().max_queue
+
+
+def full() -> Refusal:
+    """Refusal for a full queue."""
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "All places in the queue are taken.", Queue().retry_seconds)
+
+
+def count_file(request: HttpRequest) -> Refusal | None:
+    """Count a file for its sender's address; returns a refusal if the hourly limit is reached."""
+    most = options().uploads_per_hour
+    if not most:
+        return None
+    hour = _hour()
+    key = _key(request, hour)
+    UploadCount.objects.get_or_create(key=key, defaults={"hour": hour})
+    counted = UploadCount.objects.filter(key=key, number__lt=most).update(number=F("number") + 1)
+    return None if counted else _used_up(hour)
+
+
+_reading = threading.Lock()
+_num_reading = 0
+
+
+@contextmanager
+def a_thread_to_read() -> Iterator[Refusal | None]:
+    """Reserve a thread while an upload is read, which may be slow; yields a refusal if too many are being read."""
+    global _num_reading
+    with _reading:
+        is_free = _num_reading < max(1, options().threads - SPARE_THREADS)
+        _num_reading += is_free
+    try:
+        words = "Too many uploads are in progress."
+        yield None if is_free else Refusal(HTTPStatus.SERVICE_UNAVAILABLE, words, MIN_RETRY_SECONDS)
+    finally:
+        with _reading:
+            _num_reading -= is_free
+
+
+def _used_up(hour: datetime) -> Refusal:
+    seconds = max(1, int((hour + timedelta(hours=1) - timezone.now()).total_seconds()))
+    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "Too many uploads came from this address this hour.", seconds)
+
+
+def _hour() -> datetime:
+    return timezone.now().replace(minute=0, second=0, microsecond=0)
+
+
+def _key(request: HttpRequest, hour: datetime) -> str:
+    """Keyed hash of the sender's address, different each hour, which does not reveal the address without the key."""
+    text = f"upload {hour.isoformat()} {client_address(request)}"
+    return hmac.new(settings.SECRET_KEY.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def client_address(request: HttpRequest) -> str:
+    """Address of the sender, or its /64 network for IPv6 (a household has 2**64 addresses).
+
+    Behind proxies it comes from X-Forwarded-For, of which only as many entries count as there are trusted proxies,
+    since anyone can write the others.
+    """
+    address = str(request.META.get("REMOTE_ADDR", ""))
+    if hops := options().trusted_proxies:
+        forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
+        if forwarded:
+            address = forwarded[-min(hops, len(forwarded))]
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)

@@ -1,0 +1,1 @@
+"""Jobs: their life in the database, and the processes that score them."""

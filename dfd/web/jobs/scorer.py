@@ -1,0 +1,185 @@
+"""Scoring of one job: progress, results, and clean-up when it is stopped."""
+
+import contextlib
+import json
+import logging
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from django.db import InterfaceError, OperationalError
+from django.utils import timezone
+
+from dfd.base.errors import ConfigError
+from dfd.base.machine import wait_without_spinning
+from dfd.config.compose import predict_config
+from dfd.models.starter import checkpoint_path
+from dfd.predictions.rows import read_scores
+from dfd.predictions.writer import PredictionWriter, write_run
+from dfd.report.page.policy import report_policy
+from dfd.report.videos.fragment import render_result
+from dfd.report.videos.page import write_videos_report
+from dfd.scoring.detector import Detector
+from dfd.scoring.options import detector_options, run_facts, settings_of
+from dfd.web.jobs import life as jobs
+from dfd.web.models import FRAGMENT_NAME, RESULT_NAME, Job, options
+
+if TYPE_CHECKING:
+    from dfd.base.types import VideoScore
+
+
+SHOW_SECONDS = 0.5
+"""Time between two updates of a job's progress."""
+
+
+SCORING, WRITING = "looking at the faces", "writing the report"
+
+
+SHARE_OF_SCORING = 0.97
+
+
+WORK = "work-"
+
+
+logger = logging.getLogger(__name__)
+
+
+class Stopping(Exception):
+    """The worker was told to stop."""
+
+
+class Scorer:
+    """Detector that scores jobs.
+
+    Raises:
+        ConfigError: there is no checkpoint, or an option is invalid.
+        CheckpointError: the checkpoint is missing, damaged, or from another program.
+    """
+
+    def __init__(self, name: str) -> None:
+        wait_without_spinning()
+        if not options().checkpoint:
+            raise ConfigError("DFD_WEB_CHECKPOINT is not set; set it to the file of a detector, as train.py writes it")
+        self.name = name
+        self.config = predict_config(options().checkpoint, shlex.split(options().detector))
+        checkpoint = checkpoint_path(self.config.checkpoint)
+        self.detector = Detector.load(checkpoint, **detector_options(self.config))
+        self.settings = settings_of(self.config, self.detector)
+        self.is_stopping = False
+        self.current: Job | None = None
+        """Current job, which the heartbeat keeps alive."""
+        self.interrupted: Job | None = None
+        """Job that was interrupted by a loss of the database."""
+
+    def score(self, pk: str) -> None:
+        """Claim a job, score it, and record the result; any failure becomes the job's error."""
+        job = jobs.claim(pk, self.name)
+        if job is None:
+            return
+        logger.info("job started", extra={"job": pk, "worker": self.name, "attempt": job.attempts})
+        work = job.folder / f"{WORK}{job.attempts}"
+        self.current = job
+        try:
+            remove_works(job)
+            self._score(job, work)
+        except jobs.JobLost:
+            logger.info("job was deleted or taken over", extra={"job": pk})
+            if not Job.objects.filter(pk=pk).exists():
+                job.remove_files()
+        except (Stopping, SystemExit, KeyboardInterrupt):
+            jobs.give_back(job)
+            logger.info("job given back", extra={"job": pk})
+            raise
+        except (OperationalError, InterfaceError):
+            self.interrupted = job  # nothing can be recorded now
+            raise
+        except Exception as error:  # one bad job becomes one failed row
+            self.detector.close()  # its processes may be in any state
+            logger.exception("job failed", extra={"job": pk})
+            self._fail(job, error)
+        finally:
+            self.current = None
+            remove_works(job)
+
+    def give_back_interrupted(self) -> None:
+        """Requeue the interrupted job once the database is back."""
+        if self.interrupted is not None:
+            jobs.give_back(self.interrupted)
+            self.interrupted = None
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        # The video's path on disk is private; show the sender's name of the file instead.
+        text = f"{type(error).__name__}: {error}".replace(str(job.upload_path), job.file_name)
+        with contextlib.suppress(jobs.JobLost):  # deleted meanwhile
+            jobs.change(job, state=Job.State.FAILED, error=text[:2000], stage="", finished=timezone.now())
+
+    def _score(self, job: Job, work: Path) -> None:
+        jobs.change(job, stage=SCORING)
+        score = self.detector.score(job.upload_path, on_progress=self._noting(job))
+        jobs.change(job, stage=WRITING, progress=SHARE_OF_SCORING)
+        message = _without_path(score.message, job)
+        policy = self.write(replace(score, path=job.file_name, message=message), work)
+        if job.result_folder.exists():
+            shutil.rmtree(job.result_folder)
+        work.rename(job.result_folder)
+        jobs.change(
+            job,
+            state=Job.State.DONE,
+            stage="",
+            progress=1.0,
+            finished=timezone.now(),
+            outcome=str(score.status),
+            verdict=str(score.verdict) if score.verdict else "",
+            prob_fake=score.prob_fake,
+            confidence=score.confidence,
+            message=message,
+            report_policy=policy,
+        )
+        job.upload_path.unlink(missing_ok=True)
+        facts = {"job": str(job.pk), "outcome": job.outcome, "verdict": job.verdict, "seconds": job.seconds}
+        logger.info("job done", extra=facts)
+
+    def _noting(self, job: Job) -> Callable[[Path, float], None]:
+        """Callback that records a job's progress, and stops it if it was deleted or the worker is told to stop."""
+        last = time.monotonic()
+
+        def note(_: Path, share: float) -> None:
+            nonlocal last
+            if self.is_stopping:
+                raise Stopping
+            if time.monotonic() - last > SHOW_SECONDS:
+                jobs.change(job, progress=SHARE_OF_SCORING * min(share, 1.0))
+                last = time.monotonic()
+
+        return note
+
+    def write(self, score: "VideoScore", folder: Path) -> str:
+        """Write the files of predict.py and the fragment of the job's page; returns the policy of the report."""
+        facts = run_facts(replace(self.config, input=score.path), self.detector, self.settings)
+        with PredictionWriter(folder, model=self.detector.name, settings=self.settings) as writer:
+            write_run(folder, facts)
+            writer.write(score)
+        report = write_videos_report([folder], folder, title=score.path)
+        (folder / FRAGMENT_NAME).write_text(render_result(folder), encoding="utf-8")
+        (value,) = read_scores(folder).values()
+        # The pictures are in the report; their paths on this disk are useless to others.
+        value["moments"] = [{k: v for k, v in one.items() if k not in ("crop", "heatmap")} for one in value["moments"]]
+        del value["thumbnail"]
+        (folder / RESULT_NAME).write_text(json.dumps(value | {"run": facts}), encoding="utf-8")
+        return report_policy(report.read_text("utf-8"))
+
+
+def remove_works(job: Job) -> None:
+    """Delete work folders that killed attempts left."""
+    for folder in job.folder.glob(f"{WORK}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _without_path(message: str, job: Job) -> str:
+    """Message without the path of the uploaded file."""
+    return re.sub(rf"{re.escape(str(job.upload_path))}:?\s*", "", message)

@@ -1,0 +1,253 @@
+"""JSON API with the functions of the pages, described by ``/api/openapi.json``; docs/web.md has curl examples."""
+
+import hashlib
+import hmac
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from django.core.exceptions import TooManyFilesSent
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http.multipartparser import MultiPartParserError
+from django.http.request import UnreadablePostError
+from django.urls import reverse
+from django.utils import timezone
+from ninja import NinjaAPI, Schema
+from ninja.errors import AuthenticationError, ValidationError
+from ninja.responses import Status
+from ninja.security import HttpBearer
+from pydantic import Field
+
+from dfd import __version__
+from dfd.web.intake import admission
+from dfd.web.intake.uploads import FIELD, Refusal, prepare, receive
+from dfd.web.jobs import life as jobs
+from dfd.web.models import Job, options
+from dfd.web.pages import presentation
+from dfd.web.pages.requests import MAX_SHOWN_JOBS, drain
+from dfd.web.pages.views import make_jobs, report_response
+from dfd.web.queue import Queue
+
+OPEN = "open"
+UPLOAD_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "properties": {FIELD: {"type": "string", "format": "binary", "description": "one video file"}},
+                }
+            }
+        },
+    }
+}
+
+
+class Token(HttpBearer):
+    """Authentication by ``Authorization: Bearer TOKEN``; an open API needs none, except from another site."""
+
+    def __call__(self, request: HttpRequest) -> str | None:
+        """Owner of the client's jobs; None if the client is unknown."""
+        if "Authorization" in request.headers:
+            found: str | None = super().__call__(request)
+            return found
+        return _owner(OPEN) if options().open_api and not _is_from_elsewhere(request) else None
+
+    def authenticate(self, request: HttpRequest, token: str) -> str | None:
+        """Owner with this token, found by comparing every token in constant time."""
+        names = [
+            name for known, name in options().tokens().items() if hmac.compare_digest(known.encode(), token.encode())
+        ]
+        return _owner(names[0]) if names else None
+
+
+def _owner(name: str) -> str:
+    return hashlib.sha256(f"api {name}".encode()).hexdigest()
+
+
+def _is_from_elsewhere(request: HttpRequest) -> bool:
+    """Whether a page of another site made the visitor's browser send the request."""
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        return True
+    origin = request.headers.get("Origin")
+    try:
+        return origin is not None and urlsplit(origin).netloc != request.get_host()
+    except ValueError:  # not a URL
+        return True
+
+
+class Problem(Schema):
+    """Reason why a request failed."""
+
+    error: str
+    retry_seconds: int | None = Field(None, description="seconds until a retry; also in the header Retry-After")
+
+
+class JobOut(Schema):
+    """A job."""
+
+    id: UUID
+    file_name: str
+    size_bytes: int
+    state: str = Field(description="queued, running, done or failed")
+    place: int | None = Field(description="place in the queue; 1 is next")
+    wait_seconds: int | None = Field(description="approximate waiting time")
+    stage: str = Field(description="current stage, in words")
+    progress: float = Field(description="share of the work that is done, 0 to 1")
+    attempts: int
+    error: str = Field(description="why a failed job failed")
+    created: datetime
+    started: datetime | None
+    finished: datetime | None
+    expires: datetime = Field(description="when everything about the job is deleted")
+    outcome: str | None = Field(
+        description="status of the video: ok, partial, no_face, missing, unreadable, too_large, timeout or error"
+    )
+    verdict: str | None = Field(description="fake, real or uncertain; null without a score. No face is not real")
+    prob_fake: float | None
+    confidence: float | None = Field(description="probability of the nearer of fake and real")
+    message: str
+    url: str
+    report_url: str | None = Field(description="a page to pass on; null before the job is done")
+    result: dict[str, Any] | None = Field(
+        None, description="every face and window, as docs/predictions.md describes; only for a single job"
+    )
+
+
+api = NinjaAPI(
+    title="dfd",
+    version=__version__,
+    description=(
+        "Send a video, learn how probable it is that it shows a faked face. A score is a reason to look closer, not a "
+        "proof. Videos are deleted once they are scored, results after a while or on DELETE."
+    ),
+    docs_url=None,
+    auth=Token(),
+    urls_namespace="api",
+)
+PROBLEMS = {code: Problem for code in (400, 401, 404)}
+UPLOAD_PROBLEMS = {code: Problem for code in (400, 401, 411, 413, 415, 429, 503, 507)}
+
+
+@api.post("jobs", response={201: JobOut, **UPLOAD_PROBLEMS}, openapi_extra=UPLOAD_BODY, summary="Send a video")
+def create_job(request: HttpRequest, response: HttpResponse) -> Any:
+    """Send one video in the form field ``video``; the response comes at once, with the job to poll."""
+    with admission.a_thread_to_read() as too_many:
+        refusal = too_many or admission.refusal(request) or admission.count_file(request)
+        if refusal is not None:
+            if not too_many:
+                drain(request)
+            return _refused(response, refusal)
+        if request.content_type != "multipart/form-data":
+            drain(request)
+            return _bad(f"send a multipart form with the video in its field {FIELD!r}")
+        handler = prepare(request)
+        try:
+            videos = receive(request, handler)
+            if len(videos) != 1:
+                return _bad(f"{len(videos)} files came; send one in the field {FIELD!r}")
+            made, refusals = make_jobs(request, _asker(request), videos)
+        except UnreadablePostError:
+            return _bad("the upload was interrupted; send it again")
+        except (MultiPartParserError, TooManyFilesSent):
+            return _bad("the form cannot be read")
+        finally:
+            handler.discard_all()
+    if not made:
+        return _refused(response, refusals[0])
+    shown = _shown(request, made[0], Queue())
+    response.headers["Location"] = shown["url"]
+    return Status(HTTPStatus.CREATED, shown)
+
+
+def _bad(error: str) -> Any:
+    return Status(HTTPStatus.BAD_REQUEST, {"error": error})
+
+
+def _refused(response: HttpResponse, refusal: Refusal) -> Any:
+    if refusal.retry_seconds is not None:
+        response.headers["Retry-After"] = str(refusal.retry_seconds)
+    return Status(refusal.status, {"error": refusal.message, "retry_seconds": refusal.retry_seconds})
+
+
+@api.get("jobs", response={200: list[JobOut], 401: Problem}, summary="Your jobs")
+def list_jobs(request: HttpRequest) -> Any:
+    """List the jobs sent with this token that have not expired, newest first, at most 200."""
+    found = Job.objects.filter(owner=_asker(request), expires__gt=timezone.now())[:MAX_SHOWN_JOBS]
+    queue = Queue()
+    return [_shown(request, job, queue) for job in found]
+
+
+@api.get("jobs/{uuid:pk}", response={200: JobOut, **PROBLEMS}, summary="A job, and its result when it is done")
+def get_job(request: HttpRequest, pk: UUID) -> Any:
+    """Poll every second or two until ``state`` is done or failed."""
+    job = _own_job(request, pk)
+    return {**_shown(request, job, Queue()), "result": presentation.result_of(job)}
+
+
+@api.get(
+    "jobs/{uuid:pk}/report.html",
+    summary="The report, one HTML file",
+    openapi_extra={
+        "responses": {
+            200: {"description": "the report", "content": {"text/html": {"schema": {"type": "string"}}}},
+            401: {"description": "no or a wrong token"},
+            404: {"description": "no such job of yours, or it is not done"},
+        }
+    },
+)
+def get_report(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    """Get the self-contained report."""
+    return report_response(_own_job(request, pk), download=True)
+
+
+@api.delete("jobs/{uuid:pk}", response={204: None, **PROBLEMS}, summary="Delete a job")
+def delete_job(request: HttpRequest, pk: UUID) -> Any:
+    """Delete a job in any state, with its video and results."""
+    jobs.delete(_own_job(request, pk))
+    return Status(HTTPStatus.NO_CONTENT, None)
+
+
+def _own_job(request: HttpRequest, pk: UUID) -> Job:
+    job = Job.objects.filter(pk=pk, owner=_asker(request), expires__gt=timezone.now()).first()
+    if job is None:
+        raise Http404
+    return job
+
+
+def _asker(request: HttpRequest) -> str:
+    owner: str = request.auth  # type: ignore[attr-defined]
+    return owner
+
+
+def _shown(request: HttpRequest, job: Job, queue: Queue) -> dict[str, Any]:
+    url = request.build_absolute_uri(reverse("api:get_job", args=[job.pk]))
+    report_url = request.build_absolute_uri(reverse("api:get_report", args=[job.pk]))
+    return {
+        **presentation.state_of(job, queue),
+        "url": url,
+        "report_url": report_url if job.state == Job.State.DONE else None,
+    }
+
+
+@api.exception_handler(Http404)
+def _not_found(request: HttpRequest, error: Http404) -> HttpResponse:
+    return api.create_response(request, {"error": "no such job of yours"}, status=HTTPStatus.NOT_FOUND)
+
+
+@api.exception_handler(AuthenticationError)
+def _unknown(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
+    drain(request)
+    text = "send the header 'Authorization: Bearer TOKEN' with a token of DFD_WEB_API_TOKENS"
+    response = api.create_response(request, {"error": text}, status=HTTPStatus.UNAUTHORIZED)
+    response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+@api.exception_handler(ValidationError)
+def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    return api.create_response(request, {"error": "the request does not match the API"}, status=HTTPStatus.BAD_REQUEST)

@@ -1,0 +1,68 @@
+"""What a request brings along: its job, its browser, and a body that nobody reads."""
+
+import hashlib
+import secrets
+import time
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404, HttpRequest
+from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
+
+from dfd import __version__
+from dfd.web.intake.uploads import limit_patience
+from dfd.web.models import Job
+from dfd.web.pages import presentation
+
+DRAIN_BYTES, DRAIN_SECONDS, DRAIN_STALL_SECONDS = 64 * 2**20, 10.0, 1.0
+"""Limits on reading the rest of a refused upload, since a browser that is still sending does not read a response."""
+
+
+MAX_SHOWN_JOBS = 200
+
+
+def shared_context(request: HttpRequest) -> dict[str, Any]:
+    """Context of every page; expensive values are looked up lazily."""
+    return {
+        "version": __version__,
+        "limits": presentation.limits(),
+        "detector": SimpleLazyObject(lambda: presentation.detector() or {}),
+    }
+
+
+def own_job(request: HttpRequest, pk: UUID) -> Job:
+    """Job of this browser.
+
+    Raises:
+        Http404: the job does not exist, has expired, or belongs to someone else; the response does not say which.
+    """
+    owner = browser_owner(request)
+    job = Job.objects.filter(pk=pk, owner=owner, expires__gt=timezone.now()).first() if owner else None
+    if job is None:
+        raise Http404
+    return job
+
+
+def browser_owner(request: HttpRequest, *, make: bool = False) -> str:
+    """Owner id of this browser: a hash of a random word in its session; "" if it has never sent anything."""
+    word = request.session.get("owner")
+    if word is None:
+        if not make:
+            return ""
+        word = request.session["owner"] = secrets.token_hex(16)
+    elif make:
+        request.session.modified = True  # the session must outlive its newest job
+    return hashlib.sha256(f"browser {word}".encode()).hexdigest()
+
+
+def drain(request: HttpRequest) -> None:
+    """Read and discard part of an unwanted body, within limits of size and time."""
+    limit_patience(request, DRAIN_STALL_SECONDS)
+    ends = time.monotonic() + DRAIN_SECONDS
+    left = DRAIN_BYTES
+    try:
+        while left > 0 and time.monotonic() < ends and (data := request.read(min(left, 2**16))):
+            left -= len(data)
+    except OSError:
+        pass  # the sender has disconnected

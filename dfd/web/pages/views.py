@@ -1,0 +1,258 @@
+"""Views of the web pages; they are thin and never read a video."""
+
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import TooManyFilesSent
+from django.db import DatabaseError, connection
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.http.multipartparser import MultiPartParserError
+from django.http.request import UnreadablePostError
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import content_disposition_header
+from django.utils.safestring import mark_safe
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from dfd import __version__
+from dfd.web.intake import admission
+from dfd.web.intake.uploads import ReceivedVideo, Refusal, VideoUploadHandler, has_room, prepare, receive
+from dfd.web.jobs import life as jobs
+from dfd.web.models import Job, options
+from dfd.web.pages import presentation
+from dfd.web.pages.answers import _see, _with_retry, failed, refused, wants_json
+from dfd.web.pages.requests import MAX_SHOWN_JOBS, browser_owner, drain, own_job
+from dfd.web.queue import Queue
+
+
+@csrf_exempt  # the token is checked in _take, once the body may be read
+@require_http_methods(["GET", "HEAD", "POST"])
+def upload(request: HttpRequest) -> HttpResponse:
+    """Show the upload page, or receive videos from it."""
+    if request.method != "POST":
+        return _upload_page(request)
+    with admission.a_thread_to_read() as too_many:
+        if refusal := too_many or admission.refusal(request) or admission.count_file(request):
+            if not too_many:
+                drain(request)
+            return refused(request, refusal)
+        handler = prepare(request)
+        try:
+            return _take(request, handler)
+        finally:
+            handler.discard_all()  # the token check reads the form as well, and ignores interruptions
+
+
+@csrf_protect
+def _take(request: HttpRequest, handler: VideoUploadHandler) -> HttpResponse:
+    try:
+        videos = receive(request, handler)
+    except UnreadablePostError:
+        return failed(request, HTTPStatus.BAD_REQUEST, "The upload was interrupted. Send it again.")
+    except (MultiPartParserError, TooManyFilesSent):
+        return failed(request, HTTPStatus.BAD_REQUEST, "The upload is not a form with files.")
+    if not videos:
+        return failed(request, HTTPStatus.BAD_REQUEST, "No file was chosen.")
+    made, refusals = make_jobs(request, browser_owner(request, make=True), videos)
+    told = [refusal.message for refusal in refusals]
+    if wants_json(request):
+        taken = [{"file_name": job.file_name, "url": reverse("job", args=[job.pk])} for job in made]
+        status = HTTPStatus.CREATED if made else refusals[0].status
+        response: HttpResponse = JsonResponse({"jobs": taken, "refusals": told}, status=status)
+    elif not made:
+        response = _upload_page(request, told, refusals[0].status)
+    elif len(made) == 1 and not refusals:
+        response = _see(reverse("job", args=[made[0].pk]))
+    else:
+        request.session["refusals"] = told
+        response = _see(reverse("history"))
+    return response if made else _with_retry(response, refusals[0])
+
+
+def make_jobs(request: HttpRequest, owner: str, videos: list[ReceivedVideo]) -> tuple[list[Job], list[Refusal]]:
+    """Create jobs for accepted videos, and refusals for the others; the first video has already been counted."""
+    made: list[Job] = []
+    refusals: list[Refusal] = []
+    for number, video in enumerate(videos):
+        refusal = video.refusal or (admission.count_file(request) if number else None)
+        if refusal is None:
+            try:
+                made.append(jobs.create(owner, video))
+            except jobs.QueueFull:
+                refusal = admission.full()
+        if refusal is not None:
+            of_file = refusal.message if video.refusal else f"{video.shown_name}: {refusal.message}"
+            refusals.append(replace(refusal, message=of_file))
+    return made, refusals
+
+
+def _upload_page(request: HttpRequest, refusals: list[str] | None = None, status: int = HTTPStatus.OK) -> HttpResponse:
+    context = {"refusals": refusals or [], "queue": presentation.business()}
+    return render(request, "web/upload.html", context, status=status)
+
+
+@require_safe
+def may_upload(request: HttpRequest) -> HttpResponse:
+    """Tell the page's script whether an upload would be refused, which a browser cannot read while sending.
+
+    The browser's session starts here, not with its first video: two videos sent at once would start a session each, and
+    the browser would lose the job of one of them.
+    """
+    request.META["CONTENT_LENGTH"] = request.GET.get("bytes", "")
+    if refusal := admission.refusal(request):
+        return refused(request, refusal)
+    browser_owner(request, make=True)
+    return JsonResponse({"error": ""})
+
+
+@require_safe
+def history(request: HttpRequest) -> HttpResponse:
+    """Show the jobs of this browser."""
+    owner = browser_owner(request)
+    found = list(Job.objects.filter(owner=owner, expires__gt=timezone.now())[:MAX_SHOWN_JOBS]) if owner else []
+    refusals = request.session.pop("refusals", [])
+    queue = Queue()
+    shown = [{"job": job, **presentation.shown(job, queue)} for job in found]
+    context = {"jobs": shown, "refusals": refusals, "notice": request.session.pop("notice", "")}
+    return render(request, "web/history.html", context)
+
+
+@require_POST
+def delete_all(request: HttpRequest) -> HttpResponse:
+    """Delete every job of this browser."""
+    if owner := browser_owner(request):
+        for job in Job.objects.filter(owner=owner):
+            jobs.delete(job)
+        request.session["notice"] = "All videos of this browser and their results are deleted."
+    return _see(reverse("history"))
+
+
+@require_safe
+def job_page(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Show a job: its place in the queue, its progress, or its result."""
+    job = own_job(request, pk)
+    context = {
+        "job": job,
+        **presentation.shown(job, Queue()),
+        # Rendered by dfd.report with autoescape, so that all text from the sender is escaped.
+        "fragment": mark_safe(presentation.fragment_of(job)),
+        "can_retry": job.state == Job.State.FAILED and job.upload_path.is_file(),
+    }
+    return render(request, "web/job.html", context)
+
+
+@require_safe
+def job_state(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Return a job's state as JSON, for the page's script."""
+    shown = presentation.shown(own_job(request, pk), Queue())
+    return JsonResponse({**shown["state"], "line": shown["line"]})
+
+
+@require_safe
+def report(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    """Show a job's report or, with ``?download``, download it."""
+    return report_response(own_job(request, pk), download="download" in request.GET)
+
+
+def report_response(job: Job, *, download: bool) -> FileResponse:
+    """Response with the report, sandboxed so that it can run only its own script."""
+    path = job.result_folder / "report.html"
+    if job.state != Job.State.DONE or not path.is_file():
+        raise Http404
+    response = FileResponse(
+        path.open("rb"),
+        content_type="text/html; charset=utf-8",
+        as_attachment=download,
+        filename=f"{_stem(job.file_name)}-report.html",
+    )
+    policy = job.report_policy or "default-src 'none'"
+    sandbox = "frame-ancestors 'none'; sandbox allow-scripts allow-modals"
+    response.headers["Content-Security-Policy"] = f"{policy}; {sandbox}"
+    return response
+
+
+@require_safe
+def result(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Return the complete score of a job as JSON."""
+    job = own_job(request, pk)
+    found = presentation.result_of(job)
+    if found is None:
+        raise Http404
+    response = JsonResponse(found, json_dumps_params={"indent": 2})
+    if "download" in request.GET:
+        name = f"{_stem(job.file_name)}.json"
+        response.headers["Content-Disposition"] = content_disposition_header(True, name) or "attachment"
+    return response
+
+
+@require_POST
+def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Delete a job of this browser in any state."""
+    job = own_job(request, pk)
+    jobs.delete(job)
+    request.session["notice"] = "The video and its results are deleted."
+    return _see(reverse("history"))
+
+
+@require_POST
+def retry(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Queue a failed job again."""
+    job = own_job(request, pk)
+    if admission.is_full():
+        return refused(request, admission.full())
+    jobs.retry(job)
+    return _see(reverse("job", args=[job.pk]))
+
+
+@require_safe
+def about(request: HttpRequest) -> HttpResponse:
+    """Show what the detector can and cannot tell, and what happens to videos."""
+    described = presentation.detector() or {}
+    context = {
+        "queue": presentation.business(),
+        "facts": presentation.detector_facts(described) if described else [],
+        "metrics": presentation.detector_metrics(described),
+    }
+    return render(request, "web/about.html", context)
+
+
+@require_safe
+def api_page(request: HttpRequest) -> HttpResponse:
+    """Show how to use the API."""
+    base = request.build_absolute_uri(reverse("upload")).rstrip("/")
+    return render(request, "web/api.html", {"base": base, "open_api": options().open_api})
+
+
+@require_safe
+def robots(request: HttpRequest) -> HttpResponse:
+    """Exclude search engines."""
+    return HttpResponse("User-agent: *\nDisallow: /\n", content_type="text/plain")
+
+
+@require_safe
+def health(request: HttpRequest) -> HttpResponse:
+    """Health check for monitoring: 200 if videos can be received and scored, otherwise 503 with the problems."""
+    problems = []
+    facts: dict[str, Any] = {"version": __version__}
+    try:
+        connection.ensure_connection()
+        facts |= presentation.business()
+        waiting_since = jobs.oldest_waiting()
+        waited = (timezone.now() - waiting_since).total_seconds() if waiting_since else 0.0
+        facts["oldest_waiting_seconds"] = round(waited)
+        if not facts["workers"]:
+            problems.append("no worker is alive")
+    except DatabaseError:
+        problems.append("the database does not answer")
+    if not has_room():
+        problems.append("the disk is full")
+    status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
+    return JsonResponse({"status": "failing" if problems else "ok", "problems": problems, **facts}, status=status)
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0] or name
