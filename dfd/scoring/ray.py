@@ -27,11 +27,10 @@ from dfd.process.failure import Failure
 from dfd.process.pool import Again, WorkerPool
 from dfd.process.ray import Fatal, Job, RayOptions, import_ray, pool_below, ray_errors, start_ray
 from dfd.scoring.actors import ActorPlan, plan_actors
-from dfd.scoring.detector import Detector
 from dfd.scoring.look.workers import start_worker, windows_task
 
 if TYPE_CHECKING:
-    from dfd.scoring.detector import Progress
+    from dfd.scoring.detector import Detector, Progress
 
 MAX_ROW_BYTES = 2**30
 """The most that the crops of one video may take. They are one value of a row, and Arrow holds 2 GiB in one at most."""
@@ -81,6 +80,8 @@ class RayEngine:
             raise ConfigError("num_workers is for engine=local; Ray decodes a video on every free num_cpus_per_video")
         self._ray = import_ray()
         self._checkpoint = Path(checkpoint)
+        from dfd.scoring.detector import Detector  # torch: what decodes below a Ray worker has no room for it
+
         self.detector = Detector.load(checkpoint, device="cpu", **options)
         """What the actors load, here for its card, name and settings."""
         _refuse_large_rows(self.detector.windows, self.detector.extraction)
@@ -246,6 +247,8 @@ class _Network:
 
     def __init__(self, checkpoint: list[Any], name: str, options: Mapping[str, Any]) -> None:
         import ray
+
+        from dfd.scoring.detector import Detector
 
         self._detector: Detector | Fatal
         try:

@@ -90,7 +90,8 @@ def test_the_store_is_that_of_one_machine_and_what_dies_costs_its_own_video_for_
     told = []
     engine = RayPreparation(max_retries=1, deadline_seconds=5)
     prepare = partial(prepare_store, rows, "there", engine=engine, on_record=told.append)
-    assert prepare(SETTINGS) == {"ok": 4, "unreadable": 1, "missing": 1, "error": 2, "timeout": 1}
+    counts = prepare(SETTINGS)
+    assert counts == {"ok": 4, "unreadable": 1, "missing": 1, "error": 2, "timeout": 1}, told[0].message
     assert sorted(record.name for record in told) == sorted(row.name for row in rows)
     assert local_ray.is_initialized()
     records = {name: read_record(video_folder("there", row)) for name, row in deadly.items()}
