@@ -117,7 +117,7 @@ def test_a_video_without_a_verdict_is_not_called_real_and_its_owner_is_told_what
     assert_sound(page)
     assert_harmless(page)
     assert page.text.startswith("○ No verdict")
-    for words in (NO_VERDICTS[status].reason, NO_VERDICTS[status].advice, NOT_REAL, "words: what happened"):
+    for words in (NO_VERDICTS[status].reason, NO_VERDICTS[status].advice, NOT_REAL, "program: what happened"):
         assert words in page.text
     assert "Probability of fake" not in page.text
     assert NOT_CALIBRATED not in page.text, "there is no score to be read with care"

@@ -198,7 +198,7 @@ def test_the_most_suspicious_video_comes_first_and_one_without_a_verdict_is_neve
     page = mixed[1]
     rows = [row["data-verdict"] for row in page.named("tr") if "data-verdict" in row]
     assert rows == ["fake", "uncertain", "real", "real", "none", "none"]
-    apart = page.text.index("Nothing is known of these videos")
+    apart = page.text.index("Nothing is known about these videos")
     for name in ("landscape.mp4", "text.mp4"):
         assert page.text.index(name) < apart < page.text.rindex(name)
     assert page.text.count("no face in any of 30 frames") == page.text.count("not a video") == 2

@@ -102,7 +102,8 @@ def test_no_decoder_that_is_not_allowed_runs_while_a_file_is_opened(tmp_path: Pa
     code = f"""
 import av
 from pathlib import Path
-from dfd.video.file.container import DEFAULT_LIMITS, open_and_listen
+from dfd.video.file.container import DEFAULT_LIMITS
+from dfd.video.file.opening import open_and_listen
 av.logging.set_level(av.logging.DEBUG)
 container, said = open_and_listen(Path({str(path)!r}), DEFAULT_LIMITS)
 lines = [(name, text) for _, name, text in said]
