@@ -493,7 +493,7 @@ def test_a_training_whose_loss_is_not_finite_ends_after_ten_such_steps(tmp_path)
 
 def test_a_diverged_training_keeps_no_checkpoint_of_the_epoch_in_which_it_did(tmp_path):
     trainer = make_trainer(tmp_path, *checkpointing(tmp_path), max_epochs=3)
-    with pytest.raises(RunDiverged, match=r"validation is not finite since step 2, .*gradient_clip_val=1\.0"):
+    with pytest.raises(RunDiverged, match=r"validation loss is not finite since step 2, .*gradient_clip_val=1\.0"):
         trainer.fit(lost_module(), loader(), loader())
     assert not list(tmp_path.rglob("*.ckpt"))
 
@@ -713,7 +713,7 @@ def test_a_scheduler_of_torch_is_stepped_as_it_expects(tmp_path, name):
     ("scheduler", "message"),
     [
         (partial(torch.optim.lr_scheduler.StepLR), "StepLR cannot be built with these options: .*step_size"),
-        (partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=1.0, pct_start=7.0), "OneCycleLR cannot be made"),
+        (partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=1.0, pct_start=7.0), "OneCycleLR cannot be built"),
         (partial(lambda optimizer: 3), "makes a int, which is not a scheduler of torch"),
     ],
 )
