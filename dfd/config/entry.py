@@ -97,12 +97,16 @@ def current_job(cfg: DictConfig) -> Job:
     return Job(output_dir(), options, Path(hydra_config.sweep.dir), hydra_config.sweeper)
 
 
-def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[..., Any]]:
+def entry_point(
+    config_name: str, *, complete: Callable[[DictConfig], None] = lambda cfg: None
+) -> Callable[[Callable[[DictConfig], Any]], Callable[..., Any]]:
     """Make a function of the composed config a command: ``--help``, plain words, overrides, and errors as sentences.
 
     A command line that is not understood ends with exit status 2 and a sentence for each wrong word. A ``DfdError``,
     and what a full or read-only disk raises, ends the command with exit status 1 and its message, without a traceback.
     In a multirun it is raised, so that the launcher decides.
+
+    ``complete`` may fill in what other options make needless, before missing values are refused.
     """
     kinds = Kinds(Declared(config_name), SCHEMAS[config_name])
 
@@ -111,13 +115,13 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Cal
         program: list[str] = []
 
         def task(cfg: DictConfig) -> Any:
-            if (
-                program
-            ):  # what is started from here, such as the other processes of a training, is told what this one was
+            if program:
+                # Processes that are started from here, such as the others of a training, get these words as they were.
                 sys.argv[:] = program
                 program.clear()
             in_multirun = HydraConfig.get().mode is RunMode.MULTIRUN
             try:
+                complete(cfg)
                 refuse_values(kinds, cfg)
                 return _run_job(function, cfg) if in_multirun else function(cfg)
             except (DfdError, InstantiationException) as error:

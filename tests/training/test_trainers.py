@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
-import train
+from dfd.commands import train
 from dfd.config.build import build_all
 from dfd.config.check import check
 from dfd.config.folders import CONFIG_DIR

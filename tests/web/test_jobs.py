@@ -495,7 +495,8 @@ def test_a_worker_that_is_killed_loses_no_job(tmp_path: Path, tiny_checkpoint: P
     clip.write_bytes(video)
     made = (
         "from django.core.management import call_command; call_command('migrate', verbosity=0)\n"
-        "from dfd.web.jobs import life as jobs; from dfd.web.intake import uploads; from dfd.web.models import incoming_folder; import pathlib\n"
+        "import pathlib; from dfd.web.intake import uploads; from dfd.web.jobs import life as jobs\n"
+        "from dfd.web.models import incoming_folder\n"
         "video = uploads.ReceivedVideo('clip.mp4', incoming_folder() / 'a.part')\n"
         f"data = pathlib.Path({str(clip)!r}).read_bytes(); video.append(data); video.finish(len(data))\n"
         "print(jobs.create('me', video).pk)"
