@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 CLOSE = 0.75
-"""From this similarity on (0 to 1) a word counts as a misspelling of another."""
+"""Least similarity (0 to 1) at which a word counts as a misspelling of another."""
 
 
 def did_you_mean(word: str, choices: list[str]) -> str:

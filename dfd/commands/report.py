@@ -87,8 +87,10 @@ def _shown(path: Path) -> str:
 
 
 def _report_within(folder: Path) -> Path:
-    """Raises:
-    ReportError: it is a link to another folder.
+    """Folder ``report`` in a run's folder.
+
+    Raises:
+        ReportError: it is a link to another folder.
     """
     try:
         return inside(folder, folder / "report")

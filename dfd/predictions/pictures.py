@@ -20,7 +20,7 @@ MAX_BOXES_BYTES = 2**28
 
 
 MAX_OPACITY = 0.65
-"""Of the hottest place: the face below must stay visible."""
+"""Opacity of the hottest place: the face below must stay visible."""
 
 
 def overlay(crop: FrameArray, heatmap: FloatArray) -> FrameArray:

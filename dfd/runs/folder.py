@@ -27,7 +27,7 @@ RUN_FILES = ("summary.json", "config.yaml", "metrics.csv")
 
 MAX_NAMED_SETTINGS = 3
 INDEX_DIGITS = 12
-"""Of the clip index's SHA-256: two stores of one name are told apart by it."""
+"""Digits of the clip index's SHA-256 that tell two stores of one name apart."""
 
 # What summary.json has that a report reads, and the kind of value. An unknown one is null.
 SUMMARY_KINDS: dict[str, type] = {
@@ -37,7 +37,7 @@ SUMMARY_KINDS: dict[str, type] = {
     "comparison_only": bool,
 }
 MEASURED = ("train", "val", "test")
-"""Those of which every value is a number."""
+"""Entries of the summary that hold numbers only."""
 
 DIVERGED = "diverged: its validation loss is not a number"
 
@@ -49,13 +49,13 @@ class Run:
     folder: Path
     summary: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Setting] = field(default_factory=dict)
-    """Of its config, by dotted key, without where it writes to."""
+    """Settings of its config by dotted key, without the places that it writes to."""
     history: pd.DataFrame | None = None
     """Per epoch, counted from 1, as :func:`dfd.figures.curves.read_history` gives it."""
     test: pd.DataFrame | None = None
     """Per video: ``video_id, dataset, method, label`` (0 or 1), ``prob_fake`` (nan: no score)."""
     threshold: float | None = None
-    """From which probability on the test called a video fake."""
+    """Probability from which the test called a video fake."""
     split_setting: Setting = None
     """``data.split`` as its config has it, before the mode that it came to took its place; null: the store's own."""
     failure: str = ""

@@ -80,11 +80,11 @@ class StudyRecord:
     group: str
     """Its runs' group in Weights & Biases."""
     metric: str
-    """As ``val/auc``: what it optimises."""
+    """Metric that it optimises, such as ``val/auc``."""
     swept: Sequence[str]
     """The keys that it varies."""
     log_scale: Sequence[str] = ()
-    """Those of them whose ratios matter, and not their differences."""
+    """Swept keys whose ratios matter, and not their differences."""
 
     @property
     def is_minimized(self) -> bool:

@@ -1,4 +1,4 @@
-"""From the probabilities of windows to a score for each face and one for the video, and from a score to a verdict.
+"""Aggregation of window probabilities to scores of faces and of the video, and the verdict of a score.
 
 The windows of one face are evidence about one thing, so they are averaged: a single odd window does not make a fake. Of
 several faces any one may be swapped, so the most suspicious of them stands for the video.
@@ -32,7 +32,7 @@ def max_of_means(windows: WindowsByTrack) -> TrackAndVideoScores:
 
 
 def max_of_shrunk_means(windows: WindowsByTrack) -> TrackAndVideoScores:
-    """As :func:`max_of_means`, but a track of few windows leans towards the mean of all windows of the video.
+    """Mean as in :func:`max_of_means`, but a track of few windows leans towards the mean of all windows of the video.
 
     For footage with many cuts: there one person becomes many short tracks, and the maximum over many noisy means is
     high by chance. Each track is given ``PRIOR_WINDOWS`` more windows of the video's mean (shrinkage as in empirical

@@ -177,7 +177,7 @@ class _Layout:
 
     @classmethod
     def of(cls, network: nn.Module) -> "_Layout":
-        """As timm's models declare it."""
+        """Layout of a network's features, as timm's models declare it."""
         prefix: Any = getattr(network, "num_prefix_tokens", 0)
         return cls(prefix if isinstance(prefix, int) else 0, getattr(network, "output_fmt", None) == "NHWC")
 

@@ -1,4 +1,4 @@
-"""From the options of ``predict.py`` to a detector, its settings and what ``run.json`` says of them.
+"""Detector, settings and ``run.json`` made from the options of ``predict.py``.
 
 Shared by ``predict.py`` and by the workers of the web page, which take the same options.
 """

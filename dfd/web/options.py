@@ -47,7 +47,7 @@ ABOUT = {
     "threads": "requests, uploads among them, that one web process answers at once",
     "workers": "processes that score, each with a copy of the detector in memory",
 }
-"""Of each option, for people."""
+"""What each option means, for people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,7 @@ class WebOptions:
 
     @property
     def max_upload_bytes(self) -> int:
-        """Of one file."""
+        """Largest size of one file."""
         return self.max_upload_mb * MIB
 
     @property

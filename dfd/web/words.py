@@ -68,8 +68,10 @@ def _named(key: str, predict: Declared) -> str:
 
 
 def _refuse_unknown(word: str, key: str, own: Sequence[str], predict: Declared) -> None:
-    """Raises:
-    UsageError: neither the page nor ``dfd predict`` has such an option.
+    """Refuse a word that names no option.
+
+    Raises:
+        UsageError: neither the page nor ``dfd predict`` has such an option.
     """
     known = [*predict.groups, *predict.every_key()]
     is_dashed = word.startswith("--")

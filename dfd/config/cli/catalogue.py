@@ -31,7 +31,7 @@ class Arguments(argparse.ArgumentParser):
         )
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, of words that were brought into its form."""
+        """Parse as argparse does, once ``key=value`` and patterns are brought into its form."""
         words = [*(sys.argv[1:] if args is None else args)]
         end = words.index("--") if "--" in words else len(words)
         plain = [part for word in words[:end] for part in self._plain(str(word))]

@@ -1,4 +1,4 @@
-"""From the words of a command line to Hydra's: plain paths and ``--key value`` beside ``key=value``."""
+"""Translation of a command line to Hydra's words: plain paths and ``--key value`` beside ``key=value``."""
 
 import glob
 import os

@@ -23,7 +23,7 @@ class Line:
 
     @property
     def words(self) -> list[str]:
-        """As Hydra takes them."""
+        """Words of the line as Hydra takes them."""
         return [*self.flags, *self.overrides]
 
     @property

@@ -51,5 +51,5 @@ class DemoDataModule(ClipDataModule):
         self._is_prepared = True
 
     def summary(self) -> dict[str, Any]:
-        """As of any store, and that it is the demonstration."""
+        """Return the summary of any store, and that this one is the demonstration."""
         return {**super().summary(), "is_demo": True}

@@ -38,7 +38,7 @@ class Format:
 
     @property
     def num_frames(self) -> int:
-        """Of the whole video."""
+        """Number of frames of the whole video."""
         return round(self.seconds * self.fps)
 
 

@@ -229,7 +229,7 @@ def film_takes(scene: Scene, takes: Sequence[Path]) -> None:
 
 
 def _writer(path: Path, video: Format) -> VideoWriter:
-    """As phones and platforms write: 4:2:0, good but lossy."""
+    """Write a video as phones and platforms do: 4:2:0, good but lossy."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return VideoWriter(
         path,

@@ -26,7 +26,7 @@ SPLIT_MODES = (SOURCE, "official", RANDOM_VIDEO)
 
 
 DEFAULT_FRACTIONS = (0.7, 0.15, 0.15)
-"""Of train, val and test."""
+"""Shares of train, val and test."""
 
 
 MAX_NAMED = 10

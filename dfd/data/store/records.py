@@ -124,8 +124,10 @@ class VideoRecord:
 
     @classmethod
     def from_json(cls, text: str) -> "VideoRecord":
-        """Raises:
-        ValueError: it is not such a text, was cut short, or is of another schema version.
+        """Read a record from its JSON text.
+
+        Raises:
+            ValueError: the text is no record, was cut short, or is of another schema version.
         """
         try:
             value = parse_json(text)

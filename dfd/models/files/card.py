@@ -24,7 +24,7 @@ MAX_CLIP_PIXELS = 2**25
 
 
 def library_versions() -> dict[str, str]:
-    """Of dfd and of the libraries that decide what a network computes."""
+    """Versions of dfd and of the libraries that decide what a network computes."""
     return {name: version(name) for name in ("dfd", "torch", "torchvision", "timm", "lightning")}
 
 

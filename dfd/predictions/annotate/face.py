@@ -85,7 +85,7 @@ class _Face:
         return np.asarray(self._boxes[after - 1] * (1 - share) + self._boxes[after] * share, np.float32)
 
     def score_at(self, seconds: float) -> tuple[float, bool] | None:
-        """Of the window that covers this time, or else of the nearest; and whether it covers it."""
+        """Score of the window that covers this time, or else of the nearest; and whether it covers it."""
         if not self.windows:
             return None
         distances = [max(window.start_seconds - seconds, seconds - window.end_seconds, 0.0) for window in self.windows]

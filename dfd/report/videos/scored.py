@@ -97,7 +97,7 @@ class Scored:
 
     @property
     def run(self) -> RunFacts | None:
-        """Of the folder that says most of its detector; in all that decides a score the others agree."""
+        """Facts of the folder that says most about its detector; the others agree in all that decides a score."""
         return max(self.runs, key=lambda run: len(run.model), default=None)
 
     @property
@@ -117,7 +117,7 @@ class Scored:
 
 
 def find_scored(folders: Iterable[Path]) -> list[Path]:
-    """Those of ``folders`` with scored videos: themselves, or for a multirun's folder all that lie in it.
+    """Folders with scored videos among ``folders``; for a multirun's folder, all that lie in it.
 
     Empty if none has any: then they may be training runs.
 

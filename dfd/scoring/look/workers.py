@@ -83,8 +83,8 @@ def windows_task(path: Path) -> Iterator[Found]:
 
 
 def numbered_windows_task(task: tuple[int, Path]) -> Iterator[Found]:
-    """As :func:`windows_task` of the second part; the first tells equal paths apart.
+    """Run :func:`windows_task` on a numbered path; the number tells equal paths apart.
 
-    Here and not where it is used, so that a worker does not import the network's libraries.
+    It is defined here and not where it is used, so that a worker does not import the network's libraries.
     """
     return windows_task(task[1])

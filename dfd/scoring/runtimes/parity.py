@@ -36,8 +36,10 @@ def largest_difference(reference: Runtime, other: Runtime, card: DetectorCard) -
 
 
 def refuse_difference(difference: float, form: str) -> None:
-    """Raises:
-    CheckpointError: the difference is above ``MAX_DIFFERENCE``, or not a number.
+    """Refuse an export that computes something else.
+
+    Raises:
+        CheckpointError: the difference is above ``MAX_DIFFERENCE``, or not a number.
     """
     if not difference <= MAX_DIFFERENCE:
         raise CheckpointError(
