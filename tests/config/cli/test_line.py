@@ -4,17 +4,22 @@ import contextlib
 import os
 import shlex
 import tempfile
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from dfd.config.check import check
 from dfd.config.cli.catalogue import UsageError
 from dfd.config.cli.line import read_line
-from dfd.config.schemas import SCHEMAS, PredictConfig, check, inputs_of
+from dfd.config.folders import CONFIG_DIR
+from dfd.config.schemas import SCHEMAS, PredictConfig, inputs_of
 from dfd.predictions.inputs import find_inputs
 
 PARSER = OverridesParser.create()
@@ -38,7 +43,14 @@ def overrides(command: str, *words: str) -> list[str]:
 def config_of(*words: str) -> PredictConfig:
     """What predict makes of its words: by Hydra's grammar, OmegaConf and the check."""
     values = {parsed.key_or_group: parsed.value() for parsed in PARSER.parse_overrides(overrides("predict", *words))}
-    return check(OmegaConf.create({"checkpoint": "c", **values}), PredictConfig)
+    return check(OmegaConf.create({**defaults(), "checkpoint": "c", **values}), PredictConfig)
+
+
+@cache
+def defaults() -> dict[str, Any]:
+    """Options of predict that are not on the command line."""
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return OmegaConf.to_container(compose("predict"))  # type: ignore[return-value]
 
 
 @settings(max_examples=60, deadline=None)
