@@ -54,7 +54,7 @@ OnProgress = Callable[[int, int], None]
 def make_demo_videos(
     root: str | Path,
     *,
-    num_people: int = 64,
+    num_people: int = 96,
     videos_per_person: int = 1,
     seconds: float = 1.0,
     fps: int = 25,
