@@ -6,16 +6,13 @@
 import contextlib
 import io
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("tutorial.md")
-ROOT = PAGE.parents[1]
 CELL = re.compile(r"```(?P<kind>sh|python)\n(?P<code>.*?)```\n(?:\n```text\n(?P<output>.*?)```\n)?", re.DOTALL)
-SAME_AS = re.compile(r"^\| `dfd (\w+)` \|[^|]*\| `python (.+?)` \|$", re.MULTILINE)
 
 
 def run_page(page: str, folder: Path) -> str:
@@ -42,13 +39,8 @@ def run_page(page: str, folder: Path) -> str:
 
 
 def runnable(code: str) -> str:
-    """Shell code with each ``dfd NAME`` as the command of this environment, or what commands.md says is the same."""
-    if shutil.which("dfd", path=str(Path(sys.executable).parent)):
-        return re.sub(r"^dfd\b", str(Path(sys.executable).with_name("dfd")), code, flags=re.MULTILINE)
-    for name, same in SAME_AS.findall(PAGE.with_name("commands.md").read_text("utf-8")):
-        script = str(ROOT / same) if same.endswith(".py") else same
-        code = re.sub(rf"^dfd {name}\b", f"{sys.executable} {script}", code, flags=re.MULTILINE)
-    return code
+    """Shell code in which ``dfd`` is the command of this environment."""
+    return re.sub(r"^dfd\b", str(Path(sys.executable).with_name("dfd")), code, flags=re.MULTILINE)
 
 
 if __name__ == "__main__":

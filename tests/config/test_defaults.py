@@ -5,7 +5,6 @@ import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,25 +78,33 @@ def test_values_that_are_handed_over_under_another_name_are_the_same_too() -> No
     assert f"null: {DEFAULT_THRESHOLD}," in (CONFIG_DIR / "preprocess.yaml").read_text()
 
 
-GROUPS = ("face_detector", "temporal", "source")
+def targets() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Place and options of every node of a group that one of dfd's own functions takes."""
+    for path in sorted(CONFIG_DIR.glob("*/*.yaml")):
+        nodes = [OmegaConf.to_container(OmegaConf.load(path), resolve=False)]
+        while nodes:
+            node = nodes.pop()
+            if isinstance(node, dict):
+                nodes += node.values()
+                if str(node.get("_target_", "")).startswith("dfd."):
+                    yield f"{path.parent.name}/{path.name}: {node['_target_']}", {str(k): v for k, v in node.items()}
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        path
-        for path in sorted(CONFIG_DIR.rglob("*.yaml"))
-        if path.parent.name in ("face_detector", "temporal", "source")
-    ],
-    ids=lambda path: f"{path.parent.name}/{path.name}",
-)
-def test_a_value_of_a_group_is_the_default_of_its_function(path: Path) -> None:
-    node = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    assert isinstance(node, dict)
+@pytest.mark.parametrize(("place", "node"), targets(), ids=lambda item: item if isinstance(item, str) else "")
+def test_a_value_of_a_group_is_the_default_of_its_function(place: str, node: dict[str, Any]) -> None:
     target = locate(str(node["_target_"]))
-    defaults = {str(name): default_of(target, str(name)) for name in node if not str(name).startswith("_")}
-    differing = {name: (node[name], value) for name, value in defaults.items() if value not in (MISSING, node[name])}
+    written = {name: value for name, value in node.items() if not name.startswith("_") and not is_composed(value)}
+    defaults = {name: default_of(target, name) for name in written}
+    defaults = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+    differing = {
+        name: (written[name], value) for name, value in defaults.items() if value not in (MISSING, written[name])
+    }
     assert differing == {}
+
+
+def is_composed(value: Any) -> bool:
+    """Whether a value is taken from elsewhere in the configuration, or must be given."""
+    return isinstance(value, dict) or (isinstance(value, str) and ("${" in value or value == "???"))
 
 
 def test_a_schema_has_names_and_types_and_no_values() -> None:
