@@ -31,10 +31,12 @@ from score_video import hog
 from dfd.base.types import Label
 from dfd.data.prepare.video import PreparationSettings, prepare_video
 from dfd.data.sources.row import VideoRow
-from dfd.faces.crop import crop_faces
+from dfd.faces.crop import Square
 from dfd.faces.detect import FaceDetector, build_detector
 from dfd.video.decode import VideoReader
 from dfd.video.encode import VideoWriter
+
+SQUARE = Square(size=112, margin_fraction=0.3)
 
 Detect = Callable[[np.ndarray], Sequence[Sequence[float]]]
 
@@ -53,7 +55,7 @@ def every_frame(path: Path, detect: Detect, folder: Path, num_frames: int, sampl
                     looked_at += 1
                     found += bool(boxes)
                     box = max(boxes, key=lambda b: (b[2] - b[0]) * (b[3] - b[1]), default=box)
-                writer.write(crop_faces(frame[None], np.array([box]), size=112, margin_fraction=0.3))
+                writer.write(SQUARE.cut(frame, box, [])[None])
                 count = index + 1
     seconds = time.process_time() - began
     return seconds + detecting * (count / looked_at - 1), found

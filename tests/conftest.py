@@ -83,10 +83,11 @@ def tiny_store(tiny_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     from dfd.data.prepare.store import prepare_store
     from dfd.data.prepare.video import PreparationSettings
     from dfd.data.sources.manifest import read_manifest
+    from dfd.faces.crop import Square
     from dfd.faces.extract import ExtractionSettings
 
     store = tmp_path_factory.mktemp("store")
-    settings = PreparationSettings({"name": "fixed_box"}, ExtractionSettings(crop_size=64, margin_fraction=0.0))
+    settings = PreparationSettings({"name": "fixed_box"}, ExtractionSettings(crop=Square(size=64, margin_fraction=0.0)))
     prepare_store(read_manifest(tiny_videos), store, settings, fractions=(0.6, 0.2, 0.2), num_workers=2)
     return store
 

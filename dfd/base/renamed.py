@@ -1,6 +1,7 @@
 """Old names of modules and functions, which saved configurations, commands and scripts still use."""
 
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.abc import InspectLoader, Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -29,6 +30,19 @@ FUNCTIONS = {
     f"dfd.training.{name}": f"dfd.training.schedules.{name}" for name in ("constant", "cosine", "plateau", "step")
 }
 """New names of functions whose old module has become a package."""
+
+OPTIONS = {"preprocess": {"faces.crop_size": "crop.size", "faces.margin_fraction": "crop.margin_fraction"}}
+"""New names of options by those of version 0.1.0, for each command."""
+
+
+def todays_options(command: str, words: Iterable[str]) -> list[str]:
+    """Words of a command line with today's names of options.
+
+    >>> todays_options("preprocess", ["faces.crop_size=224", "root=faces.crop_size"])
+    ['crop.size=224', 'root=faces.crop_size']
+    """
+    names = OPTIONS.get(command, {})
+    return [names.get(name, name) + equals + value for name, equals, value in (word.partition("=") for word in words)]
 
 
 class _OldNames(MetaPathFinder, Loader):

@@ -162,7 +162,7 @@ def settings_of(config: PreprocessConfig) -> PreparationSettings:
     """The part of the configuration that decides what the clips look like."""
     return PreparationSettings(
         face_detector={"name": target_name(config.face_detector), **options(config.face_detector)},
-        faces=ExtractionSettings(**config.faces),
+        faces=ExtractionSettings(crop=build(config.crop), **config.faces),
         **{name: getattr(config, name) for name in ("num_frames", "fps", "min_track_frames", "max_decode_side")},
         encode=config.encode,
         stills=config.stills or (bool(config.source) and target_name(config.source) == "stills"),

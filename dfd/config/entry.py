@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dfd.base.errors import ConfigError, DfdError, RunDiverged, disk_sentence
 from dfd.base.machine import wait_without_spinning
+from dfd.base.renamed import todays_options
 from dfd.config.check import logger, refuse_values
 from dfd.config.cli.catalogue import UsageError
 from dfd.config.cli.declared import Declared
@@ -157,7 +158,8 @@ def entry_point(
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, to become sentences here
             program[:] = sys.argv
             try:
-                line = read_line(config_name, sys.argv[1:] if words is None else words, SCHEMAS[config_name])
+                given = todays_options(config_name, sys.argv[1:] if words is None else words)
+                line = read_line(config_name, given, SCHEMAS[config_name])
                 if line.wants_help:
                     print(page(config_name, line))
                     return None

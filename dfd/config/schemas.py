@@ -32,6 +32,7 @@ class PreprocessConfig:
     per_label: Any
     audio_only: AudioOnlyConfig
     face_detector: dict[str, Any]
+    crop: dict[str, Any]
     faces: dict[str, Any]
     num_frames: int | None
     fps: float | None
@@ -121,6 +122,7 @@ class PredictConfig:
     checkpoint: str
     output: str | None
     face_detector: dict[str, Any] | None
+    crop: dict[str, Any] | None
     max_windows: int | None
     window_stride: int | None
     max_faces: int

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfd.base.types import FaceBox, FloatArray, FrameArray
-from dfd.faces.crop import crop_faces
+from dfd.faces.crop.base import filters, opencv
 from dfd.faces.detect import FaceDetector
-from dfd.faces.track import MAX_MISSED, SMOOTHING, Tracker, TrackSpan, TrackSummary, confirmed, main_track
+from dfd.faces.settings import ExtractionSettings
+from dfd.faces.track import Tracker, TrackSpan, TrackSummary, confirmed, main_track
 from dfd.process.stages import StageClock
 
 __all__ = [
@@ -33,39 +34,6 @@ __all__ = [
 Image = NDArray[np.uint8]
 
 _MAX_FACELESS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class ExtractionSettings:
-    """Settings of face detection, tracking and cropping; equal settings give equal crops.
-
-    Args:
-        crop_size: side of the crops in pixels.
-        margin_fraction: margin around the box on each side, as a fraction of its longer side.
-        key_frame_stride: frames from one detection to the next.
-        detection_side: longer side in pixels of the detector's input; larger frames are shrunk to it.
-        max_missed: consecutive key frames on which a face may be missed without ending its track.
-        smoothing: 0..1, see :class:`dfd.faces.track.Tracker`.
-
-    Raises:
-        ValueError: when a setting is out of range.
-    """
-
-    crop_size: int = 112
-    margin_fraction: float = 0.3
-    key_frame_stride: int = 10
-    detection_side: int = 640
-    max_missed: int = MAX_MISSED
-    smoothing: float = SMOOTHING
-
-    def __post_init__(self) -> None:
-        for name, least in (("crop_size", 8), ("key_frame_stride", 1), ("detection_side", 32), ("max_missed", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if self.margin_fraction < 0:
-            raise ValueError(f"margin_fraction must not be negative, got {self.margin_fraction}")
-        if not 0 <= self.smoothing <= 1:
-            raise ValueError(f"smoothing must be in 0..1, got {self.smoothing}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,15 +282,12 @@ class FaceExtractor:
     def _cut_out(self, span: TrackSpan, held: deque[_Frame]) -> FaceChunk:
         first = span.start_frame - held[0].index
         images = [held[first + i].image for i in range(len(span.boxes_xyxy))]
-        size, margin = self.settings.crop_size, self.settings.margin_fraction
         with self.clock("crop"):
             crops = [
-                crop_faces(image[None], box[None], size=size, margin_fraction=margin)
-                for image, box in zip(images, span.boxes_xyxy, strict=True)
+                self.settings.crop.cut(image, box, points)
+                for image, box, points in zip(images, span.boxes_xyxy, span.landmarks, strict=True)
             ]
-        return FaceChunk(
-            span.track, span.start_frame, np.concatenate(crops), span.boxes_xyxy, span.landmarks, span.scores
-        )
+        return FaceChunk(span.track, span.start_frame, np.stack(crops), span.boxes_xyxy, span.landmarks, span.scores)
 
 
 def detection_side(image: Image, detector: FaceDetector, settings: ExtractionSettings) -> int:
@@ -338,14 +303,12 @@ def shrink(image: Image, longest_side: int) -> Image:
     >>> shrink(np.zeros((720, 1280, 3), np.uint8), 640).shape
     (360, 640, 3)
     """
-    import cv2
-
     height, width = image.shape[:2]
     scale = longest_side / max(height, width)
     if scale >= 1:
         return image
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(opencv().resize(image, size, interpolation=filters()["area"]), np.uint8)
 
 
 def _scaled(face: FaceBox, scale_x: float, scale_y: float) -> FaceBox:

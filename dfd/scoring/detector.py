@@ -14,6 +14,7 @@ from torch import Tensor
 from dfd.base.errors import ConfigError
 from dfd.base.machine import num_cores
 from dfd.base.types import FloatArray, FrameArray, Label, Moment, Status, TrackScore, Verdict, VideoScore
+from dfd.faces.crop import Crop
 from dfd.faces.found import FaceWindow, Found
 from dfd.models.classifier import ClipClassifier
 from dfd.models.files.card import DetectorCard
@@ -46,6 +47,7 @@ class Detector:
         model: the network, for heat maps and for a description; an ONNX file has none that could be looked into.
         face_detector: name and options, as :func:`dfd.faces.detect.build_detector` takes them; None: the one that the
             detector was trained with.
+        crop: what is cut out of a frame; None: as the detector was trained.
         aggregation: from windows to faces and to the video: a name in :data:`dfd.scoring.aggregation.AGGREGATIONS`, or
             a function of that kind.
         threshold: a video is called fake from this probability on; None: the checkpoint's.
@@ -80,6 +82,7 @@ class Detector:
         name: str,
         model: ClipClassifier | None = None,
         face_detector: Mapping[str, Any] | None = None,
+        crop: Crop | None = None,
         aggregation: str | Aggregation = DEFAULT_AGGREGATION,
         threshold: float | None = None,
         uncertain_margin: float = 0.1,
@@ -114,7 +117,7 @@ class Detector:
         self.card = card
         self.name = name
         self.face_detector, self.extraction, self.windows = look_settings(
-            card, name=name, face_detector=face_detector, every_frame=boxes, **windows
+            card, name=name, face_detector=face_detector, crop=crop, every_frame=boxes, **windows
         )
         self.aggregation = AGGREGATIONS[aggregation] if isinstance(aggregation, str) else aggregation
         self.threshold = card.threshold if threshold is None else threshold

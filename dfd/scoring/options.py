@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dfd import __version__
 from dfd.base.errors import CheckpointError, ConfigError
 from dfd.base.machine import num_cores
-from dfd.config.build import options, target_name
+from dfd.config.build import build, options, target_name
 from dfd.config.schemas import PredictConfig, inputs_of
 from dfd.models.files.card import read_card
 from dfd.process.pool import WorkerPool
@@ -42,7 +42,7 @@ OTHER = (
 )
 
 LOOKS = (
-    *("face_detector", "window_stride", "max_windows", "max_faces", "max_decode_side", "video_stream"),
+    *("face_detector", "crop", "window_stride", "max_windows", "max_faces", "max_decode_side", "video_stream"),
     "limits",
 )
 """Options that decide what a worker looks at."""
@@ -55,6 +55,7 @@ def detector_options(config: PredictConfig) -> dict[str, Any]:
         raise ConfigError(f"limits: no such key {', '.join(sorted(map(str, unknown)))}; it has max_width, max_height")
     return {
         "face_detector": {"name": target_name(chosen), **options(chosen)} if chosen else None,
+        "crop": build(config.crop) if config.crop else None,
         "limits": VideoLimits(**config.limits),
         "uncertain_margin": config.uncertain_margin,
         "boxes": config.annotate,
@@ -94,6 +95,7 @@ def settings_of(config: PredictConfig, detector: Detector) -> dict[str, Any]:
     """What decides a score, besides the model: a folder is continued only with the same."""
     return {
         "face_detector": {k: v for k, v in detector.face_detector.items() if k not in ("device", "weights")},
+        **({"crop": detector.extraction.crop.to_dict()} if config.crop else {}),
         # Folders of before there was a choice of streams go on.
         **{
             name: getattr(config, name)

@@ -198,7 +198,7 @@ def _refuse_large_rows(windows: WindowSettings, extraction: ExtractionSettings) 
             "max_windows=null does not fit Ray, where the clips of a video are held together; give a number such as "
             "max_windows=256, or use engine=local"
         )
-    clip = windows.clip_len * extraction.crop_size**2 * 3
+    clip = windows.clip_len * extraction.crop.size**2 * 3
     most = windows.max_windows * windows.max_faces * clip
     if most > MAX_ROW_BYTES:
         fits = MAX_ROW_BYTES // (windows.max_faces * clip)

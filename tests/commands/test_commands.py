@@ -183,7 +183,7 @@ def test_the_demonstration_never_writes_into_somebodys_store(tiny_store: Path, t
         ("dfd.evaluate", "split=validation"),
         ("dfd.evaluate", "threshold=1.5"),
         ("predict", "+limits.max_depth=1"),
-        ("dfd.preprocess", "faces.crop_size=4"),
+        ("dfd.preprocess", "crop.size=4"),
         ("dfd.preprocess", "split_fractions=[0.5,0.5,0.5]"),
         ("dfd.preprocess", "num_frames=0"),
         ("train", "data.batch_size=0"),

@@ -19,7 +19,6 @@ from dfd.data.prepare.video import PreparationSettings, prepare_video
 from dfd.data.sources.manifest import read_manifest
 from dfd.data.store.folders import read_geometry, read_records, video_folder
 from dfd.data.store.tables import read_index
-from dfd.faces.crop import crop_faces
 from dfd.faces.detect import build_detector
 from dfd.video.decode import VideoReader
 from dfd.video.encode import write_video
@@ -90,7 +89,9 @@ def test_the_clip_shows_what_the_box_holds(manifest: Path, tmp_path: Path) -> No
     assert geometry.boxes_xyxy.shape == (12, 4)
     with VideoReader(folder / record.tracks[0].file) as clip, VideoReader(row.path) as source:
         crops, frames = clip.frames(range(12)), source.frames(range(12))
-    expected = crop_faces(frames, geometry.boxes_xyxy, size=112, margin_fraction=SETTINGS.faces.margin_fraction)
+    crop = SETTINGS.faces.crop.cut
+    faces = zip(frames, geometry.boxes_xyxy, geometry.landmarks, strict=True)
+    expected = np.stack([crop(frame, box, points) for frame, box, points in faces])
     assert np.abs(crops.astype(int) - expected.astype(int)).mean() < 4  # what encoding costs
 
 

@@ -10,7 +10,7 @@ from tests.commands.test_commands import TINY, run
 from tests.conftest import drawn_frames
 from tests.data.miniature import make_celebdf, make_dfdc, make_ffpp
 
-FIXED_BOX = ["face_detector=fixed_box", "faces.crop_size=64", "faces.margin_fraction=0.0", "num_workers=1"]
+FIXED_BOX = ["face_detector=fixed_box", "crop.size=64", "crop.margin_fraction=0.0", "num_workers=1"]
 FRACTIONS = "split_fractions=[0.5,0.25,0.25]"
 
 

@@ -44,6 +44,7 @@ GROUPS = {
     "debug": ["train"],
     "data": ["train", "evaluate", "calibrate"],
     "face_detector": ["preprocess", "predict"],
+    "crop": ["preprocess", "predict"],
     "source": ["preprocess"],
 }
 NEEDED = {"timm": ["backbone.name=resnet10t"]}

@@ -23,10 +23,11 @@ from dfd.data.prepare.video import PreparationSettings
 from dfd.data.sources.manifest import read_manifest
 from dfd.data.store.folders import read_record
 from dfd.data.store.tables import build_index, read_index
+from dfd.faces.crop import Square
 from dfd.faces.extract import ExtractionSettings
 from tests.conftest import drawn_frames
 
-SETTINGS = PreparationSettings({"name": "fixed_box"}, ExtractionSettings(crop_size=64, margin_fraction=0.1))
+SETTINGS = PreparationSettings({"name": "fixed_box"}, ExtractionSettings(crop=Square(size=64, margin_fraction=0.1)))
 
 
 def module(store: Path, **arguments: Any) -> BlendDataModule:

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from dfd.base.types import FaceBox
+from dfd.faces.crop import Square
 from dfd.faces.detect import mtcnn
 from dfd.faces.extract import ExtractionSettings, FaceExtractor, ShotCutDetector, confirmed, main_track, shrink
 
-SETTINGS = ExtractionSettings(crop_size=32, margin_fraction=0.25, key_frame_stride=5)
+SETTINGS = ExtractionSettings(crop=Square(size=32, margin_fraction=0.25), key_frame_stride=5)
 
 
 class SquareDetector:
@@ -196,7 +197,7 @@ def test_memory_does_not_grow_with_the_video():
 def test_frames_are_shrunk_for_the_detector_and_boxes_are_in_pixels_of_the_frames():
     frames = video(6, speed=0).repeat(4, axis=1).repeat(4, axis=2)
     detector = SquareDetector()
-    settings = ExtractionSettings(crop_size=32, detection_side=240)
+    settings = ExtractionSettings(crop=Square(size=32), detection_side=240)
     chunks, _ = extract(in_chunks(frames, 6), detector, settings)
     assert detector.shapes == {(180, 240, 3)}
     assert chunks[0].boxes_xyxy[0].tolist() == pytest.approx([80, 120, 160, 200], abs=3)
@@ -208,7 +209,7 @@ def test_a_frame_that_is_small_enough_is_given_to_the_detector_as_it_is():
 
 
 @pytest.mark.parametrize(
-    "option", [{"crop_size": 0}, {"key_frame_stride": 0}, {"margin_fraction": -0.1}, {"smoothing": 2}]
+    "option", [{"detection_side": 0}, {"key_frame_stride": 0}, {"max_missed": -1}, {"smoothing": 2}]
 )
 def test_settings_out_of_range_are_refused_by_name(option):
     with pytest.raises(ValueError, match=next(iter(option))):

@@ -7,6 +7,7 @@ import pytest
 
 from dfd.base.errors import NoFaceFound
 from dfd.base.types import FaceBox, FrameArray
+from dfd.faces.crop import Square
 from dfd.faces.detect import FixedBox, build_detector
 from dfd.faces.extract import ExtractionSettings, FaceExtractor
 from dfd.faces.found import FaceBoxes, FaceWindow, WindowsEnd, WindowSettings
@@ -17,7 +18,7 @@ from dfd.scoring.look.stream import stream_windows
 from dfd.video.encode import write_video
 from tests.video.test_pictures import joined
 
-EXTRACTION = ExtractionSettings(crop_size=32, margin_fraction=0.0, key_frame_stride=5)
+EXTRACTION = ExtractionSettings(crop=Square(size=32, margin_fraction=0.0), key_frame_stride=5)
 # A face is a red square with a blue one on top of it.
 LEFT, TOP, SIDE = 90, 40, 32
 

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from dfd.base.errors import CheckpointError
-from dfd.faces.from_card import extraction_of, face_detector_of
+from dfd.faces.crop import Square
+from dfd.faces.settings import extraction_of, face_detector_of
 from dfd.models.classifier import build_model
 from dfd.models.files.card import DetectorCard, read_card
 from dfd.models.files.checkpoint import load_model
@@ -119,6 +120,11 @@ LOOKS = {
     "key_frame_stride": {"extraction": {"key_frame_stride": 10**9}},
     "frames held": {"extraction": {"key_frame_stride": 100, "max_missed": 10}},
     "max_missed": {"extraction": {"max_missed": 10**9}},
+    "unknown kind of crop": {"extraction": {"crop": {"kind": "os.system"}}},
+    "crop is a list": {"extraction": {"crop": [1]}},
+    "unknown option of a crop": {"extraction": {"crop": {"kind": "box", "surprise": 1}}},
+    "huge crop": {"extraction": {"crop": {"kind": "native", "size": 10**9}}},
+    "template": {"extraction": {"crop": {"kind": "five_points", "template": "/etc/passwd"}}},
     "unknown extraction": {"extraction": {"surprise": 1}},
 }
 
@@ -259,7 +265,7 @@ def test_what_a_card_of_ours_says_of_faces_is_taken():
         "extraction": {"crop_size": 160, "margin_fraction": 0},
         "face_detector": {"name": "mtcnn", "threshold": 0.8},
     }
-    assert extraction_of(crop, name="d.ckpt").margin_fraction == 0
+    assert extraction_of(crop, name="d.ckpt").crop == Square(160, 0)
     assert face_detector_of(crop, name="d.ckpt") == crop["face_detector"]
     assert face_detector_of({}, name="d.ckpt") == {"name": "mtcnn"}
 

@@ -76,7 +76,7 @@ def test_an_odd_test_of_a_strangers_card_is_shown_as_text(test):
         "ece: before 0.1235, after 0.05",
         "112 x 112 px",
         "Clips of 10 frames, 1 apart",
-        "Margin around the face: 0.3",
+        r"Crop: square (margin\_fraction 0.3)",
         "mtcnn (threshold 0.9)",
         "https://arxiv.org/abs/2503.02857",
         "Code (dfd): Apache-2.0",
@@ -97,7 +97,7 @@ def test_what_a_card_does_not_hold_is_unknown_and_not_made_up():
         "Training data": "Unknown: the card says nothing",
         "Metrics": "Unknown: the card holds none",
         "From score to verdict": "How temperature and threshold were found: unknown",
-        "Input": "Margin around the face: unknown",
+        "Input": r"Crop: square (margin\_fraction unknown)",
         "Licence": "What weights training began from: unknown",
     }.items():
         section = text.split(f"## {title}\n")[1].split("\n## ")[0]

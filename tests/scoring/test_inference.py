@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from dfd.base.errors import ConfigError, DfdError
 from dfd.base.types import CARD_KEY, Label, Status
 from dfd.config.compose import predict_config
+from dfd.faces.crop import Square
 from dfd.faces.detect import build_detector
 from dfd.faces.extract import ExtractionSettings
 from dfd.faces.found import FaceWindow, WindowsEnd, WindowSettings
@@ -256,7 +257,7 @@ def test_prediction_cuts_the_same_crops_as_preprocessing(tiny_videos: Path, tmp_
     from dfd.data.store.folders import video_folder
     from dfd.video.decode import VideoReader
 
-    extraction = ExtractionSettings(crop_size=64)
+    extraction = ExtractionSettings(crop=Square(size=64))
     row = read_manifest(tiny_videos)[0]
     found = windows_of(row.path, build_detector("fixed_box"), extraction, WindowSettings(clip_len=24, max_windows=1))
     record = prepare_video(row, tmp_path, PreparationSettings(FIXED, extraction), build_detector("fixed_box"))

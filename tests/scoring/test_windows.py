@@ -12,6 +12,7 @@ import pytest
 import dfd.scoring.look.workers as windows_module
 from dfd.base.errors import NoFaceFound, UnreadableVideo
 from dfd.base.types import FaceBox, FileFacts
+from dfd.faces.crop import Square
 from dfd.faces.extract import ExtractionSettings, FaceExtractor
 from dfd.faces.found import FaceBoxes, FaceWindow, Found, Thumbnail, WindowsEnd, WindowSettings
 from dfd.faces.one_pass import _Collector
@@ -20,7 +21,7 @@ from dfd.scoring.look.workers import import_ahead
 from dfd.video.decode import VideoReader
 from dfd.video.encode import write_video
 
-EXTRACTION = ExtractionSettings(crop_size=32, margin_fraction=0.25, key_frame_stride=5)
+EXTRACTION = ExtractionSettings(crop=Square(size=32, margin_fraction=0.25), key_frame_stride=5)
 
 
 class Squares:

@@ -22,6 +22,7 @@ from dfd.config.schemas import TrainConfig
 from dfd.data.prepare.store import prepare_store
 from dfd.data.prepare.video import PreparationSettings
 from dfd.data.sources.manifest import read_manifest
+from dfd.faces.crop import Square
 from dfd.faces.extract import ExtractionSettings
 from dfd.models.files.checkpoint import load_model
 from dfd.training.loggers import finishing
@@ -87,7 +88,7 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_video(folder / f"{number}.mp4", drawn_frames(number, fake=label == "fake", num_frames=12), fps=25)
         lines.append(f"{number}.mp4,{label},tiny,{'flicker' if label == 'fake' else ''},person{number},{split}")
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
-    settings = PreparationSettings({"name": "fixed_box"}, ExtractionSettings(crop_size=80, margin_fraction=0.0))
+    settings = PreparationSettings({"name": "fixed_box"}, ExtractionSettings(crop=Square(size=80, margin_fraction=0.0)))
     prepare_store(read_manifest(folder / "manifest.csv"), folder / "store", settings, num_workers=1)
     return folder / "store"
 

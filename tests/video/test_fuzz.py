@@ -9,6 +9,7 @@ import pytest
 
 from dfd.base.errors import UnreadableVideo, VideoTooLarge
 from dfd.base.types import Status
+from dfd.faces.crop import Square
 from dfd.faces.extract import ExtractionSettings
 from dfd.faces.found import WindowsEnd, WindowSettings
 from dfd.process.failure import Failure
@@ -80,7 +81,7 @@ def test_every_damaged_file_gets_a_row_within_bounds(tmp_path: Path) -> None:
     peak = 0
     settings = WindowSettings(clip_len=2)
     with worker_pool(2, deadline_seconds=60, stall_seconds=30, batch_size=8, detector="fixed_box") as pool:
-        pool.prepare(start_worker, {"name": "fixed_box"}, ExtractionSettings(crop_size=64), settings)
+        pool.prepare(start_worker, {"name": "fixed_box"}, ExtractionSettings(crop=Square(size=64)), settings)
         for (_, path), item in pool.stream(numbered_windows_task, enumerate(paths)):
             peak = max(
                 [peak, *(child.memory_info().rss for child in psutil.Process().children() if child.is_running())]

@@ -19,7 +19,7 @@ from dfd.data.clips.batches import ClipItem, as_tensor
 from dfd.data.clips.dataset import Choice, ClipDataset
 from dfd.data.clips.samplers import Repeat
 from dfd.data.store.folders import read_geometry, read_record
-from dfd.faces.crop import square_crop
+from dfd.faces.extract import ExtractionSettings
 
 METHOD = "self_blend"
 
@@ -34,12 +34,13 @@ def read_landmarks(clip: Path, indices: Sequence[int]) -> FloatArray:
         StoreError: the clip's geometry or the record of its video is missing or damaged.
     """
     record = read_record(clip.parent)
-    margin = (record.settings.get("faces") or {}).get("margin_fraction") if record else None
-    if record is None or margin is None or not record.width or not record.height:
+    faces = record.settings.get("faces") if record else None
+    if record is None or not isinstance(faces, dict) or not record.width or not record.height:
         raise StoreError(
             f"{clip.parent}: its record does not say how the faces were cropped, which blending needs; delete it and "
             "run the preprocessing again"
         )
+    crop = ExtractionSettings.from_dict(faces).crop
     geometry = read_geometry(clip)
     if len(geometry.landmarks) <= max(indices):
         raise StoreError(
@@ -48,13 +49,9 @@ def read_landmarks(clip: Path, indices: Sequence[int]) -> FloatArray:
         )
     points = np.empty((len(indices), 5, 2), np.float32)
     for i, index in enumerate(indices):
-        left, top, side = square_crop(
-            geometry.boxes_xyxy[index],
-            margin_fraction=margin,
-            frame_width=record.width,
-            frame_height=record.height,
-        )
-        points[i] = (geometry.landmarks[index] - (left, top)) / side
+        box, landmarks = geometry.boxes_xyxy[index], geometry.landmarks[index]
+        matrix = crop.matrix(box, landmarks, width=record.width, height=record.height)
+        points[i] = (landmarks @ matrix[:, :2].T + matrix[:, 2]) / crop.size
     return points
 
 

@@ -64,6 +64,7 @@ class PreparationSettings:
         """
         value = asdict(self) | {"pipeline_version": PIPELINE_VERSION}
         del value["stills"]
+        value["faces"] = self.faces.to_dict()
         detector = detector_options(**self.face_detector)
         value["face_detector"] = {k: v for k, v in detector.items() if k not in ("device", "weights", "batch_size")}
         value["encode"] = {**(VideoWriter.__init__.__kwdefaults__ or {}), **self.encode}
@@ -78,7 +79,7 @@ class _TrackClip:
         self.start_frame = start_frame
         self.boxes: list[np.ndarray[Any, Any]] = []
         self.landmarks: list[np.ndarray[Any, Any]] = []
-        size = settings.faces.crop_size
+        size = settings.faces.crop.size
         self.partial = partial_of(self.path)
         self.writer = VideoWriter(self.partial, width=size, height=size, fps=fps, **settings.encode)
 
@@ -215,7 +216,7 @@ def _commit_track(
         num_frames=len(boxes),
         start_frame=clip.start_frame,
         fps=fps,
-        size=settings.faces.crop_size,
+        size=settings.faces.crop.size,
         is_main=is_main,
         num_detections=track.num_detections,
         mean_score=track.mean_score,

@@ -244,6 +244,13 @@ def _verdict(card: DetectorCard) -> str:
 
 def _input(card: DetectorCard) -> str:
     extraction = _mapping(card.crop, "extraction")
+    # Version 0.1 knew the square crop only, and wrote its options beside the others.
+    crop = _mapping(extraction, "crop") or {"kind": "square", "margin_fraction": extraction.get("margin_fraction")}
+    options = ", ".join(
+        f"{escaped(key)} {UNKNOWN if value is None else _flat(value)}"
+        for key, value in crop.items()
+        if key not in ("kind", "size")
+    )
     detector = _mapping(card.crop, "face_detector")
     others = ", ".join(
         f"{escaped(key)} {_flat(Path(str(value)).name if key == 'weights' and value else value)}"
@@ -252,9 +259,9 @@ def _input(card: DetectorCard) -> str:
     )
     return "\n".join(
         [
-            f"- Square RGB crops of a face, uint8, {card.image_size} x {card.image_size} px.",
+            f"- Square RGB pictures, uint8, {card.image_size} x {card.image_size} px.",
             f"- Clips of {card.clip_len} frames, {card.clip_stride} apart.",
-            f"- Margin around the face: {_value(extraction, 'margin_fraction')} of its size.",
+            f"- Crop: {escaped(crop.get('kind', UNKNOWN))}{f' ({options})' if options else ''}.",
             f"- Face detector: {_value(detector, 'name')}{f' ({others})' if others else ''}.",
         ]
     )

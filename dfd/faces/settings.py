@@ -1,19 +1,19 @@
-"""Reads from a detector's card how to detect and crop faces, with checks, as a card may come from a stranger."""
+"""Settings of face detection, tracking and cropping; reads them from a card, with checks, as it may be a stranger's."""
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
 
 from dfd.base.errors import CheckpointError
 from dfd.base.untrusted import option_problems, shown
+from dfd.faces.crop import Crop, Square, crop_of
 from dfd.faces.detect import DETECTORS
-from dfd.faces.extract import ExtractionSettings
+from dfd.faces.track import MAX_MISSED, SMOOTHING
 
 logger = logging.getLogger(__name__)
 
 LARGEST_EXTRACTION = {
-    "crop_size": 1024,
-    "margin_fraction": 10,
     "key_frame_stride": 100,
     "detection_side": 4096,
     "max_missed": 10,
@@ -23,6 +23,60 @@ MAX_HELD_FRAMES = 200
 LEAST_FACE_FRACTION = 0.005
 """Minimum of min_face_fraction: to find small faces, pictures are enlarged accordingly."""
 MAX_BATCH_SIZE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionSettings:
+    """Settings of face detection, tracking and cropping; equal settings give equal crops.
+
+    Args:
+        crop: what of the face is cut out, and how it is resampled.
+        key_frame_stride: frames from one detection to the next.
+        detection_side: longer side in pixels of the detector's input; larger frames are shrunk to it.
+        max_missed: consecutive key frames on which a face may be missed without ending its track.
+        smoothing: 0..1, see :class:`dfd.faces.track.Tracker`.
+
+    Raises:
+        ValueError: when a setting is out of range.
+    """
+
+    crop: Crop = field(default_factory=Square)
+    key_frame_stride: int = 10
+    detection_side: int = 640
+    max_missed: int = MAX_MISSED
+    smoothing: float = SMOOTHING
+
+    def __post_init__(self) -> None:
+        for name, least in (("key_frame_stride", 1), ("detection_side", 32), ("max_missed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not 0 <= self.smoothing <= 1:
+            raise ValueError(f"smoothing must be in 0..1, got {self.smoothing}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for records and cards; a square crop is written as in version 0.1, which knew no other."""
+        own = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "crop"}
+        if isinstance(self.crop, Square):
+            return {"crop_size": self.crop.size, "margin_fraction": self.crop.margin_fraction, **own}
+        return {"crop": self.crop.to_dict(), **own}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_dict` wrote, which may come from a stranger.
+
+        Raises:
+            ValueError: when a setting is unknown, of a wrong type or out of range.
+        """
+        own = dict(values)
+        crop = own.pop("crop", None)
+        if crop is not None and not isinstance(crop, Mapping):
+            raise ValueError(f"crop must be a mapping, got {shown(crop)}")
+        if crop is None:
+            names = {"crop_size": "size", "margin_fraction": "margin_fraction"}
+            crop = {"kind": "square", **{new: own.pop(old) for old, new in names.items() if old in own}}
+        if problems := option_problems(cls.__init__, own):
+            raise ValueError("; ".join(problems))
+        return cls(crop=crop_of(crop), **own)
 
 
 def extraction_of(crop: Mapping[str, Any], *, name: str) -> ExtractionSettings:
@@ -35,15 +89,14 @@ def extraction_of(crop: Mapping[str, Any], *, name: str) -> ExtractionSettings:
     try:
         if not isinstance(options, Mapping):
             raise ValueError(f"extraction must be a mapping, got {shown(options)}")
-        problems = option_problems(ExtractionSettings.__init__, options)
-        problems += [
-            f"{key} must be at most {most}, got {options[key]}"
+        settings = ExtractionSettings.from_dict(options)
+        problems = [
+            f"{key} must be at most {most}, got {getattr(settings, key)}"
             for key, most in LARGEST_EXTRACTION.items()
-            if not problems and options.get(key, 0) > most
+            if getattr(settings, key) > most
         ]
         if problems:
             raise ValueError("; ".join(problems))
-        settings = ExtractionSettings(**options)
         if settings.key_frame_stride * (settings.max_missed + 2) > MAX_HELD_FRAMES:
             raise ValueError(f"key_frame_stride * (max_missed + 2) must be at most {MAX_HELD_FRAMES}")
     except (TypeError, ValueError) as error:
