@@ -6,6 +6,7 @@ several faces any one may be swapped, so the most suspicious of them stands for 
 
 from collections.abc import Callable, Mapping, Sequence
 from math import exp, log
+from statistics import fmean
 
 from dfd.base.types import Verdict
 
@@ -65,8 +66,43 @@ def max_of_windows(windows: WindowsByTrack) -> TrackAndVideoScores:
     return tracks, max(tracks)
 
 
+def share(windows: WindowsByTrack) -> TrackAndVideoScores:
+    """Share of a track's windows with a probability of 0.5 or more, maximum over the tracks: a vote of the frames.
+
+    The published rule of MesoNet (Afchar and others, WIFS 2018) and LRNet (Sun and others, CVPR 2021).
+
+    >>> share([[0.5, 0.75, 0.25, 0.0], [0.125]])
+    ([0.5, 0.0], 0.5)
+    """
+    tracks = [sum(prob >= 0.5 for prob in probs) / len(probs) for probs in windows]
+    return tracks, max(tracks)
+
+
+def confident(windows: WindowsByTrack) -> TrackAndVideoScores:
+    """Mean of the windows that are sure, if enough of them agree; else the mean of all, whoever they show.
+
+    The published rule of the winner of the DFDC (Seferbekov 2020). Windows above 0.8 are averaged alone if they are
+    more than 11 and more than 1 / 2.5 of all; else those below 0.2 if they are more than 90 % of all.
+
+    >>> confident([[0.9] * 12 + [0.4] * 18])[1]  # 12 are not more than 30 / 2.5
+    0.6
+    >>> confident([[0.9] * 13 + [0.4] * 17])[1]
+    0.9
+    """
+    everything = [prob for probs in windows for prob in probs]
+    return [_confident_mean(probs) for probs in windows], _confident_mean(everything)
+
+
+def _confident_mean(probs: Sequence[float]) -> float:
+    fakes, reals = [p for p in probs if p > 0.8], [p for p in probs if p < 0.2]
+    if len(fakes) > len(probs) / 2.5 and len(fakes) > 11:
+        return fmean(fakes)
+    return fmean(reals if len(reals) > 0.9 * len(probs) else probs)
+
+
 AGGREGATIONS: dict[str, Aggregation] = {
-    function.__name__: function for function in (max_of_means, max_of_shrunk_means, mean_of_windows, max_of_windows)
+    function.__name__: function
+    for function in (max_of_means, max_of_shrunk_means, mean_of_windows, max_of_windows, share, confident)
 }
 
 DEFAULT_AGGREGATION = max_of_means.__name__
