@@ -84,9 +84,9 @@ def confident(windows: WindowsByTrack) -> TrackAndVideoScores:
     The published rule of the winner of the DFDC (Seferbekov 2020). Windows above 0.8 are averaged alone if they are
     more than 11 and more than 1 / 2.5 of all; else those below 0.2 if they are more than 90 % of all.
 
-    >>> confident([[0.9] * 12 + [0.4] * 18])[1]  # 12 are not more than 30 / 2.5
+    >>> round(confident([[0.9] * 12 + [0.4] * 18])[1], 6)  # 12 are not more than 30 / 2.5
     0.6
-    >>> confident([[0.9] * 13 + [0.4] * 17])[1]
+    >>> round(confident([[0.9] * 13 + [0.4] * 17])[1], 6)
     0.9
     """
     everything = [prob for probs in windows for prob in probs]
