@@ -14,6 +14,7 @@ from dfd.faces.turned import ENOUGH_FACES, turned, turned_back
 from dfd.process.stages import ahead
 from dfd.video.decode import VideoReader
 from dfd.video.sampling import clip_frame_indices
+from dfd.video.still import StillReader
 
 THUMBNAIL_SIDE = 320
 """Longer side in pixels of the picture that represents a video."""
@@ -27,7 +28,7 @@ class OnePass:
 
     def __init__(
         self,
-        reader: VideoReader,
+        reader: VideoReader | StillReader,
         extractor: FaceExtractor,
         settings: WindowSettings,
         starts: Sequence[int],
@@ -96,7 +97,7 @@ class _Collector:
 
     def __init__(
         self,
-        reader: VideoReader,
+        reader: VideoReader | StillReader,
         extractor: FaceExtractor,
         settings: WindowSettings,
         starts: Sequence[int],

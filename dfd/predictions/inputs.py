@@ -14,6 +14,7 @@ from dfd.base.files import file_named, spellings
 from dfd.base.types import Status, VideoScore
 from dfd.predictions.layout import JSONL_NAME, OWN_FILES, OWN_FOLDERS
 from dfd.video.file.formats import CONVERT_IT, ENCRYPTED
+from dfd.video.still import STILL_SUFFIXES
 
 # A file with such a name always gets a row; any other file gets one if there is a video in it.
 VIDEO_SUFFIXES = frozenset(
@@ -171,6 +172,6 @@ def is_no_video(score: VideoScore, asked: str | Sequence[str]) -> bool:
     suffix = Path(score.path).suffix.lower()
     given = [_without_tilde(item) for item in ([asked] if isinstance(asked, str) else asked)]
     lay_there = any(path in given for path in Path(score.path).parents if path.is_dir())
-    named = suffix in VIDEO_SUFFIXES or not lay_there or Path(score.path) in given
+    named = suffix in VIDEO_SUFFIXES | STILL_SUFFIXES or not lay_there or Path(score.path) in given
     recognised = suffix not in _SOUND_SUFFIXES and (CONVERT_IT in score.message or ENCRYPTED in score.message)
     return score.status in (Status.UNREADABLE, Status.MISSING) and not named and not recognised

@@ -16,8 +16,30 @@ from dfd.video.file.container import DEFAULT_LIMITS, VideoInfo, VideoLimits
 STILL_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """Pillow's names of the formats that are read."""
 
+STILL_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff"))
+"""Usual endings of their names."""
+
 _FPS = 30.0
 """Nominal rate in frames per second: a clip file must have one."""
+
+_FIRST_BYTES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*")
+
+
+def is_still(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins as a picture of one of :data:`STILL_FORMATS` does, whatever its name.
+
+    False for what cannot be read: whoever opens it says why.
+    """
+    try:
+        if not os.path.isfile(path):
+            return False
+        with open(path, "rb") as file:
+            head = file.read(16)
+    except (OSError, ValueError):
+        return False
+    is_webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    is_bmp = head[:2] == b"BM" and head[6:10] == bytes(4)
+    return head.startswith(_FIRST_BYTES) or is_webp or is_bmp
 
 
 def _in_8_bits(picture: Image.Image) -> Image.Image:
@@ -44,6 +66,8 @@ class StillReader:
     partial: str | None = None
     fps = _FPS
     first_frame = 0
+    num_frames = 1
+    chunk_len = 1
 
     def __init__(
         self, path: str | os.PathLike[str], *, max_side: int | None = None, limits: VideoLimits = DEFAULT_LIMITS
@@ -57,7 +81,8 @@ class StillReader:
                         f"{path}: {picture.width} x {picture.height} pixels, more than the {limits.max_width} x "
                         f"{limits.max_height} that limits.max_width and limits.max_height allow"
                     )
-                if getattr(picture, "n_frames", 1) > 1:
+                # Phones add a depth map or a second exposure to a JPEG (MPO); the first picture is the photograph.
+                if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
                     raise UnreadableVideo(f"{path}: it holds several pictures; convert it to a video or to stills")
                 shown = _in_8_bits(ImageOps.exif_transpose(picture)).convert("RGB")
         except UnidentifiedImageError as error:
@@ -76,6 +101,8 @@ class StillReader:
                 (max(1, round(shown.width / self.source_scale)), max(1, round(shown.height / self.source_scale))),
                 Image.Resampling.BOX,
             )
+        self.width, self.height = shown.size
+        self.sizes = [(0, self.info.width, self.info.height)]
         self._frames: FrameArray = np.asarray(shown, np.uint8)[None]
 
     def __enter__(self) -> Self:
@@ -89,6 +116,10 @@ class StillReader:
     def scale_at(self, index: int) -> float:
         """Factor from decoded to source pixels: ``source_scale``."""
         return self.source_scale
+
+    def clock_seconds(self, indices: Sequence[int]) -> list[float]:
+        """Time of each frame in seconds: 0."""
+        return [0.0] * len(indices)
 
     def size_at(self, index: int) -> tuple[int, int]:
         """Width and height in pixels, as decoded."""

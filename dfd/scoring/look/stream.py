@@ -16,6 +16,7 @@ from dfd.faces.one_pass import OnePass
 from dfd.faces.turned import WORDS, quarter_turns_with_faces
 from dfd.process.stages import StageClock
 from dfd.video.decode import VideoReader
+from dfd.video.still import StillReader, is_still
 
 _HASHED_AT_ONCE = 2**25
 # Windows and pieces of boxes that wait for a sure face: some 25 MB of crops.
@@ -44,9 +45,13 @@ def stream_windows(
     for facts in clock.iterate("hash", file_facts(path)):
         yield facts or 0.0
     with clock("decode"):
-        reader = VideoReader(
-            path, max_side=settings.max_decode_side, limits=settings.limits, stream=settings.video_stream
-        )
+        reader: VideoReader | StillReader
+        if is_still(path):
+            reader = StillReader(path, max_side=settings.max_decode_side, limits=settings.limits)
+        else:
+            reader = VideoReader(
+                path, max_side=settings.max_decode_side, limits=settings.limits, stream=settings.video_stream
+            )
     with reader:
         if facts is not None:
             yield _video_facts(facts, reader)
@@ -103,18 +108,32 @@ def stream_windows(
             num_frames=upright.extractor.num_frames,
             num_windows=num_windows,
             num_windows_possible=num_possible,
-            duration_seconds=reader.info.duration_seconds or reader.num_frames / reader.fps,
+            duration_seconds=_duration(reader),
             partial=reader.partial,
             message="; ".join(
-                (*_video_remarks(reader), *words, *_remarks(settings, num_windows, num_possible, num_dropped, unscored))
+                (
+                    *_video_remarks(reader, settings),
+                    *words,
+                    *_remarks(settings, num_windows, num_possible, num_dropped, unscored),
+                )
             ),
             seconds_by_stage=dict(clock.seconds),
         )
 
 
-def _video_remarks(reader: VideoReader) -> Iterator[str]:
+def _duration(reader: VideoReader | StillReader) -> float | None:
+    """Duration in seconds; None for a still picture."""
+    if isinstance(reader, StillReader):
+        return None
+    return reader.info.duration_seconds or reader.num_frames / reader.fps
+
+
+def _video_remarks(reader: VideoReader | StillReader, settings: WindowSettings) -> Iterator[str]:
     """What is out of the ordinary in how the file holds its pictures."""
     info = reader.info
+    if isinstance(reader, StillReader):
+        repeated = f", repeated {settings.clip_len} times: the detector was made for moving faces"
+        yield f"a still picture, scored as one frame{repeated if settings.clip_len > 1 else ''}"
     if info.num_streams > 1:
         yield (
             f"video stream {info.stream} of {info.num_streams} was looked at (they count from 0; video_stream=N takes "
@@ -169,7 +188,7 @@ def _counted(num_faces: int) -> str:
     return f"{num_faces} face was" if num_faces == 1 else f"{num_faces} faces were"
 
 
-def _video_facts(facts: FileFacts, reader: VideoReader) -> FileFacts:
+def _video_facts(facts: FileFacts, reader: VideoReader | StillReader) -> FileFacts:
     info = reader.info
     return replace(
         facts, width=info.width, height=info.height, fps=info.fps, codec=info.codec, num_frames=reader.num_frames
