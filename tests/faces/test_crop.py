@@ -162,6 +162,7 @@ def test_native_pixels_are_never_resampled_and_black_outside_of_the_frame():
         ({"kind": "box", "margin_fraction": -0.1}, "margin_fraction"),
         ({"kind": "five_points", "scale": 9}, "scale"),
         ({"kind": "five_points", "filter": "sharp"}, "filter"),
+        ({"kind": "native", "filter": "area"}, "filter"),
         ({"kind": "circle"}, "square, five_points"),
         ({}, "kind"),
     ],

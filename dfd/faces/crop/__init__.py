@@ -6,6 +6,7 @@ published detector needs the crop that its authors used.
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from dfd.base.untrusted import option_problems, shown
@@ -30,6 +31,8 @@ def crop_of(options: Mapping[str, Any]) -> Crop:
     kind = given.pop("kind", None)
     if not isinstance(kind, str) or kind not in CROPS:
         raise ValueError(f"crop.kind must be one of {', '.join(CROPS)}, got {shown(kind)}")
-    if problems := option_problems(CROPS[kind].__init__, given):
+    known = [item.name for item in fields(CROPS[kind])]
+    problems = [f"there is no option {shown(key)}" for key in given if key not in known]
+    if problems := problems or option_problems(CROPS[kind].__init__, given):
         raise ValueError(f"crop {kind}: {'; '.join(problems)}")
     return CROPS[kind](**given)

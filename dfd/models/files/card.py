@@ -46,6 +46,9 @@ class DetectorCard:
         test: the result on videos that chose nothing, at video level: which split and store, how many videos, the
             metrics and their 95 % intervals. Empty: it was not tested, or was changed since.
         calibration: how ``temperature`` and ``threshold`` were found: on how many videos, what it changed. Empty: not.
+        scoring: how its authors score a video, where that is not dfd's way: ``aggregation`` (a name), ``max_windows``.
+        caveat: what must be said beside its scores; empty: nothing more than of any detector.
+        origin: of an adopted detector: who published it, its licences and training sets, the figures.
         versions: of the libraries.
         format_version: of this card.
     """
@@ -62,6 +65,9 @@ class DetectorCard:
     threshold: Prob = 0.5
     calibration: dict[str, Any] = field(default_factory=dict)
     test: dict[str, Any] = field(default_factory=dict)
+    scoring: dict[str, Any] = field(default_factory=dict)
+    caveat: str = ""
+    origin: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=library_versions)
     format_version: int = FORMAT_VERSION
 
@@ -85,6 +91,7 @@ class DetectorCard:
         problems += list(self._wrong_parts())
         if self.label_order != LABEL_NAMES:
             problems.append(f"label_order must be {LABEL_NAMES}, got {shown(self.label_order)}")
+        problems += option_problems(_scoring_options, self.scoring) if isinstance(self.scoring, dict) else []
         if self.temperature == 0:
             problems.append("temperature must be above 0 or None, got 0")
         if problems:
@@ -117,8 +124,9 @@ class DetectorCard:
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers: fit for JSON and for ``weights_only=True``."""
         values = {**asdict(self), "label_order": list(self.label_order)}
-        if not self.test:
-            del values["test"]  # older versions know no such key
+        for name in ("test", "scoring", "caveat", "origin"):  # older versions know no such keys
+            if not values[name]:
+                del values[name]
         return values
 
     def _wrong_parts(self) -> Iterator[str]:
@@ -132,6 +140,10 @@ class DetectorCard:
                 yield f"model.{part} must be a mapping with a _target_, got {shown(node)}"
             elif not isinstance(node.get("name", ""), str):
                 yield f"model.{part}.name must be text, got {shown(node['name'])}"
+
+
+def _scoring_options(*, aggregation: str = "", max_windows: Annotated[int, (1, 10_000)] = 32) -> None:
+    """Keys and values that ``scoring`` may have."""
 
 
 def parse_card(text: str) -> DetectorCard:
