@@ -1,19 +1,22 @@
 """Weights that are not in a package: by path, from the cache, or by URL, always checked against their hash."""
 
+import http
 import http.client
 import logging
 import os
-import shutil
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 from dfd.base.errors import WeightsMissing
-from dfd.base.files import file_sha256, written_whole
+from dfd.base.files import commit, file_sha256, take_lock
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 30
+_CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ def fetch(weights: WeightsFile, *, path: str | Path | None, option: str) -> Path
             return cached
         log.warning("%s is damaged (its hash is wrong); downloading it again", cached)
     try:
-        _download(weights, cached)
+        log.info("downloading %s from %s", weights.name, weights.url)
+        download(weights.url, cached, sha256=weights.sha256, size_bytes=weights.size_bytes)
     except (OSError, http.client.HTTPException) as error:
         raise WeightsMissing(
             f"{weights.name}: cannot be downloaded ({error}). {_where(weights)}\n"
@@ -82,15 +86,62 @@ def fetch(weights: WeightsFile, *, path: str | Path | None, option: str) -> Path
     return cached
 
 
-def _download(weights: WeightsFile, target: Path) -> None:
-    """Download to a temporary name beside ``target``, check the hash, then rename."""
-    log.info("downloading %s from %s", weights.name, weights.url)
-    with written_whole(target) as part:
-        with urllib.request.urlopen(weights.url, timeout=TIMEOUT_SECONDS) as response, part.open("wb") as file:
-            shutil.copyfileobj(response, file)
-        found = file_sha256(part)
-        if not found.startswith(weights.sha256):
-            raise OSError(f"the download is not the published file: {part.stat().st_size} bytes, SHA-256 {found}")
+def download(url: str, target: Path, *, sha256: str | None = None, size_bytes: int | None = None) -> None:
+    """Download a file under a progress bar; what an interrupted download has left in ``target.part`` is continued.
+
+    Args:
+        url: where the file is.
+        target: where it is put once it is whole.
+        sha256: its SHA-256, or leading digits of it; None: it is not known.
+        size_bytes: its size; None: as the server says.
+
+    Raises:
+        OSError, http.client.HTTPException: when the download fails, another process is at it, or the file is not the
+            one that is expected; then nothing of it is kept.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    lock = take_lock(part)
+    if lock is None:
+        raise OSError(f"another process is downloading it to {part}")
+    with lock:
+        done = lock.seek(0, os.SEEK_END)
+        headers = {"Range": f"bytes={done}-"} if done else {}
+        request = urllib.request.Request(url, headers=headers)
+        try:
+            response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+        except urllib.error.HTTPError as error:
+            if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise
+        else:
+            with response:
+                _receive(response, lock, done, size_bytes, name=target.name)
+        lock.flush()
+        found, size = file_sha256(part), part.stat().st_size
+        if not found.startswith(sha256 or "") or size_bytes not in (None, size):
+            part.unlink()
+            raise OSError(f"the download is not the published file: {size} bytes, SHA-256 {found}")
+        commit(part, target)
+
+
+def _receive(response: Any, file: IO[bytes], done: int, size_bytes: int | None, *, name: str) -> None:
+    """Append a response to a file; one that does not begin where the file ends replaces it."""
+    from dfd.base.progress import download_bar  # rich, which the workers that find faces do without
+
+    if done and response.status != http.HTTPStatus.PARTIAL_CONTENT:
+        file.truncate(0)
+        done = 0
+    file.seek(done)
+    length = response.headers.get("Content-Length")
+    total = done + int(length) if length else size_bytes
+    with download_bar() as bar:
+        task = bar.add_task(name, total=total, completed=done)
+        while chunk := response.read(_CHUNK_BYTES):
+            file.write(chunk)
+            bar.advance(task, len(chunk))
+    if total is not None and file.tell() < total:
+        file.flush()
+        raise OSError(f"the connection ended after {file.tell():,} of {total:,} bytes; run this again to continue")
 
 
 def _where(weights: WeightsFile) -> str:

@@ -1,10 +1,13 @@
 import hashlib
 import logging
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from dfd.base.errors import WeightsMissing
-from dfd.base.fetch import WeightsFile, cache_folder, fetch
+from dfd.base.fetch import WeightsFile, cache_folder, download, fetch
+from dfd.base.files import take_lock
 
 OPTION = "face_detector.weights=FILE"
 CONTENT = b"these are weights"
@@ -77,3 +80,61 @@ def test_a_given_path_that_is_not_there_is_an_error_even_if_the_cache_has_the_fi
 def test_a_hash_that_is_none_is_refused(sha256):
     with pytest.raises(ValueError, match="hex digits"):
         WeightsFile("net.bin", "https://example.org/net.bin", sha256, None, "MIT")
+
+
+LONG = bytes(range(256)) * 20_000
+
+
+@pytest.fixture
+def server():
+    """A server of ``LONG`` that ends the first connection half-way; ``asked`` has the ranges that it was asked for."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            wanted = self.headers.get("Range")
+            start = int(wanted[6:-1]) if wanted and self.server.knows_ranges else 0
+            self.server.asked.append(wanted)
+            if start >= len(LONG):
+                self.send_error(416)
+                return
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(LONG) - start))
+            self.end_headers()
+            end = len(LONG) // 2 if len(self.server.asked) == 1 else len(LONG)
+            self.wfile.write(LONG[start:end])
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server.asked, server.knows_ranges = [], True
+    server.url = f"http://127.0.0.1:{server.server_port}/net.bin"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("knows_ranges", [True, False])
+def test_an_interrupted_download_is_continued_or_begun_again_where_the_server_cannot(server, tmp_path, knows_ranges):
+    server.knows_ranges = knows_ranges
+    target, sha256 = tmp_path / "new" / "net.bin", hashlib.sha256(LONG).hexdigest()
+    with pytest.raises(OSError, match="the connection ended after 2,560,000 of 5,120,000 bytes; run this again"):
+        download(server.url, target, sha256=sha256)
+    assert not target.exists()
+    download(server.url, target, sha256=sha256, size_bytes=len(LONG))
+    assert target.read_bytes() == LONG
+    assert server.asked == [None, "bytes=2560000-"]
+    assert [path.name for path in target.parent.iterdir()] == ["net.bin"]
+
+
+def test_a_download_that_was_whole_but_not_yet_put_in_place_is_not_fetched_again(server, tmp_path):
+    (tmp_path / "net.bin.part").write_bytes(LONG)
+    download(server.url, tmp_path / "net.bin", sha256=hashlib.sha256(LONG).hexdigest())
+    assert (tmp_path / "net.bin").read_bytes() == LONG
+
+
+def test_two_processes_do_not_write_one_download(server, tmp_path):
+    with take_lock(tmp_path / "net.bin.part"), pytest.raises(OSError, match="another process"):
+        download(server.url, tmp_path / "net.bin")
+    assert server.asked == []
