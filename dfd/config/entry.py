@@ -4,11 +4,11 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -135,12 +135,6 @@ def entry_point(
                 for said in misfits(kinds, error):
                     logger.log(logging.WARNING if agreed else logging.ERROR, "error: %s", said)
                 raise SystemExit(1) from error
-            except OSError as error:
-                sentence = disk_sentence(error)
-                if sentence is None or in_multirun:
-                    raise
-                print(f"error: {sentence}", file=sys.stderr)  # not to the log, whose disk may be the full one
-                raise SystemExit(1) from error
             except KeyboardInterrupt as stop:
                 logger.error(str(stop) or "interrupted; what was finished is kept, and --help says how to go on")
                 raise SystemExit(130) from None
@@ -163,18 +157,12 @@ def entry_point(
                     return None
                 sys.argv[:] = [sys.argv[0], *line.words]
                 return command()
-            except UsageError as error:
-                print(f"error: {error}", file=sys.stderr)
-                raise SystemExit(2) from error
-            except DfdError as error:
-                print(f"error: {error}", file=sys.stderr)
-                raise SystemExit(1) from error
+            except (UsageError, DfdError) as error:
+                _end(error, 2 if isinstance(error, UsageError) else 1, [str(error)])
             except (HydraException, OmegaConfBaseException, ValueError) as error:
                 if isinstance(error, ValueError) and not program:
                     raise  # out of the command itself
-                for said in refusals(kinds, line, error):
-                    print(f"error: {said}", file=sys.stderr)
-                raise SystemExit(2) from error
+                _end(error, 2, refusals(kinds, line, error))
             except BrokenPipeError:  # whoever read the output has enough
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise SystemExit(1) from None
@@ -184,8 +172,7 @@ def entry_point(
                     sentence = f"{error.filename}: {error.strerror}; give another (output=, hydra.run.dir=)"
                 if sentence is None:
                     raise
-                print(f"error: {sentence}", file=sys.stderr)
-                raise SystemExit(1) from error
+                _end(error, 1, [sentence])  # not to the log, whose disk may be the full one
             finally:
                 if program:
                     sys.argv[:] = program
@@ -196,6 +183,13 @@ def entry_point(
         return run
 
     return decorate
+
+
+def _end(error: Exception, status: int, sentences: Iterable[str]) -> NoReturn:
+    """End the command with sentences in place of a traceback."""
+    for said in sentences:
+        print(f"error: {said}", file=sys.stderr)
+    raise SystemExit(status) from error
 
 
 def _run_job(function: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
