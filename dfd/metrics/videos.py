@@ -8,9 +8,7 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torchmetrics.classification import (
-    BinaryStatScores,
-)
+from torchmetrics.classification import BinaryStatScores
 from torchmetrics.utilities.data import dim_zero_cat
 
 from dfd.base.types import Label

@@ -234,13 +234,7 @@ class VideoWriter:
         self.path.unlink(missing_ok=True)
 
 
-def write_video(
-    path: str | os.PathLike[str],
-    frames: FrameArray,
-    *,
-    fps: float,
-    **options: Any,
-) -> None:
+def write_video(path: str | os.PathLike[str], frames: FrameArray, *, fps: float, **options: Any) -> None:
     """Write all ``frames``, uint8 ``(N, H, W, 3)`` RGB, to an H.264 file; options as in :class:`VideoWriter`.
 
     Raises:

@@ -130,11 +130,8 @@ class ClipDataset(Dataset[ClipItem]):
         num_short = int((self._tracks.num_frames < span).sum())
         if num_short:
             logger.info(
-                "%d of %d face tracks have fewer than the %d frames that a clip spans; %s",
-                num_short,
-                len(self._tracks),
-                span,
-                self.SHORT_TRACKS,
+                f"{num_short} of {len(self._tracks)} face tracks have fewer than the {span} frames that a clip spans; "
+                f"{self.SHORT_TRACKS}"
             )
 
     def __len__(self) -> int:

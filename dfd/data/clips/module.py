@@ -196,12 +196,8 @@ class ClipDataModule(LightningDataModule):
             _check_alike(self.store, index)
             if new := unindexed_videos(self.store, seconds=LOOK_SECONDS):
                 logger.warning(
-                    "%s: %s is older than the records of %d videos, such as %s, which are not used; run the "
-                    "preprocessing again to update it",
-                    self.store,
-                    INDEX_NAME,
-                    len(new),
-                    new[0],
+                    f"{self.store}: {INDEX_NAME} is older than the records of {len(new)} videos, such as {new[0]}, "
+                    "which are not used; run the preprocessing again to update it"
                 )
             missing = missing_clips(self.store, index, seconds=LOOK_SECONDS)
             if missing:
@@ -244,11 +240,8 @@ class ClipDataModule(LightningDataModule):
         self._overlap = overlap(videos)
         if words := describe_overlap(self._overlap):
             logger.warning(
-                "%s: split=%s, so train, val and test are NOT separate: %s. Scores will be better than on new people; "
-                "use them only to show by how much",
-                self.store,
-                self.split_mode,
-                words,
+                f"{self.store}: split={self.split_mode}, so train, val and test are NOT separate: {words}. Scores will "
+                "be better than on new people; use them only to show by how much"
             )
         splits = index["video_id"].map({video.video_id: video.split for video in videos})
         return index.assign(split=splits)[splits.notna()].reset_index(drop=True)

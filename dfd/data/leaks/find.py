@@ -66,11 +66,7 @@ class ContentFindings:
             raise SplitLeak("\n  ".join([f"{store}: {_HEADLINE}:", *map(str, found[:MAX_NAMED]), *more, _REMEDY]))
         if self.leaks:
             logger.warning(
-                "%s: split=%s has %d pairs of copies in two splits, such as: %s",
-                store,
-                mode,
-                len(self.leaks),
-                self.leaks[0],
+                f"{store}: split={mode} has {len(self.leaks)} pairs of copies in two splits, such as: {self.leaks[0]}"
             )
 
 

@@ -145,17 +145,9 @@ def plan_splits(
     num_new = len(splits.keys() - frozen.keys())
     if earlier_plan and plan != earlier_plan:
         logger.warning(
-            "%s: %d videos keep their splits, made by fractions %s with seed %d; %d new ones are placed by %s with "
-            "seed %d. To divide all videos again, delete %s and %s there (the clips stay) and run this again",
-            store,
-            len(frozen),
-            list(earlier_plan.fractions),
-            earlier_plan.seed,
-            num_new,
-            list(plan.fractions),
-            seed,
-            SPLITS_NAME,
-            PLAN_NAME,
+            f"{store}: {len(frozen)} videos keep their splits, made by fractions {list(earlier_plan.fractions)} with "
+            f"seed {earlier_plan.seed}; {num_new} new ones are placed by {list(plan.fractions)} with seed {seed}. To "
+            f"divide all videos again, delete {SPLITS_NAME} and {PLAN_NAME} there (the clips stay) and run this again"
         )
     if num_new and plan != earlier_plan:
         # Written before the splits: splits without a plan would be taken for mode source.

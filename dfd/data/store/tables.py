@@ -272,8 +272,6 @@ def _warn_about_doubles(store: Path, records: Iterable[VideoRecord]) -> None:
     if doubles:
         folders = [str(video_folder(store, record)) for record in doubles[0]]
         logger.warning(
-            "%s: %d videos seem to be in it more than once, such as %s; delete the copies that are not meant",
-            store,
-            len(doubles),
-            " and ".join(folders),
+            f"{store}: {len(doubles)} videos seem to be in it more than once, such as {' and '.join(folders)}; delete "
+            "the copies that are not meant"
         )
