@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -19,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dfd.base.errors import ConfigError, DfdError, RunDiverged, disk_sentence
 from dfd.base.machine import wait_without_spinning
-from dfd.config.check import logger, refuse_values
+from dfd.config.check import check, logger, refuse_values
 from dfd.config.cli.catalogue import UsageError
 from dfd.config.cli.declared import Declared
 from dfd.config.cli.helping import page
@@ -183,6 +184,19 @@ def entry_point(
         return run
 
     return decorate
+
+
+def door(name: str, *, complete: Callable[[DictConfig], None] = lambda cfg: None) -> Callable[..., Any]:
+    """The ``main`` of a command that is the function ``dfd.commands.NAME.NAME`` of its checked options.
+
+    That module, and the libraries with it, are imported once the options are known to be good.
+    """
+
+    def main(cfg: DictConfig) -> Any:
+        config = check(cfg, SCHEMAS[name])
+        return getattr(import_module(f"dfd.commands.{name}"), name)(config)
+
+    return entry_point(name, complete=complete)(main)
 
 
 def _end(error: Exception, status: int, sentences: Iterable[str]) -> NoReturn:

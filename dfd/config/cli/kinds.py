@@ -108,6 +108,15 @@ def quoted(text: str) -> str:
     return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
 
 
+def plain_or_quoted(text: str) -> str:
+    """A text as Hydra's grammar reads it back, quoted only if it has to be.
+
+    >>> plain_or_quoted("runs/1"), plain_or_quoted("runs (1)")
+    ('runs/1', "'runs (1)'")
+    """
+    return text if re.fullmatch(r"[\w./:@%+-]+", text) else quoted(text)
+
+
 def written(value: str, kind: Kind) -> str:
     """A value that a person typed, as Hydra's grammar takes it for this kind of option.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dfd.base.words import nearest
-from dfd.config.cli.kinds import LITERAL, Kind, Kinds, quoted
+from dfd.config.cli.kinds import LITERAL, Kind, Kinds, plain_or_quoted
 
 STARTER = "starter"
 IS_THERE = "checkpoint=starter is the small detector that comes with dfd"
@@ -111,15 +111,9 @@ def _missing(values: Mapping[str, Any], key: str) -> str | None:
         if text in ("", "???") or os.path.lexists(os.path.expanduser(text)):
             continue
         close = _close_name(text, extra=[STARTER] if key == "checkpoint" else [])
-        remedy = f"did you mean {shlex.quote(_word(key, close))}?" if close else PATHS[key]
+        remedy = f"did you mean {shlex.quote(f'{key}={plain_or_quoted(close)}')}?" if close else PATHS[key]
         return f"{key}={text}: there is no such file or folder; {remedy}"
     return None
-
-
-def _word(key: str, text: str) -> str:
-    """``key=text`` as Hydra takes it."""
-    is_plain = re.fullmatch(r"[\w./ +-]+", text)
-    return f"{key}={text if is_plain else quoted(text)}"
 
 
 def _close_name(text: str, *, extra: Sequence[str]) -> str | None:
