@@ -16,21 +16,12 @@ from dfd.base.errors import StoreError
 from dfd.base.files import file_sha256
 from dfd.base.machine import num_cores
 from dfd.base.types import LABEL_NAMES, Label
+from dfd.data.clips import index as indexes
 from dfd.data.clips.batches import collate
 from dfd.data.clips.dataset import CLIP_LEN, TRACKS, ClipDataset, eval_stride, stride_range
 from dfd.data.clips.features import FeatureCache, FeatureDataset, collate_features
 from dfd.data.clips.frames import FrameCache
-from dfd.data.clips.index import (
-    LOOK_SECONDS,
-    MAX_NAMED,
-    _check_alike,
-    _counts,
-    _dealt_out,
-    _num_sharing,
-    _videos_sha256,
-    _with_splits,
-    logger,
-)
+from dfd.data.clips.index import LOOK_SECONDS, MAX_NAMED, logger
 from dfd.data.clips.reader import READER, READERS
 from dfd.data.clips.samplers import ClipSampler, EvalShare, TrainingShare, balanced_weights
 from dfd.data.splits.draw import draw_balanced
@@ -193,7 +184,7 @@ class ClipDataModule(LightningDataModule):
         """
         if self._index is None:
             index = read_index(self.store)
-            _check_alike(self.store, index)
+            indexes.check_alike(self.store, index)
             if new := unindexed_videos(self.store, seconds=LOOK_SECONDS):
                 logger.warning(
                     f"{self.store}: {INDEX_NAME} is older than the records of {len(new)} videos, such as {new[0]}, "
@@ -206,7 +197,7 @@ class ClipDataModule(LightningDataModule):
                     f"{self.store}: {len(missing)} of {len(index)} clips in {INDEX_NAME} are missing: "
                     f"{', '.join(missing[:MAX_NAMED])}{more}; run the preprocessing again"
                 )
-            self._index = self._chosen(_with_splits(self.store, index, self._store_mode))
+            self._index = self._chosen(indexes.with_splits(self.store, index, self._store_mode))
         return self._index
 
     @property
@@ -236,7 +227,7 @@ class ClipDataModule(LightningDataModule):
             )
             videos = [video for video in videos if video.video_id in drawn]
         if self.split == RANDOM_VIDEO:
-            videos = _dealt_out(videos, self.split_seed)
+            videos = indexes.dealt_out(videos, self.split_seed)
         self._overlap = overlap(videos)
         if words := describe_overlap(self._overlap):
             logger.warning(
@@ -420,7 +411,7 @@ class ClipDataModule(LightningDataModule):
                 "split_seed": self.split_seed,
                 "allow_fewer": self.allow_fewer,
             },
-            "splits": {split: _counts(used[used["split"] == split]) for split in SPLITS},
+            "splits": {split: indexes.counts(used[used["split"] == split]) for split in SPLITS},
         }
 
     @cached_property
@@ -429,12 +420,12 @@ class ClipDataModule(LightningDataModule):
         return {
             "index_sha256": file_sha256(self.store / INDEX_NAME),
             "manifest_sha256": manifest_sha256(self.store),
-            "videos_sha256": _videos_sha256(self.index),
+            "videos_sha256": indexes.videos_sha256(self.index),
         }
 
     @cached_property
     def _num_sharing(self) -> int:
-        return _num_sharing(self.index)
+        return indexes.num_sharing(self.index)
 
     def _loader(
         self,
