@@ -4,7 +4,6 @@ Each public factory here is a detector: its name is the value of the config opti
 detectors return boxes with a score and the same five landmarks, whichever package does the work.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Protocol
@@ -12,6 +11,7 @@ from typing import Protocol
 from dfd.base.errors import ConfigError
 from dfd.base.fetch import WeightsFile, fetch
 from dfd.base.types import FaceBox, FrameArray
+from dfd.base.words import did_you_mean, nearest
 
 WEIGHTS_OPTION = "face_detector.weights=FILE"
 
@@ -194,15 +194,13 @@ def build_detector(name: str, **options: object) -> FaceDetector:
         ConfigError: when there is no such detector, or it has no such option.
     """
     if name not in DETECTORS:
-        close = difflib.get_close_matches(name, DETECTORS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        close = nearest(name, DETECTORS)
+        hint = f"; did you mean {close!r}?" if close else ""
         raise ConfigError(f"no face detector {name!r}: there are {', '.join(DETECTORS)}{hint}")
     known = list(inspect.signature(DETECTORS[name]).parameters)
     for option in options:
         if option not in known:
-            close = difflib.get_close_matches(option, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f": it has {', '.join(known)}"
-            raise ConfigError(f"face detector {name} has no option {option!r}{hint}")
+            raise ConfigError(f"face detector {name} has no option {option!r}{did_you_mean(option, known)}")
     return DETECTORS[name](**options)
 
 

@@ -108,6 +108,23 @@ class _Frame:
     faces: list[FaceBox] | None = None
 
 
+class _Sample:
+    """Some of the pictures that were added, with their scores, spread evenly: whenever it is full, half are dropped."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[Image, float]] = []
+        self._step = 1
+        self._count = 0
+
+    def add(self, image: Image, score: float) -> None:
+        self._count += 1
+        if self._count % self._step == 0:
+            self.kept.append((image.copy(), score))  # a view would keep its whole chunk of frames in memory
+            if len(self.kept) > _MAX_FACELESS:
+                del self.kept[1::2]
+                self._step *= 2
+
+
 class FaceExtractor:
     """Finds, follows and crops the faces of one video after another."""
 
@@ -122,15 +139,20 @@ class FaceExtractor:
         """Frames received so far."""
         self.num_key_frames = self.num_with_face = 0
         """Frames on which the detector ran, and those of them with a face."""
-        self.faceless: list[Image] = []
-        """Some key frames without a face, spread evenly, to find out why."""
-        self.unsure: list[tuple[Image, float]] = []
-        """Some key frames, spread evenly, whose best face scores below the detector's ``sure_score``, with it."""
+        self._faceless, self._unsure = _Sample(), _Sample()
         self.best_score = 0.0
         """Highest score of any face so far."""
-        self._faceless_step = self._unsure_step = 1
-        self._num_unsure = 0
         self._tracker = Tracker()
+
+    @property
+    def faceless(self) -> list[Image]:
+        """Some key frames without a face, spread evenly, to find out why."""
+        return [image for image, _ in self._faceless.kept]
+
+    @property
+    def unsure(self) -> list[tuple[Image, float]]:
+        """Some key frames, spread evenly, whose best face scores below the detector's ``sure_score``, with it."""
+        return self._unsure.kept
 
     @property
     def is_sure(self) -> bool:
@@ -181,8 +203,7 @@ class FaceExtractor:
         """
         settings = self.settings
         self.num_frames = self.num_key_frames = self.num_with_face = 0
-        self.faceless, self._faceless_step = [], 1
-        self.unsure, self._unsure_step, self._num_unsure, self.best_score = [], 1, 0, 0.0
+        self._faceless, self._unsure, self.best_score = _Sample(), _Sample(), 0.0
         tracker = self._tracker = Tracker(max_missed=settings.max_missed, smoothing=settings.smoothing)
         held: deque[_Frame] = deque()
         for frame in self._with_faces(self._with_key_frames(chunks)):
@@ -265,19 +286,10 @@ class FaceExtractor:
         self.num_with_face += bool(faces)
         score = max((face.score for face in faces), default=0.0)
         self.best_score = max(self.best_score, score)
-        if faces and not self.is_sure:
-            self._num_unsure += 1
-            if self._num_unsure % self._unsure_step == 0:
-                self.unsure.append((image.copy(), score))
-                if len(self.unsure) > _MAX_FACELESS:
-                    del self.unsure[1::2]
-                    self._unsure_step *= 2
-        if faces or (self.num_key_frames - self.num_with_face) % self._faceless_step:
-            return
-        self.faceless.append(image.copy())  # a view would keep its whole chunk of frames in memory
-        if len(self.faceless) > _MAX_FACELESS:
-            del self.faceless[1::2]
-            self._faceless_step *= 2
+        if not faces:
+            self._faceless.add(image, score)
+        elif not self.is_sure:
+            self._unsure.add(image, score)
 
     def _cut_out(self, span: TrackSpan, held: deque[_Frame]) -> FaceChunk:
         first = span.start_frame - held[0].index

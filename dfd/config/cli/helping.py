@@ -45,7 +45,7 @@ def page(command: str, line: Line) -> str:
     chosen = declared.chosen(line.choices)
     packages = {declared.groups[name].package: name for name in chosen}
     lines = [f"usage: dfd {command} {COMMANDS[command].places} [--option VALUE] [option=VALUE] ...", ""]
-    lines += _header(declared.root.help)
+    lines += _header(declared.help)
     for section in _sections(declared, options):
         here = [option for option in options if option.section == section]
         lines += ["", f"{section}:", *_rows(option for option in here if option.key.partition(".")[0] not in packages)]

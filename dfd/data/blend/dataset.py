@@ -123,12 +123,7 @@ class BlendDataset(ClipDataset):
             clips, choice = pairs[key]
             facts = choice.facts
             if label == Label.FAKE:
-                facts = {
-                    **facts,
-                    "label": int(Label.FAKE),
-                    "video_id": fake_id(facts["video_id"]),
-                    "method": METHOD,
-                }
+                facts = {**facts, "label": int(Label.FAKE), "video_id": fake_id(facts["video_id"]), "method": METHOD}
             found.append({"frames": clips[label], "is_repeat": is_repeat, **facts})
         return found
 

@@ -306,11 +306,9 @@ def _warn_about_sources(path: Path, rows: Sequence[VideoRow]) -> None:
     alone = [row for row in rows if row.source_ids == (row.name,)]  # also where it says nan, None, null or unknown
     if alone:
         logger.warning(
-            "%s: %d of %d rows have no source_ids, so each of these videos counts as its own source. If a person or "
-            "source video is in several, it may be on both sides of the split, which makes scores too good.",
-            path,
-            len(alone),
-            len(rows),
+            f"{path}: {len(alone)} of {len(rows)} rows have no source_ids, so each of these videos counts as its own "
+            "source. If a person or source video is in several, it may be on both sides of the split, which makes "
+            "scores too good."
         )
     spellings: dict[str, set[str]] = defaultdict(set)
     for row in rows:

@@ -250,11 +250,8 @@ def _warn_of_shares(
     for split, label in [(split, label) for split in SPLITS for label in sorted({row.label for row in rows})]:
         if shares[split] > 0 and (split, label) not in present:
             logger.warning(
-                "split %r has no %s video (%d videos, in %d groups that share people or sources)",
-                split,
-                label,
-                len(used),
-                len(groups),
+                f"split {split!r} has no {label} video ({len(used)} videos, in {len(groups)} groups that share people "
+                "or sources)"
             )
     sizes = Counter(splits[row.video_id] for row in used)
     is_far = any(abs(sizes[split] / len(used) - share) > FAR for split, share in shares.items()) if used else False
@@ -273,10 +270,8 @@ def _warn_of_overlap(rows: Iterable[Splittable], splits: Mapping[str, str], mode
     found = overlap([_Sided(row.video_id, row.source_ids, splits[row.video_id]) for row in rows])
     if any(pair["num_source_ids"] for pair in found.values()):
         logger.warning(
-            "split=%s has people or sources on two sides: %s. A detector scores better on people that it has seen in "
-            "training than on new ones",
-            mode,
-            describe_overlap(found),
+            f"split={mode} has people or sources on two sides: {describe_overlap(found)}. A detector scores better on "
+            "people that it has seen in training than on new ones"
         )
 
 

@@ -187,12 +187,5 @@ def settings_hash(settings: Mapping[str, Any]) -> str:
 
 def row_fields(row: VideoRow) -> dict[str, Any]:
     """The fields of a :class:`VideoRecord` that come from the manifest."""
-    return {
-        "video_id": row.video_id,
-        "name": row.name,
-        "label": row.label,
-        "dataset": row.dataset,
-        "method": row.method,
-        "source_ids": row.source_ids,
-        "extra": dict(row.extra),
-    }
+    names = ("video_id", "name", "label", "dataset", "method", "source_ids")
+    return {name: getattr(row, name) for name in names} | {"extra": dict(row.extra)}

@@ -158,10 +158,7 @@ class _IntegralImage:
         """
         corners = boxes[:, :4].trunc().long().cpu().numpy()
         edges = np.column_stack(
-            [
-                np.maximum(corners[:, :2], 1) - 1,
-                np.minimum(corners[:, 2:], [self.width, self.height]),
-            ]
+            [np.maximum(corners[:, :2], 1) - 1, np.minimum(corners[:, 2:], [self.width, self.height])]
         )
         covers = (edges[:, 2] > edges[:, 0]) & (edges[:, 3] > edges[:, 1])
         return boxes[torch.from_numpy(covers).to(boxes.device)], edges[covers]

@@ -55,13 +55,7 @@ class RetinaFace:
     name = "retinaface"
 
     def __init__(
-        self,
-        state_dict: Mapping[str, Tensor],
-        *,
-        threshold: float,
-        nms_threshold: float,
-        batch_size: int,
-        device: str,
+        self, state_dict: Mapping[str, Tensor], *, threshold: float, nms_threshold: float, batch_size: int, device: str
     ) -> None:
         with warnings.catch_warnings():  # it calls torchvision's resnet50(pretrained=False), a deprecated spelling
             warnings.simplefilter("ignore")
