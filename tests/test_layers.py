@@ -22,7 +22,7 @@ LONGER: dict[str, int] = {
     "dfd/data/sources/ffpp.py": 324,
     "dfd/data/sources/manifest.py": 320,
     "dfd/faces/detectors/mtcnn.py": 330,
-    "dfd/faces/extract.py": 339,
+    "dfd/faces/extract.py": 342,
     "dfd/faces/track.py": 334,
     "dfd/models/files/model_card.py": 324,
     "dfd/runs/folder.py": 306,

@@ -1,4 +1,4 @@
-"""Turns the frames of a video into face tracks, streaming: detect on key frames, track, interpolate, crop.
+"""Turns the frames of a video into face tracks, streaming: detect on key frames, track, interpolate.
 
 Key frames are the first and last frame of every shot and of every run of consecutive frames, and every
 ``key_frame_stride``-th frame in between. The result depends on the frames, not on how they are split into chunks. At
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfd.base.types import FaceBox, FloatArray, FrameArray
+from dfd.faces.crop import Crop
 from dfd.faces.crop.base import filters, opencv
 from dfd.faces.detect import FaceDetector
 from dfd.faces.settings import ExtractionSettings
@@ -38,18 +39,24 @@ _MAX_FACELESS = 6
 
 @dataclass(frozen=True, slots=True)
 class FaceChunk:
-    """Crops of one face in F consecutive frames.
+    """One face in F consecutive frames.
 
-    ``crops`` is ``(F, S, S, 3)``; ``boxes_xyxy`` ``(F, 4)`` and ``landmarks`` ``(F, 5, 2)`` are in pixels of the input
-    frames; ``scores`` ``(F,)`` are the detector's, interpolated between key frames.
+    ``frames`` are the F frames ``(H, W, 3)``, which the decoder's memory backs: whoever keeps one keeps its chunk.
+    ``boxes_xyxy`` ``(F, 4)`` and ``landmarks`` ``(F, 5, 2)`` are in pixels of these; ``scores`` ``(F,)`` are the
+    detector's, interpolated between key frames.
     """
 
     track: int
     start_frame: int
-    crops: FrameArray
+    frames: list[Image]
     boxes_xyxy: FloatArray
     landmarks: FloatArray
     scores: FloatArray
+
+    def crops(self, crop: Crop) -> FrameArray:
+        """The face cut out of each frame, ``(F, S, S, 3)``."""
+        faces = zip(self.frames, self.boxes_xyxy, self.landmarks, strict=True)
+        return np.stack([crop.cut(frame, box, points) for frame, box, points in faces])
 
 
 class ShotCutDetector:
@@ -126,7 +133,7 @@ class _Sample:
 
 
 class FaceExtractor:
-    """Finds, follows and crops the faces of one video after another."""
+    """Finds and follows the faces of one video after another."""
 
     def __init__(
         self, detector: FaceDetector, settings: ExtractionSettings | None = None, *, clock: StageClock | None = None
@@ -134,7 +141,7 @@ class FaceExtractor:
         self.detector = detector
         self.settings = settings or ExtractionSettings()
         self.clock = clock or StageClock()
-        """Clock of the stages ``detect`` and ``crop``."""
+        """Clock of the stage ``detect``."""
         self.num_frames = 0
         """Frames received so far."""
         self.num_key_frames = self.num_with_face = 0
@@ -218,7 +225,7 @@ class FaceExtractor:
                 spans += tracker.end_shot()
             elif frame.ends_segment:
                 spans += tracker.end_segment()
-            pieces = [self._cut_out(span, held) for span in spans]
+            pieces = [_with_frames(span, held) for span in spans]
             oldest = tracker.oldest_needed_frame
             yield pieces, frame.index + 1 if oldest is None else oldest
             while held and (oldest is None or held[0].index < oldest):
@@ -291,15 +298,11 @@ class FaceExtractor:
         elif not self.is_sure:
             self._unsure.add(image, score)
 
-    def _cut_out(self, span: TrackSpan, held: deque[_Frame]) -> FaceChunk:
-        first = span.start_frame - held[0].index
-        images = [held[first + i].image for i in range(len(span.boxes_xyxy))]
-        with self.clock("crop"):
-            crops = [
-                self.settings.crop.cut(image, box, points)
-                for image, box, points in zip(images, span.boxes_xyxy, span.landmarks, strict=True)
-            ]
-        return FaceChunk(span.track, span.start_frame, np.stack(crops), span.boxes_xyxy, span.landmarks, span.scores)
+
+def _with_frames(span: TrackSpan, held: Sequence[_Frame]) -> FaceChunk:
+    first = span.start_frame - held[0].index
+    frames = [held[first + i].image for i in range(len(span.boxes_xyxy))]
+    return FaceChunk(span.track, span.start_frame, frames, span.boxes_xyxy, span.landmarks, span.scores)
 
 
 def detection_side(image: Image, detector: FaceDetector, settings: ExtractionSettings) -> int:

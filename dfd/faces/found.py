@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from dfd.base.types import FileFacts, FloatArray, FrameArray
+from dfd.faces.crop import Crop
 from dfd.video.file.container import MAX_DECODE_SIDE, VideoLimits
 from dfd.video.sampling import window_starts
 
@@ -74,10 +75,18 @@ class WindowSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """What one of several detectors is shown of the same faces: how they are cropped, and which clips."""
+
+    crop: Crop
+    windows: WindowSettings
+
+
+@dataclass(frozen=True, slots=True)
 class FaceWindow:
     """One clip of one face track: ``crops`` (T, S, S, 3), and ``box`` at its middle in source pixels.
 
-    ``frame_seconds`` holds the time of each of its frames.
+    ``frame_seconds`` holds the time of each of its frames; ``view`` is the number of the view that it belongs to.
     """
 
     track: int
@@ -87,6 +96,7 @@ class FaceWindow:
     frame_seconds: tuple[float, ...]
     crops: FrameArray
     box: tuple[float, float, float, float]
+    view: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +117,10 @@ class FaceBoxes:
 
 @dataclass(frozen=True, slots=True)
 class WindowsEnd:
-    """Summary of a video after all of it was processed."""
+    """Summary of a video, as one view shows it, after all of it was processed.
+
+    ``no_window`` says why the view has no window although another has; empty otherwise.
+    """
 
     num_faces: int
     num_frames: int
@@ -117,6 +130,8 @@ class WindowsEnd:
     partial: str | None
     message: str
     seconds_by_stage: dict[str, float]
+    view: int = 0
+    no_window: str = ""
 
 
 Found = FileFacts | Thumbnail | FaceWindow | FaceBoxes | float | WindowsEnd

@@ -8,8 +8,9 @@ from math import ceil
 import numpy as np
 
 from dfd.base.types import FloatArray, FrameArray
+from dfd.faces.crop import Crop
 from dfd.faces.extract import FaceChunk, FaceExtractor, confirmed, shrink
-from dfd.faces.found import FaceBoxes, FaceWindow, Found, Thumbnail, WindowSettings
+from dfd.faces.found import FaceBoxes, FaceWindow, Found, Thumbnail, View
 from dfd.faces.turned import ENOUGH_FACES, turned, turned_back
 from dfd.process.stages import ahead
 from dfd.video.decode import VideoReader
@@ -24,37 +25,34 @@ _AHEAD_BYTES = 40 * 2**20
 
 
 class OnePass:
-    """One pass over a video, rotated by ``quarter_turns`` counterclockwise; track numbers start at ``first_track``."""
+    """One pass over a video, rotated by ``quarter_turns`` counterclockwise; track numbers start at ``first_track``.
+
+    What is shared by the views, such as ``every_frame``, is that of the first one.
+    """
 
     def __init__(
         self,
         reader: VideoReader | StillReader,
         extractor: FaceExtractor,
-        settings: WindowSettings,
-        starts: Sequence[int],
+        views: Sequence[View],
         quarter_turns: int = 0,
         first_track: int = 0,
     ) -> None:
-        self.reader, self.extractor, self.settings, self.starts = reader, extractor, settings, starts
+        self.reader, self.extractor = reader, extractor
         self.quarter_turns, self.first_track = quarter_turns, first_track
-        self._seen: dict[int, dict[int, dict[int, tuple[FrameArray, FloatArray]]]] = {}
-        """Crop and box by start frame, track and place in the clip."""
-        self.scored: set[int] = set()
-        self.dropped: set[int] = set()
-        """Tracks with a window, and tracks that lost one to larger faces."""
-        self.num_dropped = 0
+        self.clips = [_Clips(self, number, view) for number, view in enumerate(views)]
 
     def run(self) -> Iterator[Found]:
         """Iterate over the results as they are found."""
-        reader, settings, extractor = self.reader, self.settings, self.extractor
+        reader, extractor, first = self.reader, self.extractor, self.clips[0]
         is_first = self.quarter_turns == 0
-        ranges = [range(s, s + settings.span) for s in self.starts]
+        ranges = [range(start, start + clips.settings.span) for clips in self.clips for start in clips.starts]
         looked_at = (
             [range(reader.first_frame, reader.num_frames)]
-            if settings.every_frame
-            else merge_ranges(ranges, max_gap=extractor.settings.key_frame_stride)
+            if first.settings.every_frame
+            else merge_ranges(sorted(ranges, key=lambda item: item.start), max_gap=extractor.settings.key_frame_stride)
         )
-        pictures = _Pictures(self.starts[0], self.starts[len(self.starts) // 2] + settings.span // 2)
+        pictures = _Pictures(first.starts[0], first.starts[len(first.starts) // 2] + first.settings.span // 2)
         # If a core is free, the next frames are decoded during detection. Detection runs on key frames only, so the
         # queue must hold several chunks to keep both busy.
         depth = max(1, _AHEAD_BYTES // (reader.chunk_len * reader.height * reader.width * 3))
@@ -65,8 +63,8 @@ class OnePass:
                     yield from pictures.taken()
                 for piece in pieces:
                     self._add(piece)
-                    if settings.every_frame:
-                        boxes = self._in_source(piece.start_frame, piece.boxes_xyxy)
+                    if first.settings.every_frame:
+                        boxes = self.in_source(piece.start_frame, piece.boxes_xyxy)
                         yield FaceBoxes(self.first_track + piece.track, piece.start_frame, boxes)
                 yield from self._ready(settled)
                 yield settled / reader.num_frames if is_first else 1.0
@@ -88,34 +86,66 @@ class OnePass:
     def has_enough_faces(self) -> bool:
         """Whether so many faces were found that other rotations need not be tried."""
         extractor = self.extractor
-        return bool(self.scored) and extractor.num_with_face >= ENOUGH_FACES * extractor.num_key_frames
+        is_scored = any(clips.scored for clips in self.clips)
+        return is_scored and extractor.num_with_face >= ENOUGH_FACES * extractor.num_key_frames
 
-    def _in_source(self, frame: int, boxes_xyxy: FloatArray) -> FloatArray:
+    def in_source(self, frame: int, boxes_xyxy: FloatArray) -> FloatArray:
         """Boxes ``(F, 4)`` from this frame on, in pixels of the source as shown."""
         width, height = self.reader.size_at(frame)
         scale = self.reader.scale_at(frame)
         return turned_back(boxes_xyxy, self.quarter_turns, width, height) * np.float32(scale)
 
     def _add(self, piece: FaceChunk) -> None:
-        """Keep the frames of a piece that windows need."""
-        settings = self.settings
-        for index in range(len(piece.crops)):
-            frame = piece.start_frame + index
-            first = bisect_left(self.starts, frame - settings.span + 1)
-            for start in self.starts[first : bisect_right(self.starts, frame)]:
-                place, off = divmod(frame - start, settings.clip_stride)
-                if off == 0:
-                    window = self._seen.setdefault(start, {}).setdefault(self.first_track + piece.track, {})
-                    window[place] = piece.crops[index].copy(), piece.boxes_xyxy[index]
+        """Cut out what some view needs of a piece, once for all views with the same crop."""
+        with self.extractor.clock("crop"):
+            for index, frame in enumerate(piece.frames):
+                box, points = piece.boxes_xyxy[index], piece.landmarks[index]
+                cut: dict[Crop, FrameArray] = {}
+                for clips in self.clips:
+                    for start, place in clips.places(piece.start_frame + index):
+                        if clips.crop not in cut:
+                            cut[clips.crop] = clips.crop.cut(frame, box, points)
+                        clips.add(start, self.first_track + piece.track, place, cut[clips.crop], box)
 
     def _ready(self, settled: int | None) -> Iterator[FaceWindow]:
         """Windows that end before frame ``settled``, in order; all remaining ones if it is None."""
-        if not self._seen:
-            return
         live = self.extractor.live_tracks
         known = [*confirmed(self.extractor.tracks), *(track for track in live if track.num_detections >= 2)]
         sure = {self.first_track + track.track for track in known}
         undecided = {self.first_track + track.track for track in live} - sure
+        for clips in self.clips:
+            yield from clips.ready(settled, sure, undecided)
+
+
+class _Clips:
+    """Assembles the clips of one view, and yields them when they are final."""
+
+    def __init__(self, one_pass: OnePass, number: int, view: View) -> None:
+        self._pass, self._number = one_pass, number
+        self.crop, self.settings = view.crop, view.windows
+        reader = one_pass.reader
+        self.starts = self.settings.starts(reader.num_frames, first=reader.first_frame)
+        self._seen: dict[int, dict[int, dict[int, tuple[FrameArray, FloatArray]]]] = {}
+        """Crop and box by start frame, track and place in the clip."""
+        self.scored: set[int] = set()
+        self.dropped: set[int] = set()
+        """Tracks with a window, and tracks that lost one to larger faces."""
+        self.num_dropped = 0
+
+    def places(self, frame: int) -> Iterator[tuple[int, int]]:
+        """Start of each clip that holds a frame, and the frame's place in it."""
+        first = bisect_left(self.starts, frame - self.settings.span + 1)
+        for start in self.starts[first : bisect_right(self.starts, frame)]:
+            place, off = divmod(frame - start, self.settings.clip_stride)
+            if off == 0:
+                yield start, place
+
+    def add(self, start: int, track: int, place: int, crop: FrameArray, box: FloatArray) -> None:
+        """Keep the crop of a face for its place in the clip that begins at ``start``."""
+        self._seen.setdefault(start, {}).setdefault(track, {})[place] = crop, box
+
+    def ready(self, settled: int | None, sure: set[int], undecided: set[int]) -> Iterator[FaceWindow]:
+        """Windows that end before frame ``settled``, in order; all remaining ones if it is None."""
         for start in sorted(self._seen):
             waits = settled is not None and (
                 start + self.settings.span > settled or undecided & self._seen[start].keys()
@@ -127,8 +157,9 @@ class OnePass:
     def _windows(
         self, start: int, by_track: Mapping[int, Mapping[int, tuple[FrameArray, FloatArray]]], sure: set[int]
     ) -> Iterator[FaceWindow]:
+        reader = self._pass.reader
         # A video shorter than a clip has fewer places: every clip_stride-th of its frames.
-        places = ceil((self.reader.num_frames - self.reader.first_frame) / self.settings.clip_stride)
+        places = ceil((reader.num_frames - reader.first_frame) / self.settings.clip_stride)
         enough = min(self.settings.clip_len, places) / 2
         found = [
             self._window(track, start, seen)
@@ -142,20 +173,21 @@ class OnePass:
         yield from sorted(largest, key=lambda window: window.track)
 
     def _window(self, track: int, start: int, seen: Mapping[int, tuple[FrameArray, FloatArray]]) -> FaceWindow:
+        reader, stride = self._pass.reader, self.settings.clip_stride
         present = sorted(seen)
         order = [present[i] for i in clip_frame_indices(len(present), clip_len=self.settings.clip_len)]
         middle = present[len(present) // 2]
-        box = self._in_source(start + middle * self.settings.clip_stride, seen[middle][1][None])
-        x1, y1, x2, y2 = box[0].tolist()
-        seconds = self.reader.clock_seconds([start + place * self.settings.clip_stride for place in order])
+        x1, y1, x2, y2 = self._pass.in_source(start + middle * stride, seen[middle][1][None])[0].tolist()
+        seconds = reader.clock_seconds([start + place * stride for place in order])
         return FaceWindow(
             track=track,
             start_frame=start,
             start_seconds=seconds[0],
-            end_seconds=seconds[-1] + 1 / self.reader.fps,
+            end_seconds=seconds[-1] + 1 / reader.fps,
             frame_seconds=tuple(seconds),
             crops=np.stack([seen[place][0] for place in order]),
             box=(x1, y1, x2, y2),
+            view=self._number,
         )
 
 

@@ -13,18 +13,9 @@ from dfd.base.errors import DfdError
 from dfd.base.files import file_named, spellings
 from dfd.base.types import Status, VideoScore
 from dfd.predictions.layout import JSONL_NAME, OWN_FILES, OWN_FOLDERS
-from dfd.video.file.formats import CONVERT_IT, ENCRYPTED
+from dfd.video.file.formats import CONVERT_IT, ENCRYPTED, VIDEO_SUFFIXES
 from dfd.video.still import STILL_SUFFIXES
 
-# A file with such a name always gets a row; any other file gets one if there is a video in it.
-VIDEO_SUFFIXES = frozenset(
-    (
-        *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".3gp"),
-        *(".3g2", ".flv", ".wmv", ".ogv", ".vob", ".mxf", ".y4m", ".asf", ".dav", ".h264", ".264", ".hevc", ".h265"),
-        *(".265", ".m1v", ".m2v", ".mpv", ".m2p", ".m2t", ".tp", ".trp", ".divx", ".f4v", ".qt", ".rm", ".rmvb"),
-        *(".wtv", ".dv", ".ivf", ".obu", ".ogm", ".mod", ".tod", ".dvr-ms"),
-    )
-)
 _SOUND_SUFFIXES = frozenset({".wma", ".ogg", ".oga", ".opus", ".spx", ".m4a", ".mka", ".mp3"})
 
 

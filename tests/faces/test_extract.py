@@ -70,14 +70,14 @@ def test_a_face_is_followed_on_every_frame_and_its_crop_shows_it_in_the_middle()
     assert frames_of(chunks, 0) == list(range(37))
     assert extractor.num_frames == 37
     for chunk in chunks:
-        assert chunk.crops.shape == (len(chunk.scores), 32, 32, 3)
-        assert chunk.crops.dtype == np.uint8
+        assert chunk.crops(SETTINGS.crop).shape == (len(chunk.scores), 32, 32, 3)
+        assert chunk.crops(SETTINGS.crop).dtype == np.uint8
         assert chunk.landmarks.shape == (len(chunk.scores), 5, 2)
         for i, box in enumerate(chunk.boxes_xyxy):
             x = 20 + 1.5 * (chunk.start_frame + i)
             assert box.tolist() == pytest.approx([x, 30, x + 20, 50], abs=0.6)
-            assert (chunk.crops[i, 10:22, 10:22, 0] > 230).all()
-            assert (chunk.crops[i, :4, :, 0] < 150).all()
+            assert (chunk.crops(SETTINGS.crop)[i, 10:22, 10:22, 0] > 230).all()
+            assert (chunk.crops(SETTINGS.crop)[i, :4, :, 0] < 150).all()
 
 
 def test_the_result_does_not_depend_on_the_chunks_or_on_the_detector_s_batches():
@@ -91,7 +91,8 @@ def test_the_result_does_not_depend_on_the_chunks_or_on_the_detector_s_batches()
         assert len(found) == len(expected)
         for a, b in zip(found, expected, strict=True):
             assert (a.track, a.start_frame) == (b.track, b.start_frame)
-            for name in ("crops", "boxes_xyxy", "landmarks", "scores"):
+            np.testing.assert_array_equal(a.crops(SETTINGS.crop), b.crops(SETTINGS.crop))
+            for name in ("boxes_xyxy", "landmarks", "scores"):
                 np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
@@ -109,7 +110,7 @@ def test_an_extractor_can_be_used_for_one_video_after_another():
     again = list(extractor.run(in_chunks(video(20), 8)))
     assert extractor.tracks == tracks
     assert extractor.num_frames == 20
-    assert [c.crops.tobytes() for c in again] == [c.crops.tobytes() for c in first]
+    assert [c.crops(SETTINGS.crop).tobytes() for c in again] == [c.crops(SETTINGS.crop).tobytes() for c in first]
 
 
 def test_a_cut_ends_the_track_though_the_next_face_is_in_the_same_place():

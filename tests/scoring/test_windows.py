@@ -15,7 +15,7 @@ from dfd.base.types import FaceBox, FileFacts
 from dfd.faces.crop import Square
 from dfd.faces.extract import ExtractionSettings, FaceExtractor
 from dfd.faces.found import FaceBoxes, FaceWindow, Found, Thumbnail, WindowsEnd, WindowSettings
-from dfd.faces.one_pass import _Collector
+from dfd.faces.one_pass import _Clips
 from dfd.scoring.look.stream import file_facts, stream_windows
 from dfd.scoring.look.workers import import_ahead
 from dfd.video.decode import VideoReader
@@ -94,7 +94,7 @@ def test_crops_are_those_of_the_frames_that_the_window_names(tmp_path: Path) -> 
     with VideoReader(path) as reader:
         whole = {}
         for piece in FaceExtractor(Squares(), EXTRACTION).run(reader.chunks()):
-            whole |= {(piece.track, piece.start_frame + i): crop for i, crop in enumerate(piece.crops)}
+            whole |= {(piece.track, piece.start_frame + i): crop for i, crop in enumerate(piece.crops(EXTRACTION.crop))}
     windows = windows_in(path, max_windows=None, clip_stride=2)
     assert {window.track for window in windows} == {0, 1}
     for window in windows:
@@ -119,13 +119,13 @@ def test_windows_come_while_the_rest_is_still_to_be_decoded(tmp_path: Path) -> N
 
 def test_what_is_held_does_not_grow_with_the_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held = []
-    ready = _Collector.ready
+    ready = _Clips.ready
 
-    def counting(self: _Collector, settled: int | None) -> object:
-        yield from ready(self, settled)
+    def counting(self: _Clips, settled: int | None, *tracks: set[int]) -> object:
+        yield from ready(self, settled, *tracks)
         held.append(sum(len(crops) for by_track in self._seen.values() for crops in by_track.values()))
 
-    monkeypatch.setattr(_Collector, "ready", counting)
+    monkeypatch.setattr(_Clips, "ready", counting)
     path = video(tmp_path / "a.mp4", 600, {0: (40, range(600)), 1: (30, range(600))})
     assert len(windows_in(path, max_windows=None)) == 300
     assert max(held) <= 2 * 4 * 8

@@ -187,7 +187,9 @@ def _write_clips(
                 clips[chunk.track] = _TrackClip(folder, chunk.track, chunk.start_frame, fps, settings)
                 writers.enter_context(clips[chunk.track].writer)
             clip = clips[chunk.track]
-            clip.writer.write(chunk.crops)
+            with extractor.clock("crop"):
+                crops = chunk.crops(settings.faces.crop)
+            clip.writer.write(crops)
             scale = np.float32(reader.scale_at(chunk.start_frame))
             size = reader.size_at(chunk.start_frame)
             clip.boxes.append(turned_back(chunk.boxes_xyxy, quarter_turns, *size) * scale)

@@ -2,20 +2,21 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dfd.base.errors import NoFaceFound
+from dfd.base.errors import NoFaceFound, UnreadableVideo
 from dfd.base.types import FileFacts
 from dfd.faces.detect import FaceDetector
 from dfd.faces.extract import ExtractionSettings, FaceExtractor
-from dfd.faces.found import FaceBoxes, FaceWindow, Found, WindowsEnd, WindowSettings
+from dfd.faces.found import FaceBoxes, FaceWindow, Found, View, WindowsEnd, WindowSettings
 from dfd.faces.no_face import no_face_message
 from dfd.faces.one_pass import OnePass
 from dfd.faces.turned import WORDS, quarter_turns_with_faces
 from dfd.process.stages import StageClock
 from dfd.video.decode import VideoReader
+from dfd.video.file.formats import VIDEO_SUFFIXES
 from dfd.video.still import StillReader, is_still
 
 _HASHED_AT_ONCE = 2**25
@@ -24,13 +25,18 @@ _MAX_HELD = 64
 
 
 def stream_windows(
-    path: Path, detector: FaceDetector, extraction: ExtractionSettings, settings: WindowSettings
+    path: Path,
+    detector: FaceDetector,
+    extraction: ExtractionSettings,
+    settings: WindowSettings,
+    others: Sequence[View] = (),
 ) -> Iterator[Found]:
     """Decode a video and cut the windows of its faces, in the order of their start.
 
     A window in which a track is seen for less than half of the frames is left out; one that the track leaves early
     repeats its last crop, as short clips do in training. A window comes as soon as its faces are known to be faces: a
-    few key frames after its end. The last piece is a :class:`WindowsEnd`.
+    few key frames after its end. The last piece is a :class:`WindowsEnd`, or as many of them as there are views: with
+    ``others``, the same decoded frames and tracks give clips for several detectors, each with a crop of its own.
 
     Where few frames show a face, faces are looked for in the picture turned by quarters too, and if there are, the
     video is gone through once more, turned so; the windows of that pass follow, with tracks of their own. Where no face
@@ -47,6 +53,10 @@ def stream_windows(
     with clock("decode"):
         reader: VideoReader | StillReader
         if is_still(path):
+            if path.suffix.lower() in VIDEO_SUFFIXES:
+                raise UnreadableVideo(
+                    f"{path}: a still picture with the name of a video; to have it scored, rename it to .png or .jpg"
+                )
             reader = StillReader(path, max_side=settings.max_decode_side, limits=settings.limits)
         else:
             reader = VideoReader(
@@ -55,8 +65,8 @@ def stream_windows(
     with reader:
         if facts is not None:
             yield _video_facts(facts, reader)
-        starts = settings.starts(reader.num_frames, first=reader.first_frame)
-        upright = OnePass(reader, FaceExtractor(detector, extraction, clock=clock), settings, starts)
+        views = [View(extraction.crop, settings), *others]
+        upright = OnePass(reader, FaceExtractor(detector, extraction, clock=clock), views)
         held: list[Found] = []
         is_held = True  # until a face is sure, or too much would be kept in memory
         for found in upright.run():
@@ -84,41 +94,57 @@ def stream_windows(
             yield from held
         if turns:
             again = FaceExtractor(detector, extraction, clock=clock)
-            passes.append(OnePass(reader, again, settings, starts, turns, upright.next_track))
+            passes.append(OnePass(reader, again, views, turns, upright.next_track))
             yield from passes[-1].run()
             words.append(f"the picture {WORDS[turns]}")
         faces = {track for one in passes for track in one.faces}
-        scored = {track for one in passes for track in one.scored}
-        unscored = len(faces - scored - {track for one in passes for track in one.dropped})
-        if not scored:
-            if faces:
-                raise NoFaceFound(
-                    f"{path}: {_counted(unscored)} found, but none for half of a clip of {settings.clip_len} frames, "
-                    f"{settings.clip_stride} frames apart; use a detector with shorter clips"
-                )
+        if not faces:
             with clock("detect"):
                 why = no_face_message(upright.extractor.num_frames, upright.extractor.faceless, detector, extraction)
             raise NoFaceFound("; ".join(part for part in (f"{path}: {why}", reader.partial) if part))
-        # Of a damaged video, what the frames that could be decoded hold.
-        num_possible = settings.num_possible(reader.num_frames - reader.first_frame)
-        num_windows = min(num_possible, sum(start < reader.num_frames for start in starts))
-        num_dropped = sum(one.num_dropped for one in passes)
-        yield WindowsEnd(
-            num_faces=len(faces),
-            num_frames=upright.extractor.num_frames,
-            num_windows=num_windows,
-            num_windows_possible=num_possible,
-            duration_seconds=_duration(reader),
-            partial=reader.partial,
-            message="; ".join(
-                (
-                    *_video_remarks(reader, settings),
-                    *words,
-                    *_remarks(settings, num_windows, num_possible, num_dropped, unscored),
-                )
-            ),
-            seconds_by_stage=dict(clock.seconds),
-        )
+        ends = [
+            _end(number, view, reader, passes, faces, words, dict(clock.seconds)) for number, view in enumerate(views)
+        ]
+        if all(end.no_window for end in ends):
+            raise NoFaceFound(f"{path}: {ends[0].no_window}")
+        yield from ends
+
+
+def _end(
+    number: int,
+    view: View,
+    reader: VideoReader | StillReader,
+    passes: Sequence[OnePass],
+    faces: set[int],
+    words: Sequence[str],
+    seconds_by_stage: dict[str, float],
+) -> WindowsEnd:
+    """Summary of a video as one of the views shows it."""
+    settings = view.windows
+    clips = [one.clips[number] for one in passes]
+    scored = {track for one in clips for track in one.scored}
+    unscored = len(faces - scored - {track for one in clips for track in one.dropped})
+    # Of a damaged video, what the frames that could be decoded hold.
+    num_possible = settings.num_possible(reader.num_frames - reader.first_frame)
+    num_windows = min(num_possible, sum(start < reader.num_frames for start in clips[0].starts))
+    num_dropped = sum(one.num_dropped for one in clips)
+    remarks = _remarks(settings, num_windows, num_possible, num_dropped, unscored)
+    no_window = (
+        f"{_counted(unscored)} found, but none for half of a clip of {settings.clip_len} frames, "
+        f"{settings.clip_stride} frames apart; use a detector with shorter clips"
+    )
+    return WindowsEnd(
+        num_faces=len(faces),
+        num_frames=passes[0].extractor.num_frames,
+        num_windows=num_windows,
+        num_windows_possible=num_possible,
+        duration_seconds=_duration(reader),
+        partial=reader.partial,
+        message="; ".join((*_video_remarks(reader, settings), *words, *remarks)),
+        seconds_by_stage=seconds_by_stage,
+        view=number,
+        no_window="" if scored else no_window,
+    )
 
 
 def _duration(reader: VideoReader | StillReader) -> float | None:

@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from multiprocessing.synchronize import Semaphore
@@ -14,7 +14,7 @@ from typing import Any
 from dfd.base.machine import hold_to_one_core, limit_tasks, num_cores
 from dfd.faces.detect import DETECTOR_MODULES, build_detector
 from dfd.faces.extract import ExtractionSettings
-from dfd.faces.found import Found, WindowSettings
+from dfd.faces.found import Found, View, WindowSettings
 from dfd.process.pool import WorkerPool
 from dfd.scoring.look.stream import stream_windows
 
@@ -69,10 +69,15 @@ def _import_when_idle(module: str) -> None:
         thread.submit(low_priority).result()
 
 
-def start_worker(detector: Mapping[str, Any], extraction: ExtractionSettings, settings: WindowSettings) -> None:
+def start_worker(
+    detector: Mapping[str, Any],
+    extraction: ExtractionSettings,
+    settings: WindowSettings,
+    others: Sequence[View] = (),
+) -> None:
     """For :class:`dfd.process.pool.WorkerPool`: build what :func:`windows_task` needs, and bound what it may take."""
     hold_to_one_core()
-    _worker["arguments"] = (build_detector(**detector), extraction, settings)
+    _worker["arguments"] = (build_detector(**detector), extraction, settings, others)
     on_cpu = str(detector.get("device", "cpu")) == "cpu"
     limit_tasks(settings.limits.task_bytes if on_cpu else None)
 

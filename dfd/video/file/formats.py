@@ -29,6 +29,16 @@ DECODER_NAMES = (
 )
 """FFmpeg's names of the decoders that may run, also while a file is opened."""
 
+VIDEO_SUFFIXES = frozenset(
+    (
+        *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".3gp"),
+        *(".3g2", ".flv", ".wmv", ".ogv", ".vob", ".mxf", ".y4m", ".asf", ".dav", ".h264", ".264", ".hevc", ".h265"),
+        *(".265", ".m1v", ".m2v", ".mpv", ".m2p", ".m2t", ".tp", ".trp", ".divx", ".f4v", ".qt", ".rm", ".rmvb"),
+        *(".wtv", ".dv", ".ivf", ".obu", ".ogm", ".mod", ".tod", ".dvr-ms"),
+    )
+)
+"""Usual endings of the names of videos. A file with one always gets a row, any other if a video is in it."""
+
 CONVERT_IT, ENCRYPTED = "convert it: ffmpeg", "its pictures are encrypted"
 """Phrases in errors about files that hold a video but are not read."""
 
