@@ -85,7 +85,7 @@ class PredictionWriter:
         kept = {} if overwrite else read_scores(folder)
         if overwrite and self.jsonl_path.exists():
             for name in _LEFT:
-                _remove(folder / name)
+                remove(folder / name)
         self.settings = dict(settings or {})
         for value in kept.values():
             if value["model"] != model or value["settings"] != self.settings:
@@ -108,9 +108,9 @@ class PredictionWriter:
     def write(self, score: VideoScore) -> None:
         """Save its pictures, append it to both files and hand them to the operating system."""
         place = evidence_place(score.path)
-        _remove(self.folder / place)
+        remove(self.folder / place)
         for drawn in (self.folder / ANNOTATED_NAME).glob(f"*-{place.rpartition('/')[2][:8]}.mp4"):
-            _remove(drawn)
+            remove(drawn)
         value = json_of(score) | write_evidence(score, self.folder) | {"settings": self.settings}
         self._jsonl_file.write(json.dumps(value) + "\n")
         self._jsonl_file.flush()
@@ -149,7 +149,8 @@ def _is_changed(value: Mapping[str, Any]) -> bool:
     return (now.st_size, now.st_mtime) != (then.get("size_bytes"), then.get("modified_seconds"))
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -15,7 +15,7 @@ from dfd.base.untrusted import decode, named, read_json, read_yaml, shown
 from dfd.base.words import Setting, flatten, show_setting
 from dfd.figures.curves import read_history  # not above: --help does not wait for torch
 from dfd.runs.records import JobRecord, Outcome
-from dfd.runs.settings import IGNORED_GROUPS, IGNORED_KEYS, _shortened, differing
+from dfd.runs.settings import IGNORED_GROUPS, IGNORED_KEYS, _shortened, differing, nested
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,10 +80,7 @@ class Run:
 
     def data(self, *keys: str) -> Any:
         """What the summary says of the data, such as ``data("split", "mode")``; None where it does not."""
-        value: Any = self.summary.get("data")
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        return value
+        return nested(self.summary, "data", *keys)
 
     @property
     def split_mode(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dfd.base.words import Setting, show_setting
 
@@ -27,6 +28,17 @@ def _shortened(key: str, value: Setting) -> tuple[str, Setting]:
     if isinstance(value, str) and key.rpartition(".")[2] in PATH_KEYS:
         return key, Path(value).name
     return key, value
+
+
+def nested(value: Any, *keys: str) -> Any:
+    """Value below ``keys`` in nested mappings; None if any of them is missing.
+
+    >>> nested({"data": {"split": {"mode": "source"}}}, "data", "split", "mode"), nested({"data": 1}, "data", "split")
+    ('source', None)
+    """
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def differing(settings: Sequence[Mapping[str, Setting]]) -> list[str]:

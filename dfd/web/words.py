@@ -32,15 +32,11 @@ def as_options(words: Sequence[str]) -> list[str]:
         word = waiting.pop(0)
         name, equals, value = word.partition("=")
         key = name.lstrip("-").replace("-", "_")
+        switch = key.removeprefix("no_")
         if not word.startswith("-") and (not equals or os.path.lexists(word)):
             found.append(f"checkpoint={_checkpoint(word)}")
-        elif (
-            key.removeprefix("no_") in is_flag
-            and word.startswith("--")
-            and not equals
-            and is_flag[key.removeprefix("no_")]
-        ):
-            found.append(f"{key.removeprefix('no_')}={'false' if key.startswith('no_') else 'true'}")
+        elif word.startswith("--") and not equals and is_flag.get(switch):
+            found.append(f"{switch}={str(key == switch).lower()}")
         elif key in is_flag:
             if not equals and not waiting:
                 raise UsageError(f"{word} needs a value")

@@ -55,16 +55,14 @@ def mcnemar_table(pairs: Sequence[Pair]) -> Table:
     with_seeds = any(pair.num_seeds > 1 for pair in pairs)
     rows = []
     for pair in sorted(pairs, key=lambda pair: pair.test.p_value if pair.test else 1.0):
-        both = [pair.a.name, pair.b.name]
+        names = [pair.a.name, pair.b.name, *([str(pair.num_seeds)] if with_seeds else [])]
         if pair.test is None or pair.adjusted is None:
-            rows.append([*both, *([str(pair.num_seeds)] if with_seeds else []), "0", *[DASH] * 6])
+            rows.append([*names, "0", *[DASH] * 6])
             continue
-        counts = [str(pair.test.b), str(pair.test.c)]
-        verdict = "yes" if pair.adjusted < SIGNIFICANT else "no"
         right = f"{number(pair.accuracy_a)} / {number(pair.accuracy_b)}"
         p_values = [p_value(pair.test.p_value), p_value(pair.adjusted)]
-        seeds = [str(pair.num_seeds)] if with_seeds else []
-        rows.append([*both, *seeds, str(pair.num_common), right, *counts, *p_values, verdict])
+        cells = [str(pair.num_common), right, str(pair.test.b), str(pair.test.c), *p_values]
+        rows.append([*names, *cells, "yes" if pair.adjusted < SIGNIFICANT else "no"])
     head = ["first", "second", *(["seeds of both"] if with_seeds else []), "common videos"]
     head += ["accuracy on these", "b: only first right", "c: only second right"]
     name = "McNemar's exact test between two runs on the same videos"

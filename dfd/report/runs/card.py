@@ -30,15 +30,10 @@ def add_test(folder: Path, *, data: Mapping[str, Any], windows_per_track: int) -
     found = video_metrics(scored["prob_fake"], scored["label"], threshold=threshold)
     ends = intervals(scored, ESTIMATED, threshold)
     result = {
-        "split": "test",
-        "level": "video",
-        "store": data.get("store"),
-        "index_sha256": data.get("index_sha256"),
-        "videos_sha256": data.get("videos_sha256"),
-        "windows_per_track": windows_per_track,
-        "threshold": threshold,
-        "num_real": found["num_real"],
-        "num_fake": found["num_fake"],
+        **{"split": "test", "level": "video"},
+        **{key: data.get(key) for key in ("store", "index_sha256", "videos_sha256")},
+        **{"windows_per_track": windows_per_track, "threshold": threshold},
+        **{key: found[key] for key in ("num_real", "num_fake")},
         "num_unscored": len(run.test) - len(scored),
         "metrics": {name: value for name in ESTIMATED if (value := known(found[name])) is not None},
         "intervals": {name: list(interval) for name, interval in ends.items() if interval is not None},

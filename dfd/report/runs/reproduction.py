@@ -6,7 +6,7 @@ from typing import Any
 from dfd.report.comparison.repetitions import Configuration, best_of_seeds
 from dfd.report.comparison.results import FIT_METRICS, Result, overlap
 from dfd.report.page.document import Cell, Section, Table, Text
-from dfd.report.page.formatting import DASH, HASH_LENGTH, short_hash, text_of, whole
+from dfd.report.page.formatting import DASH, HASH_LENGTH, short_hash, text_of
 from dfd.runs.records import is_minimized
 
 DETECTOR_NOTE = (
@@ -24,12 +24,9 @@ def reproduction_section(configurations: Sequence[Configuration]) -> Section:
     def counts(result: Result, split: str) -> Cell | str:
         labels = result.run.data("splits", split, "labels")
         videos = result.run.data("splits", split, "num_videos")
-        if videos is None:
-            return DASH
-        detail = (
-            f"{labels.get('real', DASH)} real, {labels.get('fake', DASH)} fake" if isinstance(labels, Mapping) else ""
-        )
-        return Cell(str(videos), detail)
+        if videos is None or not isinstance(labels, Mapping):
+            return DASH if videos is None else str(videos)
+        return Cell(str(videos), f"{labels.get('real', DASH)} real, {labels.get('fake', DASH)} fake")
 
     data = Table(
         "table_data",
@@ -83,13 +80,10 @@ def reproduction_section(configurations: Sequence[Configuration]) -> Section:
             f"The first {HASH_LENGTH} digits of SHA-256; runs.csv has all of them."
         ],
     )
-    blocks: list[Table | Text] = [data]
-    frames = _frames_table(configurations)
-    blocks += [frames] if frames else []
-    return Section("To reproduce", [*blocks, model, hashes, _versions(results)])
+    return Section("To reproduce", [data, *_frames_table(configurations), model, hashes, _versions(results)])
 
 
-def _frames_table(results: Sequence[Result]) -> Table | None:
+def _frames_table(results: Sequence[Result]) -> list[Table]:
     heads = {
         "prepared": "frames prepared at most",
         "in_clips_mean": "in clips, mean",
@@ -98,13 +92,8 @@ def _frames_table(results: Sequence[Result]) -> Table | None:
         "scored_in_test_at_most": "scored in the test at most",
     }
     frames = [result.run.summary.get("frames_per_video") or {} for result in results]
-    if not any(frames):
-        return None
-    rows = [
-        [result.name, *(text_of(found.get(key)) for key in heads)]
-        for result, found in zip(results, frames, strict=True)
-    ]
-    return Table("table_frames", "Frames per video", ["model", *heads.values()], rows)
+    rows = [[one.name, *(text_of(found.get(key)) for key in heads)] for one, found in zip(results, frames, strict=True)]
+    return [Table("table_frames", "Frames per video", ["model", *heads.values()], rows)] if any(frames) else []
 
 
 def _versions(results: Sequence[Result]) -> Text | Table:
@@ -115,8 +104,7 @@ def _versions(results: Sequence[Result]) -> Text | Table:
     if all(found == versions[0] for found in versions):
         return Text(f"All with {', '.join(f'{package} {versions[0][package]}' for package in packages)}.")
     rows = [
-        [result.name, *(text_of(found.get(p)) for p in packages)]
-        for result, found in zip(results, versions, strict=True)
+        [one.name, *(text_of(found.get(p)) for p in packages)] for one, found in zip(results, versions, strict=True)
     ]
     return Table("table_versions", "Versions", ["model", *packages], rows)
 
@@ -131,24 +119,22 @@ def detector_of(configuration: Configuration) -> Result | None:
 
 def all_numbers(result: Result, configuration: str) -> dict[str, Any]:
     """Row of runs.csv: every number of a run, unrounded."""
-    summary, row = result.run.summary, dict[str, Any]()
-    row |= {
+    run, summary = result.run, result.run.summary
+    row: dict[str, Any] = {
         "name": result.name,
         "configuration": configuration,
-        "failure": result.run.failure,
-        "model": result.run.model,
-        "run": result.run.place,
-    }
-    row |= {"split_mode": result.run.data("split", "mode"), "chosen_epoch": whole(result.chosen_epoch)}
-    row |= {
+        **{key: getattr(run, key) for key in ("failure", "model")},
+        "run": run.place,
+        "split_mode": run.data("split", "mode"),
+        "chosen_epoch": result.chosen_epoch,
         "num_epochs": result.num_epochs,
-        "seed": result.run.settings.get("seed", summary.get("seed")),
-        "threshold": result.run.threshold,
+        "seed": run.settings.get("seed", summary.get("seed")),
+        "threshold": run.threshold,
+        **{key: summary.get(key) for key in ("num_parameters", "weights_sha256", "comparison_only")},
+        **{key: run.data(key) for key in ("manifest_sha256", "index_sha256")},
+        "initial_weights_sha256": _initial(result, "sha256"),
+        **{f"frames_{key}": value for key, value in (summary.get("frames_per_video") or {}).items()},
     }
-    row |= {key: summary.get(key) for key in ("num_parameters", "weights_sha256", "comparison_only")}
-    row |= {key: result.run.data(key) for key in ("manifest_sha256", "index_sha256")}
-    row |= {"initial_weights_sha256": _initial(result, "sha256")}
-    row |= {f"frames_{key}": value for key, value in (summary.get("frames_per_video") or {}).items()}
     for pair, counts in overlap(result.run).items():
         row |= {f"overlap_{pair}_{key}": value for key, value in counts.items()}
     for part in ("train", "val", "test"):
@@ -162,7 +148,7 @@ def all_numbers(result: Result, configuration: str) -> dict[str, Any]:
         row |= {f"{group} {key}": metrics[key] for key in ("num_real", "num_fake", "auc", "accuracy")}
         if interval:
             row |= {f"{group} auc_low": interval[0], f"{group} auc_high": interval[1]}
-    return {key: None if value == DASH else value for key, value in row.items()}
+    return row
 
 
 def _initial(result: Result, key: str) -> Any:

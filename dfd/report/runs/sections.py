@@ -23,7 +23,7 @@ from dfd.report.comparison.results import (
     videos_tested,
     why_no_leak,
 )
-from dfd.report.page.document import Cell, Document, Gallery, Picture, Section, Table, Text
+from dfd.report.page.document import Cell, Document, Picture, Section, Table, Text
 from dfd.report.page.formatting import DASH, estimate, listed, number
 from dfd.report.runs.reproduction import reproduction_section
 from dfd.report.runs.testing import _whisker_words, _without_interval, test_section
@@ -77,28 +77,32 @@ def group_section(tested: Sequence[Configuration]) -> Section | None:
         return None
 
     def videos(group: str) -> str:
-        counts = {
-            f"{m['num_real']} / {m['num_fake']}" for r in tested if group in r.groups for m in [r.groups[group][0]]
-        }
+        found = [result.groups[group][0] for result in tested if group in result.groups]
+        counts = {f"{metrics['num_real']} / {metrics['num_fake']}" for metrics in found}
         return counts.pop() if len(counts) == 1 else "differ"
 
-    shown = {group: group.replace("/", " / ") for group in groups}
-    head: list[str]
-    rows: list[list[Cell | str]]
-    if len(tested) > len(groups):  # the narrower of the two
-        head = ["model", *shown.values()]
-        rows = [["real / fake", *map(videos, groups)]]
-        rows += [[result.name, *(result.group_cell(group) for group in groups)] for result in tested]
-    else:
-        head = ["data set / method", "real / fake", *(result.name for result in tested)]
-        rows = [[shown[group], videos(group), *(result.group_cell(group) for result in tested)] for group in groups]
+    counts = list(map(videos, groups))
+    by_model: list[list[Cell | str]] = [["real / fake", *counts]]
+    by_model += [[result.name, *(result.group_cell(group) for group in groups)] for result in tested]
+    shown = [group.replace("/", " / ") for group in groups]
+    head, rows = _narrower(by_model, shown, "model", "data set / method", is_narrow=len(tested) > len(groups))
     note = "A method's fakes are compared with all real videos of their data set. Few videos make wide intervals."
-    if any(videos(group) == "differ" for group in groups):
+    if "differ" in counts:
         note += " The counts that differ between the runs are in runs.csv."
     spreads = "deviations over seeds" if all(found.is_repeated for found in tested) else "95 % intervals"
     caption = f"AUC per data set and per forging method, with {spreads}, and the number of videos"
     notes = [note, *_without_interval(rows, f"there are fewer than {MIN_OF_LABEL} real or fake videos, or ")]
     return Section("Data sets and methods", [Table("table_groups", caption, head, rows, notes)])
+
+
+def _narrower(
+    rows: Sequence[Sequence[Cell | str]], columns: Sequence[str], by_row: str, by_column: str, *, is_narrow: bool
+) -> tuple[list[str], list[list[Cell | str]]]:
+    """Head and rows of a table whose rows begin with their names; turned by a quarter unless ``is_narrow``."""
+    if is_narrow:
+        return [by_row, *columns], [list(row) for row in rows]
+    names, *cells = zip(*rows, strict=True)
+    return [by_column, *map(str, names)], [[name, *row] for name, row in zip(columns, cells, strict=True)]
 
 
 def _groups(tested: Sequence[Result]) -> list[str]:
@@ -114,28 +118,21 @@ def settings_section(results: Sequence[Configuration], folder: Path) -> Section 
         return None
     settings = [result.run.settings for result in results]
     keys = [key for key in differing(settings) if key not in SEEDS]
+    heading = "What differs between the runs"
     if not keys:
         text = "The runs' configs do not differ, as far as they are known."
         if _seeds_column(results):
             text = "The runs' configs differ only in the seed: they are repetitions and are summarised together."
-        blocks: list[Table | Picture | Gallery | Text] = [Text(text)]
-        return Section("What differs between the runs", blocks)
-
-    def shown(result: Result, key: str) -> str:
-        return show_setting(result.run.settings[key]) if key in result.run.settings else DASH
-
-    if len(keys) <= len(results):
-        head = ["model", *keys]
-        rows = [[result.name, *(shown(result, key) for key in keys)] for result in results]
-    else:
-        head = ["setting", *(result.name for result in results)]
-        rows = [[key, *(shown(result, key) for result in results)] for key in keys]
+        return Section(heading, [Text(text)])
+    shown = [[show_setting(one[key]) if key in one else DASH for key in keys] for one in settings]
+    by_model = [[result.name, *cells] for result, cells in zip(results, shown, strict=True)]
+    head, rows = _narrower(by_model, keys, "model", "setting", is_narrow=len(keys) <= len(results))
     note = "All other settings are the same, except output folders and the number of reading processes."
     if seeds := [f"{r.name}: {listed([seed_words(one) for one in r.results])}" for r in results if r.is_repeated]:
         note += f" Seeds are repetitions, not settings. {'; '.join(seeds)}."
     table = Table("table_settings", "Settings that differ", head, rows, [note])
     picture = _against_setting(results, folder)
-    return Section("What differs between the runs", [table, *([picture] if picture else [])])
+    return Section(heading, [table, *([picture] if picture else [])])
 
 
 def _against_setting(results: Sequence[Configuration], folder: Path) -> Picture | None:
@@ -171,31 +168,19 @@ def leak_section(results: Sequence[Result]) -> Section | None:
     if not found:
         reason = why_no_leak(results)
         return Section(heading, [Text(reason)]) if reason else None
-    rows = []
-    for leak in found:
-        row: list[Cell | str] = [leak.label]
-        for metric in ("accuracy", "auc"):
+    head = ["model"]
+    rows: list[list[Cell | str]] = [[leak.label] for leak in found]
+    for metric, shown in (("accuracy", "accuracy"), ("auc", "AUC")):
+        head += [f"{shown}, split by source", f"{shown}, split by video", "difference"]
+        for row, leak in zip(rows, found, strict=True):
             gain = leak.gain(metric)
             row += [estimate(*leak.apart.estimate(metric)), estimate(*leak.dealt.estimate(metric))]
             row.append(DASH if gain is None else f"{gain:+.3f}")
-        rows.append(row)
-    blind = [leak.label for leak in found if leak.knows_no_source]
-    unknown = (
-        [f"The videos of {listed(blind)} have no known source ids: neither split keeps people apart."] if blind else []
-    )
-    head = ["model"]
-    for shown in ("accuracy", "AUC"):
-        head += [f"{shown}, split by source", f"{shown}, split by video", "difference"]
-    table = Table(
-        "table_leak",
-        "The same model and settings, split by source and split by single videos",
-        head,
-        rows,
-        [
-            "In a split by video, people from the training are in the test too, so the detector can be right by "
-            "recognising them. A study that splits its videos this way overstates its results by the difference.",
-            *unknown,
-            *_without_interval(rows),
-        ],
-    )
-    return Section(heading, [table])
+    notes = [
+        "In a split by video, people from the training are in the test too, so the detector can be right by "
+        "recognising them. A study that splits its videos this way overstates its results by the difference."
+    ]
+    if blind := [leak.label for leak in found if leak.knows_no_source]:
+        notes.append(f"The videos of {listed(blind)} have no known source ids: neither split keeps people apart.")
+    caption = "The same model and settings, split by source and split by single videos"
+    return Section(heading, [Table("table_leak", caption, head, rows, [*notes, *_without_interval(rows)])])

@@ -12,6 +12,8 @@ from dfd.report.page.document import Cell, Picture, Section, Table
 from dfd.report.page.formatting import NO_INTERVAL, listed, number
 from dfd.report.runs.training import _seeds_column
 
+HEADS = ("videos", "accuracy", "balanced accuracy", "majority baseline", "precision", "recall", "F1", "AUC")
+
 
 def test_section(tested: Sequence[Configuration], folder: Path) -> Section | None:
     """Section with the video-level test and the comparing figures."""
@@ -43,18 +45,7 @@ def test_section(tested: Sequence[Configuration], folder: Path) -> Section | Non
     table = Table(
         "table_test",
         f"Test, per video, with {with_what}; fake is the positive class",
-        [
-            "model",
-            *(["seeds"] if with_seeds else []),
-            "videos",
-            "accuracy",
-            "balanced accuracy",
-            "majority baseline",
-            "precision",
-            "recall",
-            "F1",
-            "AUC",
-        ],
+        ["model", *(["seeds"] if with_seeds else []), *HEADS],
         rows,
         [
             *([seeds_note] if with_seeds else []),
@@ -131,11 +122,8 @@ def _curves_and_counts(tested: Sequence[Configuration], folder: Path) -> list[Pi
     pictures = [Picture(path, caption, f"Confusion matrices. {words}.", narrow=len(tested) == 1)]
     scores = {}
     for result in tested:
-        tables = [
-            run.run.test.dropna(subset="prob_fake")
-            for run in result.tested
-            if run.overall.get("auc") is not None and run.run.test is not None
-        ]
+        tests = [run.run.test for run in result.tested if run.overall.get("auc") is not None]
+        tables = [test.dropna(subset="prob_fake") for test in tests if test is not None]
         if tables:
             scores[result.name] = [(t["prob_fake"].to_numpy(float), t["label"].to_numpy(int)) for t in tables]
     if scores:

@@ -7,10 +7,10 @@ import pandas as pd
 
 from dfd.figures import style as plots
 from dfd.figures.curves import learning_curves
-from dfd.report.comparison.repetitions import SEEDS_NOTE, Configuration
+from dfd.report.comparison.repetitions import SEEDS_NOTE, Configuration, spread_cell
 from dfd.report.comparison.results import FIT_METRICS, known
 from dfd.report.page.document import Cell, Gallery, Picture, Section, Table, Text
-from dfd.report.page.formatting import DASH, listed, number, whole
+from dfd.report.page.formatting import listed, number, whole
 
 LOSSES = ("train/loss", "val/loss")
 
@@ -26,8 +26,8 @@ def training_section(configurations: Sequence[Configuration], folder: Path) -> S
     rows: list[list[Cell | str]] = [
         [
             found.name,
-            *([_counted(sum(r.fit("val/loss") is not None for r in found.counting), found)] if with_seeds else []),
-            *(_fit_cell(found, metric) for metric in FIT_METRICS),
+            *([found.counted(sum(r.fit("val/loss") is not None for r in found.counting))] if with_seeds else []),
+            *(spread_cell(found.fit_spread(metric)) for metric in FIT_METRICS),
             _epochs_cell(found),
         ]
         for found in configurations
@@ -60,36 +60,22 @@ def training_section(configurations: Sequence[Configuration], folder: Path) -> S
         epochs = [epoch for result in found.counting if (epoch := result.chosen_epoch) is not None]
         figure = learning_curves(history, title=found.name, chosen_epochs=epochs, max_loss=max_loss)
         path = plots.save(figure, folder / f"learning_curves_{index + 1}.png")
-        alt = f"Loss and accuracy per epoch of {found.name}, of training and validation."
-        pictures.append(Picture(path, _curve_words(found), f"{alt} {_curve_words(found)}"))
+        alt, words = f"Loss and accuracy per epoch of {found.name}, of training and validation.", _words(found, epochs)
+        pictures.append(Picture(path, words, f"{alt} {words}"))
     blocks: list[Table | Picture | Gallery | Text] = [table]
     if pictures:
         blocks.append(Gallery(pictures) if len(pictures) > 1 else pictures[0])
     return Section("Training and validation", blocks)
 
 
-def _counted(number: int, found: Configuration) -> str:
-    total = len(found.results)
-    return str(total) if number == total else f"{number} of {total}"
-
-
-def _fit_cell(found: Configuration, metric: str) -> Cell:
-    spread = found.fit_spread(metric)
-    return spread.cell() if spread else Cell(DASH)
-
-
 def _epochs_cell(found: Configuration) -> str:
     runs = found.counting or found.results
-    chosen = ", ".join(whole(result.chosen_epoch) for result in runs)
-    return f"{chosen} of {_alike([result.num_epochs for result in runs])}"
+    counts = [whole(result.num_epochs) for result in runs]
+    alike = counts[0] if len(set(counts)) == 1 else ", ".join(counts)
+    return f"{', '.join(whole(result.chosen_epoch) for result in runs)} of {alike}"
 
 
-def _alike(counts: Sequence[int | None]) -> str:
-    return whole(counts[0]) if len(set(counts)) == 1 else ", ".join(map(whole, counts))
-
-
-def _curve_words(found: Configuration) -> str:
-    chosen = [str(epoch) for result in found.counting if (epoch := result.chosen_epoch) is not None]
+def _words(found: Configuration, chosen: Sequence[int]) -> str:
     if not chosen:
         return f"{found.name}: no epoch is chosen yet."
     loss, accuracy = number(found.fit("val/loss")), number(found.fit("val/accuracy"))
@@ -97,5 +83,5 @@ def _curve_words(found: Configuration) -> str:
         return f"{found.name}: epoch {chosen[0]} was chosen; validation loss {loss}, accuracy {accuracy}."
     return (
         f"{found.name}: the mean over {len(found.counting)} seeds, in a band of one standard deviation; the epochs "
-        f"{listed(chosen)} were chosen; mean validation loss {loss}, accuracy {accuracy}."
+        f"{listed(list(map(str, chosen)))} were chosen; mean validation loss {loss}, accuracy {accuracy}."
     )

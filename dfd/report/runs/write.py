@@ -2,24 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dfd.base.errors import ReportError
 from dfd.base.files import write_table
 from dfd.report.comparison.repetitions import configurations, numbers_of
 from dfd.report.comparison.results import ESTIMATED, evaluate
-from dfd.report.page.document import write_csv, write_html, write_markdown
+from dfd.report.page.document import write_csv, write_page
 from dfd.report.runs.reproduction import all_numbers
 from dfd.report.runs.sections import document
-from dfd.report.studies.study import read_study
+from dfd.report.studies.study import Study, read_study
 from dfd.runs.folder import find_runs, read_run
 
-if TYPE_CHECKING:
-    from dfd.report.studies.study import Study
-
-
 TITLE = "Comparison of runs"
-
 
 # Files of an earlier report in the same folder, which are removed first.
 OWN_FILES = (
@@ -29,7 +23,7 @@ OWN_FILES = (
 )
 
 
-def write_report(runs: Sequence[Path], output: Path, *, title: str = TITLE, study: "Study | None" = None) -> Path:
+def write_report(runs: Sequence[Path], output: Path, *, title: str = TITLE, study: Study | None = None) -> Path:
     """Compare runs and write ``report.html``, ``report.md``, the figures and the tables as CSV to ``output``.
 
     Args:
@@ -46,9 +40,7 @@ def write_report(runs: Sequence[Path], output: Path, *, title: str = TITLE, stud
     """
     if not runs and study is None:
         raise ReportError("there are no runs to compare; give the folders that train.py prints at its end")
-    runs_read = [read_run(Path(folder)) for folder in runs]
-
-    found = configurations(evaluate(runs_read))
+    found = configurations(evaluate([read_run(Path(folder)) for folder in runs]))
     output.mkdir(parents=True, exist_ok=True)
     for pattern in OWN_FILES:
         for path in output.glob(pattern):
@@ -64,8 +56,7 @@ def write_report(runs: Sequence[Path], output: Path, *, title: str = TITLE, stud
     for name, rows in tables.items():
         if rows:
             write_table(output / name, rows, dict.fromkeys(column for row in rows for column in row))
-    write_markdown(page, output / "report.md")
-    return write_html(page, output / "report.html")
+    return write_page(page, output)
 
 
 def write_study_report(folder: Path, output: Path | None = None, *, title: str | None = None) -> Path:

@@ -83,7 +83,12 @@ class Group:
     @property
     def spread(self) -> Spread | None:
         """Metric over the seeds with a result, or over the last values of the others if there is none."""
-        return spread(job.value for job in self.finished or self.jobs)
+        return spread(job.value for job in self.counting)
+
+    @property
+    def counting(self) -> Sequence[Row]:
+        """Jobs whose numbers count: those with a result, or all if there is none."""
+        return self.finished or self.jobs
 
     @property
     def value(self) -> float | None:

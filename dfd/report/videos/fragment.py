@@ -11,7 +11,8 @@ from pathlib import Path
 from dfd.base.errors import ReportError
 from dfd.base.types import Status, Verdict
 from dfd.predictions.layout import JSONL_NAME
-from dfd.report.videos.page import VideosPage, template, videos_page, when_scored
+from dfd.report.page.document import rendered
+from dfd.report.videos.page import VideosPage, videos_page, when_scored
 from dfd.report.videos.scored import read_scored
 from dfd.report.videos.views import Facts, VideoView
 from dfd.report.videos.warnings import NOT_LOOKED_AT
@@ -127,7 +128,7 @@ def render_result(folder: Path) -> str:
         raise ReportError(f"{folder / JSONL_NAME}: has {len(scored.videos)} videos; a result page needs exactly one")
     page = videos_page(scored)
     when = when_scored(scored.runs)
-    return template("result.html.j2").render(result=_result(page, (("Scored", when),) if when else ()))
+    return rendered("result.html.j2", result=_result(page, (("Scored", when),) if when else ()))
 
 
 def _result(page: VideosPage, more_facts: Facts) -> Result:

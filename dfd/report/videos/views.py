@@ -146,20 +146,19 @@ class VideoView:
     def file_facts(self) -> Facts:
         """Facts about the scored file: size, resolution, codec and duration."""
         score, file = self.scored.score, self.scored.score.file
-        facts = []
+        facts: dict[str, str | None] = {}
         if file is not None:
-            facts.append(("Size", file_size(file.size_bytes)))
-            if file.width is not None and file.height is not None:
-                facts.append(("Resolution", f"{file.width} × {file.height} pixels"))
-            if file.fps is not None:
-                facts.append(("Frame rate", f"{file.fps:.6g} per second"))
-            if file.codec is not None:
-                facts.append(("Codec", visible(file.codec)))
-            if file.num_frames is not None:
-                facts.append(("Frames", f"{file.num_frames:,}"))
-        if score.duration_seconds is not None:
-            facts.append(("Duration", clock(score.duration_seconds, decimals=1)))
-        return facts
+            has_size = file.width is not None and file.height is not None
+            facts = {
+                "Size": file_size(file.size_bytes),
+                "Resolution": f"{file.width} × {file.height} pixels" if has_size else None,
+                "Frame rate": None if file.fps is None else f"{file.fps:.6g} per second",
+                "Codec": None if file.codec is None else visible(file.codec),
+                "Frames": None if file.num_frames is None else f"{file.num_frames:,}",
+            }
+        seconds = score.duration_seconds
+        facts["Duration"] = None if seconds is None else clock(seconds, decimals=1)
+        return [(name, text) for name, text in facts.items() if text is not None]
 
     @property
     def sha256(self) -> str:
@@ -180,18 +179,13 @@ class VideoView:
     def left_out(self, *, names_folder: bool) -> str:
         """Sentence about pictures that are not in the page, and their folder; empty if all are."""
         parts = []
-        if self.evidence.num_left_out:
-            verb = "is" if self.evidence.num_left_out == 1 else "are"
-            parts.append(
-                f"{counted(self.evidence.num_left_out, 'more moment')} {verb} left out here to keep the page small"
-                + (f"; the pictures are in {self._evidence_place()}." if names_folder else ".")
-            )
+        if number := self.evidence.num_left_out:
+            verb, folder = "is" if number == 1 else "are", self.scored.moments[0].crop.rpartition("/")[0]
+            place = f"; the pictures are in {visible(folder)}/" if names_folder else ""
+            parts.append(f"{counted(number, 'more moment')} {verb} left out here to keep the page small{place}.")
         if self.evidence.num_missing:
             parts.append(f"{counted(self.evidence.num_missing, 'picture')} could not be read.")
         return " ".join(parts)
-
-    def _evidence_place(self) -> str:
-        return visible(self.scored.moments[0].crop.rpartition("/")[0] + "/") if self.scored.moments else ""
 
 
 def looked_at(video: ScoredVideo) -> str:
@@ -215,29 +209,23 @@ def view(
     """Prepare a video for the page, with its own section if ``is_detailed`` and listed windows if ``in_numbers``."""
     evidence = embed(video, sizes)
     anchor = "video-" + hashlib.sha256(video.score.path.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    tracks = sorted(video.score.tracks, key=lambda track: (-track.prob_fake, track.track))
     faces = []
-    if is_detailed and video.has_verdict:
-        tracks = sorted(video.score.tracks, key=lambda track: (-track.prob_fake, track.track))
-        for track in tracks:
-            shown = [moment for moment in evidence.moments if moment.facts.track == track.track]
-            duration = video.score.duration_seconds
-            faces.append(_face(track, shown, anchor, timeline(track.windows, duration, scale), in_numbers))
+    for track in tracks if is_detailed and video.has_verdict else ():
+        drawn = timeline(track.windows, video.score.duration_seconds, scale)
+        moments = [moment for moment in evidence.moments if moment.facts.track == track.track]
+        face = FaceView(
+            anchor=f"{anchor}-face-{track.track + 1}",
+            name=f"Face {track.track + 1}",
+            verdict=str(track.verdict),
+            prob=probability(track.prob_fake),
+            timeline=drawn,
+            summary=_summary(track, drawn),
+            windows=_windows(track.windows, scale) if in_numbers else (),
+            moments=_moments(moments, track, drawn),
+        )
+        faces.append(face)
     return VideoView(video, visible(name), anchor, evidence, faces, is_detailed)
-
-
-def _face(
-    track: TrackScore, moments: Sequence[ShownMoment], anchor: str, drawn: Timeline, in_numbers: bool
-) -> FaceView:
-    return FaceView(
-        anchor=f"{anchor}-face-{track.track + 1}",
-        name=f"Face {track.track + 1}",
-        verdict=str(track.verdict),
-        prob=probability(track.prob_fake),
-        timeline=drawn,
-        summary=_summary(track, drawn),
-        windows=_windows(track.windows, drawn.scale) if in_numbers else (),
-        moments=_moments(moments, track, drawn),
-    )
 
 
 def _summary(track: TrackScore, drawn: Timeline) -> str:
@@ -250,8 +238,7 @@ def _summary(track: TrackScore, drawn: Timeline) -> str:
         f"mean {probability(sum(w.prob_fake for w in track.windows) / len(track.windows))}, highest "
         f"{probability(highest.prob_fake)} at {clock(highest.start_seconds, decimals=1)}"
     )
-    threshold = drawn.scale.threshold
-    if threshold is not None:
+    if (threshold := drawn.scale.threshold) is not None:
         above = sum(window.prob_fake >= threshold for window in track.windows)
         text += f", {above:,} of {len(track.windows):,} at or above the threshold"
     if drawn.is_binned:

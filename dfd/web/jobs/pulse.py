@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from dfd.web.jobs import life as jobs
 from dfd.web.jobs.scorer import Scorer, logger
-from dfd.web.models import Job, Worker, options
+from dfd.web.models import Worker, options
 
 TIDY_SECONDS = 30.0
 
@@ -41,8 +41,7 @@ class Pulse:
         Worker.objects.update_or_create(name=self.name, defaults={"heartbeat": now, "detector": self.detector})
         job = self.scorer.current
         if job is not None:
-            mine = Job.objects.filter(pk=job.pk, worker=self.name, state=Job.State.RUNNING, attempts=job.attempts)
-            mine.update(heartbeat=now)
+            jobs.unchanged(job).update(heartbeat=now)
 
     def _beat(self) -> None:
         tidied = time.monotonic() - TIDY_SECONDS

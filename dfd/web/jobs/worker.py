@@ -5,7 +5,7 @@ import secrets
 import socket
 import time
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import InterfaceError, OperationalError, connection
 from django_tasks_db.management.commands.db_worker import Worker as TaskWorker
@@ -14,9 +14,6 @@ from dfd.web import tasks
 from dfd.web.jobs import life as jobs
 from dfd.web.jobs.pulse import Pulse
 from dfd.web.jobs.scorer import Scorer, Stopping, logger
-
-if TYPE_CHECKING:
-    pass
 
 DATABASE_PAUSE_SECONDS = 5.0
 
