@@ -1,10 +1,8 @@
 """Measure a detector on a split, under disturbances or on several data sets: ``python -m dfd.evaluate``."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -17,15 +15,12 @@ from dfd.data.augment.disturbances import NUM_LEVELS, chosen
 from dfd.data.splits.people import SPLITS
 from dfd.evaluation.cross_dataset import cross_dataset, mean_auc, named_stores
 from dfd.evaluation.robustness import _curves, robustness
-from dfd.evaluation.splits import data_for, evaluate_split, scored_videos, warn_about_calibration, warn_about_crops
+from dfd.evaluation.splits import data_of_split, evaluate_split, scored_videos, warn_about_calibration
 from dfd.evaluation.suites import Row, _estimate
 from dfd.figures import style as plots
 from dfd.figures.curves import learning_curves, read_history
 from dfd.models.starter import checkpoint_path
 from dfd.scoring.detector import Detector
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def print_metrics(metrics: Mapping[str, Any]) -> None:
@@ -41,12 +36,7 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     )
     if "uncalibrated" in metrics:
         caption += "; uncalibrated: without the temperature, at a threshold of 0.5"
-    table = Table(
-        title="video level, fake is the positive class",
-        caption=caption,
-        box=SIMPLE,
-        padding=0,
-    )
+    table = Table(title="video level, fake is the positive class", caption=caption, box=SIMPLE, padding=0)
     console, counted = Console(), ["real", "fake", *heads.values()]
     table.add_column("", overflow="ellipsis", no_wrap=True, max_width=max(12, console.width - 5 * len(counted) - 2))
     for head in counted:
@@ -63,9 +53,7 @@ def evaluate_robustness(config: EvaluateConfig, detector: Detector, folder: Path
     """``suite=robustness``: one store, under each disturbance."""
     with refusing("disturbances"):
         disturbances = chosen(config.disturbances)
-    data = data_for(config.data, detector.card)
-    data.setup(config.split)
-    warn_about_crops(detector.card.crop, data.summary()["crop"])
+    data = data_of_split(config.data, detector.card, config.split)
     rows = robustness(
         lambda description: scored_videos(detector, data, config.split, description=description),
         data,
@@ -83,11 +71,10 @@ def evaluate_robustness(config: EvaluateConfig, detector: Detector, folder: Path
 def evaluate_stores(config: EvaluateConfig, detector: Detector, folder: Path) -> None:
     """``suite=cross_dataset``: several stores, each data set and method of its own."""
     trained_on = detector.card.data.get("splits", {}).get("train", {}).get("datasets", {})
-    stores = {}
-    for name, path in named_stores(config.stores).items():
-        data = stores[name] = data_for({**config.data, "store": path}, detector.card)
-        data.setup(config.split)
-        warn_about_crops(detector.card.crop, data.summary()["crop"])
+    stores = {
+        name: data_of_split({**config.data, "store": path}, detector.card, config.split)
+        for name, path in named_stores(config.stores).items()
+    }
     rows = cross_dataset(
         lambda data, description: scored_videos(detector, data, config.split, description=description),
         stores,
@@ -125,9 +112,7 @@ def evaluate(config: EvaluateConfig) -> None:
     if config.suite is not None:
         SUITES[config.suite](config, detector, folder)
         return
-    data = data_for(config.data, detector.card)
-    data.setup(config.split)
-    warn_about_crops(detector.card.crop, data.summary()["crop"])
+    data = data_of_split(config.data, detector.card, config.split)
     warn_about_calibration(detector.card, config.split, data)
     threshold = _threshold(config, detector)
     metrics = evaluate_split(detector, data, config.split, folder, threshold=threshold, checkpoint=config.checkpoint)
@@ -153,15 +138,15 @@ def print_robustness(rows: Sequence[Row]) -> None:
     for name, levels in curves.items():
         cells = [_number(levels[level][0]) for level in range(NUM_LEVELS + 1)]
         table.add_row(name, *cells, _number(last[name]))
-    _print(table)
+    Console().print(table)
 
 
 def print_cross_dataset(rows: Sequence[Row]) -> None:
     """The data sets and their methods, as a table in the terminal."""
     caption = (
-        f"A method is set against all real videos of its data set. Mean AUC of data sets: {_number(mean_auc(rows))}."
+        f"A method is set against all real videos of its data set. Mean AUC of data sets: {_number(mean_auc(rows))}"
     )
-    caption += " known: the detector was trained on videos of it; bal.: balanced accuracy."
+    caption += ". known: the detector was trained on videos of it; bal.: balanced accuracy."
     if any(row["note"] for row in rows):
         caption += " –: only one label has videos."
     heads = ["", "known", "real", "fake", "AUC", "bal."]
@@ -171,7 +156,7 @@ def print_cross_dataset(rows: Sequence[Row]) -> None:
         known = "" if row["method"] else row["in_training"]
         counts = (str(row["num_real"]), str(row["num_fake"]))
         table.add_row(name, known, *counts, _with_ends(_estimate(row, "auc")), _number(row["balanced_accuracy"]))
-    _print(table)
+    Console().print(table)
 
 
 def _number(value: float | None) -> str:
@@ -183,14 +168,10 @@ def _with_ends(estimate: plots.Estimate) -> str:
     return _number(value) + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
 
 
-def _terminal_table(title: str, heads: Sequence[str], caption: str) -> Any:
+def _terminal_table(title: str, heads: Sequence[str], caption: str) -> Table:
     table = Table(title=title, caption=caption, box=SIMPLE, padding=(0, 1, 0, 0))
     for head in heads:
         # A long name gives way, so that the numbers fit a terminal of 80 columns.
         width = None if head else 26
         table.add_column(head, justify="right" if head else "left", no_wrap=True, overflow="ellipsis", max_width=width)
     return table
-
-
-def _print(table: Any) -> None:
-    Console().print(table)

@@ -9,7 +9,7 @@ Only the difference of the two logits matters: ``fake - real`` is the log-odds o
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import exp, isclose, log
 from typing import Any
 
@@ -68,14 +68,7 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that the card keeps beside temperature and threshold."""
-        return {
-            "aggregation": self.aggregation,
-            "num_real": self.num_real,
-            "num_fake": self.num_fake,
-            "before": dict(self.before),
-            "after": None if self.after is None else dict(self.after),
-            "note": self.note,
-        }
+        return {name: value for name, value in asdict(self).items() if name not in ("temperature", "threshold")}
 
     def on(self, card: DetectorCard, **facts: Any) -> DetectorCard:
         """Copy of ``card`` with this calibration and further ``facts`` about it, such as the split."""
@@ -142,27 +135,16 @@ def calibrate(
     temperature = _best_temperature(log_odds, labels, aggregation)
     probs = video_probs(log_odds, temperature=temperature, aggregation=aggregation)
     threshold = best_threshold(probs, labels)
-    after = _quality(probs, labels, DEFAULT_THRESHOLD if threshold is None else threshold)
+    chosen = DEFAULT_THRESHOLD if threshold is None else threshold
+    after = _quality(probs, labels, chosen)
     notes = []
     if any(isclose(temperature, end, rel_tol=0.01) for end in TEMPERATURES):
-        notes.append(
-            f"the temperature is {temperature:.3g}, at the end of the searched range: "
-            + (
-                "the detector cannot tell these videos apart, so do not rely on its scores of similar ones"
-                if temperature > 1
-                else "its logits are very small"
-            )
-        )
+        blind = "the detector cannot tell these videos apart, so do not rely on its scores of similar ones"
+        why = blind if temperature > 1 else "its logits are very small"
+        notes.append(f"the temperature is {temperature:.3g}, at the end of the searched range: {why}")
     if threshold is None:
         notes.append("no threshold separates these videos better than chance, so it stays at 0.5")
-    return Calibration(
-        temperature,
-        DEFAULT_THRESHOLD if threshold is None else threshold,
-        *fitted_on,
-        before=before,
-        after=after,
-        note="; ".join(notes),
-    )
+    return Calibration(temperature, chosen, *fitted_on, before=before, after=after, note="; ".join(notes))
 
 
 def best_threshold(prob_fake: ArrayLike, label: ArrayLike) -> float | None:

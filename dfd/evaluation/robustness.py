@@ -69,8 +69,8 @@ def robustness(
             # The strength is in the file's name, so that scores are not reused if a later version changes it.
             part = UNDISTURBED if strength is None else f"{name} {level} {unit} {strength:g}"
             table = files.table(part, lambda description=description: score(description))  # type: ignore[misc]
-            rows.append({"disturbance": name, "level": level, "strength": strength, "unit": unit})
-            rows[-1] |= measures(table, threshold=threshold)
+            row = {"disturbance": name, "level": level, "strength": strength, "unit": unit}
+            rows.append(row | measures(table, threshold=threshold))
             _write(folder, "robustness", rows, ROBUSTNESS_COLUMNS, {**facts, "threshold": threshold})
     finally:
         data.disturb = None

@@ -28,8 +28,7 @@ def robustness_curves(
         marker = MARKERS[index % len(MARKERS)]
         ax.plot(*zip(*known, strict=True), **_stroke(index), marker=marker, markersize=4, label=_plain(name, 24))
     _finish_robustness(ax, base, curves)
-    ax.set_xlabel("level of strength; 0: undisturbed")
-    ax.set_ylabel(metric)
+    ax.set(xlabel="level of strength; 0: undisturbed", ylabel=metric)
     figure.legend(frameon=False, fontsize=8, loc="outside right center")
     ax.set_title(_plain(title, 70), fontsize="medium")
     return figure
@@ -99,8 +98,7 @@ def disturbance_sheet(rows: Sequence[tuple[str, Sequence[tuple[str, FrameArray]]
     for line, (name, pictures) in zip(panels, rows, strict=True):
         for ax, (caption, picture) in zip(line, pictures, strict=True):
             ax.imshow(picture, interpolation="nearest")
-            ax.set_xticks([])
-            ax.set_yticks([])
+            ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
             ax.set_title(_plain(caption, 30), fontsize=7, pad=2)
         line[0].set_ylabel(_plain(name, 20), fontweight="bold", fontsize=8)

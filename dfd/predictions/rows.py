@@ -13,21 +13,8 @@ from dfd.base.untrusted import decode, parse_json, shown
 from dfd.predictions.layout import JSONL_NAME
 
 COLUMNS = (
-    "path",
-    "status",
-    "verdict",
-    "label",
-    "prob_fake",
-    "confidence",
-    "num_faces",
-    "num_frames",
-    "num_windows",
-    "num_windows_possible",
-    "duration_seconds",
-    "seconds",
-    "model",
-    "message",
-    "schema_version",
+    *("path", "status", "verdict", "label", "prob_fake", "confidence", "num_faces", "num_frames", "num_windows"),
+    *("num_windows_possible", "duration_seconds", "seconds", "model", "message", "schema_version"),
 )
 
 
@@ -57,10 +44,9 @@ def json_of(score: VideoScore) -> dict[str, Any]:
     value = {name: getattr(score, name) for name in names}
     value |= {
         "schema_version": SCHEMA_VERSION,
-        "status": str(score.status),
-        "verdict": None if score.verdict is None else str(score.verdict),
+        **{name: value[name] and str(value[name]) for name in ("status", "verdict")},
         "label": None if score.label is None else str(score.label),
-        "file": None if score.file is None else asdict(score.file),
+        "file": score.file and asdict(score.file),
         "seconds_by_stage": dict(score.seconds_by_stage),
         "tracks": [asdict(track) | {"verdict": str(track.verdict)} for track in score.tracks],
     }

@@ -31,20 +31,11 @@ DECISIVE = (
     *("aggregation", "threshold"),
 )
 OTHER = (
-    "runtime",
-    "device",
-    "moments_per_face",
-    "heatmaps",
-    "batch_size",
-    "num_workers",
-    "deadline_seconds",
-    "stall_seconds",
+    *("runtime", "device", "moments_per_face", "heatmaps", "batch_size", "num_workers"),
+    *("deadline_seconds", "stall_seconds"),
 )
 
-LOOKS = (
-    *("face_detector", "window_stride", "max_windows", "max_faces", "max_decode_side", "video_stream"),
-    "limits",
-)
+LOOKS = ("face_detector", *DECISIVE[:5], "limits")
 """Options that decide what a worker looks at."""
 
 
@@ -95,11 +86,7 @@ def settings_of(config: PredictConfig, detector: Detector) -> dict[str, Any]:
     return {
         "face_detector": {k: v for k, v in detector.face_detector.items() if k not in ("device", "weights")},
         # Folders of before there was a choice of streams go on.
-        **{
-            name: getattr(config, name)
-            for name in DECISIVE
-            if name != "video_stream" or config.video_stream is not None
-        },
+        **{k: getattr(config, k) for k in DECISIVE if k != "video_stream" or config.video_stream is not None},
         "threshold": detector.threshold,
         "uncertain_margin": config.uncertain_margin,
     }

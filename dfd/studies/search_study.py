@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,21 +144,27 @@ def import_optuna() -> Any:
     Raises:
         ConfigError: Optuna is not installed.
     """
+    return import_extra("optuna", "hydra/sweeper=optuna")
+
+
+def import_extra(module: str, what: str) -> Any:
+    """Import a module whose package is an optional dependency of the same name, for ``what`` the user asked for.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
     try:
-        import optuna
+        return import_module(module)
     except ImportError as error:
-        raise ConfigError(f"hydra/sweeper=optuna needs Optuna ({error}): pip install 'dfd[optuna]'") from error
-    return optuna
+        raise ConfigError(f"{what} needs {module} ({error}): pip install 'dfd[{module}]'") from error
 
 
 def _backend(storage: str) -> Any:
-    from optuna.storages import JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend
-
+    storages = import_optuna().storages
     kind, separator, path = storage.partition(":///")
     if separator and kind in ("sqlite", "journal"):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     if kind == "journal":
-        return JournalStorage(JournalFileBackend(path))
+        return storages.JournalStorage(storages.journal.JournalFileBackend(path))
     arguments = {"connect_args": {"timeout": SQLITE_WAIT_SECONDS}} if kind == "sqlite" else {}
-    return RDBStorage(storage, engine_kwargs=arguments)
+    return storages.RDBStorage(storage, engine_kwargs=arguments)

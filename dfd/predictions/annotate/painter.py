@@ -78,11 +78,8 @@ class _Painter:
         return zoom, round((width - frame.shape[1] * zoom) / 2), round((height - frame.shape[0] * zoom) / 2)
 
     def _draw_faces(self, picture: FrameArray, index: int, seconds: float, scale: float, offset: FloatArray) -> None:
-        shown = []
-        for face in self._faces:
-            box = face.box(index, self._max_gap_seconds)
-            if box is not None:
-                shown.append((face, box * scale + offset, face.score_at(seconds)))
+        boxes = [(face, face.box(index, self._max_gap_seconds)) for face in self._faces]
+        shown = [(face, box * scale + offset, face.score_at(seconds)) for face, box in boxes if box is not None]
         shown.sort(key=lambda item: -1.0 if item[2] is None else item[2][0])  # the most suspicious on top
         for _, box, found in shown:
             color = GREY if found is None else VERDICT_COLORS[self._judge(found[0])]
@@ -98,16 +95,12 @@ class _Painter:
         prob, covered = found if found is not None else (None, False)
         key = (track, prob, covered)
         if key not in self._labels:
-            number = (f"face {track + 1}", WHITE)  # as the report counts them
-            if prob is None:
-                self._labels[key] = captions.plate([number, ("not scored", GREY)], self._size, stripe=GREY, dimmed=True)
-            else:
-                said = self._judge(prob)
-                color = VERDICT_COLORS[said]
-                text = f"{VERDICT_WORDS[said]} {captions.percent(prob)}"
-                self._labels[key] = captions.plate(
-                    [number, (text, color)], self._size, stripe=color, dimmed=not covered
-                )
+            text, color = "not scored", GREY
+            if prob is not None:
+                verdict = self._judge(prob)
+                text, color = f"{VERDICT_WORDS[verdict]} {captions.percent(prob)}", VERDICT_COLORS[verdict]
+            parts = [(f"face {track + 1}", WHITE), (text, color)]  # as the report counts them
+            self._labels[key] = captions.plate(parts, self._size, stripe=color, dimmed=not covered)
         return self._labels[key]
 
 

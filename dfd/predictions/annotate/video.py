@@ -154,26 +154,20 @@ class AnnotateTask:
         return self.folder / ANNOTATED_NAME / f"{os.fsdecode(stem)}-{digest}.mp4"
 
 
-def to_annotate(
-    folder: Path, *, threshold: float, uncertain_margin: float, limits: VideoLimits, video_stream: int | None = None
-) -> list[AnnotateTask]:
-    """The scored videos of ``folder`` whose boxes were kept and that have not been drawn yet."""
-    values = read_scores(folder).values()
-    tasks = [AnnotateTask(folder, value, threshold, uncertain_margin, limits, video_stream) for value in values]
-    return [
-        task
-        for task in tasks
-        if (folder / evidence_place(task.value["path"]) / BOXES_NAME).is_file() and not task.target.exists()
-    ]
+def to_annotate(folder: Path, **options: Any) -> list[AnnotateTask]:
+    """Tasks for the scored videos of ``folder`` with boxes that have not been drawn yet; ``options`` are the task's."""
+    tasks = [AnnotateTask(folder, value, **options) for value in read_scores(folder).values()]
+    return [task for task in tasks if _has_boxes(folder, task.value) and not task.target.exists()]
 
 
 def num_without_boxes(folder: Path) -> int:
-    """Scored videos of ``folder`` that cannot be drawn, since their boxes were not kept."""
-    values = read_scores(folder).values()
-    return sum(
-        value["verdict"] is not None and not (folder / evidence_place(value["path"]) / BOXES_NAME).is_file()
-        for value in values
-    )
+    """Number of scored videos of ``folder`` that cannot be drawn, since their boxes were not kept."""
+    scored = [value for value in read_scores(folder).values() if value["verdict"] is not None]
+    return sum(not _has_boxes(folder, value) for value in scored)
+
+
+def _has_boxes(folder: Path, value: Mapping[str, Any]) -> bool:
+    return (folder / evidence_place(value["path"]) / BOXES_NAME).is_file()
 
 
 def annotate_task(task: AnnotateTask) -> str:
@@ -183,12 +177,8 @@ def annotate_task(task: AnnotateTask) -> str:
     begin_task()
     task.target.parent.mkdir(parents=True, exist_ok=True)
     score = score_of(task.value)
-    boxes = read_boxes(task.folder, score.path) or {}
     done = annotate_video(
-        score.path,
-        task.target,
-        score,
-        boxes,
+        *(score.path, task.target, score, read_boxes(task.folder, score.path) or {}),
         threshold=task.threshold,
         uncertain_margin=task.uncertain_margin,
         limits=task.limits,
