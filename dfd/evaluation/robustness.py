@@ -76,10 +76,7 @@ def robustness(
         data.disturb = None
     base, curves = _curves(rows)
     if base[0] is not None:
-        strengths = {
-            disturbance.name: f"{disturbance.strength} {', '.join(f'{s:g}' for s in disturbance.levels)}"
-            for disturbance in disturbances
-        }
+        strengths = {one.name: f"{one.strength} {', '.join(f'{s:g}' for s in one.levels)}" for one in disturbances}
         title = f"{detector} on {split} ({rows[0]['num_real']} real, {rows[0]['num_fake']} fake videos)"
         plots.save(robustness_curves(base, curves, title=title), folder / "robustness.png")
         detail = robustness_intervals(base, curves, strengths=strengths, title=title)

@@ -6,19 +6,18 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import pandas as pd
 
 from dfd.base.errors import ReportError
 from dfd.base.files import inside
 from dfd.base.types import Label
 from dfd.base.untrusted import decode, named, read_json, read_yaml, shown
 from dfd.base.words import Setting, flatten, show_setting
-from dfd.figures.curves import read_history  # not above: --help does not wait for torch
+from dfd.figures.curves import read_history
 from dfd.runs.records import JobRecord, Outcome
 from dfd.runs.settings import IGNORED_GROUPS, IGNORED_KEYS, _shortened, differing, nested
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 T = TypeVar("T")
 
@@ -202,8 +201,6 @@ def _usable(kind: type[T], value: object, file: str, key: str, notes: list[str])
 
 def _read_curves(path: Path) -> pd.DataFrame | None:
     """None if no epoch has ended yet."""
-    import pandas as pd
-
     try:
         history = read_history(path)
     except pd.errors.EmptyDataError:  # not even a head
@@ -212,8 +209,6 @@ def _read_curves(path: Path) -> pd.DataFrame | None:
 
 
 def _read_predictions(path: Path) -> pd.DataFrame:
-    import pandas as pd  # not above: a report on scored videos takes no more than names from here
-
     table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
     columns = ["video_id", "dataset", "method", "label", "prob_fake"]
     missing = [column for column in columns if column not in table]

@@ -105,14 +105,12 @@ def clip_evidence(model: ClipClassifier, frames_TCHW: Tensor) -> ClipEvidence:
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
     """Without gradients towards the weights: nobody asks for them, and they take as much memory as the weights do."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
+    trained = nn.ParameterList(parameter for parameter in model.parameters() if parameter.requires_grad)
+    trained.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
+        trained.requires_grad_(True)
 
 
 def _evidence_anywhere(model: ClipClassifier, images_TCHW: Tensor) -> ClipEvidence:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dfd.base.files import write_table, write_text
-from dfd.report.page.wording import SHAPES
+from dfd.report.page.wording import ORDER, SHAPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def rendered(template: str, **values: object) -> str:
         trim_blocks=True,
     )
     environment.filters["plain"] = _plain
-    environment.globals["shapes"] = SHAPES
+    environment.globals |= {"shapes": SHAPES, "order": ORDER}
     return environment.get_template(template).render(**values)
 
 

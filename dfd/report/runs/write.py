@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dfd.base.errors import ReportError
-from dfd.base.files import write_table
+from dfd.base.files import inside, write_table
 from dfd.report.comparison.repetitions import configurations, numbers_of
 from dfd.report.comparison.results import ESTIMATED, evaluate
 from dfd.report.page.document import write_csv, write_page
@@ -57,6 +57,23 @@ def write_report(runs: Sequence[Path], output: Path, *, title: str = TITLE, stud
         if rows:
             write_table(output / name, rows, dict.fromkeys(column for row in rows for column in row))
     return write_page(page, output)
+
+
+def write_comparison(folders: Sequence[Path], output: Path | None, *, title: str | None) -> tuple[str, Path]:
+    """Write the report of a study's folder or of runs; returns its extent in words, and the page.
+
+    Raises:
+        ReportError: there is nothing to report on, or no ``output`` is given and ``report/`` in the folder is a link.
+    """
+    try:
+        output = output or inside(folders[0], folders[0] / "report")
+    except ValueError as error:
+        raise ReportError(f"{folders[0] / 'report'}: {error}; remove it, or give --output") from error
+    if len(folders) == 1 and (study := read_study(folders[0])):
+        return study.counts(), write_study_report(folders[0], output, title=title)
+    runs = find_runs(folders)
+    page = write_report(runs, output, title=title or TITLE)
+    return f"{len(runs)} run{'s' if len(runs) != 1 else ''} compared", page
 
 
 def write_study_report(folder: Path, output: Path | None = None, *, title: str | None = None) -> Path:

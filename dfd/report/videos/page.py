@@ -16,29 +16,13 @@ from markupsafe import Markup
 from dfd.base.files import write_text
 from dfd.report.page.document import rendered
 from dfd.report.page.policy import page_policy
-from dfd.report.page.wording import (
-    ORDER,
-    SHAPES,
-    STATUS_WORDS,
-    counted,
-    names_below_common_folder,
-    training_words,
-    visible,
-)
+from dfd.report.page.wording import SHAPES, STATUS_WORDS, counted, names_below_common_folder, training_words, visible
 from dfd.report.videos.pictures import picture_sizes
-from dfd.report.videos.scored import (
-    RunFacts,
-    Scored,
-    ScoredVideo,
-    flat,
-    read_scored,
-    refuse_to_replace,
-    shown,
-    write_merged,
-)
+from dfd.report.videos.scored import RunFacts, Scored, ScoredVideo, read_scored, refuse_to_replace, write_merged
 from dfd.report.videos.timeline import Scale
 from dfd.report.videos.views import Facts, VideoView, view
 from dfd.report.videos.warnings import NO_PROOF, found_warnings
+from dfd.runs.settings import flat, shown
 
 TITLE = "Scored videos"
 PAGE_NAME = "report.html"
@@ -119,7 +103,7 @@ def render(page: VideosPage) -> str:
     script = templates.joinpath("videos.js").read_text("utf-8")
     # Style and script are files of this package and contain no text from videos.
     policy = page_policy(style=style, script=script)
-    return rendered("videos.html.j2", page=page, policy=policy, style=Markup(style), script=Markup(script), order=ORDER)
+    return rendered("videos.html.j2", page=page, policy=policy, style=Markup(style), script=Markup(script))
 
 
 def videos_page(scored: Scored, *, title: str = TITLE, warnings: Sequence[str] = ()) -> VideosPage:

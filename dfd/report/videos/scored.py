@@ -11,11 +11,10 @@ from dfd.base.errors import ReportError
 from dfd.base.files import inside, write_table, write_text
 from dfd.base.types import Amount, Count, Prob, VideoScore
 from dfd.base.untrusted import decode, read_json
-from dfd.base.words import Setting, flatten, show_setting
 from dfd.predictions.layout import CSV_NAME, EVIDENCE_NAME, JSONL_NAME, RUN_NAME
 from dfd.predictions.rows import COLUMNS, SCHEMA_VERSION, PredictionsError, read_scores, row_of, score_of
 from dfd.predictions.writer import remove, write_run
-from dfd.runs.settings import nested
+from dfd.runs.settings import flat, nested, shown
 
 MERGED_KEY = "merged_from"
 """In run.json: the names of the folders that were merged into this one."""
@@ -221,16 +220,6 @@ def _refuse_differences(videos: Sequence[ScoredVideo], runs: Mapping[Path, RunFa
                     f"{other} and {folder} were not scored alike: {key} is {shown(before)} and {shown(value)}; "
                     "make a report of each"
                 )
-
-
-def flat(settings: object) -> Mapping[str, Setting]:
-    """Settings by dotted keys; none if they are of another kind."""
-    return flatten(settings) if isinstance(settings, Mapping) else {}
-
-
-def shown(value: Any) -> str:
-    """A setting, or another plain value, as text."""
-    return show_setting(value) if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def write_merged(scored: Scored, output: Path) -> None:
