@@ -60,9 +60,7 @@ def evaluate_robustness(config: EvaluateConfig, detector: Detector, folder: Path
         config.split,
         folder,
         disturbances=disturbances,
-        threshold=_threshold(config, detector),
-        detector=detector.name,
-        temperature=detector.card.temperature,
+        **_facts(config, detector),
     )
     print_robustness(rows)
     print(f"robustness.csv, robustness.json and figures are in {folder}")
@@ -81,16 +79,15 @@ def evaluate_stores(config: EvaluateConfig, detector: Detector, folder: Path) ->
         config.split,
         folder,
         trained_on=trained_on,
-        threshold=_threshold(config, detector),
-        detector=detector.name,
-        temperature=detector.card.temperature,
+        **_facts(config, detector),
     )
     print_cross_dataset(rows)
     print(f"cross_dataset.csv, cross_dataset.json and the figure are in {folder}")
 
 
-def _threshold(config: EvaluateConfig, detector: Detector) -> float:
-    return detector.card.threshold if config.threshold is None else config.threshold
+def _facts(config: EvaluateConfig, detector: Detector) -> dict[str, Any]:
+    threshold = detector.card.threshold if config.threshold is None else config.threshold
+    return {"threshold": threshold, "detector": detector.name, "temperature": detector.card.temperature}
 
 
 SUITES = {"robustness": evaluate_robustness, "cross_dataset": evaluate_stores}
@@ -114,7 +111,7 @@ def evaluate(config: EvaluateConfig) -> None:
         return
     data = data_of_split(config.data, detector.card, config.split)
     warn_about_calibration(detector.card, config.split, data)
-    threshold = _threshold(config, detector)
+    threshold = _facts(config, detector)["threshold"]
     metrics = evaluate_split(detector, data, config.split, folder, threshold=threshold, checkpoint=config.checkpoint)
     # Beside detector.safetensors; one folder up from checkpoints/best.ckpt.
     histories = [folder / "metrics.csv" for folder in list(Path(config.checkpoint).absolute().parents)[:2]]

@@ -15,7 +15,7 @@ from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import load_model, save_safetensors
 from dfd.models.files.model_card import model_card
 from dfd.models.starter import checkpoint_path
-from dfd.scoring.runtimes.parity import checked_onnx, largest_difference, refuse_difference
+from dfd.scoring.runtimes.exporting import checked_onnx, largest_difference, refuse_difference
 from dfd.scoring.runtimes.runtime import MAX_DIFFERENCE, ProgramRuntime, TorchRuntime
 
 SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "torch_export": ".pt2"}

@@ -56,9 +56,7 @@ def preprocess(config: PreprocessConfig) -> None:
     )
     rows = choose_with_progress(listing, splits, store, config, shard)
     if not rows and shard == (0, 1):
-        raise StoreError(
-            f"{store}: none of {len(listing.rows)} videos is taken; {store}/left_out.csv says why for each"
-        )
+        raise StoreError(f"{store}: none of {len(listing.rows)} videos is taken; {store}/left_out.csv says why")
     statuses = prepare_with_progress(rows, store, settings, config, engine)
     summarize(store)
     print(f"{sum(statuses.values())} videos done; the clip store is {store} (videos.csv: a row per video)")

@@ -21,7 +21,7 @@ from dfd.data.clips.module import ClipDataModule
 from dfd.evaluation.splits import calibrated_card, evaluate_split
 from dfd.figures import style as plots
 from dfd.models.classifier import build_model
-from dfd.report.runs.card import add_test
+from dfd.report.runs.write import add_test
 from dfd.scoring.detector import Detector
 from dfd.studies.pruning import trial_pruning
 from dfd.training import resuming

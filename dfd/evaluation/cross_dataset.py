@@ -33,9 +33,7 @@ def named_stores(stores: Any) -> dict[str, str]:
     elif isinstance(stores, list | tuple) and stores:
         named = {Path(str(path)).resolve().name: str(path) for path in stores}
         if len(named) < len(stores):
-            raise ConfigError(
-                f"stores={list(stores)}: two folders have one name; give them names: stores={{name: DIR}}"
-            )
+            raise ConfigError(f"stores={list(stores)}: two folders have one name; name them: stores={{name: DIR}}")
     else:
         raise ConfigError(f"suite=cross_dataset needs {form}, got {stores!r}")
     return named

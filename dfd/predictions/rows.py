@@ -112,9 +112,7 @@ def read_scores(folder: Path) -> dict[str, dict[str, Any]]:
             raise PredictionsError(f"{path}: line {number} is damaged ({error}); {_ANEW}") from error
         version = value.get("schema_version") if isinstance(value, dict) else None
         if version != SCHEMA_VERSION:
-            raise PredictionsError(
-                f"{path}: line {number} has schema version {version}, this dfd has {SCHEMA_VERSION}; {_ANEW}"
-            )
+            raise PredictionsError(f"{path}: line {number} has schema version {version}, not {SCHEMA_VERSION}; {_ANEW}")
         if missing := [name for name in _FIELDS if name not in value]:
             raise PredictionsError(f"{path}: line {number} lacks {', '.join(missing)}; {_ANEW}")
         try:

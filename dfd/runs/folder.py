@@ -236,9 +236,7 @@ def _readable(folder: Path, name: str, read: Callable[[Path], Any]) -> Any:
         return read(inside(folder, path))
     except (OSError, ValueError, KeyError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise ReportError(
-            f"{path}: cannot be read ({reason}); restore it, or leave its run out of the report"
-        ) from error
+        raise ReportError(f"{path}: cannot be read ({reason}); restore it, or leave its run out") from error
 
 
 def _read_mapping(folder: Path, name: str, read: Callable[[Path], Any]) -> dict[str, Any]:

@@ -22,8 +22,7 @@ from dfd.process.failure import Failure
 from dfd.process.pool import Again, WorkerPool
 from dfd.scoring.aggregation import AGGREGATIONS, DEFAULT_AGGREGATION, Aggregation, uncertain_band, verdict
 from dfd.scoring.explain import explain_clip
-from dfd.scoring.look.windows import look_settings
-from dfd.scoring.look.workers import numbered_windows_task, start_worker, worker_pool
+from dfd.scoring.look.workers import look_settings, numbered_windows_task, start_worker, worker_pool
 from dfd.scoring.runtimes.folding import fold_batchnorm as fold_into_convolutions
 from dfd.scoring.runtimes.load import load_runtime
 from dfd.scoring.runtimes.runtime import OnnxRuntime, Runtime, TorchRuntime

@@ -260,9 +260,7 @@ def _evidence(margin: Tensor, activations_N: Tensor, layout: _Layout) -> Tensor 
 
 def _is_attention(tensor_Nabc: Tensor) -> bool:
     """True for weights of attention ``(N, heads, L, L)``, whose rows are distributions: L x L are no places."""
-    return bool((tensor_Nabc >= 0).all()) and torch.allclose(
-        tensor_Nabc.sum(dim=-1), tensor_Nabc.new_ones(()), atol=1e-3
-    )
+    return bool((tensor_Nabc >= 0).all()) and torch.allclose(tensor_Nabc.sum(-1), tensor_Nabc.new_ones(()), atol=1e-3)
 
 
 def _bypassed(margin: Tensor, output: Tensor, images: Tensor) -> bool:

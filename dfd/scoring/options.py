@@ -18,8 +18,7 @@ from dfd.config.build import options, target_name
 from dfd.config.schemas import PredictConfig, inputs_of
 from dfd.models.files.card import read_card
 from dfd.process.pool import WorkerPool
-from dfd.scoring.look.windows import look_settings
-from dfd.scoring.look.workers import numbered_windows_task, start_worker, worker_pool
+from dfd.scoring.look.workers import look_settings, numbered_windows_task, start_worker, worker_pool
 from dfd.video.file.container import VideoLimits
 
 if TYPE_CHECKING:

@@ -71,9 +71,7 @@ class WebOptions:
         for pair in self.api_tokens:
             name, colon, token = pair.partition(":")
             if not (name and colon and len(token) >= 16):
-                raise ConfigError(
-                    f"{PREFIX}API_TOKENS: {name!r} is not name:token with a token of 16 characters or more"
-                )
+                raise ConfigError(f"{PREFIX}API_TOKENS: {name!r} is not name:token with 16 characters or more")
 
     @property
     def max_upload_bytes(self) -> int:

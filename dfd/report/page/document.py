@@ -3,13 +3,14 @@
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dfd.base.files import write_table, write_text
-from dfd.report.page.wording import ORDER, SHAPES
+from dfd.report.page.wording import ORDER, SHAPES, clock, probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def rendered(template: str, **values: object) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters["plain"] = _plain
+    environment.filters |= {"plain": _plain, "clock": partial(clock, decimals=1), "probability": probability}
     environment.globals |= {"shapes": SHAPES, "order": ORDER}
     return environment.get_template(template).render(**values)
 

@@ -103,9 +103,7 @@ def _versions(results: Sequence[Result]) -> Text | Table:
         return Text("The versions of the libraries were not recorded.")
     if all(found == versions[0] for found in versions):
         return Text(f"All with {', '.join(f'{package} {versions[0][package]}' for package in packages)}.")
-    rows = [
-        [one.name, *(text_of(found.get(p)) for p in packages)] for one, found in zip(results, versions, strict=True)
-    ]
+    rows = [[r.name, *(text_of(found.get(p)) for p in packages)] for r, found in zip(results, versions, strict=True)]
     return Table("table_versions", "Versions", ["model", *packages], rows)
 
 

@@ -22,15 +22,6 @@ Facts = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class WindowView:
-    """A window as a line of text."""
-
-    when: str
-    prob: str
-    zone: str
-
-
-@dataclass(frozen=True, slots=True)
 class MomentView:
     """Pictures of a moment, with its position in the video and in the frame."""
 
@@ -65,7 +56,8 @@ class FaceView:
     timeline: Timeline
     summary: str
     """Timeline in words."""
-    windows: Sequence[WindowView]
+    windows: Sequence[WindowScore]
+    """Windows to list; none if there are too many to read."""
     moments: Sequence[MomentView]
 
     @property
@@ -202,6 +194,7 @@ def view(
     evidence = embed(video, sizes)
     anchor = "video-" + hashlib.sha256(video.score.path.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     tracks = sorted(video.score.tracks, key=lambda track: (-track.prob_fake, track.track))
+    most = MAX_IN_NUMBERS if in_numbers else 0
     faces = []
     for track in tracks if is_detailed and video.has_verdict else ():
         drawn = timeline(track.windows, video.score.duration_seconds, scale)
@@ -213,7 +206,7 @@ def view(
             prob=wording.probability(track.prob_fake),
             timeline=drawn,
             summary=_summary(track, drawn),
-            windows=_windows(track.windows, scale) if in_numbers else (),
+            windows=track.windows if len(track.windows) <= most else (),
             moments=_moments(moments, track, drawn),
         )
         faces.append(face)
@@ -236,18 +229,6 @@ def _summary(track: TrackScore, drawn: Timeline) -> str:
     if drawn.is_binned:
         text += "; close windows share a bar, dark up to their mean, light up to the highest"
     return text + "."
-
-
-def _windows(windows: Sequence[WindowScore], scale: Scale) -> list[WindowView]:
-    """List a face's windows; empty if there are too many to read."""
-    return [
-        WindowView(
-            f"{wording.clock(window.start_seconds, decimals=1)}–{wording.clock(window.end_seconds, decimals=1)}",
-            wording.probability(window.prob_fake),
-            scale.zone(window.prob_fake),
-        )
-        for window in (windows if len(windows) <= MAX_IN_NUMBERS else ())
-    ]
 
 
 def _moments(moments: Sequence[ShownMoment], track: TrackScore, drawn: Timeline) -> list[MomentView]:

@@ -234,7 +234,5 @@ def _providers(onnxruntime: Any, device: str) -> list[Any]:
     if not re.fullmatch(r"auto|cuda(:\d+)?", device):
         raise ConfigError(f"device={device}: not a device for runtime=onnx; try auto, cpu or cuda")
     if not cuda_is_there:
-        raise ConfigError(
-            f"device={device}: this onnxruntime has no CUDA; use device=cpu, or install onnxruntime-gpu in its place"
-        )
+        raise ConfigError(f"device={device}: this onnxruntime has no CUDA; use device=cpu, or install onnxruntime-gpu")
     return [("CUDAExecutionProvider", {"device_id": device.partition(":")[2] or "0"}), "CPUExecutionProvider"]

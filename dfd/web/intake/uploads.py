@@ -180,14 +180,12 @@ class VideoUploadHandler(FileUploadHandler):
         video.finish(file_size)
         return video
 
-    def upload_interrupted(self) -> None:
-        """Discard everything after an interruption, since no video is complete."""
-        self.discard_all()
-
     def discard_all(self) -> None:
         """Delete all parts that have not been taken."""
         for video in self.videos:
             video.discard()
+
+    upload_interrupted = discard_all  # no video is complete then
 
 
 class RefusingUploadHandler(FileUploadHandler):
