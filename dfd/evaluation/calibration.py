@@ -28,11 +28,7 @@ LogOddsByTrack = Sequence[Sequence[float]]
 
 DEFAULT_THRESHOLD = 0.5
 MIN_OF_LABEL = 5
-"""Smallest number of videos of each label for fitting.
-
-With 4, a single video already changes the balanced accuracy by more than a tenth, so a threshold would say more about
-the videos than about the detector.
-"""
+"""Smallest number of videos of each label for fitting; with 4, one video changes balanced accuracy by over a tenth."""
 TEMPERATURES = (0.05, 20.0)
 """Range of the temperature search: at 20, log-odds of 10 still give 0.62; at 0.05, log-odds of 0.1 give 0.88."""
 QUALITY = ("ece", "brier", "nll", "balanced_accuracy")
@@ -87,9 +83,8 @@ def video_probs(
     """
     aggregate = AGGREGATIONS[aggregation]
     divisor = temperature or 1.0
-    return np.array(
-        [aggregate([expit(np.asarray(track, float) / divisor).tolist() for track in tracks])[1] for tracks in log_odds]
-    )
+    windows = [[expit(np.asarray(track, float) / divisor).tolist() for track in tracks] for tracks in log_odds]
+    return np.array([aggregate(tracks)[1] for tracks in windows])
 
 
 def calibrate(

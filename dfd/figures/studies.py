@@ -35,9 +35,10 @@ class StudyPoint:
         return "failed" if self.value is None else self.kind
 
 
-def parallel_coordinates(
-    points: Sequence[StudyPoint], *, metric: str, minimize: bool = False, log: Collection[str] = ()
-) -> Figure:
+Points = Sequence[StudyPoint]
+
+
+def parallel_coordinates(points: Points, *, metric: str, minimize: bool = False, log: Collection[str] = ()) -> Figure:
     """Draw a line per job through its parameters to its metric, with an axis for each.
 
     Darker lines are better jobs; the best one, or all with its value, is orange. Jobs with a seed without result are
@@ -85,9 +86,7 @@ def parallel_coordinates(
     return figure
 
 
-def metric_by_parameter(
-    points: Sequence[StudyPoint], *, metric: str, minimize: bool = False, log: Collection[str] = ()
-) -> Figure:
+def metric_by_parameter(points: Points, *, metric: str, minimize: bool = False, log: Collection[str] = ()) -> Figure:
     """Draw the metric against each parameter, a panel for each; the best job, or all with its value, is orange.
 
     Jobs with the same choice and about the same value are drawn beside each other.
@@ -244,9 +243,7 @@ def _job_stroke(point: StudyPoint, best: Sequence[StudyPoint], height: Callable[
     return {"color": GREY, "linewidth": 1, "linestyle": "--" if point.kind == "pruned" else ":", "zorder": 1}
 
 
-def _job_legend(
-    points: Sequence[StudyPoint], best: Sequence[StudyPoint], look: Callable[[StudyPoint], dict[str, Any]]
-) -> list[Line2D]:
+def _job_legend(points: Points, best: Points, look: Callable[[StudyPoint], dict[str, Any]]) -> list[Line2D]:
     shown = {"the best" if len(best) < 2 else f"the best, {len(best)} equal": best}
     shown |= {name: [p for p in points if p.look == kind and p not in best] for kind, name in LEGEND.items()}
     return [Line2D([], [], **look(found[0]), label=name) for name, found in shown.items() if found]

@@ -1,7 +1,5 @@
 """Rows of ``predictions.csv`` and lines of ``predictions.jsonl``, to and from video scores."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path

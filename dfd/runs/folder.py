@@ -1,7 +1,5 @@
 """Folders of training runs: found, read and checked."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

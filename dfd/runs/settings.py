@@ -1,7 +1,5 @@
 """Settings in which runs differ, without those that say nothing of the result."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

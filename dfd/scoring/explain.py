@@ -32,8 +32,7 @@ MIN_SIDE = 4
 """Places along a side below which a map is too coarse to point at anything: Inception v3 leaves 2 of 112 pixels."""
 
 CANCELLED = 1e-3
-"""Share of the channels' evidence below which what is left of their sum is rounding: a token before a layer norm has
-none, as its length does not matter."""
+"""Share of the channels' evidence below which their sum is rounding, as for a token before a layer norm."""
 
 PIXEL_GRID = 14
 """Places along a side, at most, into which the evidence of pixels is gathered: one by one they are mostly noise."""

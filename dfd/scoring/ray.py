@@ -127,9 +127,8 @@ class RayEngine:
 
     def _scores(self, files: Sequence[Path], plan: ActorPlan, checkpoint: Any) -> Iterator[VideoScore]:
         waiting = dict(enumerate(files))
-        rows = self._dataset(waiting, plan, checkpoint).iter_batches(
-            batch_size=None, batch_format="pyarrow", prefetch_batches=0
-        )
+        data = self._dataset(waiting, plan, checkpoint)
+        rows = data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
         for row in (row for table in rows for row in table.to_pylist()):
             outcome = pickle.loads(row["score"])  # noqa: S301 - made by _Network below
             if isinstance(outcome, Fatal):

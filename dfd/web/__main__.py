@@ -1,7 +1,5 @@
 """Command ``python -m dfd.web``: start the pages, the queue and a worker on this machine; see ``--help``."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import sys

@@ -14,8 +14,7 @@ IntArray = NDArray[np.int64]
 
 
 FaceBoxes = tuple[IntArray, FloatArray]
-"""Where one face is: indices of frames ``(F,)``, ascending, and its boxes there ``(F, 4)``, x1 y1 x2 y2, in pixels of
-the source as it is shown (after rotation)."""
+"""Ascending frame indices ``(F,)`` and the boxes of one face there ``(F, 4)``, in pixels of the rotated source."""
 
 
 class _Clock:
@@ -51,12 +50,7 @@ class _Face:
     """One track: where it is and how it was scored."""
 
     def __init__(
-        self,
-        track: int,
-        boxes: FaceBoxes | None,
-        score: TrackScore | None,
-        reader: VideoReader,
-        clock: _Clock,
+        self, track: int, boxes: FaceBoxes | None, score: TrackScore | None, reader: VideoReader, clock: _Clock
     ) -> None:
         self.track = track
         self.windows = score.windows if score is not None else ()

@@ -32,9 +32,8 @@ class _Painter:
     ) -> None:
         scores = {track.track: track for track in score.tracks}
         self._reader = reader
-        self._faces = [
-            _Face(track, boxes.get(track), scores.get(track), reader, clock) for track in sorted({*scores, *boxes})
-        ]
+        tracks = sorted({*scores, *boxes})
+        self._faces = [_Face(track, boxes.get(track), scores.get(track), reader, clock) for track in tracks]
         self._judge = judge
         self._max_gap_seconds = max_gap_seconds
         self._zoom = ceil(MIN_SIDE / max(reader.width, reader.height))
@@ -121,11 +120,7 @@ def _draw_box(picture: FrameArray, box: FloatArray, color: Color, size: int, *, 
 
 
 def _place(
-    label: captions.Plate,
-    box: FloatArray,
-    shape: tuple[int, ...],
-    size: int,
-    taken: list[tuple[int, int, int, int]],
+    label: captions.Plate, box: FloatArray, shape: tuple[int, ...], size: int, taken: list[tuple[int, int, int, int]]
 ) -> tuple[int, int]:
     """Left and top of a label: above its box, or below, or within, where it is whole and on no other label."""
     height, width = label.shape[:2]

@@ -220,7 +220,7 @@ def seeds_table(pairs: Sequence[Pair]) -> Table:
         [
             "Mean and standard deviation of the differences between runs of the same seed, with a paired t test of "
             "whether the mean is 0. The test is about training again with other seeds, on these videos. Few seeds can "
-            "show only large differences; if all differences are equal (–), the test is not defined.",
+            "show only large differences; if all differences are equal (–), the test is not defined."
         ],
         max_shown=MAX_PAIRS,
         num_labels=2,

@@ -123,9 +123,7 @@ class Group:
     def message(self, *, with_pruned: bool = True) -> str:
         """Reasons why jobs have no result, by seed if there are several."""
         told = [job for job in self.jobs if job.record.message and (with_pruned or not job.is_pruned)]
-        return "; ".join(
-            f"{job.seed_words}: {job.record.message}" if self.is_repeated else job.record.message for job in told
-        )
+        return "; ".join((f"{job.seed_words}: " if self.is_repeated else "") + job.record.message for job in told)
 
 
 def joined(counts: Sequence[int | None]) -> str:

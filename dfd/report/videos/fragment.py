@@ -50,10 +50,7 @@ NO_VERDICTS: Mapping[Status, NoVerdict] = {
         "Send a part in which a face is large, lit and turned to the camera, in the best quality available. A video "
         "that plays sideways has to be rotated first.",
     ),
-    Status.MISSING: NoVerdict(
-        "The file no longer existed when it was to be scored.",
-        "Send the video again.",
-    ),
+    Status.MISSING: NoVerdict("The file no longer existed when it was to be scored.", "Send the video again."),
     Status.UNREADABLE: NoVerdict(
         "It is not a video, has an unsupported format, or is damaged.",
         "Try to play it. If it plays, save it as MP4 (H.264) and send that; if it does not, get it from its source "

@@ -22,11 +22,7 @@ from dfd.scoring.look.stream import stream_windows
 
 
 def look_settings(
-    card: DetectorCard,
-    *,
-    name: str,
-    face_detector: Mapping[str, Any] | None = None,
-    **windows: Any,
+    card: DetectorCard, *, name: str, face_detector: Mapping[str, Any] | None = None, **windows: Any
 ) -> tuple[dict[str, Any], ExtractionSettings, WindowSettings]:
     """The arguments of :func:`~dfd.scoring.look.workers.start_worker` for a detector with this card, which ``name``
     names in errors.

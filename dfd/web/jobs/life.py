@@ -106,9 +106,8 @@ def give_back(job: Job) -> None:
 
 def take_again() -> int:
     """Requeue jobs of dead workers once, and fail them the second time; returns their number."""
-    dead = Job.objects.filter(
-        state=Job.State.RUNNING, heartbeat__lt=timezone.now() - timedelta(seconds=options().lease_seconds)
-    )
+    silent_since = timezone.now() - timedelta(seconds=options().lease_seconds)
+    dead = Job.objects.filter(state=Job.State.RUNNING, heartbeat__lt=silent_since)
     number = 0
     for job in dead:
         if job.attempts >= MAX_ATTEMPTS:

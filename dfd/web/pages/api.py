@@ -190,9 +190,7 @@ def get_job(request: HttpRequest, pk: UUID) -> Any:
 
 
 @api.get(
-    "jobs/{uuid:pk}/report.html",
-    summary="The report, one HTML file",
-    openapi_extra={"responses": REPORT_RESPONSES},
+    "jobs/{uuid:pk}/report.html", summary="The report, one HTML file", openapi_extra={"responses": REPORT_RESPONSES}
 )
 def get_report(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """Get the self-contained report."""

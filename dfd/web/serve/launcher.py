@@ -1,7 +1,5 @@
 """Starting the page's processes, and ending all if one ends."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import shlex
@@ -118,9 +116,8 @@ class Child:
         if self.process is None and time.monotonic() >= self.starts_at:
             self.began = time.monotonic()
             # A session of its own: Ctrl+C comes to this process, which then stops the others in order.
-            self.process = subprocess.Popen(
-                self.command, env={**self.environment, PARENT: str(os.getpid())}, start_new_session=True
-            )
+            environment = {**self.environment, PARENT: str(os.getpid())}
+            self.process = subprocess.Popen(self.command, env=environment, start_new_session=True)
 
     def stop(self) -> None:
         """Ask it to end."""
