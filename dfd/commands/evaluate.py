@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -12,6 +13,7 @@ from dfd.base.errors import ConfigError
 from dfd.config.entry import output_dir, refusing
 from dfd.config.schemas import EvaluateConfig
 from dfd.data.augment.disturbances import NUM_LEVELS, chosen
+from dfd.data.clips.module import ClipDataModule
 from dfd.data.splits.people import SPLITS
 from dfd.evaluation.cross_dataset import cross_dataset, mean_auc, named_stores
 from dfd.evaluation.robustness import _curves, robustness
@@ -54,15 +56,12 @@ def evaluate_robustness(config: EvaluateConfig, detector: Detector, folder: Path
     with refusing("disturbances"):
         disturbances = chosen(config.disturbances)
     data = data_of_split(config.data, detector.card, config.split)
-    rows = robustness(
-        lambda description: scored_videos(detector, data, config.split, description=description),
-        data,
-        config.split,
-        folder,
-        disturbances=disturbances,
-        **_facts(config, detector),
-    )
-    print_robustness(rows)
+
+    def score(description: str) -> pd.DataFrame:
+        return scored_videos(detector, data, config.split, description=description)
+
+    options = {"disturbances": disturbances, **_facts(config, detector)}
+    print_robustness(robustness(score, data, config.split, folder, **options))
     print(f"robustness.csv, robustness.json and figures are in {folder}")
 
 
@@ -73,15 +72,12 @@ def evaluate_stores(config: EvaluateConfig, detector: Detector, folder: Path) ->
         name: data_of_split({**config.data, "store": path}, detector.card, config.split)
         for name, path in named_stores(config.stores).items()
     }
-    rows = cross_dataset(
-        lambda data, description: scored_videos(detector, data, config.split, description=description),
-        stores,
-        config.split,
-        folder,
-        trained_on=trained_on,
-        **_facts(config, detector),
-    )
-    print_cross_dataset(rows)
+
+    def score(data: ClipDataModule, description: str) -> pd.DataFrame:
+        return scored_videos(detector, data, config.split, description=description)
+
+    options = {"trained_on": trained_on, **_facts(config, detector)}
+    print_cross_dataset(cross_dataset(score, stores, config.split, folder, **options))
     print(f"cross_dataset.csv, cross_dataset.json and the figure are in {folder}")
 
 

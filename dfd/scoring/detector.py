@@ -37,6 +37,10 @@ DESCRIBED = (
 )
 
 
+OF_THE_END = ("num_faces", "num_frames", "num_windows", "num_windows_possible", "duration_seconds")
+"""Facts of a score that the last piece of a video brings."""
+
+
 class Detector:
     """A trained detector, ready to score videos. Its worker processes start with the first video and stay for the next.
 
@@ -317,11 +321,7 @@ class Detector:
             label=label,
             prob_fake=prob_fake,
             confidence=prob_fake if label is Label.FAKE else 1 - prob_fake,
-            num_faces=end.num_faces,
-            num_frames=end.num_frames,
-            num_windows=end.num_windows,
-            num_windows_possible=end.num_windows_possible,
-            duration_seconds=end.duration_seconds,
+            **{name: getattr(end, name) for name in OF_THE_END},
             seconds=time.perf_counter() - video.began,
             seconds_by_stage={**end.seconds_by_stage, "network": video.network_seconds, "explain": explaining},
             model=self.name,

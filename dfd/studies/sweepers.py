@@ -59,9 +59,8 @@ class StudySweeper(Sweeper):
         """Set up the sweeper; Hydra calls this before :meth:`sweep`."""
         self.hydra_context = hydra_context
         self.config = config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        given: dict[str, Any] = {"hydra_context": hydra_context, "task_function": task_function, "config": config}
+        self.launcher = Plugins.instance().instantiate_launcher(**given)
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the study with the command line's overrides; Hydra calls this.

@@ -68,11 +68,9 @@ def main(arguments: list[str]) -> int:
 
 def usage() -> str:
     """Help text with every option."""
-    rows = [
-        (name.replace("_", "-"), f"{about}{f' ({default})' if default else ''}") for name, default, about in described()
-    ]
-    width = max(len(name) for name, _ in rows)
-    lines = [f"  --{name:<{width}}  {about}" for name, about in rows]
+    width = max(len(name) for name, _, _ in described())
+    names = ((f"{name.replace('_', '-'):<{width}}", default, about) for name, default, about in described())
+    lines = [f"  --{name}  {about}{f' ({default})' if default else ''}" for name, default, about in names]
     return "\n".join([USAGE, "Options and their defaults:", *lines])
 
 

@@ -245,14 +245,8 @@ def _configuration(name: str, results: Sequence[Result]) -> Configuration:
         (one,) = tested or results
         return Configuration(_first(results).run, name, one.overall, one.intervals, one.groups, results)
     intervals = {key: _mean_ends([r.intervals.get(key) for r in tested]) for r in tested for key in r.intervals}
-    groups = {
-        group: (
-            _means([r.groups[group][0] for r in tested if group in r.groups]),
-            _mean_ends([r.groups[group][1] for r in tested if group in r.groups]),
-        )
-        for r in tested
-        for group in r.groups
-    }
+    found = {group: [r.groups[group] for r in tested if group in r.groups] for r in tested for group in r.groups}
+    groups = {group: (_means([m for m, _ in each]), _mean_ends([e for _, e in each])) for group, each in found.items()}
     return Configuration(_first(results).run, name, _means([r.overall for r in tested]), intervals, groups, results)
 
 

@@ -16,6 +16,13 @@ DETECTOR_NOTE = (
 )
 
 
+CONFIG_NOTE = "config.yaml in each run's folder has all its settings, and videos.csv the videos that it used."
+HASH_NOTE = (
+    "Manifest: the videos with their labels and sources. Clip index: the face clips made from them. The first "
+    f"{HASH_LENGTH} digits of SHA-256; runs.csv has all of them."
+)
+
+
 def reproduction_section(configurations: Sequence[Configuration]) -> Section:
     """Section with the data, models, hashes and versions of the runs."""
     results = [result for found in configurations for result in found.results]
@@ -28,59 +35,45 @@ def reproduction_section(configurations: Sequence[Configuration]) -> Section:
             return DASH if videos is None else str(videos)
         return Cell(str(videos), f"{labels.get('real', DASH)} real, {labels.get('fake', DASH)} fake")
 
-    data = Table(
-        "table_data",
-        "Data: videos per split, how they were divided, and the source ids that splits share",
-        ["model", "train", "val", "test", "split by", "ids in train and val", "ids in train and test"],
+    split_rows = [
         [
-            [
-                result.name,
-                *(counts(result, split) for split in ("train", "val", "test")),
-                str(result.run.data("split", "mode") or DASH),
-                *(_overlap_cell(result, pair) for pair in ("train-val", "train-test")),
-            ]
-            for result in configurations
+            result.name,
+            *(counts(result, split) for split in ("train", "val", "test")),
+            str(result.run.data("split", "mode") or DASH),
+            *(_overlap_cell(result, pair) for pair in ("train-val", "train-test")),
+        ]
+        for result in configurations
+    ]
+    model_rows, hash_rows = [], []
+    for result in results:
+        run, summary = result.run, result.run.summary
+        place = f"{run.place} *" if id(result) in take else run.place
+        seed, size = text_of(run.settings.get("seed", summary.get("seed"))), summary.get("num_parameters")
+        shown_size = f"{int(size):,}".replace(",", "\u202f") if size else DASH
+        model_rows.append([result.name, place, seed, shown_size, text_of(_initial(result, "pretrained"))])
+        hashes = [run.data("manifest_sha256"), run.data("index_sha256"), _initial(result, "sha256")]
+        hash_rows.append([result.name, *map(short_hash, [*hashes, summary.get("weights_sha256")])])
+    split_heads = ["model", "train", "val", "test", "split by", "ids in train and val", "ids in train and test"]
+    model_heads = ["model", "run", "seed", "parameters", "pretrained"]
+    hash_heads = ["model", "manifest", "clip index", "initial weights", "trained weights"]
+    notes = [CONFIG_NOTE, *([DETECTOR_NOTE] if take else [])]
+    caption = "Data: videos per split, how they were divided, and the source ids that splits share"
+    return Section(
+        "To reproduce",
+        [
+            Table("table_data", caption, split_heads, split_rows),
+            *_frames_table(configurations),
+            Table(
+                "table_models",
+                "Models and runs",
+                model_heads,
+                model_rows,
+                notes,
+            ),
+            Table("table_hashes", "Hashes: equal hashes mean equal contents", hash_heads, hash_rows, [HASH_NOTE]),
+            _versions(results),
         ],
     )
-    model = Table(
-        "table_models",
-        "Models and runs",
-        ["model", "run", "seed", "parameters", "pretrained"],
-        [
-            [
-                result.name,
-                f"{result.run.place} *" if id(result) in take else result.run.place,
-                text_of(result.run.settings.get("seed", result.run.summary.get("seed"))),
-                f"{int(n):,}".replace(",", "\u202f") if (n := result.run.summary.get("num_parameters")) else DASH,
-                text_of(_initial(result, "pretrained")),
-            ]
-            for result in results
-        ],
-        [
-            "config.yaml in each run's folder has all its settings, and videos.csv the videos that it used.",
-            *([DETECTOR_NOTE] if take else []),
-        ],
-    )
-    hashes = Table(
-        "table_hashes",
-        "Hashes: equal hashes mean equal contents",
-        ["model", "manifest", "clip index", "initial weights", "trained weights"],
-        [
-            [
-                result.name,
-                short_hash(result.run.data("manifest_sha256")),
-                short_hash(result.run.data("index_sha256")),
-                short_hash(_initial(result, "sha256")),
-                short_hash(result.run.summary.get("weights_sha256")),
-            ]
-            for result in results
-        ],
-        [
-            "Manifest: the videos with their labels and sources. Clip index: the face clips made from them. "
-            f"The first {HASH_LENGTH} digits of SHA-256; runs.csv has all of them."
-        ],
-    )
-    return Section("To reproduce", [data, *_frames_table(configurations), model, hashes, _versions(results)])
 
 
 def _frames_table(results: Sequence[Result]) -> list[Table]:

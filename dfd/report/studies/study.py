@@ -112,9 +112,8 @@ class Study:
             )
         num_val = known(self.rows[0].run.data("splits", "val", "num_videos"))
         if num_val is not None and num_val < FEW_VIDEOS and len(self.rows) > 1:
-            lines.append(
-                f"The study's jobs are ordered by only {num_val:.0f} validation videos, so the order is largely chance."
-            )
+            by = f"only {num_val:.0f} validation videos"
+            lines.append(f"The study's jobs are ordered by {by}, so the order is largely chance.")
         outcomes = Counter(row.record.outcome for row in self.rows)
         if failed := outcomes[Outcome.FAILED]:
             lines.append(f"{failed} of {len(self.rows)} jobs failed; the table says why.")

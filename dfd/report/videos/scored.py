@@ -207,9 +207,8 @@ def _read_run(folder: Path) -> RunFacts | None:
 
 def _refuse_differences(videos: Sequence[ScoredVideo], runs: Mapping[Path, RunFacts]) -> None:
     """Refuse scores of two detectors, or found with different settings, since they do not compare."""
-    facts: list[tuple[Path, Mapping[str, Any]]] = [
-        (video.folder, {"detector": video.score.model, **flat(video.value.get("settings"))}) for video in videos
-    ]
+    facts: list[tuple[Path, Mapping[str, Any]]] = []
+    facts += [(one.folder, {"detector": one.score.model, **flat(one.value.get("settings"))}) for one in videos]
     facts += [(folder, {key: run.model[key] for key in DECIDING if key in run.model}) for folder, run in runs.items()]
     first: dict[str, tuple[Path, Any]] = {}
     for folder, known in facts:
@@ -234,9 +233,7 @@ def write_merged(scored: Scored, output: Path) -> None:
     remove(pictures)  # of an earlier merge
     for folder in scored.folders:
         if (folder / EVIDENCE_NAME).is_symlink():
-            raise ReportError(
-                f"{folder / EVIDENCE_NAME}: is a link, and merging follows none; put the folder itself there"
-            )
+            raise ReportError(f"{folder / EVIDENCE_NAME}: is a link, which is not followed; put the folder there")
         if (folder / EVIDENCE_NAME).is_dir():
             shutil.copytree(folder / EVIDENCE_NAME, pictures, dirs_exist_ok=True, ignore=_not_pictures)
     values = [video.value for video in scored.videos]
