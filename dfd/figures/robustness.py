@@ -8,10 +8,12 @@ from matplotlib.figure import Figure
 from dfd.base.types import FrameArray
 from dfd.figures.style import BLUE, GREY, MARKERS, Estimate, _figure, _plain, _stroke, _whole_numbers
 
+Curves = Mapping[str, Mapping[int, Estimate]]
+"""Estimates by disturbance and level."""
+METRIC = "AUC at video level"
 
-def robustness_curves(
-    base: Estimate, curves: Mapping[str, Mapping[int, Estimate]], *, metric: str = "AUC at video level", title: str = ""
-) -> Figure:
+
+def robustness_curves(base: Estimate, curves: Curves, *, metric: str = METRIC, title: str = "") -> Figure:
     """Draw a metric against the strength of disturbances, a line for each, with the undisturbed interval in grey.
 
     Args:
@@ -35,12 +37,7 @@ def robustness_curves(
 
 
 def robustness_intervals(
-    base: Estimate,
-    curves: Mapping[str, Mapping[int, Estimate]],
-    *,
-    strengths: Mapping[str, str],
-    metric: str = "AUC at video level",
-    title: str = "",
+    base: Estimate, curves: Curves, *, strengths: Mapping[str, str], metric: str = METRIC, title: str = ""
 ) -> Figure:
     """Draw a panel per disturbance with the interval at each level; other disturbances are thin grey lines.
 
@@ -78,7 +75,7 @@ def robustness_intervals(
     return figure
 
 
-def _finish_robustness(ax: Axes, base: Estimate, curves: Mapping[str, Mapping[int, Estimate]]) -> None:
+def _finish_robustness(ax: Axes, base: Estimate, curves: Curves) -> None:
     everything = [base, *(estimate for estimates in curves.values() for estimate in estimates.values())]
     lowest = min(min([value, *(ends or ())]) for value, ends in everything if value is not None)
     ax.axhline(0.5, color=GREY, linestyle=":", linewidth=1, label="guessing")

@@ -65,9 +65,8 @@ def max_of_windows(windows: WindowsByTrack) -> TrackAndVideoScores:
     return tracks, max(tracks)
 
 
-AGGREGATIONS: dict[str, Aggregation] = {
-    function.__name__: function for function in (max_of_means, max_of_shrunk_means, mean_of_windows, max_of_windows)
-}
+_ALL = (max_of_means, max_of_shrunk_means, mean_of_windows, max_of_windows)
+AGGREGATIONS: dict[str, Aggregation] = {function.__name__: function for function in _ALL}
 
 DEFAULT_AGGREGATION = max_of_means.__name__
 

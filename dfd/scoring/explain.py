@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import isqrt
 from typing import Any
 
@@ -199,14 +200,12 @@ def _recorded(network: nn.Module) -> Iterator[list[tuple[str, Tensor]]]:
     """The output of each module within, by name, in the order in which they end."""
     outputs: list[tuple[str, Tensor]] = []
 
-    def recorder(name: str) -> Any:
-        def record(module: nn.Module, arguments: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.requires_grad:
-                outputs.append((name, output))
+    def record(name: str, module: nn.Module, arguments: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.requires_grad:
+            outputs.append((name, output))
 
-        return record
-
-    handles = [module.register_forward_hook(recorder(name)) for name, module in network.named_modules() if name]
+    modules = [(name, module) for name, module in network.named_modules() if name]
+    handles = [module.register_forward_hook(partial(record, name)) for name, module in modules]
     try:
         yield outputs
     finally:

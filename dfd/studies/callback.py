@@ -78,21 +78,15 @@ class StudyReport(Callback):
             logger.warning("no report of this study: %s", error)
         else:
             print(f"the study's report is {page}")
-        failed: dict[str, str] = {}
+        failed = []
         for path in sorted(folder.iterdir(), key=lambda path: (len(path.name), path.name)):
             try:
                 record = JobRecord.read(path) if path.is_dir() else None
             except ReportError as error:
-                failed[path.name] = str(error)
-            else:
-                if record and record.outcome is Outcome.FAILED:
-                    failed[path.name] = record.message
+                record = JobRecord(Outcome.FAILED, message=str(error))
+            if record and record.outcome is Outcome.FAILED:
+                failed.append(f"error: job {path.name}: {record.message}")
         if failed:
-            for name, message in failed.items():
-                print(f"error: job {name}: {message}", file=sys.stderr)
-            print(
-                f"{len(failed)} of the study's jobs failed; run the same command with hydra.sweep.dir={folder} for "
-                "those that are not finished",
-                file=sys.stderr,
-            )
+            remedy = f"run the same command with hydra.sweep.dir={folder} for those that are not finished"
+            print(*failed, f"{len(failed)} of the study's jobs failed; {remedy}", sep="\n", file=sys.stderr)
             raise JobsFailed

@@ -111,17 +111,12 @@ def open_study(
         # Steps are counted from 0, so a warm-up of 3 epochs ends at step 2.
         pruner = optuna.pruners.MedianPruner(pruning.startup_trials, n_warmup_steps=pruning.warmup_epochs - 1)
     try:
-        backend = _backend(storage)
+        stored = {"study_name": STUDY_NAME, "storage": _backend(storage), "pruner": pruner}
         if minimize is None:
-            study: Study = optuna.load_study(study_name=STUDY_NAME, storage=backend, pruner=pruner)
+            study: Study = optuna.load_study(**stored)
             return study
-        study = optuna.create_study(
-            study_name=STUDY_NAME,
-            storage=backend,
-            pruner=pruner,
-            direction="minimize" if minimize else "maximize",
-            load_if_exists=True,
-        )
+        direction = "minimize" if minimize else "maximize"
+        study = optuna.create_study(**stored, direction=direction, load_if_exists=True)
     except KeyError as error:
         raise StudyError(f"{storage}: holds no study {STUDY_NAME!r}") from error
     except Exception as error:

@@ -51,12 +51,9 @@ def main(arguments: list[str]) -> int:
             return manage(rest)
         commands = {"all": run_all, "serve": serve, "worker": work}
         return commands[command](environment_of(as_options(rest)))
-    except UsageError as error:
+    except (UsageError, DfdError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    except DfdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         return 130
     except ModuleNotFoundError as error:

@@ -1,16 +1,15 @@
 """The strip below an annotated video: its verdict and time line."""
 
-from collections.abc import Callable
 from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from dfd.base.types import FrameArray, Status, Verdict, VideoScore
+from dfd.base.types import FrameArray, Status, VideoScore
 from dfd.predictions.annotate import captions
 from dfd.predictions.annotate.captions import BACKING, GREY, VERDICT_COLORS, VERDICT_WORDS, WHITE, Color
-from dfd.predictions.annotate.face import _Face
+from dfd.predictions.annotate.face import Look, _Face
 
 # The longest that fits is written below the time line.
 _LEGENDS = (
@@ -28,18 +27,10 @@ class _Strip:
     """
 
     def __init__(
-        self,
-        width: int,
-        size: int,
-        score: VideoScore,
-        faces: list[_Face],
-        judge: Callable[[float], Verdict],
-        threshold: float,
-        duration: float,
-        max_gap_seconds: float,
+        self, width: int, size: int, score: VideoScore, faces: list[_Face], duration: float, look: Look
     ) -> None:
-        self._size, self._faces, self._judge = size, faces, judge
-        self._duration, self._max_gap_seconds = duration, max_gap_seconds
+        self._size, self._faces = size, faces
+        self._duration, self._look = duration, look
         self._clock = captions.font(size)
         self._edge = round(0.7 * size)
         self._text_middle = round(1.15 * size)
@@ -64,7 +55,7 @@ class _Strip:
         legend = next((text for text in _LEGENDS if small.getlength(text) <= room), "")
         draw.text((self._edge, bottom), legend, fill=GREY, font=small, anchor="lm")
         self.pixels: FrameArray = np.array(image)
-        self._draw_time_line(threshold)
+        self._draw_time_line()
 
     def draw(self, below: FrameArray, seconds: float) -> None:
         """The strip at this time, onto what is below the picture."""
@@ -86,7 +77,7 @@ class _Strip:
     def _time_text(self, seconds: float) -> str:
         return f"{captions.clock(seconds)} / {captions.clock(self._duration)}"
 
-    def _draw_time_line(self, threshold: float) -> None:
+    def _draw_time_line(self) -> None:
         """A column for each pixel: as high as the most suspicious face then is, dim between windows, empty without."""
         x1, y1, x2, y2 = self._bar
         pixels = self.pixels
@@ -94,9 +85,9 @@ class _Strip:
         probs, covered = self._suspicion(x2 - x1)
         for column in np.flatnonzero(probs >= 0):
             top = y2 - max(2, round(float(probs[column]) * (y2 - y1)))
-            color = np.array(VERDICT_COLORS[self._judge(float(probs[column]))])
+            color = np.array(VERDICT_COLORS[self._look.judge(float(probs[column]))])
             pixels[top:y2, x1 + column] = color if covered[column] else np.rint(0.45 * color + 0.55 * np.array(BACKING))
-        level = y2 - 1 - round(threshold * (y2 - y1 - 1))
+        level = y2 - 1 - round(self._look.threshold * (y2 - y1 - 1))
         dash = max(3, self._size // 3)
         for x in range(x1, x2, 2 * dash):
             pixels[level, x : min(x + dash, x2)] = GREY
@@ -107,7 +98,7 @@ class _Strip:
         covered = np.zeros(num_columns, bool)
         for column in range(num_columns):
             seconds = (column + 0.5) / num_columns * self._duration
-            present = [face for face in self._faces if face.is_present(seconds, self._max_gap_seconds)]
+            present = [face for face in self._faces if face.is_present(seconds, self._look.max_gap_seconds)]
             found = [face.score_at(seconds) for face in present]
             probs[column] = max((item[0] for item in found if item is not None), default=-1.0)
         windows = [window for face in self._faces for window in face.windows]

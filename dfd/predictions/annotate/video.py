@@ -16,7 +16,7 @@ from av.error import FFmpegError
 from dfd.base.files import written_whole
 from dfd.base.machine import begin_task, hold_to_one_core, limit_tasks
 from dfd.base.types import Verdict, VideoScore
-from dfd.predictions.annotate.face import FaceBoxes, _Clock
+from dfd.predictions.annotate.face import FaceBoxes, Look, _Clock
 from dfd.predictions.annotate.painter import _Painter
 from dfd.predictions.layout import ANNOTATED_NAME
 from dfd.predictions.pictures import BOXES_NAME, evidence_place, read_boxes
@@ -27,7 +27,11 @@ from dfd.video.encode import VideoWriter
 from dfd.video.file.container import DEFAULT_LIMITS, VideoLimits
 from dfd.video.sound import SoundCopy
 
-_CRF = 20  # looks like the source; x264's own default is 23
+# A CRF of 20 looks like the source; x264's own default is 23.
+_ENCODING: dict[str, Any] = {
+    **{"crf": 20, "pixel_format": "yuv420p", "preset": "veryfast"},
+    **{"fast_decode": False, "timed": True, "faststart": True},
+}
 _CHUNK = 8  # frames held at once: 22 MB at 1280 x 720
 
 
@@ -93,7 +97,7 @@ def annotate_video(
         VideoReader(source, max_side=max_side, limits=limits, stream=video_stream) as reader,
     ):
         clock = _Clock(reader)
-        painter = _Painter(reader, clock, clock.shifted(score), boxes, judge, threshold, max_gap_seconds)
+        painter = _Painter(reader, clock, clock.shifted(score), boxes, Look(judge, threshold, max_gap_seconds))
         with SoundCopy(source, start_seconds=clock.zero) as sound:
             try:
                 num_frames = _write(unfinished, reader, clock, painter, sound)
@@ -114,14 +118,9 @@ def _write(path: Path, reader: VideoReader, clock: _Clock, painter: "_Painter", 
         width=painter.width,
         height=painter.height,
         fps=reader.fps,
-        crf=_CRF,
-        pixel_format="yuv420p",
         keyframe_interval=max(1, round(2 * reader.fps)),
-        preset="veryfast",
-        fast_decode=False,
-        timed=True,
-        faststart=True,
         sound=sound,
+        **_ENCODING,
     ) as writer:
         for start, frames in reader.chunks(chunk_len=_CHUNK):
             indices = range(start, start + len(frames))

@@ -7,7 +7,7 @@ from dfd.report.comparison.repetitions import Configuration
 from dfd.report.comparison.results import Leak, Result, leaks, overlap, videos_tested
 from dfd.report.page.formatting import listed, number, p_words
 
-FEW_VIDEOS = 100  # as FEW_TESTED says
+FEW_VIDEOS = 100
 SIGNIFICANT = 0.05
 # Warnings about one run or several, with the words that differ in NUMBERS.
 NUMBERS = {
@@ -20,7 +20,7 @@ NUMBERS = {
 IS_DEMO = "{was} trained and tested on the drawn demonstration set, which says nothing about real deepfakes."
 NO_SOURCES = "used videos without known source ids, so people could not be kept on one side of the split."
 COMPARISON_ONLY = "{is_a_model} for comparison only: {its} score of a video depends on the other videos of the batch."
-FEW_TESTED = "{was} tested on fewer than 100 videos: the intervals are wide and small differences mean nothing."
+FEW_TESTED = "{was} tested on fewer than {few} videos: the intervals are wide and small differences mean nothing."
 ONE_LABEL = "{was} tested on videos of one label only: AUC and balanced accuracy are not defined."
 NO_SCORES = "{has} no scores of test videos: shown with dashes."
 NO_SUMMARY = "{has} no summary.json: {it_is} still running or {was} stopped. Missing results are shown as dashes."
@@ -177,7 +177,7 @@ def warnings(results: Sequence[Result], pairs: Sequence[Pair], configurations: S
     def about(sentence: str, found: Sequence[Result]) -> None:
         if found:
             words = {word: one if len(found) == 1 else many for word, (one, many) in NUMBERS.items()}
-            lines.append(f"{who([result.name for result in found])} {sentence.format_map(words)}")
+            lines.append(f"{who([result.name for result in found])} {sentence.format(**words, few=FEW_VIDEOS)}")
 
     tested = [result for result in results if result.is_tested]
     about(IS_DEMO, [r for r in results if r.run.data("is_demo")])

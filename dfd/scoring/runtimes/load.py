@@ -45,13 +45,8 @@ def load_runtime(
             )
         file = read_onnx(checkpoint)
         optional_module("onnxruntime")
-        seconds = seconds_for_one_clip(
-            file.content,
-            name=str(checkpoint),
-            num_frames=file.card.clip_len,
-            side=file.card.image_size,
-            num_threads=num_cores(),
-        )
+        clip = {"num_frames": file.card.clip_len, "side": file.card.image_size}
+        seconds = seconds_for_one_clip(file.content, name=str(checkpoint), **clip, num_threads=num_cores())
         session = OnnxRuntime(file, device=device, seconds_per_clip=seconds)
         return session, session.card, _name(checkpoint, session.weights_sha256), None
     if checkpoint.suffix == ".pt2":

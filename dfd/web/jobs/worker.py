@@ -70,16 +70,9 @@ class ScoreWorker(TaskWorker):
     """Django's worker, except that it gives its job back at the first signal, since finishing may take an hour."""
 
     def __init__(self, scorer: Scorer, *, batch: bool = False) -> None:
-        super().__init__(
-            queue_names=["default"],
-            interval=0.5,
-            batch=batch,
-            backend_name="default",
-            startup_delay=False,
-            max_tasks=None,
-            worker_id=scorer.name,
-            excluded_queue_names=[],
-        )
+        queue: dict[str, Any] = {"queue_names": ["default"], "backend_name": "default", "excluded_queue_names": []}
+        when: dict[str, Any] = {"interval": 0.5, "startup_delay": False, "max_tasks": None, "batch": batch}
+        super().__init__(worker_id=scorer.name, **queue, **when)
         self.scorer = scorer
 
     def shutdown(self, signum: int, frame: FrameType | None) -> None:

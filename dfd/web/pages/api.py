@@ -97,18 +97,14 @@ class JobOut(Schema):
     started: datetime | None
     finished: datetime | None
     expires: datetime = Field(description="when everything about the job is deleted")
-    outcome: str | None = Field(
-        description="status of the video: ok, partial, no_face, missing, unreadable, too_large, timeout or error"
-    )
+    outcome: str | None = Field(description="ok, partial, no_face, missing, unreadable, too_large, timeout or error")
     verdict: str | None = Field(description="fake, real or uncertain; null without a score. No face is not real")
     prob_fake: float | None
     confidence: float | None = Field(description="probability of the nearer of fake and real")
     message: str
     url: str
     report_url: str | None = Field(description="a page to pass on; null before the job is done")
-    result: dict[str, Any] | None = Field(
-        None, description="every face and window, as docs/predictions.md describes; only for a single job"
-    )
+    result: dict[str, Any] | None = Field(None, description="every face and window; only for a single job")
 
 
 class Api(NinjaAPI):

@@ -14,7 +14,7 @@ from dfd.web.queue import Queue
 UNKNOWN = "unknown"
 LABELS = ("real", "fake")
 METRIC_NAMES = {"auc": "AUC", "f1": "F1"}
-AS_STORED = (*("file_name", "size_bytes", "state", "stage", "attempts", "error", "prob_fake", "confidence", "message"),)
+AS_STORED = ("file_name", "size_bytes", "state", "stage", "attempts", "error", "prob_fake", "confidence", "message")
 
 
 def state_of(job: Job, queue: Queue) -> dict[str, Any]:
