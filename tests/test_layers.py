@@ -25,8 +25,7 @@ LONGER: dict[str, int] = {
     "dfd/faces/extract.py": 342,
     "dfd/faces/track.py": 334,
     "dfd/models/files/model_card.py": 324,
-    "dfd/runs/folder.py": 306,
-    "dfd/scoring/detector.py": 412,
+    "dfd/scoring/detector.py": 382,
     "dfd/training/module.py": 375,
     "dfd/video/decode.py": 313,
 }

@@ -18,8 +18,7 @@ from dfd.config.build import build, options, target_name
 from dfd.config.schemas import PredictConfig, inputs_of
 from dfd.models.files.card import read_card
 from dfd.process.pool import WorkerPool
-from dfd.scoring.look.windows import look_settings
-from dfd.scoring.look.workers import numbered_windows_task, start_worker, worker_pool
+from dfd.scoring.look.workers import look_settings, numbered_windows_task, start_worker, worker_pool
 from dfd.video.file.container import VideoLimits
 
 if TYPE_CHECKING:
@@ -31,20 +30,11 @@ DECISIVE = (
     *("aggregation", "threshold"),
 )
 OTHER = (
-    "runtime",
-    "device",
-    "moments_per_face",
-    "heatmaps",
-    "batch_size",
-    "num_workers",
-    "deadline_seconds",
-    "stall_seconds",
+    *("runtime", "device", "moments_per_face", "heatmaps", "batch_size", "num_workers"),
+    *("deadline_seconds", "stall_seconds"),
 )
 
-LOOKS = (
-    *("face_detector", "crop", "window_stride", "max_windows", "max_faces", "max_decode_side", "video_stream"),
-    "limits",
-)
+LOOKS = ("face_detector", "crop", *DECISIVE[:5], "limits")
 """Options that decide what a worker looks at."""
 
 
@@ -97,11 +87,7 @@ def settings_of(config: PredictConfig, detector: Detector) -> dict[str, Any]:
         "face_detector": {k: v for k, v in detector.face_detector.items() if k not in ("device", "weights")},
         **({"crop": detector.extraction.crop.to_dict()} if config.crop else {}),
         # Folders of before there was a choice of streams go on.
-        **{
-            name: getattr(config, name)
-            for name in DECISIVE
-            if name != "video_stream" or config.video_stream is not None
-        },
+        **{k: getattr(config, k) for k in DECISIVE if k != "video_stream" or config.video_stream is not None},
         "threshold": detector.threshold,
         "uncertain_margin": config.uncertain_margin,
     }

@@ -11,13 +11,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dfd.base.errors import ReportError
 from dfd.base.types import FileFacts, Label, Moment, Status, TrackScore, VideoScore, WindowScore
 from dfd.commands.report import main
 from dfd.predictions.rows import read_scores
-from dfd.predictions.writer import PredictionWriter, read_predictions, write_run
+from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.report.page.policy import report_policy
 from dfd.report.videos.page import write_videos_report
 from dfd.report.videos.pictures import embed, picture_sizes
@@ -407,7 +408,7 @@ def test_shards_are_one_report_and_one_folder(tmp_path):
     merged = tmp_path / "out"
     whole = read_scores(shards[0]) | read_scores(shards[1])
     assert read_scores(merged) == whole
-    assert set(read_predictions(merged / "predictions.csv")["path"]) == set(whole)
+    assert set(pd.read_csv(merged / "predictions.csv")["path"]) == set(whole)
     for value in whole.values():
         for name in [value["thumbnail"], *(moment["crop"] for moment in value["moments"])]:
             assert name is None or (merged / name).is_file()

@@ -161,10 +161,8 @@ def _video_remarks(reader: VideoReader | StillReader, settings: WindowSettings) 
         repeated = f", repeated {settings.clip_len} times: the detector was made for moving faces"
         yield f"a still picture, scored as one frame{repeated if settings.clip_len > 1 else ''}"
     if info.num_streams > 1:
-        yield (
-            f"video stream {info.stream} of {info.num_streams} was looked at (they count from 0; video_stream=N takes "
-            "another)"
-        )
+        note = "they count from 0; video_stream=N takes another"
+        yield f"video stream {info.stream} of {info.num_streams} was looked at ({note})"
     if len(reader.sizes) > 1:
         sizes = [f"{width} x {height}" for _, width, height in reader.sizes]
         moment = reader.clock_seconds([min(reader.sizes[1][0], reader.num_frames - 1)])[0]
@@ -175,10 +173,8 @@ def _remarks(
     settings: WindowSettings, num_windows: int, num_possible: int, num_dropped: int, num_unscored: int
 ) -> Iterator[str]:
     if num_windows < num_possible:
-        yield (
-            f"{num_windows} of {num_possible} windows were looked at, evenly spaced "
-            f"(max_windows={settings.max_windows})"
-        )
+        cap = f"max_windows={settings.max_windows}"
+        yield f"{num_windows} of {num_possible} windows were looked at, evenly spaced ({cap})"
     if num_unscored:
         yield f"{_counted(num_unscored)} seen for less than half of a clip and not scored"
     if num_dropped:

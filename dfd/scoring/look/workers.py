@@ -1,4 +1,4 @@
-"""Worker processes that look at videos."""
+"""Worker processes that look at videos, and the settings by which they choose windows."""
 
 import importlib
 import os
@@ -6,17 +6,47 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 from typing import Any
 
 from dfd.base.machine import hold_to_one_core, limit_tasks, num_cores
+from dfd.faces.crop import Crop
 from dfd.faces.detect import DETECTOR_MODULES, build_detector
 from dfd.faces.extract import ExtractionSettings
 from dfd.faces.found import Found, View, WindowSettings
+from dfd.faces.settings import extraction_of, face_detector_of
+from dfd.models.files.card import DetectorCard
 from dfd.process.pool import WorkerPool
 from dfd.scoring.look.stream import stream_windows
+
+
+def look_settings(
+    card: DetectorCard,
+    *,
+    name: str,
+    face_detector: Mapping[str, Any] | None = None,
+    crop: Crop | None = None,
+    **windows: Any,
+) -> tuple[dict[str, Any], ExtractionSettings, WindowSettings]:
+    """The arguments of :func:`~dfd.scoring.look.workers.start_worker` for a detector with this card, which ``name``
+    names in errors.
+
+    ``face_detector`` is its name and options, ``crop`` what is cut out of a frame; None: those that the detector was
+    trained with. ``windows`` are options of :class:`WindowSettings`.
+
+    Raises:
+        CheckpointError: the card says things that are unknown here.
+        ValueError: an option is out of range.
+    """
+    extraction = extraction_of(card.crop, name=name)
+    if crop is not None:
+        extraction = replace(extraction, crop=crop)
+    settings = WindowSettings(clip_len=card.clip_len, clip_stride=card.clip_stride, **windows)
+    return dict(face_detector or face_detector_of(card.crop, name=name)), extraction, settings
+
 
 _worker: dict[str, Any] = {}
 """What a worker process builds once: its face detector and settings."""
