@@ -71,7 +71,8 @@ class WebOptions:
         for pair in self.api_tokens:
             name, colon, token = pair.partition(":")
             if not (name and colon and len(token) >= 16):
-                raise ConfigError(f"{PREFIX}API_TOKENS: {name!r} is not name:token with 16 characters or more")
+                problem = "is not name:token with a token of 16 characters or more"
+                raise ConfigError(f"{PREFIX}API_TOKENS: {name!r} {problem}")
 
     @property
     def max_upload_bytes(self) -> int:
