@@ -25,7 +25,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebOptions:
-    """What the web page and its workers are told.
+    """Options of the web page and its workers.
 
     Raises:
         ConfigError: a value is out of range.
