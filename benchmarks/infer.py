@@ -22,8 +22,8 @@ from dfd.base.types import Label
 from dfd.models.classifier import build_model
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import load_model
+from dfd.scoring.runtimes.exporting import _random_clips, checked_onnx
 from dfd.scoring.runtimes.folding import fold_batchnorm
-from dfd.scoring.runtimes.parity import _random_clips, checked_onnx
 from dfd.scoring.runtimes.runtime import OnnxRuntime, TorchRuntime
 
 GFLOP_PER_FRAME, GFLOP_PER_LSTM_FRAME = 2.22, 0.067

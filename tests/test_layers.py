@@ -26,8 +26,7 @@ LONGER: dict[str, int] = {
     "dfd/faces/track.py": 334,
     "dfd/metrics/videos.py": 302,
     "dfd/models/files/model_card.py": 317,
-    "dfd/runs/folder.py": 306,
-    "dfd/scoring/detector.py": 409,
+    "dfd/scoring/detector.py": 379,
     "dfd/training/module.py": 378,
     "dfd/video/decode.py": 320,
 }

@@ -92,17 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(["", *_copies(findings)]))
         audit(videos)
         findings.check(store)
-    except SplitLeak as error:
-        mode = _mode(read_split_plan(store))
-        print(f"error: {error}", file=sys.stderr)
-        if mode != "source":
-            print(
-                f"This overlap is what split={mode} brings: scores on this store are better than on new people.",
-                file=sys.stderr,
-            )
-        return 1
     except DfdError as error:
         print(f"error: {error}", file=sys.stderr)
+        if isinstance(error, SplitLeak) and (mode := _mode(read_split_plan(store))) != "source":
+            note = f"This overlap is what split={mode} brings: scores on this store are better than on new people."
+            print(note, file=sys.stderr)
         return 1
     known = "no source id and no video is in two splits"
     print(f"{known}, as far as could be checked" if findings.num_unknown else f"{known}, nor is a copy of one")

@@ -42,9 +42,8 @@ def sheet_of(pairs: Sequence[tuple[str, BlendedPair]], *, num_frames: int = 3, c
     rows = -(-len(pairs) // columns)
     figure = Figure(figsize=(columns * (width + 0.1), rows * (height + 0.28) + 0.45), dpi=100)
     top = 1 - 0.4 / figure.get_figheight()
-    grid = figure.add_gridspec(
-        rows, columns, left=0.005, right=0.995, top=top, bottom=0.005, wspace=0.1 / width, hspace=0.28 / height
-    )
+    ends = {"left": 0.005, "right": 0.995, "top": top, "bottom": 0.005}
+    grid = figure.add_gridspec(rows, columns, wspace=0.1 / width, hspace=0.28 / height, **ends)
     figure.suptitle(
         f"in each strip: real, mask, self-blended fake, and {GAIN} x what was changed (grey: nothing)",
         fontsize=10,

@@ -1,10 +1,7 @@
 """Fit a detector's temperature and threshold to labelled videos: ``python -m dfd.calibrate``."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -13,15 +10,13 @@ from rich.table import Table
 from dfd.base.errors import ConfigError, StoreError
 from dfd.config.entry import output_dir
 from dfd.config.schemas import CalibrateConfig
+from dfd.data.clips.module import ClipDataModule
 from dfd.data.splits.people import SPLITS
-from dfd.evaluation.splits import calibrated_card, data_for, warn_about_crops
+from dfd.evaluation.splits import calibrated_card, data_of_split
+from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import save_safetensors
 from dfd.models.starter import checkpoint_path
 from dfd.scoring.detector import Detector
-
-if TYPE_CHECKING:
-    from dfd.data.clips.module import ClipDataModule
-    from dfd.models.files.card import DetectorCard
 
 
 def print_calibration(before: DetectorCard, after: DetectorCard) -> None:
@@ -80,13 +75,10 @@ def calibrate(config: CalibrateConfig) -> None:
     path = output_file(config.output, output_dir(), overwrite=config.overwrite)
     detector = Detector.load(checkpoint_path(config.checkpoint), device=config.device)
     if detector.model is None:
-        raise ConfigError(
-            f"checkpoint={config.checkpoint}: calibrate the .safetensors it was made from, and export anew"
-        )
-    data = data_for(config.data, detector.card)
-    data.setup(config.split)
+        remedy = "calibrate the .safetensors it was made from, and export anew"
+        raise ConfigError(f"checkpoint={config.checkpoint}: {remedy}")
+    data = data_of_split(config.data, detector.card, config.split)
     warn_about_videos(detector.card, data, config.split)
-    warn_about_crops(detector.card.crop, data.summary()["crop"])
     card = calibrated_card(detector, data, config.split)
     if card.temperature is None:
         raise StoreError(f"{data.store}, split {config.split}: {card.calibration['note']}; nothing was written")

@@ -1,11 +1,10 @@
 """Measure a detector on a split, under disturbances or on several data sets: ``python -m dfd.evaluate``."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -14,18 +13,16 @@ from dfd.base.errors import ConfigError
 from dfd.config.entry import output_dir, refusing
 from dfd.config.schemas import EvaluateConfig
 from dfd.data.augment.disturbances import NUM_LEVELS, chosen
+from dfd.data.clips.module import ClipDataModule
 from dfd.data.splits.people import SPLITS
 from dfd.evaluation.cross_dataset import cross_dataset, mean_auc, named_stores
 from dfd.evaluation.robustness import _curves, robustness
-from dfd.evaluation.splits import data_for, evaluate_split, scored_videos, warn_about_calibration, warn_about_crops
+from dfd.evaluation.splits import data_of_split, evaluate_split, scored_videos, warn_about_calibration
 from dfd.evaluation.suites import Row, _estimate
 from dfd.figures import style as plots
 from dfd.figures.curves import learning_curves, read_history
 from dfd.models.starter import checkpoint_path
 from dfd.scoring.detector import Detector
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def print_metrics(metrics: Mapping[str, Any]) -> None:
@@ -41,12 +38,7 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     )
     if "uncalibrated" in metrics:
         caption += "; uncalibrated: without the temperature, at a threshold of 0.5"
-    table = Table(
-        title="video level, fake is the positive class",
-        caption=caption,
-        box=SIMPLE,
-        padding=0,
-    )
+    table = Table(title="video level, fake is the positive class", caption=caption, box=SIMPLE, padding=0)
     console, counted = Console(), ["real", "fake", *heads.values()]
     table.add_column("", overflow="ellipsis", no_wrap=True, max_width=max(12, console.width - 5 * len(counted) - 2))
     for head in counted:
@@ -63,47 +55,35 @@ def evaluate_robustness(config: EvaluateConfig, detector: Detector, folder: Path
     """``suite=robustness``: one store, under each disturbance."""
     with refusing("disturbances"):
         disturbances = chosen(config.disturbances)
-    data = data_for(config.data, detector.card)
-    data.setup(config.split)
-    warn_about_crops(detector.card.crop, data.summary()["crop"])
-    rows = robustness(
-        lambda description: scored_videos(detector, data, config.split, description=description),
-        data,
-        config.split,
-        folder,
-        disturbances=disturbances,
-        threshold=_threshold(config, detector),
-        detector=detector.name,
-        temperature=detector.card.temperature,
-    )
-    print_robustness(rows)
+    data = data_of_split(config.data, detector.card, config.split)
+
+    def score(description: str) -> pd.DataFrame:
+        return scored_videos(detector, data, config.split, description=description)
+
+    options = {"disturbances": disturbances, **_facts(config, detector)}
+    print_robustness(robustness(score, data, config.split, folder, **options))
     print(f"robustness.csv, robustness.json and figures are in {folder}")
 
 
 def evaluate_stores(config: EvaluateConfig, detector: Detector, folder: Path) -> None:
     """``suite=cross_dataset``: several stores, each data set and method of its own."""
     trained_on = detector.card.data.get("splits", {}).get("train", {}).get("datasets", {})
-    stores = {}
-    for name, path in named_stores(config.stores).items():
-        data = stores[name] = data_for({**config.data, "store": path}, detector.card)
-        data.setup(config.split)
-        warn_about_crops(detector.card.crop, data.summary()["crop"])
-    rows = cross_dataset(
-        lambda data, description: scored_videos(detector, data, config.split, description=description),
-        stores,
-        config.split,
-        folder,
-        trained_on=trained_on,
-        threshold=_threshold(config, detector),
-        detector=detector.name,
-        temperature=detector.card.temperature,
-    )
-    print_cross_dataset(rows)
+    stores = {
+        name: data_of_split({**config.data, "store": path}, detector.card, config.split)
+        for name, path in named_stores(config.stores).items()
+    }
+
+    def score(data: ClipDataModule, description: str) -> pd.DataFrame:
+        return scored_videos(detector, data, config.split, description=description)
+
+    options = {"trained_on": trained_on, **_facts(config, detector)}
+    print_cross_dataset(cross_dataset(score, stores, config.split, folder, **options))
     print(f"cross_dataset.csv, cross_dataset.json and the figure are in {folder}")
 
 
-def _threshold(config: EvaluateConfig, detector: Detector) -> float:
-    return detector.card.threshold if config.threshold is None else config.threshold
+def _facts(config: EvaluateConfig, detector: Detector) -> dict[str, Any]:
+    threshold = detector.card.threshold if config.threshold is None else config.threshold
+    return {"threshold": threshold, "detector": detector.name, "temperature": detector.card.temperature}
 
 
 SUITES = {"robustness": evaluate_robustness, "cross_dataset": evaluate_stores}
@@ -125,11 +105,9 @@ def evaluate(config: EvaluateConfig) -> None:
     if config.suite is not None:
         SUITES[config.suite](config, detector, folder)
         return
-    data = data_for(config.data, detector.card)
-    data.setup(config.split)
-    warn_about_crops(detector.card.crop, data.summary()["crop"])
+    data = data_of_split(config.data, detector.card, config.split)
     warn_about_calibration(detector.card, config.split, data)
-    threshold = _threshold(config, detector)
+    threshold = _facts(config, detector)["threshold"]
     metrics = evaluate_split(detector, data, config.split, folder, threshold=threshold, checkpoint=config.checkpoint)
     # Beside detector.safetensors; one folder up from checkpoints/best.ckpt.
     histories = [folder / "metrics.csv" for folder in list(Path(config.checkpoint).absolute().parents)[:2]]
@@ -153,15 +131,15 @@ def print_robustness(rows: Sequence[Row]) -> None:
     for name, levels in curves.items():
         cells = [_number(levels[level][0]) for level in range(NUM_LEVELS + 1)]
         table.add_row(name, *cells, _number(last[name]))
-    _print(table)
+    Console().print(table)
 
 
 def print_cross_dataset(rows: Sequence[Row]) -> None:
     """The data sets and their methods, as a table in the terminal."""
     caption = (
-        f"A method is set against all real videos of its data set. Mean AUC of data sets: {_number(mean_auc(rows))}."
+        f"A method is set against all real videos of its data set. Mean AUC of data sets: {_number(mean_auc(rows))}"
     )
-    caption += " known: the detector was trained on videos of it; bal.: balanced accuracy."
+    caption += ". known: the detector was trained on videos of it; bal.: balanced accuracy."
     if any(row["note"] for row in rows):
         caption += " –: only one label has videos."
     heads = ["", "known", "real", "fake", "AUC", "bal."]
@@ -171,7 +149,7 @@ def print_cross_dataset(rows: Sequence[Row]) -> None:
         known = "" if row["method"] else row["in_training"]
         counts = (str(row["num_real"]), str(row["num_fake"]))
         table.add_row(name, known, *counts, _with_ends(_estimate(row, "auc")), _number(row["balanced_accuracy"]))
-    _print(table)
+    Console().print(table)
 
 
 def _number(value: float | None) -> str:
@@ -183,14 +161,10 @@ def _with_ends(estimate: plots.Estimate) -> str:
     return _number(value) + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
 
 
-def _terminal_table(title: str, heads: Sequence[str], caption: str) -> Any:
+def _terminal_table(title: str, heads: Sequence[str], caption: str) -> Table:
     table = Table(title=title, caption=caption, box=SIMPLE, padding=(0, 1, 0, 0))
     for head in heads:
         # A long name gives way, so that the numbers fit a terminal of 80 columns.
         width = None if head else 26
         table.add_column(head, justify="right" if head else "left", no_wrap=True, overflow="ellipsis", max_width=width)
     return table
-
-
-def _print(table: Any) -> None:
-    Console().print(table)

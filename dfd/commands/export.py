@@ -1,10 +1,7 @@
 """Write a detector as one file to share, with a model card beside it: ``python -m dfd.export``."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,16 +9,14 @@ from dfd.base.errors import ConfigError
 from dfd.base.files import file_sha256, write_bytes, write_json, write_text, written_whole
 from dfd.config.entry import output_dir
 from dfd.config.schemas import ExportConfig
+from dfd.models.classifier import ClipClassifier
 from dfd.models.files import onnx as formats
+from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import load_model, save_safetensors
 from dfd.models.files.model_card import model_card
 from dfd.models.starter import checkpoint_path
-from dfd.scoring.runtimes.parity import checked_onnx, largest_difference, refuse_difference
+from dfd.scoring.runtimes.exporting import checked_onnx, largest_difference, refuse_difference
 from dfd.scoring.runtimes.runtime import MAX_DIFFERENCE, ProgramRuntime, TorchRuntime
-
-if TYPE_CHECKING:
-    from dfd.models.classifier import ClipClassifier
-    from dfd.models.files.card import DetectorCard
 
 SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "torch_export": ".pt2"}
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -26,15 +26,16 @@ from dfd.config.schemas import PredictConfig, inputs_of
 from dfd.models.starter import checkpoint_path
 from dfd.predictions.inputs import NothingToScore, find_inputs, is_no_video
 from dfd.predictions.layout import ANNOTATED_NAME, JSONL_NAME, NOT_VIDEOS_NAME, RUN_NAME
+from dfd.predictions.parquet import write_parquet
 from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
 from dfd.scoring.aggregation import one_sided_warning
 from dfd.scoring.options import detector_options, run_facts, settings_of, start_workers
+from dfd.scoring.ray import RayEngine
 
 if TYPE_CHECKING:
     from dfd.scoring.detector import Detector
-    from dfd.scoring.ray import RayEngine
 
 MAX_SHOWN = 40
 """So many rows are printed; the CSV has all."""
@@ -56,13 +57,8 @@ def predict(config: PredictConfig) -> None:
     if fitted_for != config.aggregation:
         print(f"The detector was calibrated for aggregation={fitted_for}: its threshold may not fit this one")
     settings = settings_of(config, detector)
-    asked = {str(path) for path in paths}
-    with (
-        engine,
-        PredictionWriter(
-            folder, model=detector.name, settings=settings, overwrite=config.overwrite, asked=asked
-        ) as writer,
-    ):
+    continued: dict[str, Any] = {"overwrite": config.overwrite, "asked": {str(path) for path in paths}}
+    with engine, PredictionWriter(folder, model=detector.name, settings=settings, **continued) as writer:
         write_run(folder, run_facts(config, detector, settings))
         waiting = [path for path in paths if str(path) not in writer.done]
         if writer.changed:
@@ -78,8 +74,6 @@ def predict(config: PredictConfig) -> None:
         if config.annotate:
             annotate(folder, detector, deadline_seconds=config.deadline_seconds)
     if config.engine == "ray":
-        from dfd.predictions.parquet import write_parquet
-
         write_parquet(folder)
     summarize(writer)
     if detector.card.data.get("is_demo"):
@@ -110,8 +104,6 @@ def engine_of(config: PredictConfig, paths: list[Path], *, is_new: bool) -> tupl
             stack.pop_all()  # the detector closes it
         return detector, detector
     if config.engine == "ray":
-        from dfd.scoring.ray import RayEngine
-
         engine = RayEngine(checkpoint, **asdict(config.ray), **detector_options(config))
         return engine, engine.detector
     raise ConfigError(f"engine={config.engine} is not one of local, ray")
@@ -153,9 +145,8 @@ def annotate(folder: Path, detector: Detector, *, deadline_seconds: float) -> No
         video_stream=detector.windows.video_stream,
     )
     if without := num_without_boxes(folder):
-        print(
-            f"{without} videos were scored without annotate=true and are not drawn; add overwrite=true to score them so"
-        )
+        remedy = "add overwrite=true to score them so"
+        print(f"{without} videos were scored without annotate=true and are not drawn; {remedy}")
     if not tasks:
         return
     num_workers = min(detector.num_workers, len(tasks))

@@ -1,12 +1,10 @@
 """Turn videos into a store of face-only clips: ``python -m dfd.preprocess``."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich.console import Console
@@ -20,28 +18,21 @@ from dfd.base.words import did_you_mean
 from dfd.config.build import build, options, target_name
 from dfd.config.entry import parse_shard, refusing
 from dfd.config.schemas import PreprocessConfig
-from dfd.data.prepare.audio_only import DEFAULT_THRESHOLD, compare_with_originals
+from dfd.data.prepare.audio_only import DEFAULT_THRESHOLD, PairVerdict, compare_with_originals
 from dfd.data.prepare.intake import take_in
 from dfd.data.prepare.ray import RayPreparation
-from dfd.data.prepare.store import plan_splits, prepare_store
+from dfd.data.prepare.store import Engine, plan_splits, prepare_store
 from dfd.data.prepare.video import PreparationSettings
 from dfd.data.sources import Listing
 from dfd.data.sources.manifest import read_manifest
+from dfd.data.sources.row import VideoRow
 from dfd.data.splits.draw import check_per_label
 from dfd.data.splits.people import SPLIT_MODES, SPLITS, UNUSED, check_fractions
 from dfd.data.store.folders import discard_video, video_folder
 from dfd.data.store.left_out import write_left_out
-from dfd.data.store.records import LEFT_OUT_NAME
+from dfd.data.store.records import LEFT_OUT_NAME, VideoRecord
 from dfd.faces.extract import ExtractionSettings
 from dfd.video.file.container import VideoLimits
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from dfd.data.prepare.audio_only import PairVerdict
-    from dfd.data.prepare.store import Engine
-    from dfd.data.sources.row import VideoRow
-    from dfd.data.store.records import VideoRecord
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +56,7 @@ def preprocess(config: PreprocessConfig) -> None:
     )
     rows = choose_with_progress(listing, splits, store, config, shard)
     if not rows and shard == (0, 1):
-        raise StoreError(
-            f"{store}: none of {len(listing.rows)} videos is taken; {store}/left_out.csv says why for each"
-        )
+        raise StoreError(f"{store}: none of {len(listing.rows)} videos is taken; {store}/left_out.csv says why")
     statuses = prepare_with_progress(rows, store, settings, config, engine)
     summarize(store)
     print(f"{sum(statuses.values())} videos done; the clip store is {store} (videos.csv: a row per video)")
@@ -139,17 +128,13 @@ def choose_with_progress(
     left_out = [*listing.left_out, *intake.left_out]
     # Two data sets in one store may both have a notes.txt.
     origin = f"{target_name(config.source)}/" if config.source else ""
-    write_left_out(
-        store,
-        [(origin + item.name, item.reason, item.detail) for item in left_out],
-        taken=[origin + row.name for row in intake.rows],
-    )
+    named = [(origin + item.name, item.reason, item.detail) for item in left_out]
+    write_left_out(store, named, taken=[origin + row.name for row in intake.rows])
     for row in intake.unaltered:
         discard_video(video_folder(store, row))  # an earlier run may have kept it
+    words = "%s is kept, though it could not be compared with %s: %s"
     for verdict in intake.not_compared:
-        logger.warning(
-            "%s is kept, though it could not be compared with %s: %s", verdict.name, verdict.original, verdict.message
-        )
+        logger.warning(words, verdict.name, verdict.original, verdict.message)
     for reason, number in Counter(item.reason for item in left_out).most_common():
         example = next(item for item in left_out if item.reason == reason)
         print(f"left out: {number} ({reason}), such as {example.name}: {example.detail}")
@@ -185,9 +170,8 @@ def prepare_with_progress(
         def on_record(record: VideoRecord) -> None:
             statuses[str(record.status)] += 1
             if not record.status.has_faces:
-                bar.console.print(
-                    f"[yellow]{record.status}[/] {escape(record.message)}", highlight=False, soft_wrap=True
-                )
+                line = f"[yellow]{record.status}[/] {escape(record.message)}"
+                bar.console.print(line, highlight=False, soft_wrap=True)
             note = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
             bar.update(task, advance=1, note=note)
 

@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from dfd.base.errors import DfdError, ReportError, disk_sentence
-from dfd.base.files import inside
+from dfd.base.errors import DfdError, disk_sentence
 from dfd.config.cli.catalogue import Arguments
 from dfd.report.videos.page import TITLE as VIDEOS_TITLE
 from dfd.report.videos.page import write_videos_report
 from dfd.report.videos.scored import find_scored
-from dfd.runs.records import StudyRecord
 
 DESCRIPTION = """For folders of train.py: compare the runs, with tables of training, validation and test with intervals,
 McNemar's test between every two runs, learning curves, confusion matrices and ROC curves, and what is needed to
@@ -56,46 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             page = write_videos_report(scored, output, title=chosen.title or VIDEOS_TITLE)
             done = f"{len(scored)} folder{'s' if len(scored) != 1 else ''} of scored videos read"
         else:
-            done, page = _compare(folders, chosen.output, chosen.title)
+            # Not at the top: figures and metrics import torch, and --help does not wait for it.
+            from dfd.report.runs.write import write_comparison
+
+            output = chosen.output or (None if len(folders) == 1 else _dated_output())
+            done, page = write_comparison(folders, output, title=chosen.title)
     except (DfdError, OSError) as error:  # OSError: the output cannot be written, and its message says where
         said = (isinstance(error, OSError) and disk_sentence(error)) or str(error)
         print(f"error: {said}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
         return 1
-    print(f"{done}; the report is {_shown(page)}")
+    print(f"{done}; the report is {page}".encode("utf-8", "backslashreplace").decode())  # a name need not be text
     return 0
-
-
-def _compare(folders: Sequence[Path], output: Path | None, title: str | None) -> tuple[str, Path]:
-    """Write the report of a study or of runs; returns what it covers, and the page."""
-    # Not at the top: figures and metrics import torch, and --help does not wait for it.
-    from dfd.report.runs.write import TITLE, write_report, write_study_report
-    from dfd.report.studies.study import read_study
-    from dfd.runs.folder import find_runs
-
-    if len(folders) == 1 and StudyRecord.read(folders[0]):
-        study = read_study(folders[0])
-        assert study is not None
-        return study.counts(), write_study_report(folders[0], output or _report_within(folders[0]), title=title)
-    output = output or (_report_within(folders[0]) if len(folders) == 1 else _dated_output())
-    runs = find_runs(folders)
-    page = write_report(runs, output, title=title or TITLE)
-    return f"{len(runs)} run{'s' if len(runs) != 1 else ''} compared", page
-
-
-def _shown(path: Path) -> str:
-    return str(path).encode("utf-8", "backslashreplace").decode()  # a folder's name need not be text
-
-
-def _report_within(folder: Path) -> Path:
-    """Folder ``report`` in a run's folder.
-
-    Raises:
-        ReportError: it is a link to another folder.
-    """
-    try:
-        return inside(folder, folder / "report")
-    except ValueError as error:
-        raise ReportError(f"{folder / 'report'}: {error}; remove it, or give --output") from error
 
 
 def _dated_output() -> Path:

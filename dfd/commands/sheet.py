@@ -55,17 +55,15 @@ def contact_sheet(store: Path, index: pd.DataFrame, *, num_frames: int = 8) -> F
     width = num_frames * size / 100
     total_width = columns * (width + LABEL_INCHES + 0.3)
     figure = Figure(figsize=(total_width, rows * (size / 100 + 0.06) + 0.1), dpi=100)
-    grid = figure.add_gridspec(
-        rows, columns, left=(LABEL_INCHES + 0.1) / total_width, right=0.995, top=0.995, bottom=0.005
-    )
+    left = (LABEL_INCHES + 0.1) / total_width
+    grid = figure.add_gridspec(rows, columns, left=left, right=0.995, top=0.995, bottom=0.005)
     grid.update(wspace=(LABEL_INCHES + 0.3) / width, hspace=0.04)
     for place, (_, track) in enumerate(index.iterrows()):
         wanted = np.linspace(0, track["num_frames"] - 1, num_frames).round().astype(int)
         strip = np.concatenate(list(read_frames(store / track["path"], wanted.tolist())), axis=1)
         ax = figure.add_subplot(grid[place % rows, place // rows])
         ax.imshow(strip)
-        ax.set_xticks([])
-        ax.set_yticks([])
+        ax.set(xticks=[], yticks=[])
         text, font_size = label_of(track, room=size / 100)
         ax.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=font_size)
     return figure

@@ -1,14 +1,14 @@
 """Train a detector: fit on train, choose the epoch and calibrate on val, test once: ``train.py``."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning
+from lightning import Callback, Trainer
+from lightning.pytorch.loggers import Logger
 
 from dfd.base.errors import ConfigError, RunPruned
 from dfd.base.machine import keep_freed_memory
@@ -17,34 +17,21 @@ from dfd.commands.evaluate import print_metrics
 from dfd.config.build import build, build_all
 from dfd.config.entry import Job
 from dfd.config.schemas import TrainConfig
+from dfd.data.clips.module import ClipDataModule
 from dfd.evaluation.splits import calibrated_card, evaluate_split
 from dfd.figures import style as plots
 from dfd.models.classifier import build_model
-from dfd.report.runs.card import add_test
+from dfd.report.runs.write import add_test
 from dfd.scoring.detector import Detector
 from dfd.studies.pruning import trial_pruning
+from dfd.training import resuming
 from dfd.training.callbacks import check_monitors, with_callbacks
 from dfd.training.distributed import build_trainer, check_processes, ending_together, first_prepares, meet, speak_once
 from dfd.training.facts import card_of, facts_of, tags_of
 from dfd.training.loggers import count_epochs_from_one, finishing, quiet_lightning
 from dfd.training.module import LOGGED_METRICS, DetectorModule, compile_backbone
 from dfd.training.results import best_checkpoint, check_optimized_metric, optimized_value, write_run_summary
-from dfd.training.resuming import (
-    check_same_data,
-    explaining_interruption,
-    finished_summary,
-    mark_finished,
-    refuse_used,
-    resume_path,
-    take_backbone,
-)
 from dfd.training.tracking import clip_sheet, log_results, log_run, sample_clips, trackers_of
-
-if TYPE_CHECKING:
-    from lightning import Callback, Trainer
-    from lightning.pytorch.loggers import Logger
-
-    from dfd.data.clips.module import ClipDataModule
 
 
 def train(config: TrainConfig, job: Job) -> float | None:
@@ -60,7 +47,7 @@ def train(config: TrainConfig, job: Job) -> float | None:
     if config.test_windows < 1:
         raise ConfigError(f"test_windows must be 1 or more, got {config.test_windows}")
     folder = job.folder
-    if config.ckpt_path in ("last", "auto") and (summary := finished_summary(folder, job.options)):
+    if config.ckpt_path in ("last", "auto") and (summary := resuming.finished_summary(folder, job.options)):
         print(f"the run in {folder} is finished; more of trainer.max_epochs or patience would go on with it")
         return summary["val"].get(config.optimized_metric)  # type: ignore[no-any-return]
     quiet_lightning()
@@ -72,11 +59,8 @@ def train(config: TrainConfig, job: Job) -> float | None:
     in_multirun = job.sweep_dir is not None
     check_processes(trainer, in_multirun=in_multirun)
     speak_once(trainer)
-    with (
-        explaining_interruption(trainer, folder, sweep_dir=job.sweep_dir),
-        finishing(loggers),
-        ending_together(trainer),
-    ):
+    interruption = resuming.explaining_interruption(trainer, folder, sweep_dir=job.sweep_dir)
+    with interruption, finishing(loggers), ending_together(trainer):
         meet(trainer, folder)
         data, module, resumed = prepare(config, trainer, folder, in_multirun=in_multirun)
         facts = facts_of(config, module.model, data)
@@ -92,7 +76,7 @@ def train(config: TrainConfig, job: Job) -> float | None:
             if trainer.is_global_zero:  # the others are done
                 write_results(config, trainer, data, best, folder, facts)
                 if best:
-                    mark_finished(folder, job.options)
+                    resuming.mark_finished(folder, job.options)
             return metric
     raise RunPruned(pruning.message)
 
@@ -113,23 +97,23 @@ def prepare(
 ) -> tuple[ClipDataModule, DetectorModule, str | None]:
     """The data, the module, and the checkpoint to go on from; refused if the run could not end well."""
     check_monitors(trainer, LOGGED_METRICS)
-    resumed = resume_path(config.ckpt_path, folder, may_begin=in_multirun)
+    resumed = resuming.resume_path(config.ckpt_path, folder, may_begin=in_multirun)
     if not config.ckpt_path:
-        refuse_used(folder)
+        resuming.refuse_used(folder)
     data: ClipDataModule = build(config.data)
     first_prepares(trainer, data.prepare_data)
     data.setup("fit")
     if config.test:
         data.setup("test")  # that there is nothing to test on is better known before the training
     if resumed:
-        check_same_data(resumed, data)
+        resuming.check_same_data(resumed, data)
     model = build_model({"backbone": config.backbone, "temporal": config.temporal, "dropout": config.dropout})
     if data.cache_frames:
         frames = data.use_frames()
         first_prepares(trainer, lambda: frames.fill(num_workers=data.num_workers))
     if data.cache_features:
         if resumed:
-            take_backbone(model, resumed)
+            resuming.take_backbone(model, resumed)
         cache = data.use_features(model)
         device = trainer.strategy.root_device
         first_prepares(trainer, lambda: cache.fill(device=device, num_workers=data.num_workers))
@@ -179,17 +163,18 @@ def track(
     split = "test" if config.test else "val"
     if not config.test and not trackers_of(trainer.loggers):
         return
-    metrics = score_videos(detector, data, split, folder / split, checkpoint=checkpoint)
+    # The trainer's own test is about clips; runs are compared by videos.
+    threshold = detector.card.threshold
+    metrics = evaluate_split(detector, data, split, folder / split, threshold=threshold, checkpoint=checkpoint)
+    print_metrics(metrics)
     if split == "test":
         add_test(folder, data=data.summary(), windows_per_track=data.num_eval_clips)
     clips = sample_clips(data, split, folder / split / "predictions.csv", num_clips=config.num_sample_clips)
     if clips:
         plots.save(clip_sheet(clips), folder / "samples.png")
     summary = json.loads((folder / "summary.json").read_text())
-    overall = metrics["overall"]
-    log_results(
-        *(trainer.loggers, folder, split), metrics=overall, summary=summary, clips=clips, step=trainer.global_step
-    )
+    found = {"metrics": metrics["overall"], "summary": summary, "clips": clips}
+    log_results(trainer.loggers, folder, split, **found, step=trainer.global_step)
 
 
 def detector_of(checkpoint: str, data: ClipDataModule, *, calibrate: bool, device: str) -> Detector:
@@ -204,12 +189,3 @@ def detector_of(checkpoint: str, data: ClipDataModule, *, calibrate: bool, devic
         print_calibration(detector.card, card)
     assert detector.model is not None  # a .ckpt has one
     return Detector.of(detector.model, card, name=detector.name, device=device, for_comparison=True)
-
-
-def score_videos(
-    detector: Detector, data: ClipDataModule, split: str, folder: Path, *, checkpoint: str
-) -> dict[str, Any]:
-    """Score a split's videos (the trainer's own test is about clips): what ``dfd.report`` compares runs by."""
-    metrics = evaluate_split(detector, data, split, folder, threshold=detector.card.threshold, checkpoint=checkpoint)
-    print_metrics(metrics)
-    return metrics

@@ -9,7 +9,7 @@ Only the difference of the two logits matters: ``fake - real`` is the log-odds o
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import exp, isclose, log
 from typing import Any
 
@@ -28,11 +28,7 @@ LogOddsByTrack = Sequence[Sequence[float]]
 
 DEFAULT_THRESHOLD = 0.5
 MIN_OF_LABEL = 5
-"""Smallest number of videos of each label for fitting.
-
-With 4, a single video already changes the balanced accuracy by more than a tenth, so a threshold would say more about
-the videos than about the detector.
-"""
+"""Smallest number of videos of each label for fitting; with 4, one video changes balanced accuracy by over a tenth."""
 TEMPERATURES = (0.05, 20.0)
 """Range of the temperature search: at 20, log-odds of 10 still give 0.62; at 0.05, log-odds of 0.1 give 0.88."""
 QUALITY = ("ece", "brier", "nll", "balanced_accuracy")
@@ -68,14 +64,7 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that the card keeps beside temperature and threshold."""
-        return {
-            "aggregation": self.aggregation,
-            "num_real": self.num_real,
-            "num_fake": self.num_fake,
-            "before": dict(self.before),
-            "after": None if self.after is None else dict(self.after),
-            "note": self.note,
-        }
+        return {name: value for name, value in asdict(self).items() if name not in ("temperature", "threshold")}
 
     def on(self, card: DetectorCard, **facts: Any) -> DetectorCard:
         """Copy of ``card`` with this calibration and further ``facts`` about it, such as the split."""
@@ -94,9 +83,8 @@ def video_probs(
     """
     aggregate = AGGREGATIONS[aggregation]
     divisor = temperature or 1.0
-    return np.array(
-        [aggregate([expit(np.asarray(track, float) / divisor).tolist() for track in tracks])[1] for tracks in log_odds]
-    )
+    windows = [[expit(np.asarray(track, float) / divisor).tolist() for track in tracks] for tracks in log_odds]
+    return np.array([aggregate(tracks)[1] for tracks in windows])
 
 
 def calibrate(
@@ -142,27 +130,16 @@ def calibrate(
     temperature = _best_temperature(log_odds, labels, aggregation)
     probs = video_probs(log_odds, temperature=temperature, aggregation=aggregation)
     threshold = best_threshold(probs, labels)
-    after = _quality(probs, labels, DEFAULT_THRESHOLD if threshold is None else threshold)
+    chosen = DEFAULT_THRESHOLD if threshold is None else threshold
+    after = _quality(probs, labels, chosen)
     notes = []
     if any(isclose(temperature, end, rel_tol=0.01) for end in TEMPERATURES):
-        notes.append(
-            f"the temperature is {temperature:.3g}, at the end of the searched range: "
-            + (
-                "the detector cannot tell these videos apart, so do not rely on its scores of similar ones"
-                if temperature > 1
-                else "its logits are very small"
-            )
-        )
+        blind = "the detector cannot tell these videos apart, so do not rely on its scores of similar ones"
+        why = blind if temperature > 1 else "its logits are very small"
+        notes.append(f"the temperature is {temperature:.3g}, at the end of the searched range: {why}")
     if threshold is None:
         notes.append("no threshold separates these videos better than chance, so it stays at 0.5")
-    return Calibration(
-        temperature,
-        DEFAULT_THRESHOLD if threshold is None else threshold,
-        *fitted_on,
-        before=before,
-        after=after,
-        note="; ".join(notes),
-    )
+    return Calibration(temperature, chosen, *fitted_on, before=before, after=after, note="; ".join(notes))
 
 
 def best_threshold(prob_fake: ArrayLike, label: ArrayLike) -> float | None:

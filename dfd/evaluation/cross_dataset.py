@@ -33,9 +33,7 @@ def named_stores(stores: Any) -> dict[str, str]:
     elif isinstance(stores, list | tuple) and stores:
         named = {Path(str(path)).resolve().name: str(path) for path in stores}
         if len(named) < len(stores):
-            raise ConfigError(
-                f"stores={list(stores)}: two folders have one name; give them names: stores={{name: DIR}}"
-            )
+            raise ConfigError(f"stores={list(stores)}: two folders have one name; name them: stores={{name: DIR}}")
     else:
         raise ConfigError(f"suite=cross_dataset needs {form}, got {stores!r}")
     return named
@@ -73,29 +71,20 @@ def cross_dataset(
     Raises:
         ConfigError: the folder has scores of another evaluation.
     """
-    known = {
-        "detector": detector,
-        "temperature": temperature,
-        "split": split,
-        "threshold": threshold,
-        "trained_on": sorted(trained_on),
-    }
+    scored_with = {"detector": detector, "temperature": temperature, "split": split}
+    known = {**scored_with, "threshold": threshold, "trained_on": sorted(trained_on)}
     rows: list[Row] = []
     facts_of_stores: dict[str, Any] = {}
     for place, (name, data) in enumerate(stores.items(), start=1):
         facts_of_stores[name] = _facts(data)
-        facts = {"detector": detector, "temperature": temperature, "split": split, **facts_of_stores[name]}
-        files = ScoreFiles(folder / "scores" / quote(name, safe=" "), facts)
+        files = ScoreFiles(folder / "scores" / quote(name, safe=" "), {**scored_with, **facts_of_stores[name]})
         table = files.table("videos", lambda: score(data, f"{place}/{len(stores)} {name}"))  # noqa: B023 - called at once
         for dataset, method, videos in _groups(table):
-            rows.append({"store": name, "dataset": dataset, "method": method, "in_training": ""})
-            if trained_on:
-                rows[-1]["in_training"] = "yes" if dataset in trained_on else "no"
-            rows[-1] |= measures(videos, threshold=threshold)
-        mean = mean_auc(rows)
-        _write(
-            folder, "cross_dataset", rows, CROSS_DATASET_COLUMNS, {**known, "stores": facts_of_stores, "mean_auc": mean}
-        )
+            in_training = ("yes" if dataset in trained_on else "no") if trained_on else ""
+            row = {"store": name, "dataset": dataset, "method": method, "in_training": in_training}
+            rows.append(row | measures(videos, threshold=threshold))
+        facts = {**known, "stores": facts_of_stores, "mean_auc": mean_auc(rows)}
+        _write(folder, "cross_dataset", rows, CROSS_DATASET_COLUMNS, facts)
     dots = [
         Dot(
             f"{row['store']}: {row['dataset']}" if not row["method"] else row["method"],

@@ -69,17 +69,14 @@ def robustness(
             # The strength is in the file's name, so that scores are not reused if a later version changes it.
             part = UNDISTURBED if strength is None else f"{name} {level} {unit} {strength:g}"
             table = files.table(part, lambda description=description: score(description))  # type: ignore[misc]
-            rows.append({"disturbance": name, "level": level, "strength": strength, "unit": unit})
-            rows[-1] |= measures(table, threshold=threshold)
+            row = {"disturbance": name, "level": level, "strength": strength, "unit": unit}
+            rows.append(row | measures(table, threshold=threshold))
             _write(folder, "robustness", rows, ROBUSTNESS_COLUMNS, {**facts, "threshold": threshold})
     finally:
         data.disturb = None
     base, curves = _curves(rows)
     if base[0] is not None:
-        strengths = {
-            disturbance.name: f"{disturbance.strength} {', '.join(f'{s:g}' for s in disturbance.levels)}"
-            for disturbance in disturbances
-        }
+        strengths = {one.name: f"{one.strength} {', '.join(f'{s:g}' for s in one.levels)}" for one in disturbances}
         title = f"{detector} on {split} ({rows[0]['num_real']} real, {rows[0]['num_fake']} fake videos)"
         plots.save(robustness_curves(base, curves, title=title), folder / "robustness.png")
         detail = robustness_intervals(base, curves, strengths=strengths, title=title)

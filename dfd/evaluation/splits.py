@@ -1,11 +1,11 @@
 """Evaluation of a detector on one split of a clip store."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.progress import track
@@ -15,21 +15,16 @@ from dfd.base.files import write_json, write_table
 from dfd.base.types import Label
 from dfd.config.build import build
 from dfd.data.blend.module import BlendDataModule
+from dfd.data.clips.module import ClipDataModule
 from dfd.evaluation.calibration import calibrate, video_probs
 from dfd.figures import style as plots
 from dfd.figures.curves import confusion_matrix, reliability_diagram, roc_and_pr
 from dfd.metrics.videos import metrics_by_group, video_metrics
+from dfd.models.files.card import DetectorCard
 from dfd.scoring.aggregation import one_sided_warning, verdict
+from dfd.scoring.detector import Detector
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    import pandas as pd
-
-    from dfd.data.clips.module import ClipDataModule
-    from dfd.models.files.card import DetectorCard
-    from dfd.scoring.detector import Detector
+logger = logging.getLogger(__name__)
 
 
 def calibrated_card(detector: Detector, data: ClipDataModule, split: str) -> DetectorCard:
@@ -94,10 +89,9 @@ def unscored_rows(store: Path, split: str) -> pd.DataFrame:
     """Videos of a split without a clip (no face, unreadable, ...), in the columns of :func:`score_split`."""
     videos = pd.read_csv(store / "videos.csv", dtype=str, keep_default_na=False)
     lost = videos[(videos["split"] == split) & (videos["num_tracks"] == "0")]
-    rows = lost[["video_id", "dataset", "method"]].assign(
-        label=[int(Label.parse(name)) for name in lost["label"]], prob_fake=float("nan"), num_windows=0, num_faces=0
-    )
-    return rows
+    labels = [int(Label.parse(name)) for name in lost["label"]]
+    rows = lost[["video_id", "dataset", "method"]]
+    return rows.assign(label=labels, prob_fake=float("nan"), num_windows=0, num_faces=0)
 
 
 def scored_videos(
@@ -109,6 +103,11 @@ def scored_videos(
     if data.is_whole and len(unscored := unscored_rows(data.store, split)):
         table = pd.concat([table, unscored], ignore_index=True).sort_values("video_id", ignore_index=True)
     return table
+
+
+def cells(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table for a CSV; an unknown number (nan, the only value that does not equal itself) is left empty."""
+    return [{str(k): "" if v != v else v for k, v in row.items()} for row in table.to_dict("records")]
 
 
 def write_results(
@@ -129,29 +128,23 @@ def write_results(
     predicted = [str(Label(int(p >= threshold))) if k else "" for p, k in zip(table["prob_fake"], known, strict=True)]
     shown = table.drop(columns="prob_uncalibrated", errors="ignore").assign(predicted=predicted)
     shown["label"] = [str(Label(value)) for value in shown["label"]]
-    # An unknown probability (nan, the only value that does not equal itself) becomes an empty cell.
-    rows = [{str(k): "" if value != value else value for k, value in row.items()} for row in shown.to_dict("records")]
-    write_table(folder / "predictions.csv", rows, PREDICTION_COLUMNS)
+    write_table(folder / "predictions.csv", cells(shown), PREDICTION_COLUMNS)
     write_json(folder / "metrics.json", {**facts, "threshold": threshold, **metrics})
     overall = metrics["overall"]
     plots.save(confusion_matrix(overall, title=title), folder / "confusion_matrix.png")
     if overall["num_real"] and overall["num_fake"]:
         plots.save(roc_and_pr(scored["prob_fake"], scored["label"], title=title), folder / "roc_pr.png")
-        reliability = reliability_diagram(shown_as, scored["label"], title=title)
-        plots.save(reliability, folder / "reliability.png")
+        plots.save(reliability_diagram(shown_as, scored["label"], title=title), folder / "reliability.png")
     return metrics
 
 
 def warn_about_crops(trained: Mapping[str, Any], evaluated: Mapping[str, Any]) -> None:
     """Warn if the store's crops were made differently from those that the detector was trained on."""
-    differing = [key for key in ("extraction", "face_detector") if trained.get(key) != evaluated.get(key)]
-    for key in differing:
-        logging.getLogger(__name__).warning(
-            "this store was made with %s=%s, but the detector was trained on %s; its scores may be worse",
-            key,
-            evaluated.get(key),
-            trained.get(key),
-        )
+    for key in ("extraction", "face_detector"):
+        here, there = evaluated.get(key), trained.get(key)
+        if here != there:
+            words = "this store was made with %s=%s, but the detector was trained on %s; its scores may be worse"
+            logger.warning(words, key, here, there)
 
 
 def warn_about_calibration(card: DetectorCard, split: str, data: ClipDataModule) -> None:
@@ -159,7 +152,7 @@ def warn_about_calibration(card: DetectorCard, split: str, data: ClipDataModule)
     fitted = card.calibration
     here = {"split": split, **{key: data.summary()[key] for key in ("index_sha256", "videos_sha256")}}
     if card.temperature is not None and all(fitted.get(key) == value for key, value in here.items()):
-        logging.getLogger(__name__).warning(
+        logger.warning(
             "the detector's temperature and threshold were fitted on these videos: its calibration error and accuracy "
             "are better on them than on others"
         )
@@ -172,7 +165,7 @@ def warn_if_one_sided(table: pd.DataFrame, threshold: float) -> None:
     labels = Counter(str(Label(label)) for label in scored["label"])
     message = one_sided_warning(verdicts)
     if message and not (one_sided_warning(labels) and labels.most_common(1)[0][0] == verdicts.most_common(1)[0][0]):
-        logging.getLogger(__name__).warning(message)
+        logger.warning(message)
 
 
 def evaluate_split(
@@ -202,6 +195,14 @@ def evaluate_split(
     }
     title = f"{checkpoint.rpartition('/')[2]} on {split} ({len(table)} videos)"
     return write_results(table, folder, threshold=threshold, facts=facts, title=title)
+
+
+def data_of_split(config: Mapping[str, Any], card: DetectorCard, split: str) -> ClipDataModule:
+    """Data of an evaluation, as :func:`data_for` gives it, set up for a split; warns if its crops differ."""
+    data = data_for(config, card)
+    data.setup(split)
+    warn_about_crops(card.crop, data.summary()["crop"])
+    return data
 
 
 def data_for(config: Mapping[str, Any], card: DetectorCard) -> ClipDataModule:

@@ -14,6 +14,7 @@ from dfd.base.files import write_json, write_table
 from dfd.base.types import Label
 from dfd.base.untrusted import read_json
 from dfd.data.clips.module import ClipDataModule
+from dfd.evaluation.splits import cells
 from dfd.figures import style as plots
 from dfd.metrics.videos import bootstrap_intervals, video_metrics
 
@@ -66,9 +67,7 @@ class ScoreFiles:
         columns = ["video_id", "dataset", "method", "label", "prob_fake"]
         path = self.folder / f"{quote(name, safe=' ')}.csv"
         if not path.exists():
-            # An unknown probability (nan, the only value that does not equal itself) becomes an empty cell.
-            rows = score()[columns].to_dict("records")
-            write_table(path, [{str(k): "" if v != v else v for k, v in row.items()} for row in rows], columns)
+            write_table(path, cells(score()[columns]), columns)
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
         return table.assign(label=table["label"].astype(int), prob_fake=pd.to_numeric(table["prob_fake"]))
 
@@ -111,8 +110,8 @@ def _facts(data: ClipDataModule) -> dict[str, Any]:
 
 
 def _write(folder: Path, name: str, rows: Sequence[Row], columns: Sequence[str], facts: Mapping[str, Any]) -> None:
-    cells = [{key: "" if value is None else value for key, value in row.items()} for row in rows]
-    write_table(folder / f"{name}.csv", cells, columns)
+    known = [{key: value for key, value in row.items() if value is not None} for row in rows]
+    write_table(folder / f"{name}.csv", known, columns)
     write_json(folder / f"{name}.json", {**facts, "rows": rows})
 
 

@@ -45,8 +45,7 @@ def bar_comparison(
             what, level = reference[quantity]
             ax.axvline(level, color=GREY, linestyle=":", label=f"{what} {level:.3f}")
             ax.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-        ax.set_xlim(0, right * 1.2)
-        ax.set_xlabel(quantity)
+        ax.set(xlim=(0, right * 1.2), xlabel=quantity)
         ax.grid(visible=False, axis="y")
         ax.tick_params(axis="y", length=0, labelleft=panel == 0)
     axes[0].set_yticks(places, lines)
@@ -79,10 +78,7 @@ def roc_overlay(scores: Mapping[str, Sequence[tuple[ArrayLike, ArrayLike]]]) -> 
             area = f"AUC {np.mean(areas):.3f} ± {np.std(areas, ddof=1):.3f}, {len(areas)} seeds"
         ax.plot(false_rate, true_rate, **stroke, label=_plain(f"{name} ({area})", 34))
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (1, 3)), label="guessing (AUC 0.5)")
-    ax.set_xlim(-0.02, 1.02)
-    ax.set_ylim(-0.02, 1.02)
-    ax.set_xlabel("real videos called fake")
-    ax.set_ylabel("fake videos found")
+    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="real videos called fake", ylabel="fake videos found")
     figure.legend(frameon=False, fontsize=8, loc="outside right center")
     return figure
 
@@ -111,8 +107,7 @@ def metric_against(setting: str, panels: Mapping[str, Mapping[str, Mapping[float
                 shifted, y, yerr=around, **_stroke(index), marker="o", markersize=4, capsize=3, label=_plain(name)
             )
         ax.set_xticks(values, [f"{value:g}" for value in values])
-        ax.set_xlabel(_plain(setting))
-        ax.set_ylabel(metric)
+        ax.set(xlabel=_plain(setting), ylabel=metric)
     if num_series > 1:
         figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", fontsize=8)
     return figure
@@ -159,10 +154,9 @@ def dots_with_intervals(dots: Sequence[Dot], *, quantity: str, title: str = "") 
     ax.set_yticks(range(len(dots)), names)
     for label, dot in zip(ax.get_yticklabels(), dots, strict=True):
         label.set_fontweight("bold" if dot.is_group else "normal")
-    ax.set_ylim(len(dots) - 0.5, -0.5)
     lows = [min([value, *(ends or ())]) for value, ends in (dot.estimate for dot in dots) if value is not None]
-    ax.set_xlim(min([0.45, *(low - 0.02 for low in lows)]), 1.02)
-    ax.set_xlabel(f"{quantity}, 95 % interval")
+    left = min([0.45, *(low - 0.02 for low in lows)])
+    ax.set(xlim=(left, 1.02), ylim=(len(dots) - 0.5, -0.5), xlabel=f"{quantity}, 95 % interval")
     ax.grid(visible=False, axis="y")
     ax.tick_params(axis="y", length=0)
     figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)

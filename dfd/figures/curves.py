@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,11 +34,8 @@ def read_history(metrics_csv: Path) -> pd.DataFrame:
     table = pd.read_csv(metrics_csv)
     table["epoch"] += int((table["epoch"] == 0).any())
     # Training and validation are logged in separate rows; the last value of an epoch is the epoch's.
-    columns = [
-        name
-        for name in table.columns
-        if name not in ("epoch", "step") and not name.startswith("test/") and not name.endswith("_step")
-    ]
+    others = [name for name in table.columns if name not in ("epoch", "step")]
+    columns = [name for name in others if not name.startswith("test/") and not name.endswith("_step")]
     # The test's row belongs to no epoch, but older versions numbered it after the last.
     return table.groupby("epoch")[columns].last().dropna(how="all").reset_index()
 
@@ -65,11 +63,9 @@ def learning_curves(
                 mean, deviation = by_epoch.mean(), by_epoch.std().fillna(0.0)
                 ax.plot(mean.index, mean, color=color, marker="o", markersize=3, label=split)
                 if known["epoch"].duplicated().any():
-                    ax.fill_between(
-                        mean.index, mean - deviation, mean + deviation, color=color, alpha=0.18, linewidth=0
-                    )
-        ax.set_xlabel("epoch")
-        ax.set_ylabel(metric)
+                    band = (mean - deviation, mean + deviation)
+                    ax.fill_between(mean.index, *band, color=color, alpha=0.18, linewidth=0)
+        ax.set(xlabel="epoch", ylabel=metric)
         _whole_numbers(ax)
         if len(history):
             ax.set_xlim(history["epoch"].min() - 0.4, history["epoch"].max() + 0.4)
@@ -126,14 +122,8 @@ def _draw_confusion(ax: Axes, metrics: Mapping[str, float | int | None]) -> None
     for row in Label:
         for column in Label:
             share = shares[row, column]
-            ax.text(
-                column,
-                row,
-                f"{counts[row, column]}\n{share:.0%} of {row}",
-                ha="center",
-                va="center",
-                color="white" if share > 0.5 else "black",
-            )
+            look: dict[str, Any] = {"ha": "center", "va": "center", "color": "white" if share > 0.5 else "black"}
+            ax.text(column, row, f"{counts[row, column]}\n{share:.0%} of {row}", **look)
     ax.set_xticks(list(Label), [f"called {name}" for name in LABEL_NAMES])
     ax.set_yticks(list(Label), [f"is {name}" for name in LABEL_NAMES], rotation=90, va="center")
     ax.spines[:].set_visible(False)
@@ -152,16 +142,13 @@ def roc_and_pr(prob_fake: ArrayLike, label: ArrayLike, *, title: str = "") -> Fi
     false_rate, true_rate, _ = roc_curve(label, prob_fake, pos_label=int(Label.FAKE))
     left.plot(false_rate, true_rate, color=BLUE, label=f"AUC {roc_auc_score(label, prob_fake):.3f}")
     left.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="guessing")
-    left.set_xlabel("real videos called fake")
-    left.set_ylabel("fake videos found")
+    left.set(xlabel="real videos called fake", ylabel="fake videos found")
     precision, recall, _ = precision_recall_curve(label, prob_fake, pos_label=int(Label.FAKE))
     right.plot(recall, precision, color=BLUE, label=f"AP {average_precision_score(label, prob_fake):.3f}")
     right.axhline(float(label.mean()), color=GREY, linestyle=":", label="guessing")
-    right.set_xlabel("recall of fake")
-    right.set_ylabel("precision of fake")
+    right.set(xlabel="recall of fake", ylabel="precision of fake")
     for ax in (left, right):
-        ax.set_xlim(-0.02, 1.02)
-        ax.set_ylim(-0.02, 1.02)
+        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         ax.legend(frameon=False, loc="lower right" if ax is left else "lower left")
     if title:
         figure.suptitle(_plain(title, 90))
@@ -212,12 +199,8 @@ def reliability_diagram(
         lower.bar_label(drawn, fontsize=6.5, padding=1)
     hollow = {"markerfacecolor": "white", "color": GREY, "markersize": 5, "linestyle": ""}
     upper.plot([], [], marker="o", **hollow, label=f"hollow: fewer than {FEW_IN_BIN} videos; whiskers: 95 % intervals")
-    upper.set_ylabel("share of fakes")
-    upper.set_ylim(-0.03, 1.03)
-    lower.set_xlabel("probability of fake")
-    lower.set_ylabel("videos")
-    lower.set_xlim(-0.03, 1.03)
-    lower.set_xticks(np.linspace(0, 1, 6))
+    upper.set(ylabel="share of fakes", ylim=(-0.03, 1.03))
+    lower.set(xlabel="probability of fake", ylabel="videos", xlim=(-0.03, 1.03), xticks=np.linspace(0, 1, 6))
     lower.margins(y=0.18)
     lower.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     lower.grid(visible=False, axis="x")

@@ -8,10 +8,12 @@ from matplotlib.figure import Figure
 from dfd.base.types import FrameArray
 from dfd.figures.style import BLUE, GREY, MARKERS, Estimate, _figure, _plain, _stroke, _whole_numbers
 
+Curves = Mapping[str, Mapping[int, Estimate]]
+"""Estimates by disturbance and level."""
+METRIC = "AUC at video level"
 
-def robustness_curves(
-    base: Estimate, curves: Mapping[str, Mapping[int, Estimate]], *, metric: str = "AUC at video level", title: str = ""
-) -> Figure:
+
+def robustness_curves(base: Estimate, curves: Curves, *, metric: str = METRIC, title: str = "") -> Figure:
     """Draw a metric against the strength of disturbances, a line for each, with the undisturbed interval in grey.
 
     Args:
@@ -28,20 +30,14 @@ def robustness_curves(
         marker = MARKERS[index % len(MARKERS)]
         ax.plot(*zip(*known, strict=True), **_stroke(index), marker=marker, markersize=4, label=_plain(name, 24))
     _finish_robustness(ax, base, curves)
-    ax.set_xlabel("level of strength; 0: undisturbed")
-    ax.set_ylabel(metric)
+    ax.set(xlabel="level of strength; 0: undisturbed", ylabel=metric)
     figure.legend(frameon=False, fontsize=8, loc="outside right center")
     ax.set_title(_plain(title, 70), fontsize="medium")
     return figure
 
 
 def robustness_intervals(
-    base: Estimate,
-    curves: Mapping[str, Mapping[int, Estimate]],
-    *,
-    strengths: Mapping[str, str],
-    metric: str = "AUC at video level",
-    title: str = "",
+    base: Estimate, curves: Curves, *, strengths: Mapping[str, str], metric: str = METRIC, title: str = ""
 ) -> Figure:
     """Draw a panel per disturbance with the interval at each level; other disturbances are thin grey lines.
 
@@ -79,7 +75,7 @@ def robustness_intervals(
     return figure
 
 
-def _finish_robustness(ax: Axes, base: Estimate, curves: Mapping[str, Mapping[int, Estimate]]) -> None:
+def _finish_robustness(ax: Axes, base: Estimate, curves: Curves) -> None:
     everything = [base, *(estimate for estimates in curves.values() for estimate in estimates.values())]
     lowest = min(min([value, *(ends or ())]) for value, ends in everything if value is not None)
     ax.axhline(0.5, color=GREY, linestyle=":", linewidth=1, label="guessing")
@@ -99,8 +95,7 @@ def disturbance_sheet(rows: Sequence[tuple[str, Sequence[tuple[str, FrameArray]]
     for line, (name, pictures) in zip(panels, rows, strict=True):
         for ax, (caption, picture) in zip(line, pictures, strict=True):
             ax.imshow(picture, interpolation="nearest")
-            ax.set_xticks([])
-            ax.set_yticks([])
+            ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
             ax.set_title(_plain(caption, 30), fontsize=7, pad=2)
         line[0].set_ylabel(_plain(name, 20), fontweight="bold", fontsize=8)

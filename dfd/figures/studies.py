@@ -29,10 +29,16 @@ class StudyPoint:
     deviation: float | None = None
     """Standard deviation over its seeds; None if it has one seed."""
 
+    @property
+    def look(self) -> str:
+        """Kind as which it is drawn: without a value it is ``failed``."""
+        return "failed" if self.value is None else self.kind
 
-def parallel_coordinates(
-    points: Sequence[StudyPoint], *, metric: str, minimize: bool = False, log: Collection[str] = ()
-) -> Figure:
+
+Points = Sequence[StudyPoint]
+
+
+def parallel_coordinates(points: Points, *, metric: str, minimize: bool = False, log: Collection[str] = ()) -> Figure:
     """Draw a line per job through its parameters to its metric, with an axis for each.
 
     Darker lines are better jobs; the best one, or all with its value, is orange. Jobs with a seed without result are
@@ -49,10 +55,9 @@ def parallel_coordinates(
     figure = Figure(figsize=(max(6.4, 1.9 * (len(keys) + 1)), 4.4), layout="constrained", dpi=130)
     ax = figure.add_subplot()
     ax.set_axis_off()
-    ax.set_xlim(-0.35, len(keys) + 0.45)
-    ax.set_ylim(-0.16, 1.14)
+    ax.set(xlim=(-0.35, len(keys) + 0.45), ylim=(-0.16, 1.14))
     scales = [_scale([point.choices.get(key, "") for point in points], log=key in log) for key in keys]
-    values = [point.value for point in points if point.value is not None and point.kind != "failed"]
+    values = [point.value for point in points if point.value is not None and point.look != "failed"]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     room = (high - low) or 1.0
 
@@ -61,20 +66,15 @@ def parallel_coordinates(
         return 1 - share if minimize else share
 
     for place, (key, scale) in enumerate(zip(keys, scales, strict=True)):
-        _draw_axis(ax, place, _short_key(key), scale.ticks)
+        _draw_axis(ax, place, key.rpartition(".")[2], scale.ticks)
     shown = np.linspace(low, high, 5) if high > low else np.array([low])
     _draw_axis(ax, len(keys), metric, [(height(float(v)), f"{v:.3f}") for v in shown], right=True)
-    finished = [point for point in points if point.kind == "finished" and point.value is not None]
-    best = _best(finished, minimize)
+    best = _best(points, minimize)
     # The best line is drawn last, on top; jobs with the same choice are shifted a little.
-    order = sorted(range(len(points)), key=lambda i: (points[i] in best, points[i].kind == "finished"))
-    for index in order:
-        point = points[index]
+    for index, point in sorted(enumerate(points), key=lambda one: (one[1] in best, one[1].kind == "finished")):
         apart = 0.05 * ((index * 0.618) % 1 - 0.5)
-        y = [
-            scale.at[point.choices.get(key, "")] + (0 if scale.is_numeric else apart)
-            for key, scale in zip(keys, scales, strict=True)
-        ]
+        chosen = [(scale, scale.at[point.choices.get(key, "")]) for key, scale in zip(keys, scales, strict=True)]
+        y = [at + (0 if scale.is_numeric else apart) for scale, at in chosen]
         x = [float(place) for place in range(len(keys))]
         if point.value is not None and point.kind != "failed":
             x, y = [*x, len(keys)], [*y, height(point.value)]
@@ -86,9 +86,7 @@ def parallel_coordinates(
     return figure
 
 
-def metric_by_parameter(
-    points: Sequence[StudyPoint], *, metric: str, minimize: bool = False, log: Collection[str] = ()
-) -> Figure:
+def metric_by_parameter(points: Points, *, metric: str, minimize: bool = False, log: Collection[str] = ()) -> Figure:
     """Draw the metric against each parameter, a panel for each; the best job, or all with its value, is orange.
 
     Jobs with the same choice and about the same value are drawn beside each other.
@@ -103,27 +101,23 @@ def metric_by_parameter(
     columns = 2 if len(keys) == 4 else min(3, len(keys))
     rows = -(-len(keys) // columns)
     figure, axes = _figure(columns, rows=rows, height=3.5, width=5.6 if columns == 1 else 4.0, share_y=True)
-    finished = [point for point in points if point.kind == "finished" and point.value is not None]
-    best = _best(finished, minimize)
+    best = _best(points, minimize)
     for place, (ax, key) in enumerate(zip(axes, keys, strict=False)):
         scale = _scale([point.choices.get(key, "") for point in points], log=key in log)
         beside = _Beside(points)
         for point in sorted(points, key=lambda point: (point in best, point.kind == "finished")):
-            at = scale.number(point.choices.get(key, ""))
-            if not scale.is_numeric:
-                at += beside(point.choices.get(key, ""), point)
+            choice, mark = point.choices.get(key, ""), MARKS["best" if point in best else point.look]
+            at = scale.number(choice) + (0 if scale.is_numeric else beside(choice, point))
             if point.value is None or point.kind == "failed":
                 # At the panel's lower edge, whatever the range of the metric.
-                ax.plot(at, 0.02, **_job_mark(point, best), transform=ax.get_xaxis_transform(), clip_on=False)
-            else:
-                mark = _job_mark(point, best)
-                if point.deviation is not None:
-                    ax.errorbar(at, point.value, yerr=point.deviation, fmt="none", ecolor=mark["color"], capsize=4)
-                ax.plot(at, point.value, **mark)
-                if columns == 1 and not scale.is_numeric:
-                    ax.annotate(
-                        f"{point.value:.3f}", (at, point.value), (9, 0), textcoords="offset points", va="center"
-                    )
+                ax.plot(at, 0.02, **mark, transform=ax.get_xaxis_transform(), clip_on=False)
+                continue
+            if point.deviation is not None:
+                ax.errorbar(at, point.value, yerr=point.deviation, fmt="none", ecolor=mark["color"], capsize=4)
+            ax.plot(at, point.value, **mark)
+            if columns == 1 and not scale.is_numeric:
+                shown = f"{point.value:.3f}"
+                ax.annotate(shown, (at, point.value), (9, 0), textcoords="offset points", va="center")
         if scale.is_numeric and scale.is_log:
             ax.set_xscale("log")
         elif scale.is_numeric and all(float(value).is_integer() for value in scale.at):
@@ -131,25 +125,20 @@ def metric_by_parameter(
         elif not scale.is_numeric:
             names = list(scale.at)
             turned = max(map(len, names)) * len(names) > (44 if columns == 1 else 30)
-            ax.set_xticks(
-                range(len(names)),
-                [_plain(name, 24) for name in names],
-                rotation=25 if turned else 0,
-                ha="right" if turned else "center",
-                rotation_mode="anchor",
-            )
+            look: dict[str, Any] = {"rotation": 25, "ha": "right"} if turned else {"rotation": 0, "ha": "center"}
+            ax.set_xticks(range(len(names)), [_plain(name, 24) for name in names], rotation_mode="anchor", **look)
             ax.set_xlim(-0.5, len(names) - 0.5)
         ax.set_xlabel(_plain(key, 40))
         if place % columns == 0:
             ax.set_ylabel(metric)
         else:
             ax.tick_params(labelleft=False)
-    if any(point.value is None or point.kind == "failed" for point in points):
+    if any(point.look == "failed" for point in points):
         low, high = axes[0].get_ylim()  # of all panels
         axes[0].set_ylim(low - 0.1 * (high - low), high)
     for ax in axes[len(keys) :]:
         ax.set_axis_off()
-    handles = _job_legend(points, best, lambda point: _job_mark(point, best))
+    handles = _job_legend(points, best, lambda point: MARKS["best" if point in best else point.look])
     figure.legend(handles=handles, frameon=False, fontsize=8, loc="outside lower center", ncols=4)
     return figure
 
@@ -176,9 +165,8 @@ def _scale(values: Sequence[str], *, log: bool) -> _Scale:
     except ValueError:
         numbers = {}
     if not numbers or not all(math.isfinite(number) for number in numbers.values()):
-        share = {
-            text: index / max(1, len(distinct) - 1) if len(distinct) > 1 else 0.5 for index, text in enumerate(distinct)
-        }
+        share = {text: index / (len(distinct) - 1) if index else 0.0 for index, text in enumerate(distinct)}
+        share |= {distinct[0]: 0.5} if len(distinct) == 1 else {}
         return _Scale(share, [(place, text) for text, place in share.items()], is_numeric=False, is_log=False)
     is_log = log and min(numbers.values()) > 0
     on_line = {text: math.log10(number) if is_log else number for text, number in numbers.items()}
@@ -215,21 +203,32 @@ class _Beside:
 
     def __call__(self, choice: str, point: StudyPoint) -> float:
         """Offset of the next job: 0, a step to the right, to the left, two to the right, and so on."""
-        level = None if point.value is None or point.kind == "failed" else round(40 * point.value / self._room)
+        level = None if point.look == "failed" else round(40 * (point.value or 0.0) / self._room)
         number = self._there[choice, level]
         self._there[choice, level] += 1
         steps = (number + 1) // 2 % (round(self._MOST / self._STEP) + 1)
         return self._STEP * steps * (1 if number % 2 else -1)
 
 
-def _best(finished: Sequence[StudyPoint], minimize: bool) -> list[StudyPoint]:
-    values = [point.value for point in finished if point.value is not None]
+def _best(points: Sequence[StudyPoint], minimize: bool) -> list[StudyPoint]:
+    values = [point.value for point in points if point.kind == "finished" and point.value is not None]
     best = (min if minimize else max)(values, default=None)
-    return [] if best is None else [point for point in finished if point.value == best]
+    return [point for point in points if point.kind == "finished" and point.value == best and values]
 
 
-def _short_key(key: str) -> str:
-    return key.rpartition(".")[2]
+MARKS: dict[str, dict[str, Any]] = {
+    "best": {"marker": "o", "color": ORANGE, "markersize": 8, "zorder": 4, "linestyle": ""},
+    "finished": {"marker": "o", "color": BLUE, "markersize": 6, "alpha": 0.8, "linestyle": ""},
+    "incomplete": {"marker": "o", "color": BLUE, "markersize": 6, "markerfacecolor": "none", "linestyle": ""},
+    "pruned": {"marker": "o", "color": GREY, "markersize": 5, "markerfacecolor": "none", "linestyle": ""},
+    "failed": {"marker": "x", "color": GREY, "markersize": 6, "linestyle": ""},
+}
+LEGEND = {
+    "finished": "finished",
+    "incomplete": "a seed of it has no result",
+    "pruned": "pruned, as far as it came",
+    "failed": "without a result",
+}
 
 
 def _job_stroke(point: StudyPoint, best: Sequence[StudyPoint], height: Callable[[float], float]) -> dict[str, Any]:
@@ -239,31 +238,12 @@ def _job_stroke(point: StudyPoint, best: Sequence[StudyPoint], height: Callable[
         weight = 0.25 + 0.75 * height(point.value)  # from light to full blue
         color = tuple(1 - weight * (1 - part) for part in to_rgb(BLUE))
         return {"color": color, "linewidth": 1.4, "zorder": 2}
-    if point.kind == "incomplete" and point.value is not None:
+    if point.look == "incomplete":
         return {"color": BLUE, "linewidth": 1, "linestyle": "-.", "zorder": 1}
     return {"color": GREY, "linewidth": 1, "linestyle": "--" if point.kind == "pruned" else ":", "zorder": 1}
 
 
-def _job_mark(point: StudyPoint, best: Sequence[StudyPoint]) -> dict[str, Any]:
-    if point in best:
-        return {"marker": "o", "color": ORANGE, "markersize": 8, "zorder": 4, "linestyle": ""}
-    if point.kind == "finished" and point.value is not None:
-        return {"marker": "o", "color": BLUE, "markersize": 6, "alpha": 0.8, "linestyle": ""}
-    if point.kind == "incomplete" and point.value is not None:
-        return {"marker": "o", "color": BLUE, "markersize": 6, "markerfacecolor": "none", "linestyle": ""}
-    if point.kind == "pruned" and point.value is not None:
-        return {"marker": "o", "color": GREY, "markersize": 5, "markerfacecolor": "none", "linestyle": ""}
-    return {"marker": "x", "color": GREY, "markersize": 6, "linestyle": ""}
-
-
-def _job_legend(
-    points: Sequence[StudyPoint], best: Sequence[StudyPoint], look: Callable[[StudyPoint], dict[str, Any]]
-) -> list[Line2D]:
-    shown = {
-        "the best" if len(best) < 2 else f"the best, {len(best)} equal": best,
-        "finished": [p for p in points if p.kind == "finished" and p.value is not None and p not in best],
-        "a seed of it has no result": [p for p in points if p.kind == "incomplete" and p.value is not None],
-        "pruned, as far as it came": [p for p in points if p.kind == "pruned" and p.value is not None],
-        "without a result": [p for p in points if p.value is None or p.kind == "failed"],
-    }
+def _job_legend(points: Points, best: Points, look: Callable[[StudyPoint], dict[str, Any]]) -> list[Line2D]:
+    shown = {"the best" if len(best) < 2 else f"the best, {len(best)} equal": best}
+    shown |= {name: [p for p in points if p.look == kind and p not in best] for kind, name in LEGEND.items()}
     return [Line2D([], [], **look(found[0]), label=name) for name, found in shown.items() if found]

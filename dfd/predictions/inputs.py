@@ -1,4 +1,4 @@
-"""Which files a user means: a video, a list or a folder of videos."""
+"""Files that a user means by a video, a list or a folder of videos."""
 
 import codecs
 import csv
@@ -66,12 +66,8 @@ def _lines(path: Path) -> list[str]:
     """The names in a list, without comments and empty lines. A line ends with a line feed: a name may hold the rest."""
     text = _text(path)
     lines = text.split("\n") if "\n" in text else text.split("\r")
-    found = [line.removesuffix("\r") for line in lines]
-    return [line for line in found if line.strip() and not _is_comment(line, path.parent)]
-
-
-def _is_comment(line: str, folder: Path) -> bool:
-    return line.lstrip().startswith("#") and file_named(line, folder) is None
+    found = [line.removesuffix("\r") for line in lines if line.strip()]
+    return [line for line in found if not line.lstrip().startswith("#") or file_named(line, path.parent) is not None]
 
 
 def _cells(path: Path) -> list[str]:

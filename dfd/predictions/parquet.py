@@ -5,6 +5,7 @@ Needs pyarrow, which comes with ``pip install 'dfd[ray]'``.
 
 from collections.abc import Mapping
 from dataclasses import is_dataclass
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -30,24 +31,18 @@ def write_parquet(folder: Path) -> Path:
         PredictionsError: the JSON lines are of another schema version.
     """
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        pa, pq = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
         raise ConfigError(f"Parquet needs pyarrow ({error}): pip install 'dfd[ray]'") from error
     path = folder / PARQUET_NAME
-    schema = _schema(pa)
+    hints = get_type_hints(VideoScore) | {"schema_version": int}
+    columns = {name: _column(pa, hints[name]) for name in (*COLUMNS, "file", "tracks")}
+    schema = pa.schema(columns, metadata={"schema_version": str(SCHEMA_VERSION)})
     values = iter(read_scores(folder).values())
     with written_whole(path) as partial, pq.ParquetWriter(partial, schema) as writer:
         while rows := [_row(value, schema.names) for value in islice(values, _ROWS_AT_ONCE)]:
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
     return path
-
-
-def _schema(pa: Any) -> Any:
-    """The columns of the CSV, and the nested ones, with the types of a :class:`VideoScore`."""
-    hints = get_type_hints(VideoScore) | {"schema_version": int}
-    columns = {name: _column(pa, hints[name]) for name in (*COLUMNS, "file", "tracks")}
-    return pa.schema(columns, metadata={"schema_version": str(SCHEMA_VERSION)})
 
 
 def _column(pa: Any, hint: Any) -> Any:
@@ -60,8 +55,6 @@ def _column(pa: Any, hint: Any) -> Any:
 
 
 def _row(value: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
-    return {name: _text(value[name]) if isinstance(value[name], str) else value[name] for name in names}
-
-
-def _text(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    row = {name: value[name] for name in names}
+    texts = {name: text for name, text in row.items() if isinstance(text, str)}
+    return row | {name: text.encode("utf-8", "backslashreplace").decode("utf-8") for name, text in texts.items()}

@@ -1,7 +1,5 @@
 """Rows of ``predictions.csv`` and lines of ``predictions.jsonl``, to and from video scores."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -13,21 +11,8 @@ from dfd.base.untrusted import decode, parse_json, shown
 from dfd.predictions.layout import JSONL_NAME
 
 COLUMNS = (
-    "path",
-    "status",
-    "verdict",
-    "label",
-    "prob_fake",
-    "confidence",
-    "num_faces",
-    "num_frames",
-    "num_windows",
-    "num_windows_possible",
-    "duration_seconds",
-    "seconds",
-    "model",
-    "message",
-    "schema_version",
+    *("path", "status", "verdict", "label", "prob_fake", "confidence", "num_faces", "num_frames", "num_windows"),
+    *("num_windows_possible", "duration_seconds", "seconds", "model", "message", "schema_version"),
 )
 
 
@@ -57,10 +42,9 @@ def json_of(score: VideoScore) -> dict[str, Any]:
     value = {name: getattr(score, name) for name in names}
     value |= {
         "schema_version": SCHEMA_VERSION,
-        "status": str(score.status),
-        "verdict": None if score.verdict is None else str(score.verdict),
+        **{name: value[name] and str(value[name]) for name in ("status", "verdict")},
         "label": None if score.label is None else str(score.label),
-        "file": None if score.file is None else asdict(score.file),
+        "file": score.file and asdict(score.file),
         "seconds_by_stage": dict(score.seconds_by_stage),
         "tracks": [asdict(track) | {"verdict": str(track.verdict)} for track in score.tracks],
     }
@@ -126,9 +110,7 @@ def read_scores(folder: Path) -> dict[str, dict[str, Any]]:
             raise PredictionsError(f"{path}: line {number} is damaged ({error}); {_ANEW}") from error
         version = value.get("schema_version") if isinstance(value, dict) else None
         if version != SCHEMA_VERSION:
-            raise PredictionsError(
-                f"{path}: line {number} has schema version {version}, this dfd has {SCHEMA_VERSION}; {_ANEW}"
-            )
+            raise PredictionsError(f"{path}: line {number} has schema version {version}, not {SCHEMA_VERSION}; {_ANEW}")
         if missing := [name for name in _FIELDS if name not in value]:
             raise PredictionsError(f"{path}: line {number} lacks {', '.join(missing)}; {_ANEW}")
         try:

@@ -1,7 +1,5 @@
 """The writer of ``predictions.csv``, a row per video, and ``predictions.jsonl``, with every face and window."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil
@@ -11,29 +9,16 @@ from contextlib import closing
 from errno import ELOOP
 from pathlib import Path
 from stat import S_ISREG
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from dfd.base.files import take_lock, write_json, write_table, write_text
 from dfd.base.types import Status, VideoScore
-from dfd.predictions.layout import (
-    ANNOTATED_NAME,
-    CSV_NAME,
-    EVIDENCE_NAME,
-    JSONL_NAME,
-    NOT_VIDEOS_NAME,
-    PARQUET_NAME,
-    REPORT_NAME,
-    RUN_NAME,
-)
+from dfd.predictions import layout
 from dfd.predictions.pictures import evidence_place, write_evidence
 from dfd.predictions.rows import COLUMNS, SCHEMA_VERSION, PredictionsError, json_of, read_scores, row_of
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 # Of an earlier run, none of these may stay beside other scores.
-_LEFT = (EVIDENCE_NAME, ANNOTATED_NAME, REPORT_NAME, NOT_VIDEOS_NAME, PARQUET_NAME)
+_LEFT = (*layout.OWN_FOLDERS, layout.REPORT_NAME, layout.NOT_VIDEOS_NAME, layout.PARQUET_NAME)
 
 
 # A worker that was killed, a machine too busy for the deadline: another run may fare better.
@@ -42,7 +27,7 @@ TRANSIENT = (Status.ERROR, Status.TIMEOUT)
 
 def write_run(folder: Path, facts: Mapping[str, Any]) -> None:
     """``run.json``: what the scores in ``folder`` were made with, for the report and for whoever repeats it."""
-    write_json(folder / RUN_NAME, {"schema_version": SCHEMA_VERSION, **facts})
+    write_json(folder / layout.RUN_NAME, {"schema_version": SCHEMA_VERSION, **facts})
 
 
 class PredictionWriter:
@@ -68,24 +53,23 @@ class PredictionWriter:
         asked: Container[str] | None = None,
     ) -> None:
         self.folder = folder
-        self.csv_path, self.jsonl_path = folder / CSV_NAME, folder / JSONL_NAME
+        self.csv_path, self.jsonl_path = folder / layout.CSV_NAME, folder / layout.JSONL_NAME
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = take_lock(folder / ".lock")
-            for name in (EVIDENCE_NAME, ANNOTATED_NAME):
+            for name in layout.OWN_FOLDERS:
                 if (folder / name).is_symlink():
                     raise OSError(ELOOP, f"{name} in it is a link; remove it")
         except OSError as error:
-            raise PredictionsError(
-                f"{folder}: cannot be written to ({error.strerror}); give another output=DIR"
-            ) from error
+            reason = f"cannot be written to ({error.strerror}); give another output=DIR"
+            raise PredictionsError(f"{folder}: {reason}") from error
         if lock is None:
             raise PredictionsError(f"{folder}: another run is writing to it; give each shard an output=DIR of its own")
         self._lock = lock
         kept = {} if overwrite else read_scores(folder)
         if overwrite and self.jsonl_path.exists():
             for name in _LEFT:
-                _remove(folder / name)
+                remove(folder / name)
         self.settings = dict(settings or {})
         for value in kept.values():
             if value["model"] != model or value["settings"] != self.settings:
@@ -95,8 +79,8 @@ class PredictionWriter:
                 )
         known = {path: value for path, value in kept.items() if asked is None or path in asked}
         self.changed = {path for path, value in known.items() if _is_changed(value)}
-        again = self.changed | {path for path, value in known.items() if value["status"] in TRANSIENT}
-        kept = {path: value for path, value in kept.items() if path not in again}
+        for path in self.changed | {path for path, value in known.items() if value["status"] in TRANSIENT}:
+            del kept[path]
         self.done = set(kept)
         self.counts = Counter(str(value["status"]) for value in kept.values())
         write_text(self.jsonl_path, "".join(json.dumps(value) + "\n" for value in kept.values()))
@@ -108,9 +92,9 @@ class PredictionWriter:
     def write(self, score: VideoScore) -> None:
         """Save its pictures, append it to both files and hand them to the operating system."""
         place = evidence_place(score.path)
-        _remove(self.folder / place)
-        for drawn in (self.folder / ANNOTATED_NAME).glob(f"*-{place.rpartition('/')[2][:8]}.mp4"):
-            _remove(drawn)
+        remove(self.folder / place)
+        for drawn in self.folder.glob(f"{layout.ANNOTATED_NAME}/*-{place.rpartition('/')[2][:8]}.mp4"):
+            remove(drawn)
         value = json_of(score) | write_evidence(score, self.folder) | {"settings": self.settings}
         self._jsonl_file.write(json.dumps(value) + "\n")
         self._jsonl_file.flush()
@@ -127,9 +111,7 @@ class PredictionWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             self.close()
         except OSError:
@@ -149,20 +131,9 @@ def _is_changed(value: Mapping[str, Any]) -> bool:
     return (now.st_size, now.st_mtime) != (then.get("size_bytes"), then.get("modified_seconds"))
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def read_predictions(path: Path) -> pd.DataFrame:
-    """``predictions.csv`` as a table; probabilities are floats, with NaN where a video has none."""
-    import pandas as pd  # a quarter of a second, and who writes scores needs none of it
-
-    # Not str: with pyarrow installed, pandas keeps strings as UTF-8, which a file's name need not be.
-    text = dict.fromkeys(("path", "verdict", "label", "message", "model"), object)
-    table = pd.read_csv(path, dtype=text, keep_default_na=False, encoding_errors="surrogateescape")
-    for column in ("prob_fake", "confidence", "duration_seconds"):
-        table[column] = pd.to_numeric(table[column], errors="coerce")
-    return table

@@ -1,24 +1,21 @@
 """Folders of training runs: found, read and checked."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import pandas as pd
 
 from dfd.base.errors import ReportError
 from dfd.base.files import inside
 from dfd.base.types import Label
 from dfd.base.untrusted import decode, named, read_json, read_yaml, shown
 from dfd.base.words import Setting, flatten, show_setting
-from dfd.figures.curves import read_history  # not above: --help does not wait for torch
+from dfd.figures.curves import read_history
 from dfd.runs.records import JobRecord, Outcome
-from dfd.runs.settings import IGNORED_GROUPS, IGNORED_KEYS, _shortened, differing
-
-if TYPE_CHECKING:
-    import pandas as pd
+from dfd.runs.settings import IGNORED_GROUPS, IGNORED_KEYS, _shortened, differing, nested
 
 T = TypeVar("T")
 
@@ -66,9 +63,8 @@ class Run:
     @property
     def model(self) -> str:
         """Backbone and head, such as ``resnext50 + lstm``."""
-        named = self.summary.get("name")
-        if named:
-            return str(named)
+        if self.summary.get("name"):
+            return str(self.summary["name"])
         backbone = self.settings.get("backbone.name") or self.settings.get("backbone")  # one of timm's has both
         parts = [backbone, self.settings.get("temporal")]
         return " + ".join(str(part) for part in parts if part) or self.folder.name
@@ -80,10 +76,7 @@ class Run:
 
     def data(self, *keys: str) -> Any:
         """What the summary says of the data, such as ``data("split", "mode")``; None where it does not."""
-        value: Any = self.summary.get("data")
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        return value
+        return nested(self.summary, "data", *keys)
 
     @property
     def split_mode(self) -> str:
@@ -141,17 +134,16 @@ def read_run(folder: Path) -> Run:
     Raises:
         ReportError: a file is there and cannot be read; the message names it.
     """
-    summary, notes = _known_kinds(_read_json(folder, "summary.json"))
-    threshold = _read_json(folder, "test/metrics.json").get("threshold")
+    summary, notes = _known_kinds(_read_mapping(folder, "summary.json", read_json))
+    threshold = _read_mapping(folder, "test/metrics.json", read_json).get("threshold")
     threshold = _usable(float, threshold, "test/metrics.json", "threshold", notes)
-    config = _read_yaml(folder, "config.yaml")
-    history, predictions = "metrics.csv", "test/predictions.csv"
+    config = _read_mapping(folder, "config.yaml", lambda path: read_yaml(path) or {})
     return Run(
         folder,
         summary=summary,
         settings=_settings(config, summary),
-        history=_readable(folder, history, _read_curves) if (folder / history).is_file() else None,
-        test=_readable(folder, predictions, _read_predictions) if (folder / predictions).is_file() else None,
+        history=_readable(folder, "metrics.csv", _read_curves),
+        test=_readable(folder, "test/predictions.csv", _read_predictions),
         threshold=threshold,
         split_setting=flatten(config).get("data.split"),
         failure=_failure(folder, summary),
@@ -207,8 +199,6 @@ def _usable(kind: type[T], value: object, file: str, key: str, notes: list[str])
 
 def _read_curves(path: Path) -> pd.DataFrame | None:
     """None if no epoch has ended yet."""
-    import pandas as pd
-
     try:
         history = read_history(path)
     except pd.errors.EmptyDataError:  # not even a head
@@ -217,8 +207,6 @@ def _read_curves(path: Path) -> pd.DataFrame | None:
 
 
 def _read_predictions(path: Path) -> pd.DataFrame:
-    import pandas as pd  # not above: a report on scored videos takes no more than names from here
-
     table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
     columns = ["video_id", "dataset", "method", "label", "prob_fake"]
     missing = [column for column in columns if column not in table]
@@ -234,39 +222,23 @@ def _read_predictions(path: Path) -> pd.DataFrame:
 
 
 def _readable(folder: Path, name: str, read: Callable[[Path], Any]) -> Any:
-    """What ``read`` gives of a file in a run's folder.
+    """Read a file in a run's folder with ``read``; None if there is none.
 
     Raises:
         ReportError: it cannot read the file, or the file lies elsewhere.
     """
     path = folder / name
+    if not path.is_file():
+        return None
     try:
         return read(inside(folder, path))
     except (OSError, ValueError, KeyError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise ReportError(
-            f"{path}: cannot be read ({reason}); restore it, or leave its run out of the report"
-        ) from error
+        raise ReportError(f"{path}: cannot be read ({reason}); restore it, or leave its run out") from error
 
 
-def _read_json(folder: Path, name: str) -> dict[str, Any]:
-    def read(path: Path) -> dict[str, Any]:
-        return _mapping(read_json(path))
-
-    return dict(_readable(folder, name, read)) if (folder / name).is_file() else {}
-
-
-def _read_yaml(folder: Path, name: str) -> dict[str, Any]:
-    def read(path: Path) -> dict[str, Any]:
-        return _mapping(read_yaml(path) or {})
-
-    return dict(_readable(folder, name, read)) if (folder / name).is_file() else {}
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"expected names and values, got {type(value).__name__}")
-    return value
+def _read_mapping(folder: Path, name: str, read: Callable[[Path], Any]) -> dict[str, Any]:
+    return _readable(folder, name, lambda path: decode(dict, read(path), "its content")) or {}
 
 
 def _settings(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Setting]:
@@ -293,14 +265,13 @@ def names(runs: Sequence[Run], *, ignoring: Iterable[str] = ()) -> list[str]:
 
     ``ignoring``: settings that are not to be named.
     """
-    models = [run.model for run in runs]
     ignored = set(ignoring)
     found = []
-    for run, model in zip(runs, models, strict=True):
-        alike = [other for other, name in zip(runs, models, strict=True) if name == model]
-        keys = [key for key in differing([other.settings for other in alike]) if key not in ignored]
+    for run in runs:
+        alike = [other.settings for other in runs if other.model == run.model]
+        keys = [key for key in differing(alike) if key not in ignored]
         shown = [f"{key}={show_setting(run.settings[key])}" for key in keys[:MAX_NAMED_SETTINGS] if key in run.settings]
         shown += ["…"] if len(keys) > MAX_NAMED_SETTINGS else []
-        found.append(f"{model} ({', '.join(shown)})" if shown else model)
+        found.append(f"{run.model} ({', '.join(shown)})" if shown else run.model)
     found = [f"{name} [{run.place}]" if found.count(name) > 1 else name for run, name in zip(runs, found, strict=True)]
     return [f"{name} #{index + 1}" if found.count(name) > 1 else name for index, name in enumerate(found)]

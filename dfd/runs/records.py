@@ -10,19 +10,15 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import ClassVar, Self
 
 from dfd.base.errors import DfdError, JobFailed, ReportError, RunPruned
 from dfd.base.files import inside, write_json
 from dfd.base.untrusted import decode, read_json
 
-STUDY_FILE = "study.json"
-OUTCOME_FILE = "outcome.json"
 ERROR_FILE = "error.txt"
 """The whole traceback of a job that failed by an error nobody foresaw."""
 MAX_MESSAGE = 300
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +41,37 @@ class Outcome(StrEnum):
         return self in (Outcome.FINISHED, Outcome.PRUNED)
 
 
+class _Record:
+    """A record in a folder of its own, as the file ``FILE``."""
+
+    __slots__ = ()
+    FILE: ClassVar[str]
+
+    def write(self, folder: Path) -> None:
+        """Leave it in its folder, whole or not at all."""
+        write_json(folder / self.FILE, asdict(self))  # type: ignore[call-overload]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Read the record of a folder; None if there is none.
+
+        Raises:
+            ReportError: the file is damaged.
+        """
+        path = folder / cls.FILE
+        if not path.is_file():
+            return None
+        try:
+            return decode(cls, read_json(inside(folder, path)))
+        except (OSError, ValueError) as error:
+            raise ReportError(f"{path}: cannot be read ({' '.join(str(error).split())}); remove it") from error
+
+
 @dataclass(frozen=True, slots=True)
-class JobRecord:
+class JobRecord(_Record):
     """``outcome.json`` of a job. ``value`` is what the study optimises; None if it is not known."""
 
+    FILE = "outcome.json"
     outcome: Outcome
     overrides: Sequence[str] = ()
     """All that its configuration was composed with."""
@@ -58,24 +81,12 @@ class JobRecord:
     message: str = ""
     """Why it has no value, for a person."""
 
-    def write(self, folder: Path) -> None:
-        """Leave it in the job's folder, whole or not at all."""
-        write_json(folder / OUTCOME_FILE, asdict(self))
-
-    @classmethod
-    def read(cls, folder: Path) -> Self | None:
-        """None if there is none.
-
-        Raises:
-            ReportError: the file is damaged.
-        """
-        return _read(cls, folder / OUTCOME_FILE)
-
 
 @dataclass(frozen=True, slots=True)
-class StudyRecord:
+class StudyRecord(_Record):
     """``study.json`` in the folder of a multirun: what it varies, and what it looks for."""
 
+    FILE = "study.json"
     name: str
     group: str
     """Its runs' group in Weights & Biases."""
@@ -100,19 +111,6 @@ class StudyRecord:
         given = overrides_by_key(overrides)
         return {key: given[key] for key in self.swept if key in given}
 
-    def write(self, folder: Path) -> None:
-        """Leave it in the study's folder."""
-        write_json(folder / STUDY_FILE, asdict(self))
-
-    @classmethod
-    def read(cls, folder: Path) -> Self | None:
-        """None if there is none.
-
-        Raises:
-            ReportError: the file is damaged.
-        """
-        return _read(cls, folder / STUDY_FILE)
-
 
 def is_minimized(metric: str) -> bool:
     """Whether less is better.
@@ -134,10 +132,9 @@ def overrides_by_key(overrides: Sequence[str]) -> dict[str, str]:
 
 
 class JobsFailed(SystemExit):
-    """Ends the command of a study in which jobs failed, with exit status 1. All has been said before."""
+    """Ends the command of a study in which jobs failed, after each has been reported."""
 
-    def __init__(self) -> None:
-        super().__init__(1)
+    code = 1
 
 
 @dataclass(slots=True)
@@ -196,17 +193,3 @@ def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     text = text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 1]}…"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _read(kind: type[T], path: Path) -> T | None:
-    """The record in a file; None if there is no file.
-
-    Raises:
-        ReportError: the file is damaged.
-    """
-    if not path.is_file():
-        return None
-    try:
-        return decode(kind, read_json(inside(path.parent, path)))
-    except (OSError, ValueError) as error:
-        raise ReportError(f"{path}: cannot be read ({' '.join(str(error).split())}); remove it") from error

@@ -1,11 +1,10 @@
 """Settings in which runs differ, without those that say nothing of the result."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from dfd.base.words import Setting, show_setting
+from dfd.base.words import Setting, flatten, show_setting
 
 # Where a run writes, and how fast: no difference between two experiments.
 IGNORED_GROUPS = ("hydra", "logger", "tags", "debug", "ckpt_path", "test", "optimized_metric")
@@ -27,6 +26,27 @@ def _shortened(key: str, value: Setting) -> tuple[str, Setting]:
     if isinstance(value, str) and key.rpartition(".")[2] in PATH_KEYS:
         return key, Path(value).name
     return key, value
+
+
+def nested(value: Any, *keys: str) -> Any:
+    """Value below ``keys`` in nested mappings; None if any of them is missing.
+
+    >>> nested({"data": {"split": {"mode": "source"}}}, "data", "split", "mode"), nested({"data": 1}, "data", "split")
+    ('source', None)
+    """
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def flat(settings: object) -> Mapping[str, Setting]:
+    """Settings by dotted keys; none if they are of another kind."""
+    return flatten(settings) if isinstance(settings, Mapping) else {}
+
+
+def shown(value: Any) -> str:
+    """A setting, or another plain value, as text."""
+    return show_setting(value) if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def differing(settings: Sequence[Mapping[str, Setting]]) -> list[str]:

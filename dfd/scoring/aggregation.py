@@ -65,9 +65,8 @@ def max_of_windows(windows: WindowsByTrack) -> TrackAndVideoScores:
     return tracks, max(tracks)
 
 
-AGGREGATIONS: dict[str, Aggregation] = {
-    function.__name__: function for function in (max_of_means, max_of_shrunk_means, mean_of_windows, max_of_windows)
-}
+_ALL = (max_of_means, max_of_shrunk_means, mean_of_windows, max_of_windows)
+AGGREGATIONS: dict[str, Aggregation] = {function.__name__: function for function in _ALL}
 
 DEFAULT_AGGREGATION = max_of_means.__name__
 
@@ -106,7 +105,7 @@ def uncertain_band(threshold: float, margin: float) -> tuple[float, float]:
 
 
 def verdict(prob_fake: float, *, threshold: float, margin: float = 0.0) -> Verdict:
-    """What to say of a score; see :func:`uncertain_band`. Without a margin, FAKE from the threshold on.
+    """Verdict on a score; see :func:`uncertain_band`. Without a margin, FAKE from the threshold on.
 
     >>> [str(verdict(p, threshold=0.5, margin=0.1)) for p in (0.39, 0.4, 0.5, 0.6, 0.61)]
     ['real', 'uncertain', 'uncertain', 'uncertain', 'fake']

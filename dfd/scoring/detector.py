@@ -1,8 +1,7 @@
-"""The detector: loaded once, it scores any number of videos, whatever they are."""
+"""Detector that is loaded once and scores any number of videos."""
 
 import time
 import weakref
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +13,7 @@ from torch import Tensor
 from dfd.base.errors import ConfigError
 from dfd.base.machine import num_cores
 from dfd.base.types import FloatArray, FrameArray, Label, Moment, Status, TrackScore, Verdict, VideoScore
-from dfd.faces.found import FaceWindow, Found
+from dfd.faces.found import Found
 from dfd.models.classifier import ClipClassifier
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import refuse_mixed_clips
@@ -23,15 +22,23 @@ from dfd.process.failure import Failure
 from dfd.process.pool import Again, WorkerPool
 from dfd.scoring.aggregation import AGGREGATIONS, DEFAULT_AGGREGATION, Aggregation, uncertain_band, verdict
 from dfd.scoring.explain import explain_clip
-from dfd.scoring.look.windows import look_settings
-from dfd.scoring.look.workers import numbered_windows_task, start_worker, worker_pool
+from dfd.scoring.look.workers import look_settings, numbered_windows_task, start_worker, worker_pool
 from dfd.scoring.runtimes.folding import fold_batchnorm as fold_into_convolutions
 from dfd.scoring.runtimes.load import load_runtime
 from dfd.scoring.runtimes.runtime import OnnxRuntime, Runtime, TorchRuntime
-from dfd.scoring.video import MAX_SHOWN_FACES, _joined, _Video
+from dfd.scoring.video import MAX_SHOWN_FACES, Piece, _joined, _Video
 
 Progress = Callable[[Path, float], None]
 """Told of a video and the share of it, 0..1, that has been looked at."""
+
+DESCRIBED = (
+    *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
+    *("calibration", "metrics", "data", "versions"),
+)
+
+
+OF_THE_END = ("num_faces", "num_frames", "num_windows", "num_windows_possible", "duration_seconds")
+"""Facts of a score that the last piece of a video brings."""
 
 
 class Detector:
@@ -96,12 +103,8 @@ class Detector:
     ) -> None:
         if model is not None and not for_comparison:
             refuse_mixed_clips(model, name)
-        for option, value in {
-            "batch_size": batch_size,
-            "num_workers": num_workers,
-            "deadline_seconds": deadline_seconds,
-            "stall_seconds": stall_seconds,
-        }.items():
+        counts = {"batch_size": batch_size, "num_workers": num_workers}
+        for option, value in {**counts, "deadline_seconds": deadline_seconds, "stall_seconds": stall_seconds}.items():
             if value is not None and not value > 0:
                 raise ValueError(f"{option} must be above 0, got {value}")
         if moments_per_face < 0:
@@ -171,19 +174,15 @@ class Detector:
         return cls(TorchRuntime(model, card, device), card, name=name, model=model, **options)
 
     def describe(self) -> dict[str, Any]:
-        """What a report says of the detector, as plain values."""
+        """Description of the detector for reports, as plain values."""
         card = self.card
-        parts = {part: card.model.get(part) or {} for part in ("backbone", "temporal")}
-        options = {
-            part: str(node.get("name") or node["_target_"].rpartition(".")[2]) for part, node in parts.items() if node
-        }
+        parts = {part: node for part in ("backbone", "temporal") if (node := card.model.get(part))}
         return {
             "name": self.name,
-            **options,
+            **{part: str(node.get("name") or node["_target_"].rpartition(".")[2]) for part, node in parts.items()},
             "runtime": type(self.runtime).__name__,
             "num_parameters": self.num_parameters,
-            **{name: getattr(card, name) for name in ("clip_len", "clip_stride", "image_size", "temperature", "crop")},
-            **{name: getattr(card, name) for name in ("calibration", "metrics", "data", "versions")},
+            **{name: getattr(card, name) for name in DESCRIBED},
             "threshold": self.threshold,
             "uncertain_margin": self.uncertain_margin,
             "uncertain_band": list(self.uncertain_band),
@@ -221,9 +220,8 @@ class Detector:
         if not files:
             return
         if self._is_scoring:
-            raise RuntimeError(
-                "this Detector is scoring other videos; take all of their scores first, or load a second Detector"
-            )
+            remedy = "take all of their scores first, or load a second Detector"
+            raise RuntimeError(f"this Detector is scoring other videos; {remedy}")
         self._is_scoring = True
         try:
             yield from self._score_all(files, on_progress)
@@ -232,29 +230,19 @@ class Detector:
 
     def _score_all(self, files: list[Path], on_progress: Progress | None) -> Iterator[VideoScore]:
         videos: dict[int, _Video] = {}
-        # A batch is of one video: its probabilities differ in the last digits by how many clips it has, and so would a
-        # video's by what else is scored beside it, or by where a run was stopped.
-        waiting: dict[int, list[FaceWindow]] = defaultdict(list)
         for (key, path), item in self._workers(len(files)).stream(numbered_windows_task, enumerate(files)):
             video = videos.setdefault(key, _Video(path))
-            if isinstance(item, FaceWindow):
-                waiting[key].append(item)
-                if len(waiting[key]) >= self.batch_size:
-                    self._look(video, waiting[key])
-            elif isinstance(item, Again):
+            if isinstance(item, Again):
                 videos[key] = _Video(path)
-                waiting.pop(key, None)
             elif isinstance(item, float):
                 if on_progress is not None:
                     on_progress(path, item)
             elif isinstance(item, Failure):
-                waiting.pop(key, None)
                 yield self._failed(videos.pop(key), item)
             elif item is None:
-                self._look(video, waiting.pop(key, []))
                 yield self._finished(videos.pop(key))
             else:
-                video.take(item)
+                self._take(video, item)
 
     def score_windows(self, path: str | Path, found: Iterable[Found | Failure]) -> VideoScore:
         """The score of what :func:`dfd.scoring.look.stream.stream_windows` found in a video, wherever that was run.
@@ -262,18 +250,22 @@ class Detector:
         A failure ends it: the score has its status and message, and no verdict.
         """
         video = _Video(Path(path))
-        waiting: list[FaceWindow] = []
         for item in found:
-            if isinstance(item, FaceWindow):
-                waiting.append(item)
-                if len(waiting) >= self.batch_size:
-                    self._look(video, waiting)
-            elif isinstance(item, Failure):
+            if isinstance(item, Failure):
                 return self._failed(video, item)
-            elif not isinstance(item, float):
-                video.take(item)
-        self._look(video, waiting)
+            if not isinstance(item, float):
+                self._take(video, item)
         return self._finished(video)
+
+    def _take(self, video: _Video, item: Piece) -> None:
+        """Keep what was found in a video, and score its windows once they fill a batch.
+
+        A batch is of one video: its probabilities differ in the last digits by how many clips it has, and so would a
+        video's by what else is scored beside it, or by where a run was stopped.
+        """
+        video.take(item)
+        if len(video.waiting) >= self.batch_size:
+            self._look(video)
 
     def _workers(self, num_tasks: int) -> WorkerPool:
         """The pool, with no more processes than there is work for, and no fewer than it had."""
@@ -281,44 +273,32 @@ class Detector:
         if self._pool is not None and self._pool.num_workers < wanted:
             self.close()
         if self._pool is None:
-            self._take_over(
-                worker_pool(
-                    wanted,
-                    deadline_seconds=self.deadline_seconds,
-                    stall_seconds=self.stall_seconds,
-                    batch_size=self.batch_size,
-                )
-            )
-        assert self._pool is not None
+            seconds: dict[str, Any] = {"deadline_seconds": self.deadline_seconds, "stall_seconds": self.stall_seconds}
+            return self._take_over(worker_pool(wanted, batch_size=self.batch_size, **seconds))
         return self._pool
 
-    def _take_over(self, pool: WorkerPool) -> None:
+    def _take_over(self, pool: WorkerPool) -> WorkerPool:
         pool.prepare(start_worker, self.face_detector, self.extraction, self.windows)
         self._pool = pool
         self._at_end = weakref.finalize(self, pool.close)
+        return pool
 
-    def _look(self, video: "_Video", waiting: list[FaceWindow]) -> None:
+    def _look(self, video: _Video) -> None:
         """Give every waiting window of a video its probability, and leave none waiting."""
         began = time.perf_counter()
-        probs = self.prob_fake([window.crops for window in waiting])
-        each = (time.perf_counter() - began) / max(1, len(waiting))
-        for window, prob in zip(waiting, probs, strict=True):
+        probs = self.prob_fake([window.crops for window in video.waiting])
+        each = (time.perf_counter() - began) / max(1, len(video.waiting))
+        for window, prob in zip(video.waiting, probs, strict=True):
             video.add(window, prob, seconds=each, num_kept=self.moments_per_face, aggregation=self.aggregation)
-        waiting.clear()
+        video.waiting.clear()
 
-    def _failed(self, video: "_Video", failure: Failure) -> VideoScore:
+    def _failed(self, video: _Video, failure: Failure) -> VideoScore:
+        facts: dict[str, Any] = {"model": self.name, "file": video.file, "thumbnail": video.thumbnail}
         seconds = time.perf_counter() - video.began
-        return VideoScore(
-            str(video.path),
-            failure.status,
-            seconds=seconds,
-            model=self.name,
-            message=failure.message,
-            file=video.file,
-            thumbnail=video.thumbnail,
-        )
+        return VideoScore(str(video.path), failure.status, message=failure.message, seconds=seconds, **facts)
 
-    def _finished(self, video: "_Video") -> VideoScore:
+    def _finished(self, video: _Video) -> VideoScore:
+        self._look(video)
         end = video.end
         assert end is not None, "a worker ends every video that it does not fail on"
         if not np.isfinite([window.prob_fake for scored in video.tracks.values() for window in scored]).all():
@@ -341,11 +321,7 @@ class Detector:
             label=label,
             prob_fake=prob_fake,
             confidence=prob_fake if label is Label.FAKE else 1 - prob_fake,
-            num_faces=end.num_faces,
-            num_frames=end.num_frames,
-            num_windows=end.num_windows,
-            num_windows_possible=end.num_windows_possible,
-            duration_seconds=end.duration_seconds,
+            **{name: getattr(end, name) for name in OF_THE_END},
             seconds=time.perf_counter() - video.began,
             seconds_by_stage={**end.seconds_by_stage, "network": video.network_seconds, "explain": explaining},
             model=self.name,
@@ -360,19 +336,13 @@ class Detector:
     def _verdict(self, prob_fake: float) -> Verdict:
         return verdict(prob_fake, threshold=self.threshold, margin=self.uncertain_margin)
 
-    def _moments(self, video: "_Video", tracks: Iterable[TrackScore]) -> Iterator[Moment]:
+    def _moments(self, video: _Video, tracks: Iterable[TrackScore]) -> Iterator[Moment]:
         """The most suspicious windows of the most suspicious faces, both in falling order."""
         for track in sorted(tracks, key=lambda track: -track.prob_fake)[:MAX_SHOWN_FACES]:
             for kept in video.kept.get(track.track, []):
-                frame, heatmap = self._explain(kept.window.crops)
-                yield Moment(
-                    track=track.track,
-                    window=kept.place,
-                    seconds=kept.window.frame_seconds[frame],
-                    prob_fake=kept.prob_fake,
-                    crop=kept.window.crops[frame],
-                    heatmap=heatmap,
-                )
+                crops, when = kept.window.crops, kept.window.frame_seconds
+                frame, heatmap = self._explain(crops)
+                yield Moment(track.track, kept.place, when[frame], kept.prob_fake, crops[frame], heatmap)
 
     def _explain(self, crops: FrameArray) -> tuple[int, FloatArray | None]:
         """The frame of a clip that is shown, and why; without heat maps, its middle."""

@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import isqrt
 from typing import Any
 
@@ -32,8 +33,7 @@ MIN_SIDE = 4
 """Places along a side below which a map is too coarse to point at anything: Inception v3 leaves 2 of 112 pixels."""
 
 CANCELLED = 1e-3
-"""Share of the channels' evidence below which what is left of their sum is rounding: a token before a layer norm has
-none, as its length does not matter."""
+"""Share of the channels' evidence below which their sum is rounding, as for a token before a layer norm."""
 
 PIXEL_GRID = 14
 """Places along a side, at most, into which the evidence of pixels is gathered: one by one they are mostly noise."""
@@ -105,14 +105,12 @@ def clip_evidence(model: ClipClassifier, frames_TCHW: Tensor) -> ClipEvidence:
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
     """Without gradients towards the weights: nobody asks for them, and they take as much memory as the weights do."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
+    trained = nn.ParameterList(parameter for parameter in model.parameters() if parameter.requires_grad)
+    trained.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
+        trained.requires_grad_(True)
 
 
 def _evidence_anywhere(model: ClipClassifier, images_TCHW: Tensor) -> ClipEvidence:
@@ -202,14 +200,12 @@ def _recorded(network: nn.Module) -> Iterator[list[tuple[str, Tensor]]]:
     """The output of each module within, by name, in the order in which they end."""
     outputs: list[tuple[str, Tensor]] = []
 
-    def recorder(name: str) -> Any:
-        def record(module: nn.Module, arguments: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.requires_grad:
-                outputs.append((name, output))
+    def record(name: str, module: nn.Module, arguments: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.requires_grad:
+            outputs.append((name, output))
 
-        return record
-
-    handles = [module.register_forward_hook(recorder(name)) for name, module in network.named_modules() if name]
+    modules = [(name, module) for name, module in network.named_modules() if name]
+    handles = [module.register_forward_hook(partial(record, name)) for name, module in modules]
     try:
         yield outputs
     finally:
@@ -262,9 +258,7 @@ def _evidence(margin: Tensor, activations_N: Tensor, layout: _Layout) -> Tensor 
 
 def _is_attention(tensor_Nabc: Tensor) -> bool:
     """True for weights of attention ``(N, heads, L, L)``, whose rows are distributions: L x L are no places."""
-    return bool((tensor_Nabc >= 0).all()) and torch.allclose(
-        tensor_Nabc.sum(dim=-1), tensor_Nabc.new_ones(()), atol=1e-3
-    )
+    return bool((tensor_Nabc >= 0).all()) and torch.allclose(tensor_Nabc.sum(-1), tensor_Nabc.new_ones(()), atol=1e-3)
 
 
 def _bypassed(margin: Tensor, output: Tensor, images: Tensor) -> bool:

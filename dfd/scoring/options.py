@@ -18,8 +18,7 @@ from dfd.config.build import options, target_name
 from dfd.config.schemas import PredictConfig, inputs_of
 from dfd.models.files.card import read_card
 from dfd.process.pool import WorkerPool
-from dfd.scoring.look.windows import look_settings
-from dfd.scoring.look.workers import numbered_windows_task, start_worker, worker_pool
+from dfd.scoring.look.workers import look_settings, numbered_windows_task, start_worker, worker_pool
 from dfd.video.file.container import VideoLimits
 
 if TYPE_CHECKING:
@@ -31,25 +30,16 @@ DECISIVE = (
     *("aggregation", "threshold"),
 )
 OTHER = (
-    "runtime",
-    "device",
-    "moments_per_face",
-    "heatmaps",
-    "batch_size",
-    "num_workers",
-    "deadline_seconds",
-    "stall_seconds",
+    *("runtime", "device", "moments_per_face", "heatmaps", "batch_size", "num_workers"),
+    *("deadline_seconds", "stall_seconds"),
 )
 
-LOOKS = (
-    *("face_detector", "window_stride", "max_windows", "max_faces", "max_decode_side", "video_stream"),
-    "limits",
-)
+LOOKS = ("face_detector", *DECISIVE[:5], "limits")
 """Options that decide what a worker looks at."""
 
 
 def detector_options(config: PredictConfig) -> dict[str, Any]:
-    """What :class:`dfd.scoring.detector.Detector` is told."""
+    """Options of :class:`dfd.scoring.detector.Detector`."""
     chosen = config.face_detector
     if unknown := config.limits.keys() - {"max_width", "max_height"}:
         raise ConfigError(f"limits: no such key {', '.join(sorted(map(str, unknown)))}; it has max_width, max_height")
@@ -91,22 +81,18 @@ def start_workers(config: PredictConfig, checkpoint: Path, paths: Sequence[Path]
 
 
 def settings_of(config: PredictConfig, detector: Detector) -> dict[str, Any]:
-    """What decides a score, besides the model: a folder is continued only with the same."""
+    """Settings that decide a score besides the model; a folder is continued only with the same ones."""
     return {
         "face_detector": {k: v for k, v in detector.face_detector.items() if k not in ("device", "weights")},
         # Folders of before there was a choice of streams go on.
-        **{
-            name: getattr(config, name)
-            for name in DECISIVE
-            if name != "video_stream" or config.video_stream is not None
-        },
+        **{k: getattr(config, k) for k in DECISIVE if k != "video_stream" or config.video_stream is not None},
         "threshold": detector.threshold,
         "uncertain_margin": config.uncertain_margin,
     }
 
 
 def run_facts(config: PredictConfig, detector: Detector, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """``run.json``: who scored what, with what and when."""
+    """Content of ``run.json``: the detector, its settings, the input and the time."""
     inputs = inputs_of(config.input)
     return {
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),

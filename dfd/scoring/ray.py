@@ -30,7 +30,7 @@ from dfd.scoring.actors import ActorPlan, plan_actors
 from dfd.scoring.look.workers import start_worker, windows_task
 
 if TYPE_CHECKING:
-    from dfd.scoring.detector import Detector, Progress
+    from dfd.scoring.detector import Progress
 
 MAX_ROW_BYTES = 2**30
 """The most that the crops of one video may take. They are one value of a row, and Arrow holds 2 GiB in one at most."""
@@ -86,11 +86,7 @@ class RayEngine:
         """What the actors load, here for its card, name and settings."""
         _refuse_large_rows(self.detector.windows, self.detector.extraction)
         self._device, self._options = device, options
-        self._shares = {
-            "num_actors": num_actors,
-            "num_gpus_per_actor": num_gpus_per_actor,
-            "num_cpus_per_video": self._cluster.num_cpus_per_video,
-        }
+        self._shares: dict[str, Any] = {"num_actors": num_actors, "num_gpus_per_actor": num_gpus_per_actor}
         self._is_ours = False
 
     def __enter__(self) -> Self:
@@ -119,7 +115,8 @@ class RayEngine:
             return
         self._start()
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        plan = plan_actors(nodes, device=self._device, **self._shares)  # type: ignore[arg-type]
+        cpus = self._cluster.num_cpus_per_video
+        plan = plan_actors(nodes, device=self._device, num_cpus_per_video=cpus, **self._shares)
         with ray_errors(self._ray):
             checkpoint = self._ray.put(self._checkpoint.read_bytes())
             for first in range(0, len(files), MAX_ROWS_AT_ONCE):
@@ -130,21 +127,18 @@ class RayEngine:
 
     def _scores(self, files: Sequence[Path], plan: ActorPlan, checkpoint: Any) -> Iterator[VideoScore]:
         waiting = dict(enumerate(files))
-        rows = self._dataset(waiting, plan, checkpoint).iter_batches(
-            batch_size=None, batch_format="pyarrow", prefetch_batches=0
-        )
+        data = self._dataset(waiting, plan, checkpoint)
+        rows = data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
         for row in (row for table in rows for row in table.to_pylist()):
             outcome = pickle.loads(row["score"])  # noqa: S301 - made by _Network below
             if isinstance(outcome, Fatal):
                 raise DfdError(outcome.message)
             del waiting[row["key"]]
             yield outcome
+        tries = f"in each of {1 + self._cluster.max_retries} tries"
+        why = f"Ray lost it: its process or node died {tries} (was memory short?); Ray's logs of the node say more"
         for path in waiting.values():  # what Ray had to drop
-            message = (
-                f"{path}: Ray lost it: its process or node died in each of {1 + self._cluster.max_retries} tries (was "
-                "memory short?); Ray's logs of the node say more"
-            )
-            yield VideoScore(str(path), Status.ERROR, model=self.detector.name, message=message)
+            yield VideoScore(str(path), Status.ERROR, model=self.detector.name, message=f"{path}: {why}")
 
     def _dataset(self, files: Mapping[int, Path], plan: ActorPlan, checkpoint: Any) -> Any:
         """A block for each video, so that it is scored, lost or tried again by itself."""
@@ -168,18 +162,15 @@ class RayEngine:
         with warnings.catch_warnings():
             # Ray 2.60 has no other way to say how often a task is tried; pyproject.toml keeps to versions that have it.
             warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
-            return dataset.map(
-                find_faces,
-                fn_kwargs={"job": job},
-                num_cpus=self._cluster.num_cpus_per_video,
-                max_retries=self._cluster.max_retries,
-            ).map(
+            cpus, retries = self._cluster.num_cpus_per_video, self._cluster.max_retries
+            found = dataset.map(find_faces, fn_kwargs={"job": job}, num_cpus=cpus, max_retries=retries)
+            return found.map(
                 _Network,
                 fn_constructor_kwargs={"checkpoint": [checkpoint], "name": self._checkpoint.name, "options": options},
                 compute=data.ActorPoolStrategy(size=plan.num_actors),
                 num_gpus=plan.num_gpus,
                 num_cpus=plan.num_cpus,
-                max_task_retries=self._cluster.max_retries,
+                max_task_retries=retries,
             )
 
     def _start(self) -> None:
@@ -219,26 +210,18 @@ def find_faces(row: Mapping[str, Any], job: Job) -> dict[str, Any]:
         found = _pieces(pool_below(job), Path(os.fsdecode(row["path"])))
     except Exception as error:  # noqa: BLE001 - the edge of the task; what a video does comes as a Failure
         found = Fatal.of(error)
-    return {
-        "key": row["key"],
-        "path": row["path"],
-        "found": pickle.dumps(found),
-        "seconds": time.perf_counter() - began,
-    }
+    return {**row, "found": pickle.dumps(found), "seconds": time.perf_counter() - began}
 
 
 def _pieces(pool: WorkerPool, path: Path) -> list[Found | Failure]:
     pieces: list[Found | Failure] = []
     for _, item in pool.stream(windows_task, [path]):
-        match item:
-            case Again():
-                pieces.clear()
-            case float() | None:
-                pass
-            case Thumbnail():  # a later one is a better one
-                pieces = [piece for piece in pieces if not isinstance(piece, Thumbnail)] + [item]
-            case _:
-                pieces.append(item)
+        if isinstance(item, Again):
+            pieces.clear()
+        elif not isinstance(item, float | None):
+            if isinstance(item, Thumbnail):  # a later one is a better one
+                pieces = [piece for piece in pieces if not isinstance(piece, Thumbnail)]
+            pieces.append(item)
     return pieces
 
 
@@ -246,7 +229,6 @@ class _Network:
     """A Ray actor: the detector, loaded once."""
 
     def __init__(self, checkpoint: list[Any], name: str, options: Mapping[str, Any]) -> None:
-        import ray
 
         from dfd.scoring.detector import Detector
 
@@ -254,7 +236,7 @@ class _Network:
         try:
             with TemporaryDirectory() as folder:
                 file = Path(folder) / name
-                file.write_bytes(ray.get(checkpoint[0]))
+                file.write_bytes(import_ray().get(checkpoint[0]))
                 self._detector = Detector.load(file, **options)
         except Exception as error:  # noqa: BLE001 - said with the first video, in words instead of Ray's
             self._detector = Fatal.of(error)
@@ -262,18 +244,13 @@ class _Network:
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
         found = pickle.loads(row["found"])  # noqa: S301 - made by find_faces above
         outcome: VideoScore | Fatal
-        if isinstance(self._detector, Fatal):
-            outcome = self._detector
-        elif isinstance(found, Fatal):
-            outcome = found
+        if isinstance(self._detector, Fatal) or isinstance(found, Fatal):
+            outcome = self._detector if isinstance(self._detector, Fatal) else found
         else:
-            score = self._score(self._detector, Path(os.fsdecode(row["path"])), found)
+            path = Path(os.fsdecode(row["path"]))
+            try:
+                score = self._detector.score_windows(path, found)
+            except Exception as error:  # noqa: BLE001 - the edge of the row: every error becomes its status
+                score = self._detector.score_windows(path, [Failure.of(error)])
             outcome = replace(score, seconds=score.seconds + row["seconds"])
         return {"key": row["key"], "score": pickle.dumps(outcome)}
-
-    @staticmethod
-    def _score(detector: "Detector", path: Path, found: Sequence[Found | Failure]) -> VideoScore:
-        try:
-            return detector.score_windows(path, found)
-        except Exception as error:  # noqa: BLE001 - the edge of the row: every error becomes its status
-            return detector.score_windows(path, [Failure.of(error)])

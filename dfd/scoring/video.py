@@ -16,6 +16,10 @@ MAX_SHOWN_FACES = 8
 """Faces of a video whose moments are kept, the most suspicious: what a person looks at, and a bound on memory."""
 
 
+Piece = FaceWindow | FileFacts | Thumbnail | FaceBoxes | WindowsEnd
+"""What a worker finds in a video, other than failures and signs of life."""
+
+
 @dataclass(slots=True)
 class _Kept:
     """A window that may be shown: the ``place``-th of its track."""
@@ -36,12 +40,16 @@ class _Video:
     tracks: dict[int, list[WindowScore]] = field(default_factory=dict)
     kept: dict[int, list[_Kept]] = field(default_factory=dict)
     boxes: dict[int, list[FaceBoxes]] = field(default_factory=dict)
+    waiting: list[FaceWindow] = field(default_factory=list)
+    """Windows that have not been scored yet."""
     network_seconds: float = 0.0
     end: WindowsEnd | None = None
 
-    def take(self, item: "FileFacts | Thumbnail | FaceBoxes | WindowsEnd") -> None:
-        """A piece that the network is not needed for."""
+    def take(self, item: Piece) -> None:
+        """Keep what a worker found."""
         match item:
+            case FaceWindow():
+                self.waiting.append(item)
             case FileFacts():
                 self.file = item
             case Thumbnail():

@@ -4,7 +4,6 @@ With submitit and Ray, a killed process is one failed job; the published launche
 other jobs running unattended.
 """
 
-import importlib
 import logging
 import os
 import socket
@@ -21,6 +20,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from dfd.base.errors import ConfigError, StudyError
+from dfd.studies.search_study import import_extra
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +58,7 @@ class OneJob:
 
     def checkpoint(self) -> Any:
         """Resubmission after preemption or timeout by Slurm: the same job, which resumes."""
-        import submitit
-
-        return submitit.helpers.DelayedSubmission(self)
+        return import_extra("submitit", "a job of submitit").helpers.DelayedSubmission(self)
 
 
 class JobsLauncher(Launcher):
@@ -102,8 +100,7 @@ class JoblibLauncher(JobsLauncher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all jobs and wait for them."""
-        import joblib
-
+        joblib = import_extra("joblib", "hydra/launcher=joblib")
         if not isinstance(self.n_jobs, int) or self.n_jobs < 1:
             raise ConfigError(f"hydra.launcher.n_jobs must be a whole number of 1 or more, got {self.n_jobs!r}")
         parallel = joblib.Parallel(n_jobs=self.n_jobs, backend="loky", pre_dispatch="n_jobs")
@@ -140,7 +137,7 @@ class SubmititLauncher(JobsLauncher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submit all jobs and wait for them."""
-        submitit = _import("submitit", "submitit", "hydra/launcher=submitit_…")
+        submitit = import_extra("submitit", "hydra/launcher=submitit_…")
         specific = {"slurm_max_num_timeout": self.max_num_timeout} if self.cluster == "slurm" else {}
         try:
             executor = submitit.AutoExecutor(folder=self.submitit_folder, cluster=self.cluster, **specific)
@@ -192,7 +189,7 @@ class RayLauncher(JobsLauncher):
         # Read on import. Under `uv run`, Ray would start its workers with the same command and relative paths in its
         # own folders, where they can never start.
         os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
-        ray = _import("ray", "ray", "hydra/launcher=ray")
+        ray = import_extra("ray", "hydra/launcher=ray")
         if not ray.is_initialized():
             self._start(ray)
         root = str(Path(__file__).resolve().parents[2])
@@ -202,9 +199,9 @@ class RayLauncher(JobsLauncher):
         return [_ray_result(ray, one) for one in running]
 
     def _start(self, ray: Any) -> None:
-        where: dict[str, Any] = {"address": self.address or "local"}
+        where: dict[str, Any] = {"address": self.address}
         if self.address is None:
-            where["include_dashboard"] = False
+            where = {"address": "local", "include_dashboard": False}
         try:
             if self.address is not None and ":" in self.address:
                 host, _, port = self.address.rpartition(":")
@@ -238,10 +235,3 @@ def _lost(message: str) -> JobReturn:
     lost = JobReturn(status=JobStatus.FAILED)
     lost.return_value = RuntimeError(message)
     return lost
-
-
-def _import(module: str, extra: str, what: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(f"{what} needs {module} ({error}): pip install 'dfd[{extra}]'") from error

@@ -7,8 +7,8 @@ from hydra.core.override_parser.types import Override
 
 from dfd.base.errors import ConfigError, StudyError
 from dfd.runs.records import JobRecord, Outcome, is_minimized
-from dfd.studies.search_study import Pruning, distributions, open_study
-from dfd.studies.sweepers import Job, StudySweeper, _that_matter
+from dfd.studies.search_study import Pruning, distributions, import_optuna, open_study
+from dfd.studies.sweepers import StudySweeper, _that_matter
 
 
 class OptunaSweeper(StudySweeper):
@@ -66,7 +66,10 @@ class OptunaSweeper(StudySweeper):
             )
             self._same_study(study, space, constant)
             while batch := self._next(study, space):
-                jobs = {number: self._trial_job(number, chosen, constant) for number, chosen in batch.items()}
+                jobs = {}
+                for number, chosen in batch.items():
+                    values = [f"{key}={value}" for key, value in chosen.items()]
+                    jobs[number] = self.job(number, [*constant, *values, f"hydra.sweeper.trial={number}"])
                 self.run(list(jobs.values()))
                 for number, job in jobs.items():
                     _tell(study, number, job.record)
@@ -78,10 +81,9 @@ class OptunaSweeper(StudySweeper):
         Raises:
             StudyError: the stored study differs.
         """
-        from optuna.distributions import distribution_to_json
-
+        as_json = import_optuna().distributions.distribution_to_json
         wanted = {
-            "space": {key: distribution_to_json(kind) for key, kind in sorted(space.items())},
+            "space": {key: as_json(kind) for key, kind in sorted(space.items())},
             "constant": _that_matter(constant),
             "metric": self.metric,
         }
@@ -103,40 +105,29 @@ class OptunaSweeper(StudySweeper):
 
     def _next(self, study: Any, space: dict[str, Any]) -> dict[int, Mapping[str, Any]]:
         """Trials to run next, by number: first interrupted ones, then new ones."""
-        from optuna.trial import TrialState
-
         known = study.get_trials(deepcopy=False)
-        open_trials = [trial for trial in known if trial.state is TrialState.RUNNING][: self.num_parallel]
-        if open_trials:
-            return {trial.number: trial.params for trial in open_trials}
-        count = min(self.num_parallel, self.num_trials - len(known))
-        asked = [study.ask(space) for _ in range(count)]
-        return {trial.number: trial.params for trial in asked}
-
-    def _trial_job(self, number: int, chosen: Mapping[str, Any], constant: Sequence[str]) -> Job:
-        values = [f"{key}={value}" for key, value in chosen.items()]
-        return self.job(number, [*constant, *values, f"hydra.sweeper.trial={number}"])
+        trials = [trial for trial in known if trial.state.name == "RUNNING"][: self.num_parallel]
+        if not trials:
+            trials = [study.ask(space) for _ in range(min(self.num_parallel, self.num_trials - len(known)))]
+        return {trial.number: trial.params for trial in trials}
 
     def _say(self, study: Any) -> None:
-        from optuna.trial import TrialState
-
-        states = [trial.state for trial in study.get_trials(deepcopy=False)]
-        done, pruned, failed = (states.count(s) for s in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+        states = [trial.state.name for trial in study.get_trials(deepcopy=False)]
+        done, pruned, failed = (states.count(name) for name in ("COMPLETE", "PRUNED", "FAIL"))
         print(f"{len(states)} trials: {done} finished, {pruned} pruned, {failed} failed; in {self.storage}")
 
 
 def _tell(study: Any, number: int, record: JobRecord | None) -> None:
     """Report a trial's outcome to Optuna; a stopped trial stays open and runs when the study continues."""
-    from optuna.trial import TrialState
-
+    states = import_optuna().trial.TrialState
     assert record is not None
     match record.outcome:
         case Outcome.FINISHED if record.value is not None:
             study.tell(number, record.value)
         case Outcome.PRUNED:
-            study.tell(number, state=TrialState.PRUNED)
+            study.tell(number, state=states.PRUNED)
         case Outcome.FINISHED | Outcome.FAILED:
-            study.tell(number, state=TrialState.FAIL)
+            study.tell(number, state=states.FAIL)
 
 
 def _difference(known: Any, wanted: Any) -> str:

@@ -2,15 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from dfd.base.errors import ConfigError, StudyError
-from dfd.studies.search_study import Pruning, open_study
-
-if TYPE_CHECKING:
-    from optuna.trial import Trial
+from dfd.studies.search_study import Pruning, import_optuna, open_study
 
 
 class TrialPruning(Callback):
@@ -35,13 +32,7 @@ class TrialPruning(Callback):
         if not found:
             raise StudyError(f"{storage}: has no trial {trial}; was the storage replaced while the study was running?")
         self._reported = set(found[0].intermediate_values)
-        self._trial = self._of(study, found[0]._trial_id)
-
-    @staticmethod
-    def _of(study: Any, trial_id: int) -> "Trial":
-        from optuna.trial import Trial
-
-        return Trial(study, trial_id)
+        self._trial = import_optuna().trial.Trial(study, found[0]._trial_id)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the metric and stop the training if the trial should be pruned."""

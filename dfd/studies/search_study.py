@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,17 +111,12 @@ def open_study(
         # Steps are counted from 0, so a warm-up of 3 epochs ends at step 2.
         pruner = optuna.pruners.MedianPruner(pruning.startup_trials, n_warmup_steps=pruning.warmup_epochs - 1)
     try:
-        backend = _backend(storage)
+        stored = {"study_name": STUDY_NAME, "storage": _backend(storage), "pruner": pruner}
         if minimize is None:
-            study: Study = optuna.load_study(study_name=STUDY_NAME, storage=backend, pruner=pruner)
+            study: Study = optuna.load_study(**stored)
             return study
-        study = optuna.create_study(
-            study_name=STUDY_NAME,
-            storage=backend,
-            pruner=pruner,
-            direction="minimize" if minimize else "maximize",
-            load_if_exists=True,
-        )
+        direction = "minimize" if minimize else "maximize"
+        study = optuna.create_study(**stored, direction=direction, load_if_exists=True)
     except KeyError as error:
         raise StudyError(f"{storage}: holds no study {STUDY_NAME!r}") from error
     except Exception as error:
@@ -143,21 +139,27 @@ def import_optuna() -> Any:
     Raises:
         ConfigError: Optuna is not installed.
     """
+    return import_extra("optuna", "hydra/sweeper=optuna")
+
+
+def import_extra(module: str, what: str) -> Any:
+    """Import a module whose package is an optional dependency of the same name, for ``what`` the user asked for.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
     try:
-        import optuna
+        return import_module(module)
     except ImportError as error:
-        raise ConfigError(f"hydra/sweeper=optuna needs Optuna ({error}): pip install 'dfd[optuna]'") from error
-    return optuna
+        raise ConfigError(f"{what} needs {module} ({error}): pip install 'dfd[{module}]'") from error
 
 
 def _backend(storage: str) -> Any:
-    from optuna.storages import JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend
-
+    storages = import_optuna().storages
     kind, separator, path = storage.partition(":///")
     if separator and kind in ("sqlite", "journal"):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     if kind == "journal":
-        return JournalStorage(JournalFileBackend(path))
+        return storages.JournalStorage(storages.journal.JournalFileBackend(path))
     arguments = {"connect_args": {"timeout": SQLITE_WAIT_SECONDS}} if kind == "sqlite" else {}
-    return RDBStorage(storage, engine_kwargs=arguments)
+    return storages.RDBStorage(storage, engine_kwargs=arguments)

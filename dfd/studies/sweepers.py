@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dfd.base.errors import ConfigError, DfdError, StudyError
 from dfd.base.files import take_lock
-from dfd.runs.records import STUDY_FILE, JobRecord, Outcome, StudyRecord, overrides_by_key
+from dfd.runs.records import JobRecord, Outcome, StudyRecord, overrides_by_key
 from dfd.studies.search_study import is_log
 
 logger = logging.getLogger(__name__)
@@ -59,9 +59,8 @@ class StudySweeper(Sweeper):
         """Set up the sweeper; Hydra calls this before :meth:`sweep`."""
         self.hydra_context = hydra_context
         self.config = config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        given: dict[str, Any] = {"hydra_context": hydra_context, "task_function": task_function, "config": config}
+        self.launcher = Plugins.instance().instantiate_launcher(**given)
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the study with the command line's overrides; Hydra calls this.
@@ -119,7 +118,7 @@ class StudySweeper(Sweeper):
         if lock is None:
             raise StudyError(f"{self.folder}: another process runs this study")
         with lock:
-            descriptions = [self.folder / name for name in (STUDY_FILE, "multirun.yaml")]
+            descriptions = [self.folder / name for name in (StudyRecord.FILE, "multirun.yaml")]
             before = {path: path.read_bytes() for path in descriptions if path.is_file()}
             OmegaConf.save(self.config, self.folder / "multirun.yaml")
             record.write(self.folder)
@@ -159,11 +158,10 @@ class StudySweeper(Sweeper):
                 continue
             JobRecord(Outcome.WAITING, self._overrides(job)).write(job.folder)
             waiting.append(job)
-        if "BasicLauncher" in type(self.launcher).__name__:  # sequential anyway; so each job keeps its own number
-            for job in waiting:
-                self._launch([job])
-        elif waiting:
-            self._launch(waiting)
+        # The basic launcher is sequential anyway; alone, each job keeps its own number.
+        is_basic = "BasicLauncher" in type(self.launcher).__name__
+        for together in [[job] for job in waiting] if is_basic else [waiting] if waiting else []:
+            self._launch(together)
 
     def _overrides(self, job: Job) -> list[str]:
         """Overrides with ``ckpt_path=last``, so that an interrupted or resubmitted job resumes."""

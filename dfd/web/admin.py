@@ -23,9 +23,7 @@ class ReadOnly(admin.ModelAdmin[Any]):
         """Always False."""
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Always False."""
-        return False
+    has_change_permission = has_add_permission
 
 
 @admin.register(Job)

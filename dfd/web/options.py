@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from dfd.base.errors import ConfigError
+from dfd.base.words import nearest
 
 PREFIX = "DFD_WEB_"
 PARENT = "DFD_PARENT"
@@ -23,65 +23,38 @@ USELESS = 3
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
-ABOUT = {
-    "checkpoint": "the detector: a .safetensors, .ckpt or .onnx file (workers only)",
-    "detector": "options of predict.py for it, such as 'face_detector=yunet max_windows=16'",
-    "data": "folder of uploads, results and the SQLite file; all machines share it",
-    "database_url": "postgres://user:password@host/name; empty: SQLite in the data folder",
-    "secret_key": "signs cookies; 50 random characters, the same for all web processes",
-    "hosts": "names that the page is reached by, separated by commas",
-    "https": "cookies and links only over HTTPS; false: for one machine alone",
-    "trusted_proxies": "proxies before the page, each of which adds to X-Forwarded-For",
-    "api_tokens": "name:token pairs, separated by commas, that may use the API",
-    "open_api": "the API takes jobs without a token",
-    "max_upload_mb": "largest file, in MiB",
-    "max_files": "files of one upload",
-    "max_queue": "jobs that wait or run; with more, uploads are told to come back later",
-    "uploads_per_hour": "files that one address may send in an hour; 0: as many as it likes",
-    "keep_hours": "results are deleted after so long; the video itself once it is scored",
-    "min_free_mb": "no upload is taken when the disk has less left, in MiB",
-    "lease_seconds": "a worker that gave no sign of life for so long has died; its job is taken again",
-    "host": "address to listen on",
-    "port": "port to listen on",
-    "processes": "web processes",
-    "threads": "requests, uploads among them, that one web process answers at once",
-    "workers": "processes that score, each with a copy of the detector in memory",
-}
-"""What each option means, for people."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebOptions:
-    """What the web page and its workers are told.
+    """Options of the web page and its workers.
 
     Raises:
         ConfigError: a value is out of range.
     """
 
-    checkpoint: str = ""
-    detector: str = ""
-    data: Path = Path("outputs/web")
-    database_url: str = ""
-    secret_key: str = ""
-    hosts: tuple[str, ...] = LOOPBACK
-    https: bool = True
-    trusted_proxies: int = 0
-    api_tokens: tuple[str, ...] = ()
-    open_api: bool = False
+    checkpoint: Annotated[str, "the detector: a .safetensors, .ckpt or .onnx file (workers only)"] = ""
+    detector: Annotated[str, "options of predict.py for it, such as 'face_detector=yunet max_windows=16'"] = ""
+    data: Annotated[Path, "folder of uploads, results and the SQLite file; all machines share it"] = Path("outputs/web")
+    database_url: Annotated[str, "postgres://user:password@host/name; empty: SQLite in the data folder"] = ""
+    secret_key: Annotated[str, "signs cookies; 50 random characters, the same for all web processes"] = ""
+    hosts: Annotated[tuple[str, ...], "names that the page is reached by, separated by commas"] = LOOPBACK
+    https: Annotated[bool, "cookies and links only over HTTPS; false: for one machine alone"] = True
+    trusted_proxies: Annotated[int, "proxies before the page, each of which adds to X-Forwarded-For"] = 0
+    api_tokens: Annotated[tuple[str, ...], "name:token pairs, separated by commas, that may use the API"] = ()
+    open_api: Annotated[bool, "the API takes jobs without a token"] = False
 
-    max_upload_mb: int = 500
-    max_files: int = 20
-    max_queue: int = 100
-    uploads_per_hour: int = 200
-    keep_hours: float = 24.0
-    min_free_mb: int = 1024
-    lease_seconds: float = 30.0
+    max_upload_mb: Annotated[int, "largest file, in MiB"] = 500
+    max_files: Annotated[int, "files of one upload"] = 20
+    max_queue: Annotated[int, "jobs that wait or run; with more, uploads are told to come back later"] = 100
+    uploads_per_hour: Annotated[int, "files that one address may send in an hour; 0: as many as it likes"] = 200
+    keep_hours: Annotated[float, "results are deleted after so long; the video itself once it is scored"] = 24.0
+    min_free_mb: Annotated[int, "no upload is taken when the disk has less left, in MiB"] = 1024
+    lease_seconds: Annotated[float, "a worker silent for so long has died; its job is taken again"] = 30.0
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    processes: int = 1
-    threads: int = 64
-    workers: int = 1
+    host: Annotated[str, "address to listen on"] = "127.0.0.1"
+    port: Annotated[int, "port to listen on"] = 8000
+    processes: Annotated[int, "web processes"] = 1
+    threads: Annotated[int, "requests, uploads among them, that one web process answers at once"] = 64
+    workers: Annotated[int, "processes that score, each with a copy of the detector in memory"] = 1
 
     def __post_init__(self) -> None:
         for name in ("max_upload_mb", "max_files", "max_queue", "keep_hours", "lease_seconds", "processes", "threads"):
@@ -98,9 +71,8 @@ class WebOptions:
         for pair in self.api_tokens:
             name, colon, token = pair.partition(":")
             if not (name and colon and len(token) >= 16):
-                raise ConfigError(
-                    f"{PREFIX}API_TOKENS: {name!r} is not name:token with a token of 16 characters or more"
-                )
+                problem = "is not name:token with a token of 16 characters or more"
+                raise ConfigError(f"{PREFIX}API_TOKENS: {name!r} {problem}")
 
     @property
     def max_upload_bytes(self) -> int:
@@ -133,8 +105,8 @@ class WebOptions:
             if key.startswith(PREFIX) and text != ""
         }
         if unknown := sorted(given.keys() - known):
-            close = difflib.get_close_matches(unknown[0], known, n=1)
-            remedy = f"; did you mean {PREFIX}{close[0].upper()}?" if close else ""
+            close = nearest(unknown[0], known, close=0.6)
+            remedy = f"; did you mean {PREFIX}{close.upper()}?" if close else ""
             raise ConfigError(f"{PREFIX}{unknown[0].upper()}: no such option{remedy}")
         kinds = get_type_hints(cls)
         return cls(**{name: _parsed(name, text, kinds[name]) for name, text in given.items()})
@@ -159,7 +131,8 @@ def _parsed(name: str, text: str, kind: Any) -> Any:
 
 def described() -> Iterator[tuple[str, str, str]]:
     """Name, default and meaning of each option, for ``--help`` and the docs."""
+    hints = get_type_hints(WebOptions, include_extras=True)
     for item in fields(WebOptions):
         default = item.default
         shown = ",".join(default) if isinstance(default, tuple) else str(default)
-        yield item.name, shown.lower() if isinstance(default, bool) else shown, ABOUT[item.name]
+        yield item.name, shown.lower() if isinstance(default, bool) else shown, hints[item.name].__metadata__[0]

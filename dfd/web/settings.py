@@ -30,12 +30,7 @@ INSTALLED_APPS = [
     "django_tasks_db",
     "dfd.web.apps.WebConfig",  # after the others, since its admin unregisters a model of theirs
     "ninja",
-    "django.contrib.admin",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
-    "django.contrib.staticfiles",
+    *(f"django.contrib.{app}" for app in ("admin", "auth", "contenttypes", "sessions", "messages", "staticfiles")),
 ]
 MIDDLEWARE = [
     "dfd.web.serve.middleware.LogRequests",

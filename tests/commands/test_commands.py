@@ -103,7 +103,7 @@ def test_a_run_without_a_test_has_none_in_its_card(tiny_store: Path, tmp_path: P
 
 
 def test_an_interrupted_test_leaves_the_detector_as_it_was(trained: Path, tmp_path: Path, monkeypatch) -> None:
-    from dfd.report.runs.card import add_test
+    from dfd.report.runs.write import add_test
 
     shutil.copytree(trained, tmp_path / "run")
     path = tmp_path / "run" / "detector.safetensors"

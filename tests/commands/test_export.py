@@ -20,8 +20,8 @@ from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import load_checkpoint, load_model, save_safetensors, weights_sha256
 from dfd.models.files.onnx import read_onnx, save_program, to_onnx, to_program
 from dfd.models.temporal import TEMPORALS
-from dfd.scoring.runtimes import parity
-from dfd.scoring.runtimes.parity import checked_onnx
+from dfd.scoring.runtimes import exporting
+from dfd.scoring.runtimes.exporting import checked_onnx
 from dfd.scoring.runtimes.runtime import OnnxRuntime, ProgramRuntime, TorchRuntime
 from tests.commands.test_commands import run
 from tests.conftest import ROOT
@@ -245,7 +245,7 @@ def test_what_differs_from_the_checkpoint_is_refused_with_the_difference_and_not
     other, _ = load_model(tiny_checkpoint)
     with torch.no_grad():
         other.classify.bias[1] += 0.01
-    for module, name in ((parity, "to_onnx"), (formats, "to_program")):
+    for module, name in ((exporting, "to_onnx"), (formats, "to_program")):
         made = getattr(module, name)
         monkeypatch.setattr(module, name, lambda _, card, made=made: made(other, card))
     with pytest.raises(CheckpointError, match=r"differ from torch's by up to 0\.00\d+, more than 0\.0001"):

@@ -18,7 +18,7 @@ from dfd.models.classifier import build_model
 from dfd.models.files.card import DetectorCard, read_card
 from dfd.models.files.checkpoint import load_model
 from dfd.scoring.detector import Detector
-from dfd.scoring.look.windows import look_settings
+from dfd.scoring.look.workers import look_settings
 
 MODEL = {
     "backbone": {"_target_": "dfd.models.backbones.timm", "name": "test_resnet", "pretrained": False},

@@ -1,6 +1,7 @@
 """The page of scored videos: it hides nothing, loads nothing, and stays small enough to open."""
 
 import base64
+import csv
 import hashlib
 import json
 import re
@@ -17,7 +18,7 @@ from dfd.base.errors import ReportError
 from dfd.base.types import FileFacts, Label, Moment, Status, TrackScore, VideoScore, WindowScore
 from dfd.commands.report import main
 from dfd.predictions.rows import read_scores
-from dfd.predictions.writer import PredictionWriter, read_predictions, write_run
+from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.report.page.policy import report_policy
 from dfd.report.videos.page import write_videos_report
 from dfd.report.videos.pictures import embed, picture_sizes
@@ -407,7 +408,8 @@ def test_shards_are_one_report_and_one_folder(tmp_path):
     merged = tmp_path / "out"
     whole = read_scores(shards[0]) | read_scores(shards[1])
     assert read_scores(merged) == whole
-    assert set(read_predictions(merged / "predictions.csv")["path"]) == set(whole)
+    with (merged / "predictions.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        assert {row["path"] for row in csv.DictReader(file)} == set(whole)
     for value in whole.values():
         for name in [value["thumbnail"], *(moment["crop"] for moment in value["moments"])]:
             assert name is None or (merged / name).is_file()

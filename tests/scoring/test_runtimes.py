@@ -48,7 +48,7 @@ def exports(content, monkeypatch):
         asked.append(digest)
         return content if digest == tiny else to_onnx(model, card)
 
-    monkeypatch.setattr("dfd.scoring.runtimes.parity.to_onnx", export)
+    monkeypatch.setattr("dfd.scoring.runtimes.exporting.to_onnx", export)
     return asked
 
 

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 
 from dfd.base.types import Status
-from dfd.predictions.writer import read_predictions
 from dfd.scoring.detector import Detector
 from dfd.video.encode import write_video
 from tests.commands.test_commands import run
@@ -148,7 +148,7 @@ def test_a_run_that_is_killed_goes_on_and_scores_nothing_twice(
     assert lines.read_bytes().startswith(first[: first.rindex(b"\n") + 1])
     rows = [json.loads(line) for line in lines.read_text().splitlines()]
     assert len(rows) == len({row["path"] for row in rows}) == 40
-    table = read_predictions(output / "predictions.csv")
+    table = pd.read_csv(output / "predictions.csv", keep_default_na=False)
     assert sorted(table["path"]) == sorted(row["path"] for row in rows)
     # Of copies of one file, before the kill and after it.
     assert len({row["prob_fake"] for row in rows}) == 1

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from dfd.base.errors import ConfigError, StudyError
 from dfd.config.folders import SWEEPS_DIR
 from dfd.runs.records import JobRecord, JobsFailed, Outcome, StudyRecord
-from dfd.studies import gpus
+from dfd.studies import callback
 from dfd.studies.callback import StudyReport
 from dfd.studies.search_study import Pruning, distributions, open_study
 from tests.commands.test_commands import TINY, Done, history, run
@@ -463,22 +463,22 @@ def test_a_search_with_joblib_shares_one_sqlite_study(tiny_store: Path, tmp_path
 
 
 def test_processes_of_one_machine_share_its_gpus_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = [gpus.lease(tmp_path, 2) for _ in range(5)]
+    held = [callback.lease(tmp_path, 2) for _ in range(5)]
     assert [index for index, _ in held] == [0, 1, 0, 1, 0]
     held[1][1].close()  # its process has ended
-    assert gpus.lease(tmp_path, 2)[0] == 1
-    monkeypatch.setattr(gpus, "_held", [])
+    assert callback.lease(tmp_path, 2)[0] == 1
+    monkeypatch.setattr(callback, "_held", [])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    assert gpus.take_gpu(tmp_path / "other") == 0
+    assert callback.take_gpu(tmp_path / "other") == 0
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4"
-    assert gpus.take_gpu(tmp_path / "other") is None  # it has one
+    assert callback.take_gpu(tmp_path / "other") is None  # it has one
 
 
 def test_one_gpu_or_none_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "_held", [])
+    monkeypatch.setattr(callback, "_held", [])
     for visible in ("", "0"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert gpus.take_gpu(tmp_path) is None
+        assert callback.take_gpu(tmp_path) is None
         assert os.environ["CUDA_VISIBLE_DEVICES"] == visible
 
 

@@ -136,7 +136,7 @@ def test_the_openapi_file_in_docs_is_the_one_that_is_served(client: Client) -> N
 
 
 def test_health_tells_what_is_wrong(client: Client, scorer: Any) -> None:
-    from dfd.web.jobs.pulse import Pulse
+    from dfd.web.jobs.worker import Pulse
 
     failing = client.get("/health")
     assert failing.status_code == 503

@@ -239,7 +239,7 @@ def test_a_running_job_that_expires_is_stopped(client: Client, video: bytes) -> 
 
 class TestScoring:
     def test_a_worker_keeps_only_the_job_in_its_hands_alive(self, client: Client, video: bytes, scorer: Any) -> None:
-        from dfd.web.jobs.pulse import Pulse
+        from dfd.web.jobs.worker import Pulse
 
         left, held = (jobs.claim(str(sent(client, video).pk), scorer.name) for _ in range(2))
         for job in (left, held):
@@ -280,7 +280,7 @@ class TestScoring:
         assert not job.upload_path.exists()
 
     def test_a_strangers_card_does_not_stop_a_worker(self, scorer: Any, monkeypatch: Any, client: Client) -> None:
-        from dfd.web.jobs.pulse import Pulse
+        from dfd.web.jobs.worker import Pulse
 
         card = {**scorer.detector.describe(), "name": "odd\0<script>", "metrics": {"<b>": "x", "val/auc": 0.5}}
         monkeypatch.setattr(scorer.detector, "describe", lambda: card)

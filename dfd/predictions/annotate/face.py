@@ -1,21 +1,29 @@
 """Times of frames, and the boxes and scores of one face at each of them."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dfd.base.types import FloatArray, TrackScore, VideoScore
+from dfd.base.types import FloatArray, TrackScore, Verdict, VideoScore
 from dfd.video.decode import VideoReader
 
 IntArray = NDArray[np.int64]
 
 
 FaceBoxes = tuple[IntArray, FloatArray]
-"""Where one face is: indices of frames ``(F,)``, ascending, and its boxes there ``(F, 4)``, x1 y1 x2 y2, in pixels of
-the source as it is shown (after rotation)."""
+"""Ascending frame indices ``(F,)`` and the boxes of one face there ``(F, 4)``, in pixels of the rotated source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Rules by which scores are shown: verdicts, and how long a face between two boxes counts as seen."""
+
+    judge: Callable[[float], Verdict]
+    threshold: float
+    max_gap_seconds: float
 
 
 class _Clock:
@@ -51,12 +59,7 @@ class _Face:
     """One track: where it is and how it was scored."""
 
     def __init__(
-        self,
-        track: int,
-        boxes: FaceBoxes | None,
-        score: TrackScore | None,
-        reader: VideoReader,
-        clock: _Clock,
+        self, track: int, boxes: FaceBoxes | None, score: TrackScore | None, reader: VideoReader, clock: _Clock
     ) -> None:
         self.track = track
         self.windows = score.windows if score is not None else ()

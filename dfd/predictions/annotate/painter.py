@@ -1,15 +1,15 @@
 """Drawing faces, scores and the strip below the picture into frames."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import ceil
 
 import cv2
 import numpy as np
 
-from dfd.base.types import FloatArray, FrameArray, Verdict, VideoScore
+from dfd.base.types import FloatArray, FrameArray, VideoScore
 from dfd.predictions.annotate import captions
 from dfd.predictions.annotate.captions import BACKING, GREY, VERDICT_COLORS, VERDICT_WORDS, WHITE, Color
-from dfd.predictions.annotate.face import FaceBoxes, _Clock, _Face
+from dfd.predictions.annotate.face import FaceBoxes, Look, _Clock, _Face
 from dfd.predictions.annotate.strip import _Strip
 from dfd.video.decode import VideoReader
 
@@ -21,22 +21,13 @@ class _Painter:
     """Draws frames of one video. ``width`` and ``height`` are of what it draws, both even."""
 
     def __init__(
-        self,
-        reader: VideoReader,
-        clock: _Clock,
-        score: VideoScore,
-        boxes: Mapping[int, FaceBoxes],
-        judge: Callable[[float], Verdict],
-        threshold: float,
-        max_gap_seconds: float,
+        self, reader: VideoReader, clock: _Clock, score: VideoScore, boxes: Mapping[int, FaceBoxes], look: Look
     ) -> None:
         scores = {track.track: track for track in score.tracks}
         self._reader = reader
-        self._faces = [
-            _Face(track, boxes.get(track), scores.get(track), reader, clock) for track in sorted({*scores, *boxes})
-        ]
-        self._judge = judge
-        self._max_gap_seconds = max_gap_seconds
+        tracks = sorted({*scores, *boxes})
+        self._faces = [_Face(track, boxes.get(track), scores.get(track), reader, clock) for track in tracks]
+        self._look = look
         self._zoom = ceil(MIN_SIDE / max(reader.width, reader.height))
         self._picture = (reader.height * self._zoom, reader.width * self._zoom)
         picture_height, picture_width = self._picture
@@ -44,14 +35,12 @@ class _Painter:
         self._size = max(14, round(0.011 * (picture_width + picture_height)))
         self._labels: dict[tuple[int, float | None, bool], captions.Plate] = {}
         self._duration = clock.seconds([reader.num_frames - 1])[0] + 1 / reader.fps
-        self._strip = _Strip(
-            self.width, self._size, score, self._faces, judge, threshold, self._duration, max_gap_seconds
-        )
+        self._strip = _Strip(self.width, self._size, score, self._faces, self._duration, look)
         self.height = picture_height + len(self._strip.pixels)
         self.height += self.height % 2
 
     def paint(self, index: int, seconds: float, frame: FrameArray) -> FrameArray:
-        """The frame with all that is drawn on and below it."""
+        """Draw on a frame and below it; returns the result."""
         height, width = self._picture
         zoom, left, top = self._placed(frame)
         if zoom != 1:
@@ -78,14 +67,11 @@ class _Painter:
         return zoom, round((width - frame.shape[1] * zoom) / 2), round((height - frame.shape[0] * zoom) / 2)
 
     def _draw_faces(self, picture: FrameArray, index: int, seconds: float, scale: float, offset: FloatArray) -> None:
-        shown = []
-        for face in self._faces:
-            box = face.box(index, self._max_gap_seconds)
-            if box is not None:
-                shown.append((face, box * scale + offset, face.score_at(seconds)))
+        boxes = [(face, face.box(index, self._look.max_gap_seconds)) for face in self._faces]
+        shown = [(face, box * scale + offset, face.score_at(seconds)) for face, box in boxes if box is not None]
         shown.sort(key=lambda item: -1.0 if item[2] is None else item[2][0])  # the most suspicious on top
         for _, box, found in shown:
-            color = GREY if found is None else VERDICT_COLORS[self._judge(found[0])]
+            color = GREY if found is None else VERDICT_COLORS[self._look.judge(found[0])]
             _draw_box(picture, box, color, self._size, solid=found is not None and found[1])
         taken: list[tuple[int, int, int, int]] = []
         for face, box, found in reversed(shown):
@@ -98,16 +84,12 @@ class _Painter:
         prob, covered = found if found is not None else (None, False)
         key = (track, prob, covered)
         if key not in self._labels:
-            number = (f"face {track + 1}", WHITE)  # as the report counts them
-            if prob is None:
-                self._labels[key] = captions.plate([number, ("not scored", GREY)], self._size, stripe=GREY, dimmed=True)
-            else:
-                said = self._judge(prob)
-                color = VERDICT_COLORS[said]
-                text = f"{VERDICT_WORDS[said]} {captions.percent(prob)}"
-                self._labels[key] = captions.plate(
-                    [number, (text, color)], self._size, stripe=color, dimmed=not covered
-                )
+            text, color = "not scored", GREY
+            if prob is not None:
+                verdict = self._look.judge(prob)
+                text, color = f"{VERDICT_WORDS[verdict]} {captions.percent(prob)}", VERDICT_COLORS[verdict]
+            parts = [(f"face {track + 1}", WHITE), (text, color)]  # as the report counts them
+            self._labels[key] = captions.plate(parts, self._size, stripe=color, dimmed=not covered)
         return self._labels[key]
 
 
@@ -128,11 +110,7 @@ def _draw_box(picture: FrameArray, box: FloatArray, color: Color, size: int, *, 
 
 
 def _place(
-    label: captions.Plate,
-    box: FloatArray,
-    shape: tuple[int, ...],
-    size: int,
-    taken: list[tuple[int, int, int, int]],
+    label: captions.Plate, box: FloatArray, shape: tuple[int, ...], size: int, taken: list[tuple[int, int, int, int]]
 ) -> tuple[int, int]:
     """Left and top of a label: above its box, or below, or within, where it is whole and on no other label."""
     height, width = label.shape[:2]

@@ -16,7 +16,7 @@ from av.error import FFmpegError
 from dfd.base.files import written_whole
 from dfd.base.machine import begin_task, hold_to_one_core, limit_tasks
 from dfd.base.types import Verdict, VideoScore
-from dfd.predictions.annotate.face import FaceBoxes, _Clock
+from dfd.predictions.annotate.face import FaceBoxes, Look, _Clock
 from dfd.predictions.annotate.painter import _Painter
 from dfd.predictions.layout import ANNOTATED_NAME
 from dfd.predictions.pictures import BOXES_NAME, evidence_place, read_boxes
@@ -27,7 +27,11 @@ from dfd.video.encode import VideoWriter
 from dfd.video.file.container import DEFAULT_LIMITS, VideoLimits
 from dfd.video.sound import SoundCopy
 
-_CRF = 20  # looks like the source; x264's own default is 23
+# A CRF of 20 looks like the source; x264's own default is 23.
+_ENCODING: dict[str, Any] = {
+    **{"crf": 20, "pixel_format": "yuv420p", "preset": "veryfast"},
+    **{"fast_decode": False, "timed": True, "faststart": True},
+}
 _CHUNK = 8  # frames held at once: 22 MB at 1280 x 720
 
 
@@ -93,7 +97,7 @@ def annotate_video(
         VideoReader(source, max_side=max_side, limits=limits, stream=video_stream) as reader,
     ):
         clock = _Clock(reader)
-        painter = _Painter(reader, clock, clock.shifted(score), boxes, judge, threshold, max_gap_seconds)
+        painter = _Painter(reader, clock, clock.shifted(score), boxes, Look(judge, threshold, max_gap_seconds))
         with SoundCopy(source, start_seconds=clock.zero) as sound:
             try:
                 num_frames = _write(unfinished, reader, clock, painter, sound)
@@ -114,14 +118,9 @@ def _write(path: Path, reader: VideoReader, clock: _Clock, painter: "_Painter", 
         width=painter.width,
         height=painter.height,
         fps=reader.fps,
-        crf=_CRF,
-        pixel_format="yuv420p",
         keyframe_interval=max(1, round(2 * reader.fps)),
-        preset="veryfast",
-        fast_decode=False,
-        timed=True,
-        faststart=True,
         sound=sound,
+        **_ENCODING,
     ) as writer:
         for start, frames in reader.chunks(chunk_len=_CHUNK):
             indices = range(start, start + len(frames))
@@ -154,26 +153,20 @@ class AnnotateTask:
         return self.folder / ANNOTATED_NAME / f"{os.fsdecode(stem)}-{digest}.mp4"
 
 
-def to_annotate(
-    folder: Path, *, threshold: float, uncertain_margin: float, limits: VideoLimits, video_stream: int | None = None
-) -> list[AnnotateTask]:
-    """The scored videos of ``folder`` whose boxes were kept and that have not been drawn yet."""
-    values = read_scores(folder).values()
-    tasks = [AnnotateTask(folder, value, threshold, uncertain_margin, limits, video_stream) for value in values]
-    return [
-        task
-        for task in tasks
-        if (folder / evidence_place(task.value["path"]) / BOXES_NAME).is_file() and not task.target.exists()
-    ]
+def to_annotate(folder: Path, **options: Any) -> list[AnnotateTask]:
+    """Tasks for the scored videos of ``folder`` with boxes that have not been drawn yet; ``options`` are the task's."""
+    tasks = [AnnotateTask(folder, value, **options) for value in read_scores(folder).values()]
+    return [task for task in tasks if _has_boxes(folder, task.value) and not task.target.exists()]
 
 
 def num_without_boxes(folder: Path) -> int:
-    """Scored videos of ``folder`` that cannot be drawn, since their boxes were not kept."""
-    values = read_scores(folder).values()
-    return sum(
-        value["verdict"] is not None and not (folder / evidence_place(value["path"]) / BOXES_NAME).is_file()
-        for value in values
-    )
+    """Number of scored videos of ``folder`` that cannot be drawn, since their boxes were not kept."""
+    scored = [value for value in read_scores(folder).values() if value["verdict"] is not None]
+    return sum(not _has_boxes(folder, value) for value in scored)
+
+
+def _has_boxes(folder: Path, value: Mapping[str, Any]) -> bool:
+    return (folder / evidence_place(value["path"]) / BOXES_NAME).is_file()
 
 
 def annotate_task(task: AnnotateTask) -> str:
@@ -183,12 +176,8 @@ def annotate_task(task: AnnotateTask) -> str:
     begin_task()
     task.target.parent.mkdir(parents=True, exist_ok=True)
     score = score_of(task.value)
-    boxes = read_boxes(task.folder, score.path) or {}
     done = annotate_video(
-        score.path,
-        task.target,
-        score,
-        boxes,
+        *(score.path, task.target, score, read_boxes(task.folder, score.path) or {}),
         threshold=task.threshold,
         uncertain_margin=task.uncertain_margin,
         limits=task.limits,

@@ -1,7 +1,6 @@
 """Conclusions and warnings of a report in words, which claim no more than the test videos show."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 from dfd.report.comparison.pairs import Difference, Pair
 from dfd.report.comparison.repetitions import Configuration
@@ -10,7 +9,21 @@ from dfd.report.page.formatting import listed, number, p_words
 
 FEW_VIDEOS = 100
 SIGNIFICANT = 0.05
+# Warnings about one run or several, with the words that differ in NUMBERS.
+NUMBERS = {
+    "was": ("was", "were"),
+    "has": ("has", "have"),
+    "is_a_model": ("is a model", "are models"),
+    "its": ("its", "their"),
+    "it_is": ("it is", "they are"),
+}
+IS_DEMO = "{was} trained and tested on the drawn demonstration set, which says nothing about real deepfakes."
 NO_SOURCES = "used videos without known source ids, so people could not be kept on one side of the split."
+COMPARISON_ONLY = "{is_a_model} for comparison only: {its} score of a video depends on the other videos of the batch."
+FEW_TESTED = "{was} tested on fewer than {few} videos: the intervals are wide and small differences mean nothing."
+ONE_LABEL = "{was} tested on videos of one label only: AUC and balanced accuracy are not defined."
+NO_SCORES = "{has} no scores of test videos: shown with dashes."
+NO_SUMMARY = "{has} no summary.json: {it_is} still running or {was} stopped. Missing results are shown as dashes."
 
 
 def summary(configurations: Sequence[Configuration], pairs: Sequence[Pair]) -> list[str]:
@@ -34,7 +47,8 @@ def summary(configurations: Sequence[Configuration], pairs: Sequence[Pair]) -> l
     if len(ranked) < len(tested):
         unranked = [result.name for result in tested if result not in ranked]
         lines.append(f"Not ranked, for the reasons given below: {listed(unranked)}.")
-    return lines + _against_guessing(ranked) + _leak_lines(configurations)
+    gains = [(leak, gain) for leak in leaks(configurations) if (gain := leak.gain("auc")) is not None]
+    return [*lines, *_against_guessing(ranked), *(_leak_line(leak, gain) for leak, gain in gains)]
 
 
 def _one_result(result: Configuration) -> str:
@@ -76,11 +90,11 @@ def _best_two(ranked: Sequence[Configuration], pairs: Sequence[Pair]) -> list[st
     accuracies = sorted([pair.accuracy_a, pair.accuracy_b], reverse=True)
     holm = " after Holm" if len(pairs) > 1 else ""
     p_value = f"McNemar's test, p {p_words(pair.adjusted)}{holm}"
-    start = f"On the {pair.num_common} test videos of both, {ahead.name} is right"
+    both = f"{pair.num_common} test videos of both"
     if pair.num_seeds > 1:
-        both = f"{pair.num_common} test videos of both, over the {pair.num_seeds} seeds of both"
-        start = f"On the {both}, {ahead.name} is right"
+        both += f", over the {pair.num_seeds} seeds of both"
         p_value = f"over the videos, p {p_words(pair.adjusted)}{holm}"
+    start = f"On the {both}, {ahead.name} is right"
     if accuracies[0] == accuracies[1]:
         return [f"{start} as often as {behind.name}: {number(accuracies[0])} ({p_value})."]
     start += f" on {100 * accuracies[0]:.1f} % and {behind.name} on {100 * accuracies[1]:.1f} %"
@@ -93,12 +107,10 @@ def _best_two(ranked: Sequence[Configuration], pairs: Sequence[Pair]) -> list[st
 
 def _over_both(pair: Pair, over_videos: float, found: Difference, p_value: str, holm: str) -> str:
     """Whether a difference in accuracy is more than chance in the choice of videos and of seeds."""
-    over_seeds = found.adjusted
-    if over_seeds is None:
-        tests = f"{p_value}; all seeds differ by the same amount, for which the t test is not defined"
-    else:
-        tests = f"{p_value}; paired by seed, t test, p {p_words(over_seeds)}{holm}"
-    by_videos, by_seeds = over_videos < SIGNIFICANT, over_seeds is None or over_seeds < SIGNIFICANT
+    tests = f"{p_value}; all seeds differ by the same amount, for which the t test is not defined"
+    if found.adjusted is not None:
+        tests = f"{p_value}; paired by seed, t test, p {p_words(found.adjusted)}{holm}"
+    by_videos, by_seeds = over_videos < SIGNIFICANT, found.adjusted is None or found.adjusted < SIGNIFICANT
     if by_videos and by_seeds:
         return f"more than the choice of videos and of seeds would explain ({tests})."
     if by_videos:
@@ -109,27 +121,19 @@ def _over_both(pair: Pair, over_videos: float, found: Difference, p_value: str, 
 
 
 def _against_guessing(results: Iterable[Result]) -> list[str]:
-    worse, unproven, without = list[str](), list[str](), list[str]()
+    found: dict[str, list[str]] = {
+        "worse than guessing: the AUC's interval lies below 0.5.": [],
+        "not shown to be better than guessing: the AUC's interval reaches down to 0.5.": [],
+        "not shown to be better than guessing: the AUC is no higher than 0.5.": [],
+    }
+    worse, unproven, without = found.values()
     for result in results:
         value, interval = result.estimate("auc")
-        if interval and interval[1] < 0.5:
-            worse.append(result.name)
-        elif interval and interval[0] <= 0.5:
-            unproven.append(result.name)
+        if interval and interval[0] <= 0.5:
+            (worse if interval[1] < 0.5 else unproven).append(result.name)
         elif not interval and value is not None and value <= 0.5:
             without.append(result.name)
-    sentences = {
-        "worse than guessing: the AUC's interval lies below 0.5.": worse,
-        "not shown to be better than guessing: the AUC's interval reaches down to 0.5.": unproven,
-        "not shown to be better than guessing: the AUC is no higher than 0.5.": without,
-    }
-    return [
-        f"{listed(found)} {'is' if len(found) == 1 else 'are'} {words}" for words, found in sentences.items() if found
-    ]
-
-
-def _leak_lines(results: Sequence[Result]) -> list[str]:
-    return [_leak_line(leak, gain) for leak in leaks(results) if (gain := leak.gain("auc")) is not None]
+    return [f"{listed(names)} {'is' if len(names) == 1 else 'are'} {words}" for words, names in found.items() if names]
 
 
 def _leak_line(leak: Leak, gain: float) -> str:
@@ -170,37 +174,21 @@ def warnings(results: Sequence[Result], pairs: Sequence[Pair], configurations: S
                 shown = [name for name in shown if name not in of_it]
         return listed(shown)
 
-    def about(which: Callable[[Result], Any], one: str, many: str) -> None:
-        found = [result.name for result in results if which(result)]
+    def about(sentence: str, found: Sequence[Result]) -> None:
         if found:
-            lines.append(f"{who(found)} {one if len(found) == 1 else many}")
+            words = {word: one if len(found) == 1 else many for word, (one, many) in NUMBERS.items()}
+            lines.append(f"{who([result.name for result in found])} {sentence.format(**words, few=FEW_VIDEOS)}")
 
-    about(
-        lambda r: r.run.data("is_demo"),
-        "was trained and tested on the drawn demonstration set, which says nothing about real deepfakes.",
-        "were trained and tested on the drawn demonstration set, which says nothing about real deepfakes.",
-    )
+    tested = [result for result in results if result.is_tested]
+    about(IS_DEMO, [r for r in results if r.run.data("is_demo")])
     lines += [f"{r.name} failed and is not counted: {r.run.failure}" for r in results if r.run.failure]
     lines += [f"{result.name}: {note}" for result in results for note in result.run.notes]
     lines += list(_seed_lines(configurations))
     lines += [f"{who(names)}: {line}" for names, line in _overlap_lines(results)]
-    about(lambda r: r.run.knows_no_source, NO_SOURCES, NO_SOURCES)
-    about(
-        lambda r: r.run.summary.get("comparison_only"),
-        "is a model for comparison only: its score of a video depends on the other videos of the batch.",
-        "are models for comparison only: their score of a video depends on the other videos of the batch.",
-    )
-    about(
-        lambda r: r.is_tested and r.num_scored < FEW_VIDEOS,
-        f"was tested on fewer than {FEW_VIDEOS} videos: the intervals are wide and small differences mean nothing.",
-        f"were tested on fewer than {FEW_VIDEOS} videos: the intervals are wide and small differences mean nothing.",
-    )
-    about(
-        lambda r: r.is_tested and r.overall.get("auc") is None,
-        "was tested on videos of one label only: AUC and balanced accuracy are not defined.",
-        "were tested on videos of one label only: AUC and balanced accuracy are not defined.",
-    )
-    tested = [result for result in results if result.is_tested]
+    about(NO_SOURCES, [r for r in results if r.run.knows_no_source])
+    about(COMPARISON_ONLY, [r for r in results if r.run.summary.get("comparison_only")])
+    about(FEW_TESTED, [r for r in tested if r.num_scored < FEW_VIDEOS])
+    about(ONE_LABEL, [r for r in tested if r.overall.get("auc") is None])
     sets = [videos_tested(result) for result in tested]
     if len(set(sets)) > 1:
         common = len(frozenset.intersection(*sets))
@@ -218,22 +206,14 @@ def warnings(results: Sequence[Result], pairs: Sequence[Pair], configurations: S
         "and count neither as right nor as wrong."
         for (lost, total), found in unscored.items()
     ]
-    contradicting = [pair for pair in pairs if pair.num_contradicting]
     lines += [
         f"{pair.num_contradicting} videos are real for {pair.a.name} and fake for {pair.b.name}, or vice versa; they "
         "are left out of the comparison. The runs' stores contradict each other."
-        for pair in contradicting
+        for pair in pairs
+        if pair.num_contradicting
     ]
-    about(
-        lambda r: r.run.summary and not r.is_tested and not r.run.failure,
-        "has no scores of test videos: shown with dashes.",
-        "have no scores of test videos: shown with dashes.",
-    )
-    about(
-        lambda r: not r.run.summary and not r.run.failure,
-        "has no summary.json: it is still running or was stopped. Missing results are shown as dashes.",
-        "have no summary.json: they are still running or were stopped. Missing results are shown as dashes.",
-    )
+    about(NO_SCORES, [r for r in results if r.run.summary and not r.is_tested and not r.run.failure])
+    about(NO_SUMMARY, [r for r in results if not r.run.summary and not r.run.failure])
     return lines
 
 
@@ -260,7 +240,7 @@ def _overlap_lines(results: Sequence[Result]) -> Iterator[tuple[list[str], str]]
         "val-test": "so people in the test helped to choose the epoch",
         "train-val": "so the validation results, which chose the epoch, are too good",
     }
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}  # the runs of each sentence
     for result in results:
         for pair, counts in overlap(result.run).items():
             first, _, second = pair.partition("-")

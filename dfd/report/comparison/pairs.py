@@ -56,13 +56,11 @@ def compare(configurations: Sequence[Configuration]) -> list[Pair]:
     adjusted = iter(holm([pair.test.p_value for pair in pairs if pair.test]))
     pairs = [replace(pair, adjusted=next(adjusted)) if pair.test else pair for pair in pairs]
     for metric in COMPARED:
-        tested = [pair for pair in pairs if metric in pair.differences]
-        p_values = [found for pair in tested if (found := pair.differences[metric].p_value) is not None]
-        after = iter(holm(p_values))
-        for pair in tested:
-            difference = pair.differences[metric]
-            if difference.p_value is not None:
-                pair.differences[metric] = replace(difference, adjusted=next(after))
+        found = [(pair, pair.differences[metric]) for pair in pairs if metric in pair.differences]
+        p_values = {id(pair): one.p_value for pair, one in found if one.p_value is not None}
+        after = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+        for pair, difference in found:
+            pair.differences[metric] = replace(difference, adjusted=after.get(id(pair)))
     return pairs
 
 
@@ -71,9 +69,7 @@ def pair_runs(a: Configuration, b: Configuration) -> list[tuple[Result, Result]]
     if not a.is_repeated and not b.is_repeated:
         return [(a.tested[0], b.tested[0])]
     by_seed = {seed: result for result in b.tested if (seed := seed_of(result.run.settings)) is not None}
-    return [
-        (result, by_seed[seed]) for result in a.tested if (seed := seed_of(result.run.settings)) in by_seed and seed
-    ]
+    return [(one, by_seed[seed]) for one in a.tested if (seed := seed_of(one.run.settings)) in by_seed and seed]
 
 
 def _compare(a: Configuration, b: Configuration) -> Pair:
@@ -90,24 +86,16 @@ def _compare(a: Configuration, b: Configuration) -> Pair:
         for metric in COMPARED
         if (found := _difference([(r.estimate(metric)[0], s.estimate(metric)[0]) for r, s in runs])) is not None
     }
+    pair = Pair(a, b, 0, len(contradicting), len(runs), differences=differences)
     if joined.empty:
-        return Pair(a, b, 0, len(contradicting), len(runs), differences=differences)
+        return pair
     right_a, right_b = joined["right_a"].to_numpy(bool), joined["right_b"].to_numpy(bool)
     test = mcnemar(right_a, right_b)
     if len(runs) > 1:  # each video counts once, however many seeds judged it
         gains = (joined["right_a"].astype(int) - joined["right_b"].astype(int)).groupby(level=0).sum()
         test = replace(test, p_value=sign_flip_p(gains.to_numpy()))
-    return Pair(
-        a,
-        b,
-        joined.index.nunique(),
-        len(contradicting),
-        len(runs),
-        float(right_a.mean()),
-        float(right_b.mean()),
-        test,
-        differences=differences,
-    )
+    num_common, (a_right, b_right) = joined.index.nunique(), (float(right.mean()) for right in (right_a, right_b))
+    return replace(pair, num_common=num_common, test=test, accuracy_a=a_right, accuracy_b=b_right)
 
 
 def _difference(values: Sequence[tuple[float | None, float | None]]) -> Difference | None:

@@ -36,12 +36,6 @@ class Spread:
         """Interval of one standard deviation around the mean."""
         return None if self.deviation is None else (self.mean - self.deviation, self.mean + self.deviation)
 
-    def cell(self, expected: int | None = None) -> Cell:
-        """Cell of a table; says so if there are fewer values than the ``expected`` number of seeds."""
-        details = [] if self.deviation is None else [f"± {self.deviation:.3f}"]
-        details += [f"n = {self.count}"] if expected is not None and self.count < expected else []
-        return Cell(number(self.mean), ", ".join(details))
-
     def words(self) -> str:
         """Deviation in words for a sentence, without the mean.
 
@@ -61,6 +55,15 @@ def spread(values: Iterable[float | None]) -> Spread | None:
     if not found:
         return None
     return Spread(fmean(found), stdev(found) if len(found) > 1 else None, len(found))
+
+
+def spread_cell(found: Spread | None, expected: int = 0) -> Cell:
+    """Cell of a table; says so if there are fewer values than the ``expected`` number of seeds."""
+    if found is None:
+        return Cell(DASH)
+    details = [] if found.deviation is None else [f"± {found.deviation:.3f}"]
+    details += [f"n = {found.count}"] if found.count < expected else []
+    return Cell(number(found.mean), ", ".join(details))
 
 
 def repetitions(
@@ -144,26 +147,24 @@ class Configuration(Result):
 
     def cell(self, metric: str) -> Cell:
         """Test metric for a table."""
-        found = self.spread(metric)
-        return found.cell(len(self.tested)) if found and self.is_repeated else estimate(*self.estimate(metric))
+        is_mean = self.is_repeated and self.spread(metric)
+        return spread_cell(self.spread(metric), len(self.tested)) if is_mean else estimate(*self.estimate(metric))
 
     def group_cell(self, group: str) -> Cell:
         """AUC of a data set or method for a table."""
-        if not self.is_repeated:
-            metrics, interval = self.groups.get(group, ({}, None))
-            return estimate(known(metrics.get("auc")), interval)
-        found = spread(known(result.groups.get(group, ({}, None))[0].get("auc")) for result in self.results)
-        return found.cell(len(self.tested)) if found else Cell(DASH)
+        found = [result.groups.get(group, ({}, None)) for result in (self.results if self.is_repeated else [self])]
+        values = [known(metrics.get("auc")) for metrics, _ in found]
+        return spread_cell(spread(values), len(self.tested)) if self.is_repeated else estimate(values[0], found[0][1])
 
     def words(self, metric: str) -> str:
         """Uncertainty of a test metric, for a sentence."""
         found = self.spread(metric)
         return found.words() if found and self.is_repeated else interval_words(self.intervals.get(metric))
 
-    def counted(self) -> str:
-        """Number of tested seeds, such as ``2 of 3``."""
-        total = len(self.results)
-        return str(total) if len(self.tested) == total else f"{len(self.tested)} of {total}"
+    def counted(self, number: int | None = None) -> str:
+        """Number of seeds out of all, such as ``2 of 3``; None: of those that were tested."""
+        number, total = len(self.tested) if number is None else number, len(self.results)
+        return str(total) if number == total else f"{number} of {total}"
 
 
 def configurations(results: Sequence[Result]) -> list[Configuration]:
@@ -244,14 +245,8 @@ def _configuration(name: str, results: Sequence[Result]) -> Configuration:
         (one,) = tested or results
         return Configuration(_first(results).run, name, one.overall, one.intervals, one.groups, results)
     intervals = {key: _mean_ends([r.intervals.get(key) for r in tested]) for r in tested for key in r.intervals}
-    groups = {
-        group: (
-            _means([r.groups[group][0] for r in tested if group in r.groups]),
-            _mean_ends([r.groups[group][1] for r in tested if group in r.groups]),
-        )
-        for r in tested
-        for group in r.groups
-    }
+    found = {group: [r.groups[group] for r in tested if group in r.groups] for r in tested for group in r.groups}
+    groups = {group: (_means([m for m, _ in each]), _mean_ends([e for _, e in each])) for group, each in found.items()}
     return Configuration(_first(results).run, name, _means([r.overall for r in tested]), intervals, groups, results)
 
 

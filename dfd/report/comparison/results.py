@@ -147,10 +147,9 @@ def intervals(table: pd.DataFrame, metrics: Sequence[str], threshold: float) -> 
     Resamples of videos that are all classified correctly, or all called fake, are identical. That says nothing about
     other videos, and an interval of 1.000 to 1.000 would claim certainty.
     """
-    found = bootstrap_intervals(
-        table["prob_fake"], table["label"], metrics, threshold=threshold, num_resamples=NUM_RESAMPLES
-    )
-    counts = video_metrics(table["prob_fake"], table["label"], threshold=threshold)
+    scores = table["prob_fake"], table["label"]
+    found = bootstrap_intervals(*scores, metrics, threshold=threshold, num_resamples=NUM_RESAMPLES)
+    counts = video_metrics(*scores, threshold=threshold)
     return {
         name: _exact_interval(name, counts) if ends and math.isclose(*ends, abs_tol=1e-9) else ends
         for name, ends in found.items()

@@ -3,12 +3,14 @@
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dfd.base.files import write_table, write_text
+from dfd.report.page.wording import ORDER, SHAPES, clock, probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,23 +126,23 @@ class Document:
         return [other.name for other in self.tables()].index(table.name) + 1
 
 
-def write_html(document: Document, path: Path) -> Path:
-    """Write the report as one HTML file with embedded figures, which can be mailed."""
+def rendered(template: str, **values: object) -> str:
+    """Text of a template of this package; in HTML all values are escaped, and an unknown name is an error."""
     environment = Environment(
-        loader=PackageLoader("dfd.report", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("dfd.report", "templates"),
+        autoescape=template.endswith(".html.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
-    text = environment.get_template("report.html.j2").render(document=document)
-    return write_text(path, text, errors="replace")
+    environment.filters |= {"plain": _plain, "clock": partial(clock, decimals=1), "probability": probability}
+    environment.globals |= {"shapes": SHAPES, "order": ORDER}
+    return environment.get_template(template).render(**values)
 
 
-def write_markdown(document: Document, path: Path) -> Path:
-    """Write the report as Markdown, with the figures as separate files."""
-    environment = Environment(
-        loader=PackageLoader("dfd.report", "templates"), autoescape=False, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["plain"] = _plain
-    text = environment.get_template("report.md.j2").render(document=document)
-    return write_text(path, text, errors="replace")
+def write_page(document: Document, folder: Path) -> Path:
+    """Write ``report.html`` with embedded figures, to be mailed, and ``report.md``, which names the figures' files."""
+    write_text(folder / "report.md", rendered("report.md.j2", document=document), errors="replace")
+    return write_text(folder / "report.html", rendered("report.html.j2", document=document), errors="replace")
 
 
 def write_csv(table: Table, folder: Path) -> Path:

@@ -2,9 +2,11 @@
 
 import unicodedata
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import PurePath
 
 from dfd.base.types import Status
+from dfd.runs.settings import nested
 
 DASH = "–"
 NO_BREAK = "\u00a0"
@@ -53,11 +55,8 @@ def names_below_common_folder(paths: Sequence[str]) -> list[str]:
     ['a.mp4']
     """
     parts = [PurePath(path).parts or (path,) for path in paths]
-    common = min((len(one) - 1 for one in parts), default=0)
-    for depth in range(common):
-        if len({one[depth] for one in parts}) > 1:
-            common = depth
-            break
+    levels = zip(*(one[:-1] for one in parts), strict=False)
+    common = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, levels))
     return ["/".join(one[common:]).replace("//", "/") for one in parts]
 
 
@@ -141,8 +140,7 @@ def training_words(data: object) -> str:
     """
     if not isinstance(data, Mapping) or not data:
         return "not known"
-    splits = data.get("splits")
-    train = splits.get("train") if isinstance(splits, Mapping) else None
+    train = nested(data, "splits", "train")
     if not isinstance(train, Mapping):
         return "drawn demonstration videos" if data.get("is_demo") else "not known"
     words = f"{train.get('num_videos', 'unknown')} videos"

@@ -9,9 +9,8 @@ import dfd
 from dfd.base.words import show_setting
 from dfd.figures import style as plots
 from dfd.figures.comparison import metric_against
-from dfd.report.comparison.chance import chance_section
-from dfd.report.comparison.conclusions import summary, warnings
-from dfd.report.comparison.pairs import compare
+from dfd.report.comparison.conclusions import SIGNIFICANT, summary, warnings
+from dfd.report.comparison.pairs import COMPARED, Difference, Pair, compare
 from dfd.report.comparison.repetitions import Configuration, seed_words
 from dfd.report.comparison.results import (
     MIN_OF_LABEL,
@@ -23,11 +22,10 @@ from dfd.report.comparison.results import (
     videos_tested,
     why_no_leak,
 )
-from dfd.report.page.document import Cell, Document, Gallery, Picture, Section, Table, Text
-from dfd.report.page.formatting import DASH, estimate, listed, number
+from dfd.report.page.document import Cell, Document, Picture, Section, Table, Text
+from dfd.report.page.formatting import DASH, estimate, listed, number, p_value
 from dfd.report.runs.reproduction import reproduction_section
-from dfd.report.runs.testing import _whisker_words, _without_interval, test_section
-from dfd.report.runs.training import _seeds_column, training_section
+from dfd.report.runs.training import _seeds_column, _whisker_words, _without_interval, test_section, training_section
 from dfd.report.studies.section import study_section
 from dfd.report.studies.study import Study
 from dfd.runs.settings import differing
@@ -77,28 +75,32 @@ def group_section(tested: Sequence[Configuration]) -> Section | None:
         return None
 
     def videos(group: str) -> str:
-        counts = {
-            f"{m['num_real']} / {m['num_fake']}" for r in tested if group in r.groups for m in [r.groups[group][0]]
-        }
+        found = [result.groups[group][0] for result in tested if group in result.groups]
+        counts = {f"{metrics['num_real']} / {metrics['num_fake']}" for metrics in found}
         return counts.pop() if len(counts) == 1 else "differ"
 
-    shown = {group: group.replace("/", " / ") for group in groups}
-    head: list[str]
-    rows: list[list[Cell | str]]
-    if len(tested) > len(groups):  # the narrower of the two
-        head = ["model", *shown.values()]
-        rows = [["real / fake", *map(videos, groups)]]
-        rows += [[result.name, *(result.group_cell(group) for group in groups)] for result in tested]
-    else:
-        head = ["data set / method", "real / fake", *(result.name for result in tested)]
-        rows = [[shown[group], videos(group), *(result.group_cell(group) for result in tested)] for group in groups]
+    counts = list(map(videos, groups))
+    by_model: list[list[Cell | str]] = [["real / fake", *counts]]
+    by_model += [[result.name, *(result.group_cell(group) for group in groups)] for result in tested]
+    shown = [group.replace("/", " / ") for group in groups]
+    head, rows = _narrower(by_model, shown, "model", "data set / method", is_narrow=len(tested) > len(groups))
     note = "A method's fakes are compared with all real videos of their data set. Few videos make wide intervals."
-    if any(videos(group) == "differ" for group in groups):
+    if "differ" in counts:
         note += " The counts that differ between the runs are in runs.csv."
     spreads = "deviations over seeds" if all(found.is_repeated for found in tested) else "95 % intervals"
     caption = f"AUC per data set and per forging method, with {spreads}, and the number of videos"
     notes = [note, *_without_interval(rows, f"there are fewer than {MIN_OF_LABEL} real or fake videos, or ")]
     return Section("Data sets and methods", [Table("table_groups", caption, head, rows, notes)])
+
+
+def _narrower(
+    rows: Sequence[Sequence[Cell | str]], columns: Sequence[str], by_row: str, by_column: str, *, is_narrow: bool
+) -> tuple[list[str], list[list[Cell | str]]]:
+    """Head and rows of a table whose rows begin with their names; turned by a quarter unless ``is_narrow``."""
+    if is_narrow:
+        return [by_row, *columns], [list(row) for row in rows]
+    names, *cells = zip(*rows, strict=True)
+    return [by_column, *map(str, names)], [[name, *row] for name, row in zip(columns, cells, strict=True)]
 
 
 def _groups(tested: Sequence[Result]) -> list[str]:
@@ -114,28 +116,21 @@ def settings_section(results: Sequence[Configuration], folder: Path) -> Section 
         return None
     settings = [result.run.settings for result in results]
     keys = [key for key in differing(settings) if key not in SEEDS]
+    heading = "What differs between the runs"
     if not keys:
         text = "The runs' configs do not differ, as far as they are known."
         if _seeds_column(results):
             text = "The runs' configs differ only in the seed: they are repetitions and are summarised together."
-        blocks: list[Table | Picture | Gallery | Text] = [Text(text)]
-        return Section("What differs between the runs", blocks)
-
-    def shown(result: Result, key: str) -> str:
-        return show_setting(result.run.settings[key]) if key in result.run.settings else DASH
-
-    if len(keys) <= len(results):
-        head = ["model", *keys]
-        rows = [[result.name, *(shown(result, key) for key in keys)] for result in results]
-    else:
-        head = ["setting", *(result.name for result in results)]
-        rows = [[key, *(shown(result, key) for result in results)] for key in keys]
+        return Section(heading, [Text(text)])
+    shown = [[show_setting(one[key]) if key in one else DASH for key in keys] for one in settings]
+    by_model = [[result.name, *cells] for result, cells in zip(results, shown, strict=True)]
+    head, rows = _narrower(by_model, keys, "model", "setting", is_narrow=len(keys) <= len(results))
     note = "All other settings are the same, except output folders and the number of reading processes."
     if seeds := [f"{r.name}: {listed([seed_words(one) for one in r.results])}" for r in results if r.is_repeated]:
         note += f" Seeds are repetitions, not settings. {'; '.join(seeds)}."
     table = Table("table_settings", "Settings that differ", head, rows, [note])
     picture = _against_setting(results, folder)
-    return Section("What differs between the runs", [table, *([picture] if picture else [])])
+    return Section(heading, [table, *([picture] if picture else [])])
 
 
 def _against_setting(results: Sequence[Configuration], folder: Path) -> Picture | None:
@@ -171,31 +166,104 @@ def leak_section(results: Sequence[Result]) -> Section | None:
     if not found:
         reason = why_no_leak(results)
         return Section(heading, [Text(reason)]) if reason else None
-    rows = []
-    for leak in found:
-        row: list[Cell | str] = [leak.label]
-        for metric in ("accuracy", "auc"):
+    head = ["model"]
+    rows: list[list[Cell | str]] = [[leak.label] for leak in found]
+    for metric, shown in (("accuracy", "accuracy"), ("auc", "AUC")):
+        head += [f"{shown}, split by source", f"{shown}, split by video", "difference"]
+        for row, leak in zip(rows, found, strict=True):
             gain = leak.gain(metric)
             row += [estimate(*leak.apart.estimate(metric)), estimate(*leak.dealt.estimate(metric))]
             row.append(DASH if gain is None else f"{gain:+.3f}")
-        rows.append(row)
-    blind = [leak.label for leak in found if leak.knows_no_source]
-    unknown = (
-        [f"The videos of {listed(blind)} have no known source ids: neither split keeps people apart."] if blind else []
-    )
-    head = ["model"]
-    for shown in ("accuracy", "AUC"):
-        head += [f"{shown}, split by source", f"{shown}, split by video", "difference"]
-    table = Table(
-        "table_leak",
-        "The same model and settings, split by source and split by single videos",
-        head,
+    notes = [
+        "In a split by video, people from the training are in the test too, so the detector can be right by "
+        "recognising them. A study that splits its videos this way overstates its results by the difference."
+    ]
+    if blind := [leak.label for leak in found if leak.knows_no_source]:
+        notes.append(f"The videos of {listed(blind)} have no known source ids: neither split keeps people apart.")
+    caption = "The same model and settings, split by source and split by single videos"
+    return Section(heading, [Table("table_leak", caption, head, rows, [*notes, *_without_interval(rows)])])
+
+
+MAX_PAIRS = 15
+"""Number of pairs on the page, smallest p first."""
+
+
+def chance_section(pairs: Sequence[Pair]) -> Section | None:
+    """Section that tests every pair of configurations for chance, over videos and over seeds."""
+    if not pairs:
+        return None
+    tables = [mcnemar_table(pairs)]
+    if differing_pairs := [pair for pair in pairs if pair.differences]:
+        tables.append(seeds_table(differing_pairs))
+    return Section("Is the difference chance?", tables)
+
+
+def seeds_table(pairs: Sequence[Pair]) -> Table:
+    """Table of differences between runs of the same seed, with paired t tests."""
+
+    def cells(found: Difference | None) -> list[Cell | str]:
+        if found is None:
+            return [DASH] * 3
+        shown = Cell(f"{found.spread.mean:+.3f}", f"± {found.spread.deviation or 0.0:.3f}")
+        return [shown, *(DASH if p is None else p_value(p) for p in (found.p_value, found.adjusted))]
+
+    rows = [
+        [pair.a.name, pair.b.name, str(pair.num_seeds), *(c for m in COMPARED for c in cells(pair.differences.get(m)))]
+        for pair in pairs
+    ]
+    heads = [head for shown in ("accuracy", "AUC") for head in (f"{shown}: first less second", "p", "p after Holm")]
+    return Table(
+        "table_seeds",
+        "Differences in test results between runs of the same seed",
+        ["first", "second", "seeds of both", *heads],
         rows,
         [
-            "In a split by video, people from the training are in the test too, so the detector can be right by "
-            "recognising them. A study that splits its videos this way overstates its results by the difference.",
-            *unknown,
-            *_without_interval(rows),
+            "Mean and standard deviation of the differences between runs of the same seed, with a paired t test of "
+            "whether the mean is 0. The test is about training again with other seeds, on these videos. Few seeds can "
+            "show only large differences; if all differences are equal (–), the test is not defined."
         ],
+        max_shown=MAX_PAIRS,
+        num_labels=2,
     )
-    return Section(heading, [table])
+
+
+def mcnemar_table(pairs: Sequence[Pair]) -> Table:
+    """Table of McNemar tests between configurations on the same videos."""
+    with_seeds = any(pair.num_seeds > 1 for pair in pairs)
+    rows = []
+    for pair in sorted(pairs, key=lambda pair: pair.test.p_value if pair.test else 1.0):
+        names = [pair.a.name, pair.b.name, *([str(pair.num_seeds)] if with_seeds else [])]
+        if pair.test is None or pair.adjusted is None:
+            rows.append([*names, "0", *[DASH] * 6])
+            continue
+        right = f"{number(pair.accuracy_a)} / {number(pair.accuracy_b)}"
+        p_values = [p_value(pair.test.p_value), p_value(pair.adjusted)]
+        cells = [str(pair.num_common), right, str(pair.test.b), str(pair.test.c), *p_values]
+        rows.append([*names, *cells, "yes" if pair.adjusted < SIGNIFICANT else "no"])
+    head = ["first", "second", *(["seeds of both"] if with_seeds else []), "common videos"]
+    head += ["accuracy on these", "b: only first right", "c: only second right"]
+    name = "McNemar's exact test between two runs on the same videos"
+    by_seeds = []
+    if with_seeds:
+        name = "McNemar's exact test on the same videos, between runs of the same seed"
+        by_seeds = [
+            "Only runs of the same seed are compared; b and c are sums over the seeds. Since all seeds judge the same "
+            "videos, each video counts once in the test: the signs of the videos' sums are randomised (the exact "
+            "randomisation test, which for one seed is McNemar's). The test is about other videos, with these trained "
+            "models."
+        ]
+    several = f"Holm's method accounts for making {len(pairs)} comparisons at once. " if len(pairs) > 1 else ""
+    return Table(
+        "table_mcnemar",
+        name,
+        [*head, "p", "p after Holm", f"p < {SIGNIFICANT:g}"],
+        rows,
+        [
+            "Videos that both models get right, or both wrong, do not distinguish them; the test asks whether b and c "
+            f'differ more than coin tosses would. {several}"No" does not mean that the models are equally good, but '
+            "that these videos cannot show a difference.",
+            *by_seeds,
+        ],
+        max_shown=MAX_PAIRS,
+        num_labels=2,
+    )

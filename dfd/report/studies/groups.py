@@ -83,7 +83,12 @@ class Group:
     @property
     def spread(self) -> Spread | None:
         """Metric over the seeds with a result, or over the last values of the others if there is none."""
-        return spread(job.value for job in self.finished or self.jobs)
+        return spread(job.value for job in self.counting)
+
+    @property
+    def counting(self) -> Sequence[Row]:
+        """Jobs whose numbers count: those with a result, or all if there is none."""
+        return self.finished or self.jobs
 
     @property
     def value(self) -> float | None:
@@ -118,9 +123,7 @@ class Group:
     def message(self, *, with_pruned: bool = True) -> str:
         """Reasons why jobs have no result, by seed if there are several."""
         told = [job for job in self.jobs if job.record.message and (with_pruned or not job.is_pruned)]
-        return "; ".join(
-            f"{job.seed_words}: {job.record.message}" if self.is_repeated else job.record.message for job in told
-        )
+        return "; ".join((f"{job.seed_words}: " if self.is_repeated else "") + job.record.message for job in told)
 
 
 def joined(counts: Sequence[int | None]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from dfd.figures import style as plots
 from dfd.figures.studies import StudyPoint, metric_by_parameter, parallel_coordinates
-from dfd.report.comparison.repetitions import SEEDS_NOTE, Spread, spread
+from dfd.report.comparison.repetitions import SEEDS_NOTE, spread, spread_cell
 from dfd.report.comparison.results import Result, known
 from dfd.report.page.document import Cell, Gallery, Picture, Section, Table, Text
 from dfd.report.page.formatting import DASH, number
@@ -28,9 +28,9 @@ def study_section(study: Study, results: Sequence[Result], folder: Path) -> Sect
     def test_cell(group: Group, metric: str) -> Cell:
         values = [
             tested[job.run.folder].estimate(metric)[0] if job.run.folder in tested else test_numbers(job).get(metric)
-            for job in group.finished or group.jobs
+            for job in group.counting
         ]
-        return _cell(spread(map(known, values)))
+        return spread_cell(spread(map(known, values)))
 
     rows: list[list[Cell | str]] = [
         [
@@ -38,7 +38,7 @@ def study_section(study: Study, results: Sequence[Result], folder: Path) -> Sect
             *([shortened(group.choices.get(key, DASH)) for key in keys] if len(keys) > 1 else []),
             group.outcome_words(WORDS),
             *([f"{len(group.finished)} of {len(group.jobs)}"] if study.is_repeated else []),
-            _cell(group.spread),
+            spread_cell(group.spread),
             *(test_cell(group, metric) for metric in ("auc", "accuracy")),
             joined([job.num_epochs for job in group.jobs]) or DASH,
             _duration(total([job.record.seconds for job in group.jobs])),
@@ -70,11 +70,9 @@ def study_section(study: Study, results: Sequence[Result], folder: Path) -> Sect
         has_short_labels=len(keys) > 1,
     )
     blocks: list[Table | Picture | Gallery | Text] = [table, *_pictures(study, folder)]
-    if len(study.finished) > MAX_COMPARED:
+    if (num_finished := len(study.finished)) > MAX_COMPARED:
         things = "configurations" if study.is_repeated else "runs"
-        blocks.append(
-            Text(f"The following is about the {MAX_COMPARED} best of the {len(study.finished)} finished {things}.")
-        )
+        blocks.append(Text(f"The following is about the {MAX_COMPARED} best of the {num_finished} finished {things}."))
     return Section("The study", blocks)
 
 
@@ -89,16 +87,7 @@ def _remarks(study: Study) -> list[str]:
 
 def _pictures(study: Study, folder: Path) -> list[Picture]:
     record, keys = study.record, study.keys
-    points = [
-        StudyPoint(
-            group.choices,
-            group.value,
-            _kind(group),
-            group.spread.deviation if group.spread and group.finished else None,
-        )
-        for group in study.groups
-        if set(group.choices) == set(keys)
-    ]
+    points = [_point(group) for group in study.groups if set(group.choices) == set(keys)]
     if not keys or not points:
         return []
     options: dict[str, Any] = {"metric": record.metric, "minimize": record.is_minimized, "log": record.log_scale}
@@ -106,36 +95,21 @@ def _pictures(study: Study, folder: Path) -> list[Picture]:
     path = plots.save(metric_by_parameter(points, **options), folder / "metric_by_parameter.png")
     of_seeds = " For several seeds: mean and one standard deviation to either side." if study.is_repeated else ""
     crosses = " A job without a result is a cross at the lower edge." if any(p.kind == "failed" for p in points) else ""
-    pictures = [
-        Picture(
-            path,
-            f"{record.metric} against each parameter.{of_seeds}{crosses}",
-            f"{record.metric} against {', '.join(keys)}. {words}",
-            narrow=len(keys) < 2,
-        )
-    ]
-    if len(keys) > 1:
-        path = plots.save(parallel_coordinates(points, **options), folder / "parallel_coordinates.png")
-        what, reached = ("configuration", "mean ") if study.is_repeated else ("job", "")
-        pictures.append(
-            Picture(
-                path,
-                f"Each {what} is a line through its choices to the {reached}{record.metric} it reached; darker is "
-                "better.",
-                f"Parallel coordinates of {', '.join(keys)} and {record.metric}. {words}",
-            )
-        )
-    return pictures
+    caption = f"{record.metric} against each parameter.{of_seeds}{crosses}"
+    first = Picture(path, caption, f"{record.metric} against {', '.join(keys)}. {words}", narrow=len(keys) < 2)
+    if len(keys) < 2:
+        return [first]
+    path = plots.save(parallel_coordinates(points, **options), folder / "parallel_coordinates.png")
+    what, reached = ("configuration", "mean ") if study.is_repeated else ("job", "")
+    caption = f"Each {what} is a line through its choices to the {reached}{record.metric} it reached; darker is better."
+    return [first, Picture(path, caption, f"Parallel coordinates of {', '.join(keys)} and {record.metric}. {words}")]
 
 
-def _kind(group: Group) -> str:
-    if group.finished and not group.is_whole:
-        return "incomplete"
-    return str(group.outcome) if group.outcome in (Outcome.FINISHED, Outcome.PRUNED) else "failed"
-
-
-def _cell(found: Spread | None) -> Cell:
-    return found.cell() if found else Cell(DASH)
+def _point(group: Group) -> StudyPoint:
+    kind = str(group.outcome) if group.outcome in (Outcome.FINISHED, Outcome.PRUNED) else "failed"
+    kind = "incomplete" if group.finished and not group.is_whole else kind
+    deviation = group.spread.deviation if group.spread and group.finished else None
+    return StudyPoint(group.choices, group.value, kind, deviation)
 
 
 def _duration(seconds: float | None) -> str:

@@ -76,33 +76,30 @@ class Study:
                 return [f"No job of the study has a {metric} yet."]
             start = f"No configuration of the study has a {metric} of all its seeds, so none is the best"
             return [f"{start}: {'; '.join(some)}."]
-        best = whole[0]
+        best, is_minimized = whole[0], self.record.is_minimized
         ties = [group for group in whole if group.value == best.value]
-        shown = f"{metric} {_value_words(best) if len(ties) < 2 else number(best.value)}"
         if len(ties) > 1:
             named = [*(group.name for group in ties[:5]), *([f"and {len(ties) - 5} more"] if len(ties) > 5 else [])]
-            lines = [f"The best {mean}{shown} is shared by {len(ties)} {jobs}: {'; '.join(named)}."]
+            shared = f"is shared by {len(ties)} {jobs}: {'; '.join(named)}"
+            lines = [f"The best {mean}{metric} {number(best.value)} {shared}."]
         else:
+            shown = f"{metric} {_value_words(best)}"
             lines = [f"Best of the study: {best.name}, with {shown} on the validation split, which chose it."]
-        if len(ties) < 2 and best.is_repeated:
-            values = [job.value for job in best.jobs]
-            if take := best_of_seeds(best.jobs, values, minimized=self.record.is_minimized):
+            take = best_of_seeds(best.jobs, [job.value for job in best.jobs], minimized=is_minimized)
+            if best.is_repeated and take:
                 lines.append(
                     f"Its detector to use is {take.run.folder.name}/detector.safetensors ({take.seed_words}): the "
                     f"median of its seeds by {metric}, {number(take.value)}. The mean describes this one; the seed "
                     "with the best validation was partly lucky."
                 )
-        for group in self.groups:
-            if group.finished and not group.is_whole and self._is_better(group, best):
-                lines.append(
-                    f"{group.name} has a better {metric}, {_value_words(group)}, but is not chosen, since only "
-                    f"{len(group.finished)} of its {len(group.jobs)} seeds have a result."
-                )
+        sign = -1 if is_minimized else 1
+        lines += [
+            f"{group.name} has a better {metric}, {_value_words(group)}, but is not chosen, since only "
+            f"{len(group.finished)} of its {len(group.jobs)} seeds have a result."
+            for group in self.groups
+            if group.finished and not group.is_whole and sign * (group.value or 0.0) > sign * (best.value or 0.0)
+        ]
         return lines
-
-    def _is_better(self, group: Group, best: Group) -> bool:
-        a, b = group.value or 0.0, best.value or 0.0
-        return a < b if self.record.is_minimized else a > b
 
     def warnings(self) -> list[str]:
         """Warnings about unequal numbers of seeds, few validation videos, and jobs without a result."""
@@ -115,16 +112,14 @@ class Study:
             )
         num_val = known(self.rows[0].run.data("splits", "val", "num_videos"))
         if num_val is not None and num_val < FEW_VIDEOS and len(self.rows) > 1:
+            by = f"only {num_val:.0f} validation videos"
+            lines.append(f"The study's jobs are ordered by {by}, so the order is largely chance.")
+        outcomes = Counter(row.record.outcome for row in self.rows)
+        if failed := outcomes[Outcome.FAILED]:
+            lines.append(f"{failed} of {len(self.rows)} jobs failed; the table says why.")
+        if left := sum(outcomes[one] for one in (Outcome.RUNNING, Outcome.WAITING, Outcome.STOPPED)):
             lines.append(
-                f"The study's jobs are ordered by only {num_val:.0f} validation videos, so the order is largely chance."
-            )
-        failed = [row for row in self.rows if row.record.outcome is Outcome.FAILED]
-        if failed:
-            lines.append(f"{len(failed)} of {len(self.rows)} jobs failed; the table says why.")
-        left = [row for row in self.rows if row.record.outcome in (Outcome.RUNNING, Outcome.WAITING, Outcome.STOPPED)]
-        if left:
-            lines.append(
-                f"{len(left)} of {len(self.rows)} jobs have not finished: the study is still running or was stopped; "
+                f"{left} of {len(self.rows)} jobs have not finished: the study is still running or was stopped; "
                 f"its command with hydra.sweep.dir set to this folder continues it."
             )
         return lines
@@ -138,15 +133,8 @@ class Study:
                 **_numbers(self.record.metric, group.spread, with_deviation=self.is_repeated),
                 **({"num_seeds": len(group.jobs)} if self.is_repeated else {}),
                 **(group.choices if group.is_repeated else group.jobs[0].choices),
-                **{
-                    key: value
-                    for metric in ("auc", "accuracy")
-                    for key, value in _numbers(
-                        f"test/{metric}",
-                        spread(known(test_numbers(job).get(metric)) for job in group.finished or group.jobs),
-                        with_deviation=self.is_repeated,
-                    ).items()
-                },
+                **self._test_numbers(group, "auc"),
+                **self._test_numbers(group, "accuracy"),
                 "num_epochs": joined([job.num_epochs for job in group.jobs]),
                 "started": group.jobs[0].record.started,
                 "seconds": total([job.record.seconds for job in group.jobs]),
@@ -154,6 +142,10 @@ class Study:
             }
             for group in self.groups
         ]
+
+    def _test_numbers(self, group: Group, metric: str) -> dict[str, float | None]:
+        found = spread(known(test_numbers(job).get(metric)) for job in group.counting)
+        return _numbers(f"test/{metric}", found, with_deviation=self.is_repeated)
 
     def job_records(self) -> list[dict[str, Any]]:
         """Rows of study_jobs.csv: each job with all its choices, in the order of the configurations."""
@@ -192,7 +184,6 @@ def read_study(folder: Path) -> Study | None:
             rows.append(Row(run, job, record.choices(job.overrides), _value(run, job, record.metric)))
     if not rows:
         raise ReportError(f"{folder}: no job of this study has started")
-    order = list(WORDS)
     found = repetitions(
         rows,
         settings_of=lambda row: tuple((key, value) for key, value in row.choices.items() if key not in SEEDS),
@@ -202,8 +193,8 @@ def read_study(folder: Path) -> Study | None:
 
     def rank(group: Group) -> tuple[int, bool, bool, float]:
         value = group.value or 0.0
-        incomplete = bool(group.finished) and not group.is_whole
-        return order.index(group.outcome), incomplete, group.value is None, value if record.is_minimized else -value
+        order, incomplete = list(WORDS).index(group.outcome), bool(group.finished) and not group.is_whole
+        return order, incomplete, group.value is None, value if record.is_minimized else -value
 
     return Study(folder, record, sorted(groups, key=rank))
 

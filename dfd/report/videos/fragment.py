@@ -11,7 +11,8 @@ from pathlib import Path
 from dfd.base.errors import ReportError
 from dfd.base.types import Status, Verdict
 from dfd.predictions.layout import JSONL_NAME
-from dfd.report.videos.page import VideosPage, template, videos_page, when_scored
+from dfd.report.page.document import rendered
+from dfd.report.videos.page import VideosPage, videos_page, when_scored
 from dfd.report.videos.scored import read_scored
 from dfd.report.videos.views import Facts, VideoView
 from dfd.report.videos.warnings import NOT_LOOKED_AT
@@ -49,10 +50,7 @@ NO_VERDICTS: Mapping[Status, NoVerdict] = {
         "Send a part in which a face is large, lit and turned to the camera, in the best quality available. A video "
         "that plays sideways has to be rotated first.",
     ),
-    Status.MISSING: NoVerdict(
-        "The file no longer existed when it was to be scored.",
-        "Send the video again.",
-    ),
+    Status.MISSING: NoVerdict("The file no longer existed when it was to be scored.", "Send the video again."),
     Status.UNREADABLE: NoVerdict(
         "It is not a video, has an unsupported format, or is damaged.",
         "Try to play it. If it plays, save it as MP4 (H.264) and send that; if it does not, get it from its source "
@@ -127,7 +125,7 @@ def render_result(folder: Path) -> str:
         raise ReportError(f"{folder / JSONL_NAME}: has {len(scored.videos)} videos; a result page needs exactly one")
     page = videos_page(scored)
     when = when_scored(scored.runs)
-    return template("result.html.j2").render(result=_result(page, (("Scored", when),) if when else ()))
+    return rendered("result.html.j2", result=_result(page, (("Scored", when),) if when else ()))
 
 
 def _result(page: VideosPage, more_facts: Facts) -> Result:
@@ -135,9 +133,7 @@ def _result(page: VideosPage, more_facts: Facts) -> Result:
     score = video.scored.score
     if score.verdict is None or score.prob_fake is None:
         if score.status not in NO_VERDICTS:
-            raise ReportError(
-                f"{video.file_name}: its score is damaged ({score.status} but no verdict); score it again"
-            )
+            raise ReportError(f"{video.file_name}: its score is damaged ({score.status}, no verdict); score it again")
         return Result(page, video, (NOT_REAL,), (), NO_VERDICTS[score.status], None, more_facts)
     warnings, notes = list(page.warnings), list(more_facts)
     if video.message and score.status is Status.PARTIAL:

@@ -5,33 +5,24 @@ FAKE. It needs no other file, loads nothing and sends nothing.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path, PurePath
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from dfd.base.files import write_text
-from dfd.base.words import flatten, show_setting
+from dfd.report.page.document import rendered
 from dfd.report.page.policy import page_policy
-from dfd.report.page.wording import (
-    ORDER,
-    SHAPES,
-    STATUS_WORDS,
-    counted,
-    names_below_common_folder,
-    training_words,
-    visible,
-)
+from dfd.report.page.wording import SHAPES, STATUS_WORDS, counted, names_below_common_folder, training_words, visible
 from dfd.report.videos.pictures import picture_sizes
 from dfd.report.videos.scored import RunFacts, Scored, ScoredVideo, read_scored, refuse_to_replace, write_merged
 from dfd.report.videos.timeline import Scale
 from dfd.report.videos.views import Facts, VideoView, view
 from dfd.report.videos.warnings import NO_PROOF, found_warnings
+from dfd.runs.settings import flat, shown
 
 TITLE = "Scored videos"
 PAGE_NAME = "report.html"
@@ -39,6 +30,12 @@ MAX_DETAILED = 2000
 """Number of videos with their own section, most suspicious first; all are in the table."""
 MAX_WINDOWS_IN_NUMBERS = 4000
 """Number of windows on the page above which their values are not listed; predictions.jsonl has them."""
+
+
+ABOUT_DETECTOR = (
+    *("file", "weights_sha256", "backbone", "temporal", "num_parameters", "clip_len", "clip_stride", "image_size"),
+    *("threshold", "temperature", "uncertain_margin", "aggregation"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,26 +102,8 @@ def render(page: VideosPage) -> str:
     style = "".join(templates.joinpath(name).read_text("utf-8") for name in ("css/video.css", "videos.css"))
     script = templates.joinpath("videos.js").read_text("utf-8")
     # Style and script are files of this package and contain no text from videos.
-    return template("videos.html.j2").render(
-        page=page,
-        policy=page_policy(style=style, script=script),
-        style=Markup(style),
-        script=Markup(script),
-        order=ORDER,
-    )
-
-
-def template(name: str) -> Template:
-    """Load a template of this package, with escaping, and errors for undefined variables."""
-    environment = Environment(
-        loader=PackageLoader("dfd.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["shapes"] = SHAPES
-    return environment.get_template(name)
+    policy = page_policy(style=style, script=script)
+    return rendered("videos.html.j2", page=page, policy=policy, style=Markup(style), script=Markup(script))
 
 
 def videos_page(scored: Scored, *, title: str = TITLE, warnings: Sequence[str] = ()) -> VideosPage:
@@ -134,15 +113,9 @@ def videos_page(scored: Scored, *, title: str = TITLE, warnings: Sequence[str] =
     sizes = picture_sizes(len(videos))
     num_windows = sum(len(track.windows) for video in videos for track in video.score.tracks)
     names = names_below_common_folder([video.score.path for video in videos])
+    in_numbers = num_windows <= MAX_WINDOWS_IN_NUMBERS
     views = [
-        view(
-            video,
-            name,
-            scale=scale,
-            sizes=sizes,
-            is_detailed=index < MAX_DETAILED,
-            in_numbers=num_windows <= MAX_WINDOWS_IN_NUMBERS,
-        )
+        view(video, name, scale=scale, sizes=sizes, is_detailed=index < MAX_DETAILED, in_numbers=in_numbers)
         for index, (video, name) in enumerate(zip(videos, names, strict=True))
     ]
     return VideosPage(
@@ -176,8 +149,7 @@ def when_scored(runs: Sequence[RunFacts]) -> str:
     times = sorted(run.started for run in runs if run.started)
     if not times:
         return ""
-    first, last = _minute(times[0]), _minute(times[-1])
-    return first if first == last else f"{first} to {last}"
+    return " to ".join(dict.fromkeys((_minute(times[0]), _minute(times[-1]))))
 
 
 def _minute(text: str) -> str:
@@ -194,11 +166,8 @@ def tallies(videos: Sequence[ScoredVideo]) -> list[Tally]:
     verdicts = Counter(str(video.score.verdict) for video in videos if video.has_verdict)
     statuses = Counter(video.score.status for video in videos)
     found = [Tally(name, SHAPES[name], name, verdicts[name]) for name in ("fake", "uncertain", "real")]
-    reasons = [
-        f"{statuses[status]:,} {words}"
-        for status, words in STATUS_WORDS.items()
-        if statuses[status] and not status.has_faces
-    ]
+    failed = {status: words for status, words in STATUS_WORDS.items() if statuses[status] and not status.has_faces}
+    reasons = [f"{statuses[status]:,} {words}" for status, words in failed.items()]
     without = sum(not video.has_verdict for video in videos)
     return [*found, Tally("none", SHAPES["none"], "no verdict", without, ", ".join(reasons))]
 
@@ -223,13 +192,10 @@ def _about(scored: Scored) -> Iterator[tuple[str, str]]:
     if run is not None:
         if run.dfd:
             yield "dfd", visible(run.dfd)
-        shown = ("file", "weights_sha256", "backbone", "temporal", "num_parameters", "clip_len", "clip_stride")
-        for key in (*shown, "image_size", "threshold", "temperature", "uncertain_margin", "aggregation"):
-            if run.model.get(key) is not None:
-                yield key, _plain(run.model[key])
-        data = {key: run.of_model("data", key) for key in ("store", "manifest_sha256", "index_sha256")}
-        data["split"] = run.of_model("data", "split", "mode")
-        yield from ((f"data.{key}", _plain(value)) for key, value in data.items() if value is not None)
+        facts = {key: run.model.get(key) for key in ABOUT_DETECTOR}
+        facts |= {f"data.{key}": run.of_model("data", key) for key in ("store", "manifest_sha256", "index_sha256")}
+        facts["data.split"] = run.of_model("data", "split", "mode")
+        yield from ((key, visible(shown(value))) for key, value in facts.items() if value is not None)
         for group in ("calibration", "metrics", "versions"):
             yield from _flat(group, run.model.get(group))
     yield from _flat("settings", scored.settings)
@@ -237,10 +203,5 @@ def _about(scored: Scored) -> Iterator[tuple[str, str]]:
         yield "merged from", ", ".join(visible(folder.name) for folder in scored.folders)
 
 
-def _flat(group: str, values: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(values, Mapping):
-        yield from ((visible(f"{group}.{key}"), _plain(value)) for key, value in flatten(values).items())
-
-
-def _plain(value: Any) -> str:
-    return visible(show_setting(value) if value is None or isinstance(value, str | int | float) else str(value))
+def _flat(group: str, values: object) -> Iterator[tuple[str, str]]:
+    yield from ((visible(f"{group}.{key}"), visible(shown(value))) for key, value in flat(values).items())

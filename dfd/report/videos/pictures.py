@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from PIL import Image
@@ -80,40 +81,39 @@ def picture_sizes(num_videos: int) -> PictureSizes:
 
 def embed(video: ScoredVideo, sizes: PictureSizes) -> ShownEvidence:
     """Choose a video's pictures within its limit; every face's most suspicious moment precedes any second one."""
-    left, num_missing, num_left_out = sizes.num_bytes, 0, 0
-    thumbnail = still = None
-    if video.thumbnail is not None:
-        thumbnail = shrunk(video.folder, video.thumbnail, sizes.thumbnail_side, sizes.quality)
-        num_missing += thumbnail is None
-        left -= len(thumbnail.data) if thumbnail else 0
-    if video.thumbnail is not None and thumbnail and sizes.still_side:
-        still = shrunk(video.folder, video.thumbnail, sizes.still_side, sizes.quality)
-        left -= len(still.data) if still else 0
+    num_missing = num_left_out = 0
+
+    def picture(name: str | None, side: int) -> Picture | None:
+        return shrunk(video.folder, name, side, sizes.quality) if name is not None and side else None
+
+    thumbnail = picture(video.thumbnail, sizes.thumbnail_side)
+    num_missing += video.thumbnail is not None and thumbnail is None
+    still = picture(video.thumbnail, sizes.still_side) if thumbnail else None
+    left = sizes.num_bytes - _size(thumbnail) - _size(still)
     shown = []
     for moment in _by_turns(video.moments):
-        crop = shrunk(video.folder, moment.crop, sizes.crop_side, sizes.quality)
-        heatmap = shrunk(video.folder, moment.heatmap, sizes.crop_side, sizes.quality) if moment.heatmap else None
+        crop, heatmap = picture(moment.crop, sizes.crop_side), picture(moment.heatmap, sizes.crop_side)
         num_missing += (crop is None) + (moment.heatmap is not None and heatmap is None)
-        if crop is None:
-            continue
-        cost = len(crop.data) + (len(heatmap.data) if heatmap else 0)
-        if cost > left:
-            num_left_out += 1
-            continue
-        left -= cost
-        shown.append(ShownMoment(moment, crop, heatmap))
+        if crop is not None and (cost := _size(crop) + _size(heatmap)) <= left:
+            left -= cost
+            shown.append(ShownMoment(moment, crop, heatmap))
+        else:
+            num_left_out += crop is not None
     return ShownEvidence(thumbnail, still, tuple(shown), num_left_out, num_missing)
+
+
+def _size(picture: Picture | None) -> int:
+    return len(picture.data) if picture else 0
 
 
 def _by_turns(moments: Sequence[MomentFacts]) -> Iterator[MomentFacts]:
     """Yield the most suspicious moment of every face, then the second of every face, and so on."""
-    ranked = sorted(moments, key=lambda moment: (-moment.prob_fake, moment.seconds, moment.track))
-    turns: dict[int, int] = {}
-    numbered = []
-    for moment in ranked:
-        turns[moment.track] = turns.get(moment.track, 0) + 1
-        numbered.append((turns[moment.track], moment))
-    yield from (moment for _, moment in sorted(numbered, key=lambda pair: pair[0]))
+    by_track: dict[int, list[MomentFacts]] = {}
+    for moment in sorted(moments, key=lambda moment: (-moment.prob_fake, moment.seconds, moment.track)):
+        by_track.setdefault(moment.track, []).append(moment)
+    for turn in zip_longest(*by_track.values()):
+        ranked = (moment for moment in turn if moment is not None)
+        yield from sorted(ranked, key=lambda moment: (-moment.prob_fake, moment.seconds, moment.track))
 
 
 def shrunk(folder: Path, name: str, side: int, quality: int) -> Picture | None:

@@ -11,10 +11,10 @@ from dfd.base.errors import ReportError
 from dfd.base.files import inside, write_table, write_text
 from dfd.base.types import Amount, Count, Prob, VideoScore
 from dfd.base.untrusted import decode, read_json
-from dfd.base.words import flatten, show_setting
 from dfd.predictions.layout import CSV_NAME, EVIDENCE_NAME, JSONL_NAME, RUN_NAME
 from dfd.predictions.rows import COLUMNS, SCHEMA_VERSION, PredictionsError, read_scores, row_of, score_of
-from dfd.predictions.writer import write_run
+from dfd.predictions.writer import remove, write_run
+from dfd.runs.settings import flat, nested, shown
 
 MERGED_KEY = "merged_from"
 """In run.json: the names of the folders that were merged into this one."""
@@ -72,16 +72,13 @@ class RunFacts:
 
     @property
     def model(self) -> Mapping[str, Any]:
-        """All that it says of the detector."""
+        """Description of the detector."""
         found = self.value.get("model")
         return found if isinstance(found, Mapping) else {}
 
     def of_model(self, *keys: str) -> Any:
-        """What it says of the detector, such as ``of_model("data", "splits", "train")``; None where it does not."""
-        value: Any = self.model
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        return value
+        """Part of the description of the detector, such as ``of_model("data", "splits", "train")``; None if missing."""
+        return nested(self.model, *keys)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,11 +100,8 @@ class Scored:
     @property
     def model(self) -> str | None:
         """Name and hash of the detector."""
-        for video in self.videos:
-            if video.score.model:
-                return video.score.model
-        name = self.run.of_model("name") if self.run else None
-        return name if isinstance(name, str) else None
+        names = [*(video.score.model for video in self.videos), self.run.of_model("name") if self.run else None]
+        return next((name for name in names if name and isinstance(name, str)), None)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -127,7 +121,8 @@ def find_scored(folders: Iterable[Path]) -> list[Path]:
     found: dict[Path, Path] = {}
     scored, others = list[Path](), list[Path]()
     for folder in folders:
-        here = [folder] if is_scored(folder) else _scored_within(folder)
+        within = sorted(folder.iterdir()) if folder.is_dir() and not is_scored(folder) else [folder]
+        here = [path for path in within if path.is_dir() and is_scored(path)]
         (scored if here else others).append(folder)
         found.update({path.resolve(): path for path in here if path.resolve() not in found})
     if scored and others:
@@ -141,12 +136,6 @@ def find_scored(folders: Iterable[Path]) -> list[Path]:
 def is_scored(folder: Path) -> bool:
     """True if predict.py wrote to it."""
     return (folder / JSONL_NAME).is_file()
-
-
-def _scored_within(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and is_scored(path))
 
 
 def read_scored(folders: Sequence[Path]) -> Scored:
@@ -191,7 +180,9 @@ def _read_videos(folder: Path) -> list[ScoredVideo]:
     videos = []
     for name, value in values.items():
         try:
-            videos.append(_video(folder, value))
+            moments = decode(tuple[MomentFacts, ...], value.get("moments") or (), "moments")
+            thumbnail = decode(str | None, value.get("thumbnail"), "thumbnail")
+            videos.append(ScoredVideo(folder, score_of(value), thumbnail, moments, value))
         except ValueError as error:
             raise ReportError(
                 f"{path}: the score of {name!r} is damaged ({error}); delete its line and run predict.py again"
@@ -199,58 +190,35 @@ def _read_videos(folder: Path) -> list[ScoredVideo]:
     return videos
 
 
-def _video(folder: Path, value: Mapping[str, Any]) -> ScoredVideo:
-    moments = decode(tuple[MomentFacts, ...], value.get("moments") or (), "moments")
-    return ScoredVideo(folder, score_of(value), decode(str | None, value.get("thumbnail"), "thumbnail"), moments, value)
-
-
 def _read_run(folder: Path) -> RunFacts | None:
     path = folder / RUN_NAME
     if not path.is_file():
         return None
     try:
-        return _run(read_json(inside(folder, path)))
+        value = decode(dict, read_json(inside(folder, path)))
+        if value.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(f"it has schema version {value.get('schema_version')}, this dfd reads {SCHEMA_VERSION}")
+        model = RunFacts(value).model
+        known = {name: model.get(key) for name, key in _OF_MODEL.items()}
+        return decode(RunFacts, {**value, **known, "value": value})
     except (OSError, ValueError, TypeError) as error:
         raise ReportError(f"{path}: cannot be read ({error}); restore it, or take it out of the folder") from error
 
 
-def _run(value: Any) -> RunFacts:
-    if not isinstance(value, dict):
-        raise ValueError("it holds no names and values")
-    if value.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(f"it has schema version {value.get('schema_version')}, this dfd reads {SCHEMA_VERSION}")
-    model = RunFacts(value).model
-    said = {name: model.get(key) for name, key in _OF_MODEL.items()}
-    return decode(RunFacts, {**value, **said, "value": value})
-
-
 def _refuse_differences(videos: Sequence[ScoredVideo], runs: Mapping[Path, RunFacts]) -> None:
-    """Scores of two detectors, or found in two ways, do not compare: their order would mean nothing."""
-    said: dict[Path, dict[str, Any]] = {}
-    for video in videos:
-        known = {"detector": video.score.model, **_flat(video.value.get("settings"))}
-        _refuse(said, video.folder, known)
-    for folder, run in runs.items():
-        _refuse(said, folder, {key: run.model[key] for key in DECIDING if key in run.model})
-
-
-def _refuse(said: dict[Path, dict[str, Any]], folder: Path, known: Mapping[str, Any]) -> None:
-    for other, facts in said.items():
-        for key in known.keys() & facts.keys():
-            if known[key] != facts[key]:
+    """Refuse scores of two detectors, or found with different settings, since they do not compare."""
+    facts: list[tuple[Path, Mapping[str, Any]]] = []
+    facts += [(one.folder, {"detector": one.score.model, **flat(one.value.get("settings"))}) for one in videos]
+    facts += [(folder, {key: run.model[key] for key in DECIDING if key in run.model}) for folder, run in runs.items()]
+    first: dict[str, tuple[Path, Any]] = {}
+    for folder, known in facts:
+        for key, value in known.items():
+            other, before = first.setdefault(key, (folder, value))
+            if value != before:
                 raise ReportError(
-                    f"{other} and {folder} were not scored alike: {key} is {_shown(facts[key])} and "
-                    f"{_shown(known[key])}; make a report of each"
+                    f"{other} and {folder} were not scored alike: {key} is {shown(before)} and {shown(value)}; "
+                    "make a report of each"
                 )
-    said.setdefault(folder, {}).update(known)
-
-
-def _flat(settings: object) -> dict[str, Any]:
-    return dict(flatten(settings)) if isinstance(settings, Mapping) else {}
-
-
-def _shown(value: Any) -> str:
-    return show_setting(value) if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def write_merged(scored: Scored, output: Path) -> None:
@@ -261,15 +229,11 @@ def write_merged(scored: Scored, output: Path) -> None:
     """
     refuse_to_replace(scored.folders, output)
     output.mkdir(parents=True, exist_ok=True)
-    pictures = output / EVIDENCE_NAME  # of an earlier merge
-    if pictures.is_symlink():
-        pictures.unlink()
-    shutil.rmtree(pictures, ignore_errors=True)
+    pictures = output / EVIDENCE_NAME
+    remove(pictures)  # of an earlier merge
     for folder in scored.folders:
         if (folder / EVIDENCE_NAME).is_symlink():
-            raise ReportError(
-                f"{folder / EVIDENCE_NAME}: is a link, and merging follows none; put the folder itself there"
-            )
+            raise ReportError(f"{folder / EVIDENCE_NAME}: is a link, which is not followed; put the folder there")
         if (folder / EVIDENCE_NAME).is_dir():
             shutil.copytree(folder / EVIDENCE_NAME, pictures, dirs_exist_ok=True, ignore=_not_pictures)
     values = [video.value for video in scored.videos]

@@ -79,9 +79,8 @@ class Timeline:
 
     def peaks(self) -> str:
         """SVG path data of the areas between mean and highest value where windows share bars."""
-        return "".join(
-            _box(bar, height(bar.highest), height(bar.prob_fake)) for bar in self.bars if bar.highest > bar.prob_fake
-        )
+        peaked = [bar for bar in self.bars if bar.highest > bar.prob_fake]
+        return "".join(_box(bar, height(bar.highest), height(bar.prob_fake)) for bar in peaked)
 
     def _paths(self, draw: Callable[[Bar], str]) -> dict[str, str]:
         zones = sorted(self.bars, key=lambda bar: (self.scale.zone(bar.prob_fake), bar.left))
@@ -129,15 +128,12 @@ def _binned(bars: Sequence[Bar]) -> list[Bar]:
     columns: dict[int, list[Bar]] = {}
     for bar in bars:
         columns.setdefault(min(int((bar.left + bar.right) / 2 / step), MAX_BARS - 1), []).append(bar)
-    return [
-        Bar(
-            round(column * step, 1),
-            round((column + 1) * step, 1),
-            sum(bar.prob_fake for bar in here) / len(here),
-            max(bar.prob_fake for bar in here),
-        )
-        for column, here in sorted(columns.items())
-    ]
+    found = []
+    for column, here in sorted(columns.items()):
+        probs = [bar.prob_fake for bar in here]
+        ends = round(column * step, 1), round((column + 1) * step, 1)
+        found.append(Bar(*ends, sum(probs) / len(probs), max(probs)))
+    return found
 
 
 def _ticks(duration: float) -> tuple[Tick, ...]:

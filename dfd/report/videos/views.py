@@ -3,19 +3,10 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from dfd.base.types import TrackScore, WindowScore
-from dfd.report.page.wording import (
-    DASH,
-    STATUS_WORDS,
-    clock,
-    counted,
-    file_size,
-    percent,
-    probability,
-    shortened,
-    visible,
-)
+from dfd.report.page import wording
 from dfd.report.videos.pictures import Picture, PictureSizes, ShownEvidence, ShownMoment, embed
 from dfd.report.videos.scored import ScoredVideo
 from dfd.report.videos.timeline import Scale, Timeline, timeline
@@ -28,15 +19,6 @@ MAX_NOTE = 140
 """Maximum length of a message in the table; the video's section has the whole."""
 
 Facts = Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class WindowView:
-    """A window as a line of text."""
-
-    when: str
-    prob: str
-    zone: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +56,8 @@ class FaceView:
     timeline: Timeline
     summary: str
     """Timeline in words."""
-    windows: Sequence[WindowView]
+    windows: Sequence[WindowScore]
+    """Windows to list; none if there are too many to read."""
     moments: Sequence[MomentView]
 
     @property
@@ -113,58 +96,57 @@ class VideoView:
     @property
     def status(self) -> str:
         """Status in words."""
-        return STATUS_WORDS[self.scored.score.status]
+        return wording.STATUS_WORDS[self.scored.score.status]
 
     @property
     def prob(self) -> str:
         """Probability of being fake."""
-        return probability(self.scored.score.prob_fake)
+        return wording.probability(self.scored.score.prob_fake)
 
     @property
     def confidence(self) -> str:
         """Confidence in the label; for an uncertain verdict, in the nearer one."""
-        return probability(self.scored.score.confidence)
+        return wording.probability(self.scored.score.confidence)
 
     @property
     def duration(self) -> str:
         """Duration in minutes and seconds."""
         seconds = self.scored.score.duration_seconds
-        return DASH if seconds is None else clock(seconds)
+        return wording.DASH if seconds is None else wording.clock(seconds)
 
     @property
     def message(self) -> str:
         """Message of the scoring, with the video's name as on the page."""
         score = self.scored.score
-        text = visible(" ".join(score.message.replace(score.path, self.file_name).split()))
+        text = wording.visible(" ".join(score.message.replace(score.path, self.file_name).split()))
         return text.removeprefix(f"{self.file_name}: ")
 
     @property
     def note(self) -> str:
         """Shortened message for a row."""
-        return shortened(self.message, MAX_NOTE)
+        return wording.shortened(self.message, MAX_NOTE)
 
     def file_facts(self) -> Facts:
         """Facts about the scored file: size, resolution, codec and duration."""
         score, file = self.scored.score, self.scored.score.file
-        facts = []
+        facts: dict[str, str | None] = {}
         if file is not None:
-            facts.append(("Size", file_size(file.size_bytes)))
-            if file.width is not None and file.height is not None:
-                facts.append(("Resolution", f"{file.width} × {file.height} pixels"))
-            if file.fps is not None:
-                facts.append(("Frame rate", f"{file.fps:.6g} per second"))
-            if file.codec is not None:
-                facts.append(("Codec", visible(file.codec)))
-            if file.num_frames is not None:
-                facts.append(("Frames", f"{file.num_frames:,}"))
-        if score.duration_seconds is not None:
-            facts.append(("Duration", clock(score.duration_seconds, decimals=1)))
-        return facts
+            has_size = file.width is not None and file.height is not None
+            facts = {
+                "Size": wording.file_size(file.size_bytes),
+                "Resolution": f"{file.width} × {file.height} pixels" if has_size else None,
+                "Frame rate": None if file.fps is None else f"{file.fps:.6g} per second",
+                "Codec": None if file.codec is None else wording.visible(file.codec),
+                "Frames": None if file.num_frames is None else f"{file.num_frames:,}",
+            }
+        seconds = score.duration_seconds
+        facts["Duration"] = None if seconds is None else wording.clock(seconds, decimals=1)
+        return [(name, text) for name, text in facts.items() if text is not None]
 
     @property
     def sha256(self) -> str:
         """SHA-256 of the file; empty if not known."""
-        return visible(self.scored.score.file.sha256) if self.scored.score.file else ""
+        return wording.visible(self.scored.score.file.sha256) if self.scored.score.file else ""
 
     def scoring_facts(self) -> Facts:
         """Facts about the scoring: status, examined frames, faces and time taken."""
@@ -180,28 +162,24 @@ class VideoView:
     def left_out(self, *, names_folder: bool) -> str:
         """Sentence about pictures that are not in the page, and their folder; empty if all are."""
         parts = []
-        if self.evidence.num_left_out:
-            verb = "is" if self.evidence.num_left_out == 1 else "are"
-            parts.append(
-                f"{counted(self.evidence.num_left_out, 'more moment')} {verb} left out here to keep the page small"
-                + (f"; the pictures are in {self._evidence_place()}." if names_folder else ".")
-            )
+        if number := self.evidence.num_left_out:
+            are = f"{wording.counted(number, 'more moment')} {'is' if number == 1 else 'are'}"
+            folder = wording.visible(self.scored.moments[0].crop.rpartition("/")[0])
+            place = f"; the pictures are in {folder}/" if names_folder else ""
+            parts.append(f"{are} left out here to keep the page small{place}.")
         if self.evidence.num_missing:
-            parts.append(f"{counted(self.evidence.num_missing, 'picture')} could not be read.")
+            parts.append(f"{wording.counted(self.evidence.num_missing, 'picture')} could not be read.")
         return " ".join(parts)
-
-    def _evidence_place(self) -> str:
-        return visible(self.scored.moments[0].crop.rpartition("/")[0] + "/") if self.scored.moments else ""
 
 
 def looked_at(video: ScoredVideo) -> str:
     """Number of examined frames and windows, and their share of the video."""
     score = video.score
-    frames = counted(score.num_frames, "frame")
+    frames = wording.counted(score.num_frames, "frame")
     if score.num_windows_possible <= 0:
         return frames
-    share = percent(min(score.num_windows, score.num_windows_possible), score.num_windows_possible)
-    return f"{frames} in {score.num_windows:,} of {counted(score.num_windows_possible, 'window')}, {share}"
+    share = wording.percent(min(score.num_windows, score.num_windows_possible), score.num_windows_possible)
+    return f"{frames} in {score.num_windows:,} of {wording.counted(score.num_windows_possible, 'window')}, {share}"
 
 
 def is_capped(video: ScoredVideo) -> bool:
@@ -215,60 +193,42 @@ def view(
     """Prepare a video for the page, with its own section if ``is_detailed`` and listed windows if ``in_numbers``."""
     evidence = embed(video, sizes)
     anchor = "video-" + hashlib.sha256(video.score.path.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    tracks = sorted(video.score.tracks, key=lambda track: (-track.prob_fake, track.track))
+    most = MAX_IN_NUMBERS if in_numbers else 0
     faces = []
-    if is_detailed and video.has_verdict:
-        tracks = sorted(video.score.tracks, key=lambda track: (-track.prob_fake, track.track))
-        for track in tracks:
-            shown = [moment for moment in evidence.moments if moment.facts.track == track.track]
-            duration = video.score.duration_seconds
-            faces.append(_face(track, shown, anchor, timeline(track.windows, duration, scale), in_numbers))
-    return VideoView(video, visible(name), anchor, evidence, faces, is_detailed)
-
-
-def _face(
-    track: TrackScore, moments: Sequence[ShownMoment], anchor: str, drawn: Timeline, in_numbers: bool
-) -> FaceView:
-    return FaceView(
-        anchor=f"{anchor}-face-{track.track + 1}",
-        name=f"Face {track.track + 1}",
-        verdict=str(track.verdict),
-        prob=probability(track.prob_fake),
-        timeline=drawn,
-        summary=_summary(track, drawn),
-        windows=_windows(track.windows, drawn.scale) if in_numbers else (),
-        moments=_moments(moments, track, drawn),
-    )
+    for track in tracks if is_detailed and video.has_verdict else ():
+        drawn = timeline(track.windows, video.score.duration_seconds, scale)
+        moments = [moment for moment in evidence.moments if moment.facts.track == track.track]
+        face = FaceView(
+            anchor=f"{anchor}-face-{track.track + 1}",
+            name=f"Face {track.track + 1}",
+            verdict=str(track.verdict),
+            prob=wording.probability(track.prob_fake),
+            timeline=drawn,
+            summary=_summary(track, drawn),
+            windows=track.windows if len(track.windows) <= most else (),
+            moments=_moments(moments, track, drawn),
+        )
+        faces.append(face)
+    return VideoView(video, wording.visible(name), anchor, evidence, faces, is_detailed)
 
 
 def _summary(track: TrackScore, drawn: Timeline) -> str:
     if not track.windows:
         return "No window of this face is known."
-    first, last = track.windows[0], track.windows[-1]
+    first, last, mean = track.windows[0], track.windows[-1], fmean(window.prob_fake for window in track.windows)
     highest = max(track.windows, key=lambda window: window.prob_fake)
     text = (
-        f"{counted(len(track.windows), 'window')} from {clock(first.start_seconds)} to {clock(last.end_seconds)}: "
-        f"mean {probability(sum(w.prob_fake for w in track.windows) / len(track.windows))}, highest "
-        f"{probability(highest.prob_fake)} at {clock(highest.start_seconds, decimals=1)}"
+        f"{wording.counted(len(track.windows), 'window')} from {wording.clock(first.start_seconds)} to "
+        f"{wording.clock(last.end_seconds)}: mean {wording.probability(mean)}, highest "
+        f"{wording.probability(highest.prob_fake)} at {wording.clock(highest.start_seconds, decimals=1)}"
     )
-    threshold = drawn.scale.threshold
-    if threshold is not None:
+    if (threshold := drawn.scale.threshold) is not None:
         above = sum(window.prob_fake >= threshold for window in track.windows)
         text += f", {above:,} of {len(track.windows):,} at or above the threshold"
     if drawn.is_binned:
         text += "; close windows share a bar, dark up to their mean, light up to the highest"
     return text + "."
-
-
-def _windows(windows: Sequence[WindowScore], scale: Scale) -> list[WindowView]:
-    """List a face's windows; empty if there are too many to read."""
-    return [
-        WindowView(
-            f"{clock(window.start_seconds, decimals=1)}–{clock(window.end_seconds, decimals=1)}",
-            probability(window.prob_fake),
-            scale.zone(window.prob_fake),
-        )
-        for window in (windows if len(windows) <= MAX_IN_NUMBERS else ())
-    ]
 
 
 def _moments(moments: Sequence[ShownMoment], track: TrackScore, drawn: Timeline) -> list[MomentView]:
@@ -277,7 +237,7 @@ def _moments(moments: Sequence[ShownMoment], track: TrackScore, drawn: Timeline)
     for number, (moment, place, lane) in enumerate(zip(moments, percents, lanes(percents), strict=True), start=1):
         facts = moment.facts
         box = track.windows[facts.window].box if facts.window < len(track.windows) else None
-        when, prob = clock(facts.seconds, decimals=1), probability(facts.prob_fake)
+        when, prob = wording.clock(facts.seconds, decimals=1), wording.probability(facts.prob_fake)
         views.append(MomentView(number, moment.crop, moment.heatmap, place, lane, when, prob, box))
     return views
 

@@ -44,7 +44,7 @@ def found_warnings(scored: Scored) -> Iterator[str]:
             yield IS_DEMO
         if run.model and run.temperature is None:
             yield NOT_CALIBRATED
-    if one_sided := _one_sided(videos):
+    if one_sided := one_sided_warning(Counter(str(video.score.verdict) for video in videos if video.has_verdict)):
         yield one_sided
     capped = [video for video in videos if is_capped(video)]
     if capped:
@@ -59,7 +59,8 @@ def found_warnings(scored: Scored) -> Iterator[str]:
     if partial := sum(video.score.status is Status.PARTIAL for video in videos):
         yield f"{_of_all(partial, videos)} {_be(partial)} damaged: only the readable part was scored."
     if without := sum(not video.has_verdict for video in videos):
-        yield f"{_of_all(without, videos)} {_be(without)} without a verdict. That does not make {_them(without)} real."
+        them = "it" if without == 1 else "them"
+        yield f"{_of_all(without, videos)} {_be(without)} without a verdict. That does not make {them} real."
     versions = sorted({run.dfd for run in scored.runs if run.dfd})
     if len(versions) > 1:
         yield f"The folders were scored with different versions of dfd: {', '.join(map(visible, versions))}."
@@ -71,11 +72,3 @@ def _of_all(number: int, videos: Sequence[ScoredVideo]) -> str:
 
 def _be(number: int) -> str:
     return "is" if number == 1 else "are"
-
-
-def _them(number: int) -> str:
-    return "it" if number == 1 else "them"
-
-
-def _one_sided(videos: Sequence[ScoredVideo]) -> str | None:
-    return one_sided_warning(Counter(str(video.score.verdict) for video in videos if video.has_verdict))

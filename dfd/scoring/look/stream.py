@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dfd.base.errors import NoFaceFound
 from dfd.base.types import FileFacts
@@ -49,7 +50,9 @@ def stream_windows(
         )
     with reader:
         if facts is not None:
-            yield _video_facts(facts, reader)
+            info = reader.info
+            size: dict[str, Any] = {"width": info.width, "height": info.height}
+            yield replace(facts, **size, fps=info.fps, codec=info.codec, num_frames=reader.num_frames)
         starts = settings.starts(reader.num_frames, first=reader.first_frame)
         upright = OnePass(reader, FaceExtractor(detector, extraction, clock=clock), settings, starts)
         held: list[Found] = []
@@ -116,10 +119,8 @@ def _video_remarks(reader: VideoReader) -> Iterator[str]:
     """What is out of the ordinary in how the file holds its pictures."""
     info = reader.info
     if info.num_streams > 1:
-        yield (
-            f"video stream {info.stream} of {info.num_streams} was looked at (they count from 0; video_stream=N takes "
-            "another)"
-        )
+        note = "they count from 0; video_stream=N takes another"
+        yield f"video stream {info.stream} of {info.num_streams} was looked at ({note})"
     if len(reader.sizes) > 1:
         sizes = [f"{width} x {height}" for _, width, height in reader.sizes]
         moment = reader.clock_seconds([min(reader.sizes[1][0], reader.num_frames - 1)])[0]
@@ -130,10 +131,8 @@ def _remarks(
     settings: WindowSettings, num_windows: int, num_possible: int, num_dropped: int, num_unscored: int
 ) -> Iterator[str]:
     if num_windows < num_possible:
-        yield (
-            f"{num_windows} of {num_possible} windows were looked at, evenly spaced "
-            f"(max_windows={settings.max_windows})"
-        )
+        cap = f"max_windows={settings.max_windows}"
+        yield f"{num_windows} of {num_possible} windows were looked at, evenly spaced ({cap})"
     if num_unscored:
         yield f"{_counted(num_unscored)} seen for less than half of a clip and not scored"
     if num_dropped:
@@ -167,10 +166,3 @@ def _counted(num_faces: int) -> str:
     ('1 face was', '3 faces were')
     """
     return f"{num_faces} face was" if num_faces == 1 else f"{num_faces} faces were"
-
-
-def _video_facts(facts: FileFacts, reader: VideoReader) -> FileFacts:
-    info = reader.info
-    return replace(
-        facts, width=info.width, height=info.height, fps=info.fps, codec=info.codec, num_frames=reader.num_frames
-    )

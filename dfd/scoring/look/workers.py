@@ -1,4 +1,4 @@
-"""Worker processes that look at videos."""
+"""Worker processes that look at videos, and the settings by which they choose windows."""
 
 import importlib
 import os
@@ -15,8 +15,29 @@ from dfd.base.machine import hold_to_one_core, limit_tasks, num_cores
 from dfd.faces.detect import DETECTOR_MODULES, build_detector
 from dfd.faces.extract import ExtractionSettings
 from dfd.faces.found import Found, WindowSettings
+from dfd.faces.from_card import extraction_of, face_detector_of
+from dfd.models.files.card import DetectorCard
 from dfd.process.pool import WorkerPool
 from dfd.scoring.look.stream import stream_windows
+
+
+def look_settings(
+    card: DetectorCard, *, name: str, face_detector: Mapping[str, Any] | None = None, **windows: Any
+) -> tuple[dict[str, Any], ExtractionSettings, WindowSettings]:
+    """The arguments of :func:`~dfd.scoring.look.workers.start_worker` for a detector with this card, which ``name``
+    names in errors.
+
+    ``face_detector`` is its name and options; None: the one that the detector was trained with. ``windows`` are options
+    of :class:`WindowSettings`.
+
+    Raises:
+        CheckpointError: the card says things that are unknown here.
+        ValueError: an option is out of range.
+    """
+    extraction = extraction_of(card.crop, name=name)
+    settings = WindowSettings(clip_len=card.clip_len, clip_stride=card.clip_stride, **windows)
+    return dict(face_detector or face_detector_of(card.crop, name=name)), extraction, settings
+
 
 _worker: dict[str, Any] = {}
 """What a worker process builds once: its face detector and settings."""

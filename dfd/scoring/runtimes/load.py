@@ -16,8 +16,7 @@ from dfd.scoring.runtimes.runtime import Export, OnnxRuntime, Runtime, TorchRunt
 
 RUNTIMES = ("auto", "torch", "onnx")
 WORTH_EXPORTING = 32
-"""Videos from which on ``runtime=auto`` has an export made on a CPU. An export costs what it saves on some ten of them
-with ResNeXt50, on some fifty with a small network."""
+"""Videos from which ``runtime=auto`` exports on a CPU; an export pays after some ten (ResNeXt50) to fifty of them."""
 WORTH_WAITING = 200
 """Number of videos from which on ``runtime=auto`` waits for the export; with fewer, another process makes it beside."""
 
@@ -46,13 +45,8 @@ def load_runtime(
             )
         file = read_onnx(checkpoint)
         optional_module("onnxruntime")
-        seconds = seconds_for_one_clip(
-            file.content,
-            name=str(checkpoint),
-            num_frames=file.card.clip_len,
-            side=file.card.image_size,
-            num_threads=num_cores(),
-        )
+        clip = {"num_frames": file.card.clip_len, "side": file.card.image_size}
+        seconds = seconds_for_one_clip(file.content, name=str(checkpoint), **clip, num_threads=num_cores())
         session = OnnxRuntime(file, device=device, seconds_per_clip=seconds)
         return session, session.card, _name(checkpoint, session.weights_sha256), None
     if checkpoint.suffix == ".pt2":

@@ -24,8 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 CPU_FRAMES_AT_ONCE = 20
-"""Through the backbone: ResNeXt50 is as fast with 20 frames as with 80, and takes 200 MB less. With 10 it takes 1.2 of
-the time: its weights are put in another order for each part."""
+"""Frames per pass of the backbone: ResNeXt50 is as fast with 20 as with 80, in 200 MB less; with 10 it is slower."""
 
 
 MAX_DIFFERENCE = 1e-4
@@ -89,9 +88,8 @@ class OnnxRuntime:
         device: str = "cpu",
         seconds_per_clip: float | None = None,
     ) -> None:
-        file = (
-            source if isinstance(source, OnnxFile) else read_onnx(Path(source) if isinstance(source, str) else source)
-        )
+        source = Path(source) if isinstance(source, str) else source
+        file = source if isinstance(source, OnnxFile) else read_onnx(source)
         name = "the ONNX model" if isinstance(source, bytes) else file.name
         self._seconds_per_clip = seconds_per_clip
         if card is not None and card.to_dict() != file.card.to_dict():
@@ -168,15 +166,12 @@ class Export:
     def __init__(self, checkpoint: Path) -> None:
         self._told = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self.process: subprocess.Popen[bytes] = subprocess.Popen(
-            _export_command(checkpoint),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._told,
+            _export_command(checkpoint), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._told
         )
         weakref.finalize(self, _give_up, self.process, self._told)
 
     def wait(self) -> str | None:
-        """Why it failed, or None if the export is kept."""
+        """Wait for the end; returns the reason of a failure, or None if the export is kept."""
         if not self.process.wait():
             return None
         self._told.seek(0)
@@ -227,14 +222,12 @@ def pick_device(name: str) -> torch.device:
 
 
 def _providers(onnxruntime: Any, device: str) -> list[Any]:
-    """What onnxruntime may compute with, the first it can use."""
+    """Providers that onnxruntime may use, the preferred one first."""
     cuda_is_there = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     if device == "cpu" or (device == "auto" and not cuda_is_there):
         return ["CPUExecutionProvider"]
     if not re.fullmatch(r"auto|cuda(:\d+)?", device):
         raise ConfigError(f"device={device}: not a device for runtime=onnx; try auto, cpu or cuda")
     if not cuda_is_there:
-        raise ConfigError(
-            f"device={device}: this onnxruntime has no CUDA; use device=cpu, or install onnxruntime-gpu in its place"
-        )
+        raise ConfigError(f"device={device}: this onnxruntime has no CUDA; use device=cpu, or install onnxruntime-gpu")
     return [("CUDAExecutionProvider", {"device_id": device.partition(":")[2] or "0"}), "CPUExecutionProvider"]

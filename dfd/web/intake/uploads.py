@@ -4,6 +4,7 @@ Nothing is decoded here. The first bytes must be those of a video container, wha
 worker finds out what it really contains.
 """
 
+import contextlib
 import logging
 import os
 import re
@@ -89,7 +90,9 @@ class ReceivedVideo:
         self.part = part
         self.size_bytes = 0
         self.refusal: Refusal | None = None
-        self._output = _private(part)
+        part.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Only this user can read it.
+        self._output = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
     def append(self, data: bytes) -> None:
         """Append bytes to the part."""
@@ -115,15 +118,7 @@ class ReceivedVideo:
         self._output.close()
         self.part.unlink(missing_ok=True)
 
-    def close(self) -> None:
-        """Clean up at the end of the request; Django calls this."""
-        self.discard()
-
-
-def _private(part: Path) -> Any:
-    """Create a file that only this user can read."""
-    part.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    close = discard  # Django calls it at the end of the request
 
 
 class VideoUploadHandler(FileUploadHandler):
@@ -153,9 +148,8 @@ class VideoUploadHandler(FileUploadHandler):
         if self.field_name != FIELD:
             video.refuse(HTTPStatus.BAD_REQUEST, f"files go into the field {FIELD!r}, not {self.field_name!r}")
         elif len(self.videos) > options().max_files:
-            video.refuse(
-                HTTPStatus.BAD_REQUEST, f"only {options().max_files} files are accepted at once; send it again"
-            )
+            why = f"only {options().max_files} files are accepted at once; send it again"
+            video.refuse(HTTPStatus.BAD_REQUEST, why)
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         """Check and write some bytes of the current file."""
@@ -186,14 +180,12 @@ class VideoUploadHandler(FileUploadHandler):
         video.finish(file_size)
         return video
 
-    def upload_interrupted(self) -> None:
-        """Discard everything after an interruption, since no video is complete."""
-        self.discard_all()
-
     def discard_all(self) -> None:
         """Delete all parts that have not been taken."""
         for video in self.videos:
             video.discard()
+
+    upload_interrupted = discard_all  # no video is complete then
 
 
 class RefusingUploadHandler(FileUploadHandler):
@@ -260,10 +252,8 @@ def remove_abandoned_parts(*, older_than_seconds: float = ABANDONED_SECONDS) -> 
     """Delete parts that a killed process left; returns their number."""
     number = 0
     for part in incoming_folder().glob(f"*{PART_SUFFIX}"):
-        try:
+        with contextlib.suppress(FileNotFoundError):  # its upload has just ended
             if time.time() - part.stat().st_mtime > older_than_seconds:
                 part.unlink()
                 number += 1
-        except FileNotFoundError:
-            pass  # its upload has just ended
     return number

@@ -4,11 +4,12 @@ import logging
 import shutil
 import time
 import uuid
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.sessions.models import Session
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
@@ -18,6 +19,7 @@ from dfd.web.models import Job, UploadCount, Worker, jobs_folder, options
 from dfd.web.tasks import score
 
 MAX_ATTEMPTS = 2
+AT_THE_START = {"stage": "", "progress": 0.0}
 ORPHAN_SECONDS = 3600
 """Age below which a folder without a row is kept, since its row may be about to be written."""
 DIED_TWICE = (
@@ -29,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 QUEUE_LOCK = 0x64666451
-"""Key of this project's PostgreSQL advisory lock."""
+"""Key of the PostgreSQL advisory lock that is held while a job is added, until the end of its transaction."""
 
 
 class QueueFull(Exception):
@@ -57,7 +59,9 @@ def create(owner: str, video: ReceivedVideo) -> Job:
     try:
         video.take(job.upload_path)
         with transaction.atomic():
-            _lock_queue()
+            if connection.vendor == "postgresql":  # SQLite has only one writer at a time anyway
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT pg_advisory_xact_lock(%s)", [QUEUE_LOCK])
             if admission.is_full():
                 raise QueueFull
             job.save(force_insert=True)
@@ -69,34 +73,16 @@ def create(owner: str, video: ReceivedVideo) -> Job:
     return job
 
 
-def _lock_queue() -> None:
-    """Lock the queue until the end of the transaction; SQLite has only one writer at a time anyway."""
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [QUEUE_LOCK])
-
-
 def claim(pk: str, worker: str) -> Job | None:
     """Claim a job for this worker and mark it as running; None if it is not waiting."""
     now = timezone.now()
-    job = Job.objects.filter(pk=pk, state=Job.State.QUEUED).first()
+    waiting = Job.objects.filter(pk=pk, state=Job.State.QUEUED)
+    job = waiting.first()
     if job is None:
         return None
-    job.started = job.started or now
-    job.attempts += 1
-    changed = Job.objects.filter(pk=pk, state=Job.State.QUEUED, attempts=job.attempts - 1).update(
-        state=Job.State.RUNNING,
-        worker=worker,
-        heartbeat=now,
-        started=job.started,
-        attempts=job.attempts,
-        stage="",
-        progress=0.0,
-    )
-    if not changed:
-        return None
-    job.state, job.worker = Job.State.RUNNING, worker
-    return job
+    values = {"worker": worker, "started": job.started or now, "attempts": job.attempts + 1, **AT_THE_START}
+    claimed = waiting.filter(attempts=job.attempts).update(**values, state=Job.State.RUNNING, heartbeat=now)
+    return Job.objects.get(pk=pk) if claimed else None
 
 
 def change(job: Job, **values: Any) -> None:
@@ -107,8 +93,7 @@ def change(job: Job, **values: Any) -> None:
     """
     # A video's tag may contain a NUL, which PostgreSQL does not store.
     values = {name: value.replace("\0", "") if isinstance(value, str) else value for name, value in values.items()}
-    mine = Job.objects.filter(pk=job.pk, state=Job.State.RUNNING, worker=job.worker, attempts=job.attempts)
-    if not mine.update(heartbeat=timezone.now(), **values):
+    if not unchanged(job).update(heartbeat=timezone.now(), **values):
         raise JobLost
     for name, value in values.items():
         setattr(job, name, value)
@@ -121,14 +106,13 @@ def give_back(job: Job) -> None:
 
 def take_again() -> int:
     """Requeue jobs of dead workers once, and fail them the second time; returns their number."""
-    dead = Job.objects.filter(
-        state=Job.State.RUNNING, heartbeat__lt=timezone.now() - timedelta(seconds=options().lease_seconds)
-    )
+    silent_since = timezone.now() - timedelta(seconds=options().lease_seconds)
+    dead = Job.objects.filter(state=Job.State.RUNNING, heartbeat__lt=silent_since)
     number = 0
     for job in dead:
         if job.attempts >= MAX_ATTEMPTS:
             failed = {"state": Job.State.FAILED, "error": DIED_TWICE, "stage": "", "finished": timezone.now()}
-            number += _unless_alive(job, **failed)
+            number += unchanged(job).update(**failed)
             logger.error("job failed", extra={"job": str(job.pk), "reason": "the worker died twice"})
         else:
             number += _queue_again(job)
@@ -153,16 +137,9 @@ def retry(job: Job) -> bool:
     if not job.upload_path.is_file():
         return False
     with transaction.atomic():
-        changed = Job.objects.filter(pk=job.pk, state=Job.State.FAILED).update(
-            state=Job.State.QUEUED,
-            queued=timezone.now(),
-            attempts=0,
-            error="",
-            worker="",
-            started=None,
-            finished=None,
-            progress=0.0,
-        )
+        as_new = {"attempts": 0, "error": "", "worker": "", "started": None, "finished": None, **AT_THE_START}
+        failed = Job.objects.filter(pk=job.pk, state=Job.State.FAILED)
+        changed = failed.update(state=Job.State.QUEUED, queued=timezone.now(), **as_new)
         if changed:
             score.enqueue(str(job.pk))
     return bool(changed)
@@ -170,16 +147,15 @@ def retry(job: Job) -> bool:
 
 def _queue_again(job: Job, **values: Any) -> int:
     with transaction.atomic():
-        changed = _unless_alive(job, state=Job.State.QUEUED, stage="", progress=0.0, worker="", **values)
+        changed = unchanged(job).update(state=Job.State.QUEUED, worker="", **AT_THE_START, **values)
         if changed:  # it keeps its place ahead of all waiting jobs
             score.using(priority=1).enqueue(str(job.pk))
     return changed
 
 
-def _unless_alive(job: Job, **values: Any) -> int:
-    """Change a running job unless it has changed since it was read; returns the number of changed rows."""
-    unchanged = Job.objects.filter(pk=job.pk, state=Job.State.RUNNING, worker=job.worker, attempts=job.attempts)
-    return unchanged.update(**values)
+def unchanged(job: Job) -> "QuerySet[Job]":
+    """The row of a running job, or no row if another worker has claimed it since ``job`` was read."""
+    return Job.objects.filter(pk=job.pk, state=Job.State.RUNNING, worker=job.worker, attempts=job.attempts)
 
 
 def delete(job: Job) -> None:
@@ -221,9 +197,3 @@ def remove_orphans(*, older_than_seconds: float = ORPHAN_SECONDS) -> int:
             shutil.rmtree(folder, ignore_errors=True)
             number += 1
     return number
-
-
-def oldest_waiting() -> datetime | None:
-    """Time since which the first job in the queue has been waiting; None if the queue is empty."""
-    first = Job.objects.filter(state=Job.State.QUEUED).order_by("queued").first()
-    return first.queued if first else None

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from dfd.base.errors import ConfigError
 from dfd.base.machine import wait_without_spinning
+from dfd.base.types import VideoScore
 from dfd.config.compose import predict_config
 from dfd.models.starter import checkpoint_path
 from dfd.predictions.rows import read_scores
@@ -28,10 +28,6 @@ from dfd.scoring.detector import Detector
 from dfd.scoring.options import detector_options, run_facts, settings_of
 from dfd.web.jobs import life as jobs
 from dfd.web.models import FRAGMENT_NAME, RESULT_NAME, Job, options
-
-if TYPE_CHECKING:
-    from dfd.base.types import VideoScore
-
 
 SHOW_SECONDS = 0.5
 """Time between two updates of a job's progress."""
@@ -101,7 +97,10 @@ class Scorer:
         except Exception as error:  # one bad job becomes one failed row
             self.detector.close()  # its processes may be in any state
             logger.exception("job failed", extra={"job": pk})
-            self._fail(job, error)
+            # The video's path on disk is private; show the sender's name of the file instead.
+            text = f"{type(error).__name__}: {error}".replace(str(job.upload_path), job.file_name)[:2000]
+            with contextlib.suppress(jobs.JobLost):  # deleted meanwhile
+                jobs.change(job, state=Job.State.FAILED, error=text, stage="", finished=timezone.now())
         finally:
             self.current = None
             remove_works(job)
@@ -112,17 +111,11 @@ class Scorer:
             jobs.give_back(self.interrupted)
             self.interrupted = None
 
-    def _fail(self, job: Job, error: Exception) -> None:
-        # The video's path on disk is private; show the sender's name of the file instead.
-        text = f"{type(error).__name__}: {error}".replace(str(job.upload_path), job.file_name)
-        with contextlib.suppress(jobs.JobLost):  # deleted meanwhile
-            jobs.change(job, state=Job.State.FAILED, error=text[:2000], stage="", finished=timezone.now())
-
     def _score(self, job: Job, work: Path) -> None:
         jobs.change(job, stage=SCORING)
         score = self.detector.score(job.upload_path, on_progress=self._noting(job))
         jobs.change(job, stage=WRITING, progress=SHARE_OF_SCORING)
-        message = _without_path(score.message, job)
+        message = re.sub(rf"{re.escape(str(job.upload_path))}:?\s*", "", score.message)  # it is private
         policy = self.write(replace(score, path=job.file_name, message=message), work)
         if job.result_folder.exists():
             shutil.rmtree(job.result_folder)
@@ -158,7 +151,7 @@ class Scorer:
 
         return note
 
-    def write(self, score: "VideoScore", folder: Path) -> str:
+    def write(self, score: VideoScore, folder: Path) -> str:
         """Write the files of predict.py and the fragment of the job's page; returns the policy of the report."""
         facts = run_facts(replace(self.config, input=score.path), self.detector, self.settings)
         with PredictionWriter(folder, model=self.detector.name, settings=self.settings) as writer:
@@ -178,8 +171,3 @@ def remove_works(job: Job) -> None:
     """Delete work folders that killed attempts left."""
     for folder in job.folder.glob(f"{WORK}*"):
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _without_path(message: str, job: Job) -> str:
-    """Message without the path of the uploaded file."""
-    return re.sub(rf"{re.escape(str(job.upload_path))}:?\s*", "", message)

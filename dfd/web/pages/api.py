@@ -13,7 +13,6 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
 from django.urls import reverse
-from django.utils import timezone
 from ninja import NinjaAPI, Schema
 from ninja.errors import AuthenticationError, ValidationError
 from ninja.operation import Operation
@@ -27,24 +26,18 @@ from dfd.web.intake.uploads import FIELD, Refusal, prepare, receive
 from dfd.web.jobs import life as jobs
 from dfd.web.models import Job, options
 from dfd.web.pages import presentation
-from dfd.web.pages.requests import MAX_SHOWN_JOBS, drain
+from dfd.web.pages.requests import drain, job_of, jobs_of
 from dfd.web.pages.views import make_jobs, report_response
 from dfd.web.queue import Queue
 
 OPEN = "open"
-UPLOAD_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "properties": {FIELD: {"type": "string", "format": "binary", "description": "one video file"}},
-                }
-            }
-        },
-    }
+FILE = {"type": "string", "format": "binary", "description": "one video file"}
+FORM = {"type": "object", "required": [FIELD], "properties": {FIELD: FILE}}
+UPLOAD_BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}}
+REPORT_RESPONSES = {
+    200: {"description": "the report", "content": {"text/html": {"schema": {"type": "string"}}}},
+    401: {"description": "no or a wrong token"},
+    404: {"description": "no such job of yours, or it is not done"},
 }
 
 
@@ -60,9 +53,8 @@ class Token(HttpBearer):
 
     def authenticate(self, request: HttpRequest, token: str) -> str | None:
         """Owner with this token, found by comparing every token in constant time."""
-        names = [
-            name for known, name in options().tokens().items() if hmac.compare_digest(known.encode(), token.encode())
-        ]
+        known = options().tokens()
+        names = [name for one, name in known.items() if hmac.compare_digest(one.encode(), token.encode())]
         return _owner(names[0]) if names else None
 
 
@@ -105,18 +97,14 @@ class JobOut(Schema):
     started: datetime | None
     finished: datetime | None
     expires: datetime = Field(description="when everything about the job is deleted")
-    outcome: str | None = Field(
-        description="status of the video: ok, partial, no_face, missing, unreadable, too_large, timeout or error"
-    )
+    outcome: str | None = Field(description="ok, partial, no_face, missing, unreadable, too_large, timeout or error")
     verdict: str | None = Field(description="fake, real or uncertain; null without a score. No face is not real")
     prob_fake: float | None
     confidence: float | None = Field(description="probability of the nearer of fake and real")
     message: str
     url: str
     report_url: str | None = Field(description="a page to pass on; null before the job is done")
-    result: dict[str, Any] | None = Field(
-        None, description="every face and window, as docs/predictions.md describes; only for a single job"
-    )
+    result: dict[str, Any] | None = Field(None, description="every face and window; only for a single job")
 
 
 class Api(NinjaAPI):
@@ -186,9 +174,8 @@ def _refused(response: HttpResponse, refusal: Refusal) -> Any:
 @api.get("jobs", response={200: list[JobOut], 401: Problem}, summary="Your jobs")
 def list_jobs(request: HttpRequest) -> Any:
     """List the jobs sent with this token that have not expired, newest first, at most 200."""
-    found = Job.objects.filter(owner=_asker(request), expires__gt=timezone.now())[:MAX_SHOWN_JOBS]
     queue = Queue()
-    return [_shown(request, job, queue) for job in found]
+    return [_shown(request, job, queue) for job in jobs_of(_asker(request))]
 
 
 @api.get("jobs/{uuid:pk}", response={200: JobOut, **PROBLEMS}, summary="A job, and its result when it is done")
@@ -199,15 +186,7 @@ def get_job(request: HttpRequest, pk: UUID) -> Any:
 
 
 @api.get(
-    "jobs/{uuid:pk}/report.html",
-    summary="The report, one HTML file",
-    openapi_extra={
-        "responses": {
-            200: {"description": "the report", "content": {"text/html": {"schema": {"type": "string"}}}},
-            401: {"description": "no or a wrong token"},
-            404: {"description": "no such job of yours, or it is not done"},
-        }
-    },
+    "jobs/{uuid:pk}/report.html", summary="The report, one HTML file", openapi_extra={"responses": REPORT_RESPONSES}
 )
 def get_report(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """Get the self-contained report."""
@@ -222,10 +201,7 @@ def delete_job(request: HttpRequest, pk: UUID) -> Any:
 
 
 def _own_job(request: HttpRequest, pk: UUID) -> Job:
-    job = Job.objects.filter(pk=pk, owner=_asker(request), expires__gt=timezone.now()).first()
-    if job is None:
-        raise Http404
-    return job
+    return job_of(_asker(request), pk)
 
 
 def _asker(request: HttpRequest) -> str:
@@ -234,13 +210,11 @@ def _asker(request: HttpRequest) -> str:
 
 
 def _shown(request: HttpRequest, job: Job, queue: Queue) -> dict[str, Any]:
-    url = request.build_absolute_uri(reverse("api:get_job", args=[job.pk]))
-    report_url = request.build_absolute_uri(reverse("api:get_report", args=[job.pk]))
-    return {
-        **presentation.state_of(job, queue),
-        "url": url,
-        "report_url": report_url if job.state == Job.State.DONE else None,
-    }
+    job_url, report_url = (
+        request.build_absolute_uri(reverse(f"api:{name}", args=[job.pk])) for name in ("get_job", "get_report")
+    )
+    is_done = job.state == Job.State.DONE
+    return {**presentation.state_of(job, queue), "url": job_url, "report_url": report_url if is_done else None}
 
 
 @api.exception_handler(Http404)

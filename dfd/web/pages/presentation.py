@@ -14,31 +14,22 @@ from dfd.web.queue import Queue
 UNKNOWN = "unknown"
 LABELS = ("real", "fake")
 METRIC_NAMES = {"auc": "AUC", "f1": "F1"}
+AS_STORED = ("file_name", "size_bytes", "state", "stage", "attempts", "error", "prob_fake", "confidence", "message")
 
 
 def state_of(job: Job, queue: Queue) -> dict[str, Any]:
     """State of a job as plain values; times are ISO 8601 in UTC."""
     place = queue.places.get(job.pk) if job.state == Job.State.QUEUED else None
+    times = {name: getattr(job, name) for name in ("created", "started", "finished", "expires")}
     return {
         "id": str(job.pk),
-        "file_name": job.file_name,
-        "size_bytes": job.size_bytes,
-        "state": job.state,
+        **{name: getattr(job, name) for name in AS_STORED},
+        **{name: time and time.isoformat(timespec="seconds") for name, time in times.items()},
         "place": place,
         "wait_seconds": queue.wait_seconds(place) if place else None,
-        "stage": job.stage,
         "progress": round(job.progress, 4),
-        "attempts": job.attempts,
-        "error": job.error,
-        "created": job.created.isoformat(timespec="seconds"),
-        "started": job.started.isoformat(timespec="seconds") if job.started else None,
-        "finished": job.finished.isoformat(timespec="seconds") if job.finished else None,
-        "expires": job.expires.isoformat(timespec="seconds"),
         "outcome": job.outcome or None,
         "verdict": job.verdict or None,
-        "prob_fake": job.prob_fake,
-        "confidence": job.confidence,
-        "message": job.message,
     }
 
 
@@ -95,9 +86,8 @@ def detector_facts(described: Mapping[str, Any]) -> list[tuple[str, str]]:
 def detector_metrics(described: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Metrics on the validation videos, measured in training."""
     metrics = described.get("metrics") or {}
-    names = {name: visible(str(name)).removeprefix("val/") for name in metrics}
-    numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
-    return [(METRIC_NAMES.get(names[name], names[name]), f"{value:.3f}") for name, value in numbers.items()]
+    numbers = {visible(str(k)).removeprefix("val/"): value for k, value in metrics.items()}
+    return [(METRIC_NAMES.get(k, k), f"{value:.3f}") for k, value in numbers.items() if isinstance(value, int | float)]
 
 
 def business() -> dict[str, Any]:
@@ -114,12 +104,7 @@ def business() -> dict[str, Any]:
 def limits() -> dict[str, Any]:
     """Limits on uploads, and how long results are kept."""
     given = options()
-    return {
-        "max_upload_mb": given.max_upload_mb,
-        "max_upload_bytes": given.max_upload_bytes,
-        "max_files": given.max_files,
-        "keep_hours": given.keep_hours,
-    }
+    return {name: getattr(given, name) for name in ("max_upload_mb", "max_upload_bytes", "max_files", "keep_hours")}
 
 
 def links(job: Job) -> dict[str, str]:

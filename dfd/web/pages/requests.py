@@ -37,11 +37,20 @@ def own_job(request: HttpRequest, pk: UUID) -> Job:
     Raises:
         Http404: the job does not exist, has expired, or belongs to someone else; the response does not say which.
     """
-    owner = browser_owner(request)
+    return job_of(browser_owner(request), pk)
+
+
+def job_of(owner: str, pk: UUID) -> Job:
+    """Job of an owner; errors as for :func:`own_job`."""
     job = Job.objects.filter(pk=pk, owner=owner, expires__gt=timezone.now()).first() if owner else None
     if job is None:
         raise Http404
     return job
+
+
+def jobs_of(owner: str) -> "list[Job]":
+    """Jobs of an owner that have not expired, newest first, at most ``MAX_SHOWN_JOBS``."""
+    return list(Job.objects.filter(owner=owner, expires__gt=timezone.now())[:MAX_SHOWN_JOBS]) if owner else []
 
 
 def browser_owner(request: HttpRequest, *, make: bool = False) -> str:

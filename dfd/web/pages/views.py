@@ -25,8 +25,10 @@ from dfd.web.jobs import life as jobs
 from dfd.web.models import Job, options
 from dfd.web.pages import presentation
 from dfd.web.pages.answers import _see, _with_retry, failed, refused, wants_json
-from dfd.web.pages.requests import MAX_SHOWN_JOBS, browser_owner, drain, own_job
+from dfd.web.pages.requests import browser_owner, drain, jobs_of, own_job
 from dfd.web.queue import Queue
+
+SANDBOX = "frame-ancestors 'none'; sandbox allow-scripts allow-modals"
 
 
 @csrf_exempt  # the token is checked in _take, once the body may be read
@@ -112,11 +114,9 @@ def may_upload(request: HttpRequest) -> HttpResponse:
 @require_safe
 def history(request: HttpRequest) -> HttpResponse:
     """Show the jobs of this browser."""
-    owner = browser_owner(request)
-    found = list(Job.objects.filter(owner=owner, expires__gt=timezone.now())[:MAX_SHOWN_JOBS]) if owner else []
     refusals = request.session.pop("refusals", [])
     queue = Queue()
-    shown = [{"job": job, **presentation.shown(job, queue)} for job in found]
+    shown = [{"job": job, **presentation.shown(job, queue)} for job in jobs_of(browser_owner(request))]
     context = {"jobs": shown, "refusals": refusals, "notice": request.session.pop("notice", "")}
     return render(request, "web/history.html", context)
 
@@ -163,16 +163,14 @@ def report_response(job: Job, *, download: bool) -> FileResponse:
     path = job.result_folder / "report.html"
     if job.state != Job.State.DONE or not path.is_file():
         raise Http404
-    response = FileResponse(
+    policy = job.report_policy or "default-src 'none'"
+    return FileResponse(
         path.open("rb"),
         content_type="text/html; charset=utf-8",
         as_attachment=download,
         filename=f"{_stem(job.file_name)}-report.html",
+        headers={"Content-Security-Policy": f"{policy}; {SANDBOX}"},
     )
-    policy = job.report_policy or "default-src 'none'"
-    sandbox = "frame-ancestors 'none'; sandbox allow-scripts allow-modals"
-    response.headers["Content-Security-Policy"] = f"{policy}; {sandbox}"
-    return response
 
 
 @require_safe
@@ -192,8 +190,7 @@ def result(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_POST
 def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Delete a job of this browser in any state."""
-    job = own_job(request, pk)
-    jobs.delete(job)
+    jobs.delete(own_job(request, pk))
     request.session["notice"] = "The video and its results are deleted."
     return _see(reverse("history"))
 
@@ -240,10 +237,9 @@ def health(request: HttpRequest) -> HttpResponse:
     facts: dict[str, Any] = {"version": __version__}
     try:
         connection.ensure_connection()
-        facts |= presentation.business()
-        waiting_since = jobs.oldest_waiting()
-        waited = (timezone.now() - waiting_since).total_seconds() if waiting_since else 0.0
-        facts["oldest_waiting_seconds"] = round(waited)
+        oldest = Job.objects.filter(state=Job.State.QUEUED).order_by("queued").first()
+        waited = (timezone.now() - oldest.queued).total_seconds() if oldest else 0.0
+        facts |= {**presentation.business(), "oldest_waiting_seconds": round(waited)}
         if not facts["workers"]:
             problems.append("no worker is alive")
     except DatabaseError:

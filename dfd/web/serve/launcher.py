@@ -1,7 +1,5 @@
 """Starting the page's processes, and ending all if one ends."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import shlex
@@ -11,7 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from types import FrameType
 
 from dfd.base.errors import ConfigError
@@ -19,15 +18,7 @@ from dfd.config.compose import predict_config
 from dfd.models.starter import checkpoint_path
 from dfd.web.options import PARENT, PREFIX, USELESS, WebOptions
 
-KEY_NAME = "secret_key"
-
-
-READY_SECONDS = 60.0
-
-
-STOP_SECONDS = 30.0
-
-
+READY_SECONDS, STOP_SECONDS = 60.0, 30.0
 MIN_UPTIME_SECONDS, MAX_PAUSE_SECONDS = 10.0, 60.0
 
 
@@ -36,14 +27,8 @@ def server_command(options: WebOptions) -> list[str]:
     return [
         *(sys.executable, "-m", "gunicorn", "dfd.web.wsgi"),
         *("--bind", f"[{options.host}]:{options.port}" if ":" in options.host else f"{options.host}:{options.port}"),
-        *(
-            "--workers",
-            str(options.processes),
-            "--worker-class",
-            "dfd.web.serve.server.Worker",
-            "--threads",
-            str(options.threads),
-        ),
+        *("--workers", str(options.processes), "--threads", str(options.threads)),
+        *("--worker-class", "dfd.web.serve.server.Worker"),
         # The process gives a sign of life from its main thread, however long an upload takes. A connection ends with
         # its answer: to keep it, the rest of a body that was refused would have to be waited for.
         *("--timeout", "120", "--graceful-timeout", "15", "--keep-alive", "0"),
@@ -68,7 +53,7 @@ def check_detector(options: WebOptions) -> None:
 
 
 def refuse_taken_port(options: WebOptions) -> None:
-    """Say so before anything is started.
+    """Refuse a port that is in use before anything is started.
 
     Raises:
         ConfigError: something else listens there, or this user may not.
@@ -91,12 +76,9 @@ def with_own_key(environment: dict[str, str]) -> dict[str, str]:
         raise ConfigError(f"data={options.data}: cannot be made a folder of ours ({error.strerror})") from error
     if options.secret_key or options.database_url or not options.is_loopback:
         return environment
-    path = options.data / KEY_NAME
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(50))
-    except FileExistsError:
-        pass
+    path = options.data / "secret_key"
+    with suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_urlsafe(50))
     return {
         **environment,
         f"{PREFIX}SECRET_KEY": path.read_text("utf-8"),
@@ -115,7 +97,11 @@ class Child:
     began: float = 0.0
     starts_at: float = 0.0
     pause: float = 0.0
-    num_starts: int = field(default=0)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process has been started and has not ended."""
+        return self.process is not None and self.process.poll() is None
 
     def keep_running(self) -> None:
         """Start it if it does not run and its pause is over."""
@@ -129,19 +115,17 @@ class Child:
             self.process = None
         if self.process is None and time.monotonic() >= self.starts_at:
             self.began = time.monotonic()
-            self.num_starts += 1
             # A session of its own: Ctrl+C comes to this process, which then stops the others in order.
-            self.process = subprocess.Popen(
-                self.command, env={**self.environment, PARENT: str(os.getpid())}, start_new_session=True
-            )
+            environment = {**self.environment, PARENT: str(os.getpid())}
+            self.process = subprocess.Popen(self.command, env=environment, start_new_session=True)
 
     def stop(self) -> None:
         """Ask it to end."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
+        if self.process is not None:
+            self.process.terminate()  # nothing if it has ended
 
     def wait(self, until: float) -> None:
-        """Until it has ended, or else end it."""
+        """Wait until it has ended; kill it at the deadline."""
         if self.process is None:
             return
         try:
@@ -152,7 +136,7 @@ class Child:
 
 
 def run_all(environment: dict[str, str]) -> int:
-    """Pages, queue and workers, until a signal comes."""
+    """Run the pages, the queue and the workers until a signal arrives."""
     options = WebOptions.from_environment(environment)
     check_detector(options)
     refuse_taken_port(options)
@@ -163,12 +147,11 @@ def run_all(environment: dict[str, str]) -> int:
             f"{why} needs {PREFIX}SECRET_KEY, 50 random characters that all processes share, {PREFIX}HOSTS with the "
             "page's name, and a proxy with HTTPS; see docs/web.md"
         )
-    migrate = [sys.executable, "-m", "dfd.web", "manage", "migrate", "--verbosity", "0"]
-    if status := subprocess.run(migrate, env=environment, check=False).returncode:
+    manage = [sys.executable, "-m", "dfd.web", "manage"]
+    if status := subprocess.run([*manage, "migrate", "--verbosity", "0"], env=environment, check=False).returncode:
         return status
-    worker = [sys.executable, "-m", "dfd.web", "manage", "worker"]
     children = [Child(server_command(options), environment)]
-    children += [Child(worker, environment) for _ in range(options.workers)]
+    children += [Child([*manage, "worker"], environment) for _ in range(options.workers)]
 
     is_stopping = False
 
@@ -180,10 +163,11 @@ def run_all(environment: dict[str, str]) -> int:
         signal.signal(number, stop)
     try:
         children[0].keep_running()
-        if not _answers(options, lambda: is_stopping or children[0].process is None or _ended(children[0])):
+        if not _answers(options, lambda: is_stopping or not children[0].is_running):
             print(f"error: the page does not answer on port {options.port}; what it said is above", file=sys.stderr)
             return 0 if is_stopping else 1
-        print(f"The page is at http://{_shown_host(options.host)}:{options.port}/   (Ctrl+C stops it)", flush=True)
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(options.host, options.host)
+        print(f"The page is at http://{host}:{options.port}/   (Ctrl+C stops it)", flush=True)
         print(f"Uploads and results are in {options.data}, for {options.keep_hours:g} hours", flush=True)
         while not is_stopping:
             for child in children:
@@ -196,14 +180,6 @@ def run_all(environment: dict[str, str]) -> int:
         for child in children:
             child.wait(until)
     return 0
-
-
-def _ended(child: Child) -> bool:
-    return child.process is not None and child.process.poll() is not None
-
-
-def _shown_host(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
 
 
 def _answers(options: WebOptions, given_up: Callable[[], bool]) -> bool:
