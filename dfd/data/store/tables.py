@@ -208,7 +208,7 @@ def read_copies(store: str | Path) -> list[Copy]:
 
 
 def read_names(store: str | Path) -> dict[str, str]:
-    """What each video is called in its manifest or data set, by id.
+    """Name of each video in its manifest or data set, by id.
 
     Raises:
         StoreError: ``videos.csv`` is missing or damaged.
