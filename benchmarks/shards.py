@@ -76,7 +76,8 @@ def decode(video: bytes, seed: int) -> Tensor:
 
     reader = load_decord().VideoReader(io.BytesIO(video), num_threads=1, fault_tol=1e-9)
     generator = torch.Generator().manual_seed(seed)
-    start = random_start(len(reader), clip_len=CLIP_LEN, stride=1, generator=generator)
+    draw = lambda most: int(torch.randint(most, (), generator=generator))  # noqa: E731
+    start = random_start(len(reader), clip_len=CLIP_LEN, stride=1, draw=draw)
     frames = reader.get_batch(clip_frame_indices(len(reader), clip_len=CLIP_LEN, stride=1, start=start)).asnumpy()
     return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous()
 

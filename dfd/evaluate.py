@@ -2,9 +2,7 @@
 
 from omegaconf import DictConfig, OmegaConf
 
-from dfd.config.check import check
-from dfd.config.entry import entry_point
-from dfd.config.schemas import EvaluateConfig
+from dfd.config.entry import door
 
 
 def no_store(cfg: DictConfig) -> None:
@@ -13,14 +11,7 @@ def no_store(cfg: DictConfig) -> None:
         cfg.data.store = ""
 
 
-@entry_point("evaluate", complete=no_store)
-def main(cfg: DictConfig) -> None:
-    """Measure a detector on one split of a clip store, or in a suite."""
-    config = check(cfg, EvaluateConfig)
-    from dfd.commands.evaluate import evaluate  # once the options are known to be good: it imports the libraries
-
-    evaluate(config)
-
+main = door("evaluate", complete=no_store)
 
 if __name__ == "__main__":
     main()

@@ -6,14 +6,15 @@ Command pages are made of the YAML files' comments, so each option is described 
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+from dfd.config.cli.declared import Declared, Option, read_file
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
@@ -85,84 +86,26 @@ def command_page(name: str) -> str:
         command = [sys.executable, "-m", module, "--help"]
         shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
         return "\n".join([*lines, "```text", shown + "```", ""])
-    path = CONF / f"{name}.yaml"
-    config = yaml.safe_load(path.read_text("utf-8"))
-    for block in re.split(r"\n\n", config["hydra"]["help"]["header"].rstrip()):
+    declared = Declared(name)
+    for block in re.split(r"\n\n", declared.help.rstrip()):
         lines += [f"```sh\n{_dedent(block)}\n```" if block.startswith("  ") else block, ""]
-    lines += ["## Options", "", *_table(row for row in options(path) if not row[0].startswith(("hydra", "defaults")))]
-    chosen = [(group, default, comment) for group, default, comment in defaults(path) if (CONF / group).is_dir()]
-    for group, default, comment in chosen:
-        lines += ["", f"## {group}", "", comment + f"{' ' if comment else ''}Default: `{default}`.", ""]
-        for choice in sorted((CONF / group).glob("*.yaml")):
-            rows = [(f"{group}.{key}", *rest) for key, *rest in options(choice)]
-            table = _table(rows) if "_global_" not in choice.read_text("utf-8") else []
-            lines += [f"### {group}={choice.stem}", "", _about(choice), "", *table, ""]
+    lines += ["## Options", "", *_table(declared.root.options)]
+    for group in declared.groups.values():
+        about = group.about + (" " if group.about else "")
+        lines += ["", f"## {group.name}", "", f"{about}Default: `{group.default}`.", ""]
+        for choice in group.choices:
+            head = read_file(declared.path(f"{group.name}/{choice}")).header
+            lines += [f"### {group.name}={choice}", "", head, "", *_table(declared.of_choice(group.name, choice)), ""]
     return "\n".join(lines) + "\n"
 
 
-def defaults(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Group, chosen option and comment, for each line of a file's defaults list."""
-    lines = path.read_text("utf-8").splitlines()
-    root = yaml.compose("\n".join(lines))
-    assert isinstance(root, yaml.MappingNode)
-    for item in root.value[0][1].value:
-        if isinstance(item, yaml.MappingNode) and "hydra" not in item.value[0][0].value:
-            (key, value) = item.value[0]
-            yield key.value, value.value, _comment(lines, value.end_mark)
-
-
-def options(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Dotted key, default and comment of every value in a YAML file."""
-    lines = path.read_text("utf-8").splitlines()
-    root = yaml.compose("\n".join(lines))
-    if isinstance(root, yaml.MappingNode):
-        yield from _options(root, lines, "")
-
-
-def _options(node: yaml.MappingNode, lines: list[str], prefix: str) -> Iterator[tuple[str, str, str]]:
-    for key, value in node.value:
-        name = f"{prefix}{key.value}"
-        if isinstance(value, yaml.MappingNode) and not value.flow_style:
-            if comment := _comment(lines, key.end_mark):
-                yield name, "", comment
-            yield from _options(value, lines, f"{name}.")
-        elif key.value not in ("_target_", "defaults", "_partial_"):
-            shown = "\n".join(lines)[value.start_mark.index : value.end_mark.index].strip()
-            yield name, shown if value.start_mark.line == value.end_mark.line else "…", _comment(lines, value.end_mark)
-
-
-def _comment(lines: list[str], mark: yaml.Mark) -> str:
-    """The comment behind a value, with the lines below it that only go on with it."""
-    line = lines[mark.line] if mark.line < len(lines) else ""
-    start = line.find("#", mark.column)
-    if start < 0:
-        return ""
-    words = [line[start + 1 :].strip()]
-    for below in lines[mark.line + 1 :]:
-        if below.lstrip()[:1] != "#" or below.find("#") < 12:  # a comment of its own begins near the margin
-            break
-        words.append(below.lstrip("# ").strip())
-    return " ".join(words)
-
-
-def _about(path: Path) -> str:
-    """The comment at the head of an option's file."""
-    words = []
-    for line in path.read_text("utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        if "@package" not in line:
-            words.append(line.lstrip("# ").strip())
-    return " ".join(words)
-
-
-def _table(rows: Any) -> list[str]:
-    shown = [
-        (key, "required" if value == "???" else value and f"`{value}`", comment.replace("|", "\\|"))
-        for key, value, comment in rows
-    ]
-    head = ["| option | default | meaning |", "|---|---|---|"] if shown else []
-    return [*head, *(f"| `{key}` | {value} | {comment} |" for key, value, comment in shown)]
+def _table(options: Iterable[Option]) -> list[str]:
+    rows = []
+    for option in options:
+        value = "required" if option.default == "???" else option.default and f"`{option.default}`"
+        about = option.about.replace("|", r"\|")
+        rows += [f"| `{option.key}` | {value} | {about} |"] if value or about else []
+    return ["| option | default | meaning |", "|---|---|---|", *rows] if rows else []
 
 
 def _dedent(block: str) -> str:

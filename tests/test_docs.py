@@ -23,6 +23,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override
 from lightning import Trainer
 from markdown.extensions.toc import slugify
 
+from dfd.config.cli.declared import read_file
 from dfd.config.folders import CONFIG_DIR, SWEEPS_DIR
 from dfd.web.options import described
 from tests.config.test_configs import ROOTS, checked
@@ -139,8 +140,8 @@ def known_keys() -> set[str]:
         root = CONFIG_DIR if path.is_relative_to(CONFIG_DIR) else SWEEPS_DIR
         group = path.relative_to(root).parent.as_posix()
         keys |= {group, group.replace("/", ".")}
-        for key, *_ in HOOKS["options"](path):
-            keys |= {key, f"{group.replace('/', '.')}.{key}"}
+        for option in read_file(path).options:
+            keys |= {option.key, f"{group.replace('/', '.')}.{option.key}"}
     return keys | {key.rpartition(".")[0] for key in keys} | {"hydra.run.dir", "hydra.sweep.dir"}
 
 

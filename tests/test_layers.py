@@ -16,19 +16,18 @@ DJANGO_NAMES = {
     *("admin", "apps", "management", "migrations", "models", "settings", "tasks", "templatetags", "urls", "wsgi"),
 }
 LONGER: dict[str, int] = {
-    "dfd/data/clips/module.py": 464,
+    "dfd/data/clips/module.py": 448,
     "dfd/data/demo/faces.py": 513,
     "dfd/data/demo/videos.py": 310,
-    "dfd/data/sources/ffpp.py": 333,
-    "dfd/data/sources/manifest.py": 322,
-    "dfd/faces/detectors/mtcnn.py": 333,
-    "dfd/faces/extract.py": 364,
-    "dfd/faces/track.py": 334,
-    "dfd/metrics/videos.py": 302,
+    "dfd/data/sources/ffpp.py": 324,
+    "dfd/data/sources/manifest.py": 310,
+    "dfd/faces/detectors/mtcnn.py": 332,
+    "dfd/faces/extract.py": 357,
+    "dfd/faces/track.py": 327,
     "dfd/models/files/model_card.py": 317,
     "dfd/scoring/detector.py": 379,
-    "dfd/training/module.py": 378,
-    "dfd/video/decode.py": 320,
+    "dfd/training/module.py": 375,
+    "dfd/video/decode.py": 313,
 }
 """Files of more than 300 lines, with the number that they have. The list may only shrink, and so may the numbers."""
 

@@ -13,6 +13,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+if sys.platform != "win32":
+    import resource
+
 PARENT_SECONDS = 0.5
 """How often a child looks whether its parent is still there."""
 
@@ -138,8 +141,6 @@ def in_words() -> str:
 def begin_task() -> None:
     """Apply the limit again, above the current size of the process."""
     if sys.platform == "linux":
-        import resource
-
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         soft = hard if _task_bytes is None else _at_most(_address_space() + _task_bytes, hard)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
@@ -151,8 +152,6 @@ def bounded(num_bytes: int) -> Iterator[None]:
     if _task_bytes is None:
         yield
         return
-    import resource
-
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (_at_most(_address_space() + num_bytes, soft), hard))
     try:

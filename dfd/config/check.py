@@ -8,9 +8,9 @@ import inspect
 import logging
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -21,7 +21,7 @@ from dfd.base.words import did_you_mean
 from dfd.config import naming, places  # noqa: F401 - the resolvers that YAML files use
 from dfd.config.build import locate
 from dfd.config.cli.kinds import Kinds
-from dfd.config.cli.values import wrong_values
+from dfd.config.cli.values import flat, required, wrong_values
 from dfd.runs.records import overrides_by_key
 
 logger = logging.getLogger(__name__)
@@ -38,31 +38,49 @@ def check(cfg: DictConfig, schema: type[Schema]) -> Schema:
     """
     names = [item.name for item in fields(schema)]  # type: ignore[arg-type]
     keys = [str(key) for key in cfg]
+    problems = [f"{key}: no such key{did_you_mean(key, names)}" for key in keys if key not in names]
+    problems += [required(key) for key in names if OmegaConf.is_missing(cfg, key)]
+    if problems:
+        raise _refusal(problems)
     # A group of which nothing is chosen is not in a composed configuration at all.
     hints = typing.get_type_hints(schema).items()
     nullable = [name for name, hint in hints if hint is Any or type(None) in typing.get_args(hint)]
-    problems = [f"{key}: no such key{did_you_mean(key, names)}" for key in keys if key not in names]
-    problems += [_required(key) for key in names if key in cfg and OmegaConf.is_missing(cfg, key)]
-    if not problems:
-        try:
-            composed = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
-            plain = {**dict.fromkeys(nullable), **{str(k): v for k, v in dict(composed).items()}}  # type: ignore[arg-type]
-            literal = {key: _literal(value) for key, value in plain.items()}
-            merged = OmegaConf.merge(OmegaConf.structured(schema), literal)
-        except OmegaConfBaseException as error:
-            where = getattr(error, "full_key", None) or ""
-            raise ConfigError(f"config does not fit the code:\n  {where}: {str(error).splitlines()[0]}") from error
-        problems += [problem for name in names for problem in _target_problems(plain.get(name), name)]
-        problems = problems or [_required(name) for name in names if name not in plain]
+    plain = {**dict.fromkeys(nullable), **_resolved(cfg)}
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), _literal(plain))
+    except OmegaConfBaseException as error:
+        raise _refusal([_said(error)]) from error
+    for path, node in flat(plain):
+        if node == "???":
+            problems.append(required(path))
+        elif isinstance(node, Mapping) and "_target_" in node:
+            problems += _binding_problems(node, path)
+    problems = problems or [required(name) for name in names if name not in plain]
     if problems:
-        raise ConfigError("\n  ".join(["config does not fit the code:", *problems]))
+        raise _refusal(problems)
     value = OmegaConf.to_object(merged)
     assert isinstance(value, schema)
     return value
 
 
-def _required(key: str) -> str:
-    return f"{key}: required; add {key}=… to the command line"
+def _refusal(problems: Iterable[str]) -> ConfigError:
+    return ConfigError("\n  ".join(["config does not fit the code:", *problems]))
+
+
+def _said(error: OmegaConfBaseException) -> str:
+    return f"{error.full_key or 'a value'}: {str(error).splitlines()[0]}"
+
+
+def _resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The values of a configuration, with what its interpolations refer to.
+
+    Raises:
+        ConfigError: an interpolation leads nowhere.
+    """
+    try:
+        return cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False))
+    except OmegaConfBaseException as error:
+        raise _refusal([_said(error)]) from error
 
 
 def _literal(node: Any) -> Any:
@@ -72,23 +90,6 @@ def _literal(node: Any) -> Any:
     if isinstance(node, list):
         return [_literal(item) for item in node]
     return {key: _literal(value) for key, value in node.items()} if isinstance(node, dict) else node
-
-
-def _target_problems(node: Any, path: str) -> Iterator[str]:
-    """What is wrong with the values and ``_target_`` calls in and below ``node``."""
-    if isinstance(node, list):
-        for index, item in enumerate(node):
-            yield from _target_problems(item, f"{path}[{index}]")
-        return
-    if node == "???":
-        yield _required(path)
-        return
-    if not isinstance(node, Mapping):
-        return
-    if "_target_" in node:
-        yield from _binding_problems(node, path)
-    for key, value in node.items():
-        yield from _target_problems(value, f"{path}.{key}")
 
 
 def _binding_problems(node: Mapping[str, Any], path: str) -> Iterator[str]:
@@ -129,14 +130,7 @@ def refuse_values(kinds: Kinds, cfg: DictConfig) -> None:
     Raises:
         ConfigError: a value that was given is of the wrong kind, or names a file that is not there.
     """
-    given = overrides_by_key(OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False))  # type: ignore[arg-type]
-    try:
-        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key or 'a value'}: {str(error).splitlines()[0]}") from error
-    assert isinstance(plain, dict)
-    wrong = wrong_values(
-        kinds, {str(k): v for k, v in plain.items()}, [*given], dict(HydraConfig.get().runtime.choices)
-    )
+    given = overrides_by_key(list(HydraConfig.get().overrides.task))
+    wrong = wrong_values(kinds, _resolved(cfg), [*given], dict(HydraConfig.get().runtime.choices))
     if wrong:
-        raise ConfigError("\n  ".join(["config does not fit the code:", *wrong]))
+        raise _refusal(wrong)

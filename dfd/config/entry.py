@@ -4,11 +4,12 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dfd.base.errors import ConfigError, DfdError, RunDiverged, disk_sentence
 from dfd.base.machine import wait_without_spinning
-from dfd.config.check import logger, refuse_values
+from dfd.config.check import check, logger, refuse_values
 from dfd.config.cli.catalogue import UsageError
 from dfd.config.cli.declared import Declared
 from dfd.config.cli.helping import page
@@ -135,12 +136,6 @@ def entry_point(
                 for said in misfits(kinds, error):
                     logger.log(logging.WARNING if agreed else logging.ERROR, "error: %s", said)
                 raise SystemExit(1) from error
-            except OSError as error:
-                sentence = disk_sentence(error)
-                if sentence is None or in_multirun:
-                    raise
-                print(f"error: {sentence}", file=sys.stderr)  # not to the log, whose disk may be the full one
-                raise SystemExit(1) from error
             except KeyboardInterrupt as stop:
                 logger.error(str(stop) or "interrupted; what was finished is kept, and --help says how to go on")
                 raise SystemExit(130) from None
@@ -163,29 +158,21 @@ def entry_point(
                     return None
                 sys.argv[:] = [sys.argv[0], *line.words]
                 return command()
-            except UsageError as error:
-                print(f"error: {error}", file=sys.stderr)
-                raise SystemExit(2) from error
-            except DfdError as error:
-                print(f"error: {error}", file=sys.stderr)
-                raise SystemExit(1) from error
+            except (UsageError, DfdError) as error:
+                _end(error, 2 if isinstance(error, UsageError) else 1, [str(error)])
             except (HydraException, OmegaConfBaseException, ValueError) as error:
                 if isinstance(error, ValueError) and not program:
                     raise  # out of the command itself
-                for said in refusals(kinds, line, error):
-                    print(f"error: {said}", file=sys.stderr)
-                raise SystemExit(2) from error
+                _end(error, 2, refusals(kinds, line, error))
             except BrokenPipeError:  # whoever read the output has enough
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise SystemExit(1) from None
             except OSError as error:
-                sentence = disk_sentence(error)
-                if sentence is None and program:  # Hydra's, of the run's folder
-                    sentence = f"{error.filename}: {error.strerror}; give another (output=, hydra.run.dir=)"
-                if sentence is None:
+                refused = f"{error.filename}: {error.strerror}; give another (output=, hydra.run.dir=)"
+                sentence = disk_sentence(error) or (refused if program else "")  # Hydra refused the run's folder
+                if not sentence:
                     raise
-                print(f"error: {sentence}", file=sys.stderr)
-                raise SystemExit(1) from error
+                _end(error, 1, [sentence])  # not to the log, whose disk may be the full one
             finally:
                 if program:
                     sys.argv[:] = program
@@ -196,6 +183,26 @@ def entry_point(
         return run
 
     return decorate
+
+
+def door(name: str, *, complete: Callable[[DictConfig], None] = lambda cfg: None) -> Callable[..., Any]:
+    """The ``main`` of a command that is the function ``dfd.commands.NAME.NAME`` of its checked options.
+
+    That module, and the libraries with it, are imported once the options are known to be good.
+    """
+
+    def main(cfg: DictConfig) -> Any:
+        config = check(cfg, SCHEMAS[name])
+        return getattr(import_module(f"dfd.commands.{name}"), name)(config)
+
+    return entry_point(name, complete=complete)(main)
+
+
+def _end(error: Exception, status: int, sentences: Iterable[str]) -> NoReturn:
+    """End the command with sentences in place of a traceback."""
+    for said in sentences:
+        print(f"error: {said}", file=sys.stderr)
+    raise SystemExit(status) from error
 
 
 def _run_job(function: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:

@@ -60,10 +60,7 @@ def crop_faces(frames: FrameArray, boxes_xyxy: ArrayLike, *, size: int, margin_f
         # Subtracting x may add a rounding error, and Pillow refuses a box that leaves the picture even slightly.
         right, bottom = min(left - x + side, region.shape[1]), min(top - y + side, region.shape[0])
         resized = Image.fromarray(np.ascontiguousarray(region)).resize(
-            (size, size),
-            Image.Resampling.BICUBIC,
-            box=(left - x, top - y, right, bottom),
-            reducing_gap=REDUCING_GAP,
+            (size, size), Image.Resampling.BICUBIC, box=(left - x, top - y, right, bottom), reducing_gap=REDUCING_GAP
         )
         crop[:] = np.asarray(resized)
     return crops

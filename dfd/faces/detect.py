@@ -4,7 +4,6 @@ Each public factory here is a detector: its name is the value of the config opti
 detectors return boxes with a score and the same five landmarks, whichever package does the work.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Protocol
@@ -12,6 +11,7 @@ from typing import Protocol
 from dfd.base.errors import ConfigError
 from dfd.base.fetch import WeightsFile, fetch
 from dfd.base.types import FaceBox, FrameArray
+from dfd.base.words import did_you_mean, nearest
 
 WEIGHTS_OPTION = "face_detector.weights=FILE"
 
@@ -66,7 +66,6 @@ def mtcnn(*, threshold: float = 0.9, min_face_fraction: float = 0.08, device: st
 
     _check_fraction("threshold", threshold)
     _check_fraction("min_face_fraction", min_face_fraction)
-    _check_device(device)
     return Mtcnn(threshold=threshold, min_face_fraction=min_face_fraction, device=device)
 
 
@@ -111,13 +110,13 @@ def retinaface(
         ConfigError: an option is out of range, or retinaface-pytorch is not installed.
         WeightsMissing: the weights cannot be had, or do not fit the network.
     """
-    from dfd.faces.detectors.retinaface import RetinaFace, load_weights, network_class
+    from dfd.faces.detectors.retinaface import RetinaFace, check_device, load_weights, network_class
 
     _check_fraction("threshold", threshold)
     _check_fraction("nms_threshold", nms_threshold)
     if batch_size < 1:
         raise ConfigError(f"face_detector.batch_size must be at least 1, got {batch_size}")
-    _check_device(device)
+    check_device(device)
     network_class()  # before 100 MB are downloaded for it
     path = fetch(RETINAFACE_WEIGHTS, path=weights, option=WEIGHTS_OPTION)
     return RetinaFace(
@@ -194,29 +193,16 @@ def build_detector(name: str, **options: object) -> FaceDetector:
         ConfigError: when there is no such detector, or it has no such option.
     """
     if name not in DETECTORS:
-        close = difflib.get_close_matches(name, DETECTORS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        close = nearest(name, DETECTORS)
+        hint = f"; did you mean {close!r}?" if close else ""
         raise ConfigError(f"no face detector {name!r}: there are {', '.join(DETECTORS)}{hint}")
     known = list(inspect.signature(DETECTORS[name]).parameters)
     for option in options:
         if option not in known:
-            close = difflib.get_close_matches(option, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f": it has {', '.join(known)}"
-            raise ConfigError(f"face detector {name} has no option {option!r}{hint}")
+            raise ConfigError(f"face detector {name} has no option {option!r}{did_you_mean(option, known)}")
     return DETECTORS[name](**options)
 
 
 def _check_fraction(option: str, value: float) -> None:
     if not 0 < value < 1:
         raise ConfigError(f"face_detector.{option} must be between 0 and 1, got {value}")
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise ConfigError(f"face_detector.device={device}: not a device that torch knows; try cpu or cuda") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"face_detector.device={device}: torch sees no GPU here; use face_detector.device=cpu")

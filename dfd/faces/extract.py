@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import ceil
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +19,7 @@ from dfd.base.types import FaceBox, FloatArray, FrameArray
 from dfd.faces.crop import crop_faces
 from dfd.faces.detect import FaceDetector
 from dfd.faces.track import MAX_MISSED, SMOOTHING, Tracker, TrackSpan, TrackSummary, confirmed, main_track
+from dfd.faces.turned import PictureSample
 from dfd.process.stages import StageClock
 
 __all__ = [
@@ -31,8 +33,6 @@ __all__ = [
 ]
 
 Image = NDArray[np.uint8]
-
-_MAX_FACELESS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,15 +154,20 @@ class FaceExtractor:
         """Frames received so far."""
         self.num_key_frames = self.num_with_face = 0
         """Frames on which the detector ran, and those of them with a face."""
-        self.faceless: list[Image] = []
-        """Some key frames without a face, spread evenly, to find out why."""
-        self.unsure: list[tuple[Image, float]] = []
-        """Some key frames, spread evenly, whose best face scores below the detector's ``sure_score``, with it."""
+        self._faceless, self._unsure = PictureSample(), PictureSample()
         self.best_score = 0.0
         """Highest score of any face so far."""
-        self._faceless_step = self._unsure_step = 1
-        self._num_unsure = 0
         self._tracker = Tracker()
+
+    @property
+    def faceless(self) -> list[Image]:
+        """Some key frames without a face, spread evenly, to find out why."""
+        return [image for image, _ in self._faceless.kept]
+
+    @property
+    def unsure(self) -> list[tuple[Image, float]]:
+        """Some key frames, spread evenly, whose best face scores below the detector's ``sure_score``, with it."""
+        return self._unsure.kept
 
     @property
     def is_sure(self) -> bool:
@@ -213,8 +218,7 @@ class FaceExtractor:
         """
         settings = self.settings
         self.num_frames = self.num_key_frames = self.num_with_face = 0
-        self.faceless, self._faceless_step = [], 1
-        self.unsure, self._unsure_step, self._num_unsure, self.best_score = [], 1, 0, 0.0
+        self._faceless, self._unsure, self.best_score = PictureSample(), PictureSample(), 0.0
         tracker = self._tracker = Tracker(max_missed=settings.max_missed, smoothing=settings.smoothing)
         held: deque[_Frame] = deque()
         for frame in self._with_faces(self._with_key_frames(chunks)):
@@ -297,19 +301,10 @@ class FaceExtractor:
         self.num_with_face += bool(faces)
         score = max((face.score for face in faces), default=0.0)
         self.best_score = max(self.best_score, score)
-        if faces and not self.is_sure:
-            self._num_unsure += 1
-            if self._num_unsure % self._unsure_step == 0:
-                self.unsure.append((image.copy(), score))
-                if len(self.unsure) > _MAX_FACELESS:
-                    del self.unsure[1::2]
-                    self._unsure_step *= 2
-        if faces or (self.num_key_frames - self.num_with_face) % self._faceless_step:
-            return
-        self.faceless.append(image.copy())  # a view would keep its whole chunk of frames in memory
-        if len(self.faceless) > _MAX_FACELESS:
-            del self.faceless[1::2]
-            self._faceless_step *= 2
+        if not faces:
+            self._faceless.add(image, score)
+        elif not self.is_sure:
+            self._unsure.add(image, score)
 
     def _cut_out(self, span: TrackSpan, held: deque[_Frame]) -> FaceChunk:
         first = span.start_frame - held[0].index
@@ -338,8 +333,6 @@ def shrink(image: Image, longest_side: int) -> Image:
     >>> shrink(np.zeros((720, 1280, 3), np.uint8), 640).shape
     (360, 640, 3)
     """
-    import cv2
-
     height, width = image.shape[:2]
     scale = longest_side / max(height, width)
     if scale >= 1:

@@ -65,10 +65,9 @@ def face_detector_of(crop: Mapping[str, Any], *, name: str) -> dict[str, Any]:
     options = {key: value for key, value in found.items() if key != "name"}
     if options.pop("weights", None) is not None:
         logger.warning(
-            "%s: its card names a file of weights for the face detector. A card must not choose files on this machine, "
-            "so the published weights are used. To use others: face_detector=%s face_detector.weights=FILE",
-            name,
-            found["name"],
+            f"{name}: its card names a file of weights for the face detector. A card must not choose files on this "
+            f"machine, so the published weights are used. To use others: face_detector={found['name']} "
+            "face_detector.weights=FILE"
         )
     known = chosen.__kwdefaults__ or {}
     problems = [f"there is no option {shown(key)}" for key in options if key not in known]

@@ -1,7 +1,7 @@
 """Processes a video in one pass: decodes frames, tracks faces, and assembles the clips that are scored."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from math import ceil
 
@@ -36,11 +36,16 @@ class OnePass:
     ) -> None:
         self.reader, self.extractor, self.settings, self.starts = reader, extractor, settings, starts
         self.quarter_turns, self.first_track = quarter_turns, first_track
-        self.collector = _Collector(reader, extractor, settings, starts, self._in_source, first_track)
+        self._seen: dict[int, dict[int, dict[int, tuple[FrameArray, FloatArray]]]] = {}
+        """Crop and box by start frame, track and place in the clip."""
+        self.scored: set[int] = set()
+        self.dropped: set[int] = set()
+        """Tracks with a window, and tracks that lost one to larger faces."""
+        self.num_dropped = 0
 
     def run(self) -> Iterator[Found]:
         """Iterate over the results as they are found."""
-        reader, settings, extractor, collector = self.reader, self.settings, self.extractor, self.collector
+        reader, settings, extractor = self.reader, self.settings, self.extractor
         is_first = self.quarter_turns == 0
         ranges = [range(s, s + settings.span) for s in self.starts]
         looked_at = (
@@ -58,15 +63,15 @@ class OnePass:
                 if is_first:
                     yield from pictures.taken()
                 for piece in pieces:
-                    collector.add(piece)
+                    self._add(piece)
                     if settings.every_frame:
                         boxes = self._in_source(piece.start_frame, piece.boxes_xyxy)
                         yield FaceBoxes(self.first_track + piece.track, piece.start_frame, boxes)
-                yield from collector.ready(settled)
+                yield from self._ready(settled)
                 yield settled / reader.num_frames if is_first else 1.0
         if is_first:
             yield from pictures.taken()
-        yield from collector.ready(None)
+        yield from self._ready(None)
 
     @property
     def faces(self) -> set[int]:
@@ -82,7 +87,7 @@ class OnePass:
     def has_enough_faces(self) -> bool:
         """Whether so many faces were found that other rotations need not be tried."""
         extractor = self.extractor
-        return bool(self.collector.scored) and extractor.num_with_face >= ENOUGH_FACES * extractor.num_key_frames
+        return bool(self.scored) and extractor.num_with_face >= ENOUGH_FACES * extractor.num_key_frames
 
     def _in_source(self, frame: int, boxes_xyxy: FloatArray) -> FloatArray:
         """Boxes ``(F, 4)`` from this frame on, in pixels of the source as shown."""
@@ -90,51 +95,29 @@ class OnePass:
         scale = self.reader.scale_at(frame)
         return turned_back(boxes_xyxy, self.quarter_turns, width, height) * np.float32(scale)
 
-
-class _Collector:
-    """Assembles windows from the pieces of tracks, and yields them when they are final."""
-
-    def __init__(
-        self,
-        reader: VideoReader,
-        extractor: FaceExtractor,
-        settings: WindowSettings,
-        starts: Sequence[int],
-        in_source: Callable[[int, FloatArray], FloatArray],
-        first_track: int,
-    ) -> None:
-        self._reader, self._extractor, self._settings, self._starts = reader, extractor, settings, starts
-        self._in_source, self._first_track = in_source, first_track
-        self._seen: dict[int, dict[int, dict[int, tuple[FrameArray, FloatArray]]]] = {}
-        """Crop and box by start frame, track and place in the clip."""
-        self.scored: set[int] = set()
-        self.dropped: set[int] = set()
-        """Tracks with a window, and tracks that lost one to larger faces."""
-        self.num_dropped = 0
-
-    def add(self, piece: FaceChunk) -> None:
+    def _add(self, piece: FaceChunk) -> None:
         """Keep the frames of a piece that windows need."""
-        settings = self._settings
+        settings = self.settings
         for index in range(len(piece.crops)):
             frame = piece.start_frame + index
-            first = bisect_left(self._starts, frame - settings.span + 1)
-            for start in self._starts[first : bisect_right(self._starts, frame)]:
+            first = bisect_left(self.starts, frame - settings.span + 1)
+            for start in self.starts[first : bisect_right(self.starts, frame)]:
                 place, off = divmod(frame - start, settings.clip_stride)
                 if off == 0:
-                    window = self._seen.setdefault(start, {}).setdefault(self._first_track + piece.track, {})
+                    window = self._seen.setdefault(start, {}).setdefault(self.first_track + piece.track, {})
                     window[place] = piece.crops[index].copy(), piece.boxes_xyxy[index]
 
-    def ready(self, settled: int | None) -> Iterator[FaceWindow]:
+    def _ready(self, settled: int | None) -> Iterator[FaceWindow]:
         """Windows that end before frame ``settled``, in order; all remaining ones if it is None."""
         if not self._seen:
             return
-        live = self._extractor.live_tracks
-        known = [*confirmed(self._extractor.tracks), *(track for track in live if track.num_detections >= 2)]
-        sure = {self._first_track + track.track for track in known}
-        undecided = {self._first_track + track.track for track in live} - sure
+        live = self.extractor.live_tracks
+        known = [*confirmed(self.extractor.tracks), *(track for track in live if track.num_detections >= 2)]
+        sure = {self.first_track + track.track for track in known}
+        undecided = {self.first_track + track.track for track in live} - sure
         for start in sorted(self._seen):
             waits = settled is not None and (
-                start + self._settings.span > settled or undecided & self._seen[start].keys()
+                start + self.settings.span > settled or undecided & self._seen[start].keys()
             )
             if waits:
                 return  # windows are yielded in order
@@ -144,14 +127,14 @@ class _Collector:
         self, start: int, by_track: Mapping[int, Mapping[int, tuple[FrameArray, FloatArray]]], sure: set[int]
     ) -> Iterator[FaceWindow]:
         # A video shorter than a clip has fewer places: every clip_stride-th of its frames.
-        places = ceil((self._reader.num_frames - self._reader.first_frame) / self._settings.clip_stride)
-        enough = min(self._settings.clip_len, places) / 2
+        places = ceil((self.reader.num_frames - self.reader.first_frame) / self.settings.clip_stride)
+        enough = min(self.settings.clip_len, places) / 2
         found = [
             self._window(track, start, seen)
             for track, seen in sorted(by_track.items())
             if track in sure and len(seen) >= enough
         ]
-        largest = sorted(found, key=_area, reverse=True)[: self._settings.max_faces]
+        largest = sorted(found, key=_area, reverse=True)[: self.settings.max_faces]
         self.num_dropped += len(found) - len(largest)
         self.scored |= {window.track for window in largest}
         self.dropped |= {window.track for window in found} - {window.track for window in largest}
@@ -159,16 +142,16 @@ class _Collector:
 
     def _window(self, track: int, start: int, seen: Mapping[int, tuple[FrameArray, FloatArray]]) -> FaceWindow:
         present = sorted(seen)
-        order = [present[i] for i in clip_frame_indices(len(present), clip_len=self._settings.clip_len)]
+        order = [present[i] for i in clip_frame_indices(len(present), clip_len=self.settings.clip_len)]
         middle = present[len(present) // 2]
-        box = self._in_source(start + middle * self._settings.clip_stride, seen[middle][1][None])
+        box = self._in_source(start + middle * self.settings.clip_stride, seen[middle][1][None])
         x1, y1, x2, y2 = box[0].tolist()
-        seconds = self._reader.clock_seconds([start + place * self._settings.clip_stride for place in order])
+        seconds = self.reader.clock_seconds([start + place * self.settings.clip_stride for place in order])
         return FaceWindow(
             track=track,
             start_frame=start,
             start_seconds=seconds[0],
-            end_seconds=seconds[-1] + 1 / self._reader.fps,
+            end_seconds=seconds[-1] + 1 / self.reader.fps,
             frame_seconds=tuple(seconds),
             crops=np.stack([seen[place][0] for place in order]),
             box=(x1, y1, x2, y2),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dfd.metrics.videos import CALIBRATION_BINS, _bin_of, _brier, _calibration_error, _checked, _once, _or_none
+from dfd.metrics.videos import CALIBRATION_BINS, _bin_of, _calibration_error, _checked, _once, _or_none
 
 
 def expected_calibration_error(
@@ -38,24 +38,6 @@ def expected_calibration_error(
     return _or_none(_calibration_error(prob, fake, _once(prob), num_bins)[0])
 
 
-def brier_score(prob_fake: ArrayLike, label: ArrayLike) -> float | None:
-    """Mean squared difference between the probability of FAKE and the label, 0 or 1 (Brier 1950).
-
-    A constant 0.5 gives 0.25. Unlike the calibration error it needs no bins, and also rewards telling the labels apart.
-
-    >>> brier_score([0.5, 1.0], [1, 1])
-    0.125
-
-    Returns:
-        Score in 0..1; None if there are no videos.
-
-    Raises:
-        ValueError: when :func:`~dfd.metrics.videos.video_metrics` raises it.
-    """
-    prob, fake = _checked(prob_fake, label)
-    return _or_none(_brier(prob, fake, _once(prob))[0])
-
-
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
     """Videos with a probability above ``low`` (at least ``low`` in the first bin) and at most ``high``.
@@ -68,11 +50,6 @@ class ReliabilityBin:
     count: int
     num_fake: int
     mean_prob: float | None
-
-    @property
-    def share_fake(self) -> float | None:
-        """Share of fakes among its videos; None if there are none."""
-        return self.num_fake / self.count if self.count else None
 
 
 def reliability_bins(

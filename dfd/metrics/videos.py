@@ -8,9 +8,7 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torchmetrics.classification import (
-    BinaryStatScores,
-)
+from torchmetrics.classification import BinaryStatScores
 from torchmetrics.utilities.data import dim_zero_cat
 
 from dfd.base.types import Label
@@ -217,12 +215,7 @@ def _resampled(prob: _Array, fake: _Array, counts_RN: _Array, threshold: float) 
         "brier": _brier(prob, fake, counts_RN),
         "nll": _negative_log_likelihood(prob, fake, counts_RN),
         "majority_baseline": _ratio(np.maximum(num_real, num_fake), num_real + num_fake),
-        "tp": tp,
-        "fp": fp,
-        "fn": fn,
-        "tn": tn,
-        "num_real": num_real,
-        "num_fake": num_fake,
+        **dict(zip(COUNTS, (tp, fp, fn, tn, num_real, num_fake), strict=True)),
     }
 
 

@@ -37,12 +37,8 @@ def _describe(error: Exception) -> str:
     "KeyError: 'fps'"
     """
     text = f"{type(error).__name__}: {error}"
-    frames = traceback.extract_tb(error.__traceback__)
-    return (
-        f"{text} (in {frames[-1].name}, {os.path.basename(frames[-1].filename)}:{frames[-1].lineno})"
-        if frames
-        else text
-    )
+    frames = traceback.extract_tb(error.__traceback__)[-1:]
+    return text + "".join(f" (in {at.name}, {os.path.basename(at.filename)}:{at.lineno})" for at in frames)
 
 
 def _describe_exit(code: int | None) -> str:

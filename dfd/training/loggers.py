@@ -80,13 +80,10 @@ class RunCSVLogger(CSVLogger):
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Experiment logs directory")
                 CSVLogger.experiment.fget(self)  # type: ignore[attr-defined]
-            self._begin_with(rows)
+            writer: Any = self._experiment
+            writer.metrics = rows
+            writer.save()
         return self._experiment
-
-    def _begin_with(self, rows: list[dict[str, Any]]) -> None:
-        if self._experiment is not None:
-            self._experiment.metrics = rows
-            self._experiment.save()
 
 
 def wandb_logger(

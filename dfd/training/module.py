@@ -171,10 +171,7 @@ class DetectorModule(LightningModule):
             self.log("train/grad_norm_step", self.grad_norm, prog_bar=True, on_step=True, on_epoch=False)
 
     def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip the gradients, also for a fused optimizer in mixed precision.
 

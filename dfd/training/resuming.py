@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ import torch
 from dfd.base.errors import CheckpointError, ConfigError, RunDiverged, RunInterrupted
 from dfd.base.files import write_json
 from dfd.base.untrusted import read_json
+from dfd.config.cli.kinds import plain_or_quoted
 from dfd.models.classifier import ClipClassifier, architecture
 from dfd.models.files.checkpoint import load_checkpoint
 
@@ -160,7 +160,7 @@ def how_to_go_on(folder: Path, *, sweep_dir: Path | None = None, command: Sequen
     mine = [argument for argument in given if not argument.startswith((f"{key}=", "ckpt_path="))]
     if has_last or sweep_dir is not None:
         mine += [] if sweep_dir is not None else ["ckpt_path=last"]
-        mine.append(f"{key}={_value(_short(where))}")
+        mine.append(f"{key}={plain_or_quoted(_short(where))}")
     return f"interrupted; {kept}. To resume:\n  {shlex.join([*_program(program), *mine])}"
 
 
@@ -190,14 +190,6 @@ def _short(path: Path) -> str:
     """Path as text, relative to the working folder if it lies inside."""
     absolute, here = Path(os.path.abspath(path)), Path.cwd()
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)
-
-
-def _value(text: str) -> str:
-    """Value quoted for Hydra's parser."""
-    if re.fullmatch(r"[\w./:@%+-]+", text):
-        return text
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def take_backbone(model: ClipClassifier, path: str) -> None:

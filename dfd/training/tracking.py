@@ -58,15 +58,8 @@ def git_revision(folder: Path = CODE) -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(folder), *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=20,
-        stdin=subprocess.DEVNULL,
-    )
-    return done.stdout
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.check_output(command, text=True, timeout=20, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def trackers_of(loggers: Sequence[Logger]) -> list[Logger]:

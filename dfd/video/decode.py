@@ -9,7 +9,6 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -90,9 +89,7 @@ class VideoReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -161,12 +158,8 @@ class VideoReader:
         if num_read < len(unique):
             found = {int(index) for first, frames in runs for index in first[: len(frames)]}
             lost = next(int(index) for index in unique if int(index) not in found)
-            raise UnreadableVideo(
-                f"{self.path}: frame {lost} cannot be decoded ({self._reason()}); "
-                f"the {self._num_frames} frames before it can"
-                if lost == self._num_frames
-                else f"{self.path}: frame {lost} cannot be decoded ({self._reason()})"
-            )
+            others = f"; the {lost} frames before it can" if lost == self._num_frames else ""
+            raise UnreadableVideo(f"{self.path}: frame {lost} cannot be decoded ({self._reason()}){others}")
         if len({frames.shape[1:] for _, frames in runs}) > 1:
             raise UnreadableVideo(f"{self.path}: the frames asked for differ in size; ask for frames of one size")
         frames = runs[0][1] if len(runs) == 1 else np.concatenate([frames for _, frames in runs])

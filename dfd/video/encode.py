@@ -35,7 +35,6 @@ import os
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import av
@@ -146,9 +145,7 @@ class VideoWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
         elif not self._closed:
@@ -234,13 +231,7 @@ class VideoWriter:
         self.path.unlink(missing_ok=True)
 
 
-def write_video(
-    path: str | os.PathLike[str],
-    frames: FrameArray,
-    *,
-    fps: float,
-    **options: Any,
-) -> None:
+def write_video(path: str | os.PathLike[str], frames: FrameArray, *, fps: float, **options: Any) -> None:
     """Write all ``frames``, uint8 ``(N, H, W, 3)`` RGB, to an H.264 file; options as in :class:`VideoWriter`.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import chain, pairwise
+from itertools import chain
 
 import av
 import numpy as np
@@ -95,7 +95,7 @@ class FrameDecoder:
             if place > index:
                 # All frames between the previous one and this one are missing, and need not be searched for again.
                 self._held, self._missing_from = (place, frame), min(self._missing_from, index)
-                self.damage.lose(index)
+                self.damage.note(self.damage.missing, index)
                 return None
             self._missing_from = place + 1
 
@@ -224,7 +224,7 @@ class FrameDecoder:
 
     def _note(self, pts: int | None) -> None:
         rank = self._index.rank(pts) if self._by_time else None
-        self.damage.make_up(self._next if rank is None else rank)
+        self.damage.note(self.damage.made_up, self._next if rank is None else rank)
 
     def _held_back(self) -> Iterator[VideoFrame]:
         """Frames that the decoder holds back for reordering: they precede the damage."""
@@ -265,9 +265,7 @@ def _deinterlacer(frame: VideoFrame) -> "av.filter.Graph":
         graph.add("settb", f"{frame.time_base.numerator}/{frame.time_base.denominator}"),
         graph.add("buffersink"),
     ]
-    for before, after in pairwise(filters):
-        before.link_to(after)
-    graph.configure()
+    graph.link_nodes(*filters).configure()
     return graph
 
 

@@ -1,11 +1,8 @@
 """Chooses the frames of a clip, and the starts of clips in a video; works on numbers only, without decoding."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import torch
 
 
 def clip_frame_indices(num_frames: int, *, clip_len: int, stride: int = 1, start: int = 0) -> list[int]:
@@ -46,24 +43,18 @@ def window_starts(num_frames: int, *, clip_len: int, stride: int = 1, num_window
     return sorted({int(start) for start in np.rint(np.linspace(0, last, num_windows))})
 
 
-def random_start(
-    num_frames: int, *, clip_len: int, stride: int = 1, generator: "torch.Generator | np.random.Generator"
-) -> int:
+def random_start(num_frames: int, *, clip_len: int, stride: int = 1, draw: Callable[[int], int]) -> int:
     """Start frame drawn uniformly from all at which the whole clip fits; 0 if it fits nowhere.
 
-    >>> starts = {random_start(12, clip_len=10, generator=np.random.default_rng(seed)) for seed in range(50)}
-    >>> sorted(starts)
-    [0, 1, 2]
+    ``draw(n)`` gives a number in 0..n-1.
+
+    >>> random_start(12, clip_len=10, draw=lambda n: n - 1)
+    2
 
     Raises:
         ValueError: when an argument is out of range; the message names it and its value.
     """
-    last = _last_start(num_frames, clip_len=clip_len, stride=stride)
-    if isinstance(generator, np.random.Generator):
-        return int(generator.integers(last + 1))
-    import torch
-
-    return int(torch.randint(last + 1, (), generator=generator))
+    return draw(_last_start(num_frames, clip_len=clip_len, stride=stride) + 1)
 
 
 def _last_start(num_frames: int, *, clip_len: int, stride: int) -> int:

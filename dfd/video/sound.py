@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from fractions import Fraction
 from math import inf
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.error import FFmpegError
 
+from dfd.video.file.formats import codec_name
 from dfd.video.file.opening import open_container
 
 MP4_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
@@ -42,9 +42,7 @@ class SoundCopy:
         best = self._container.streams.best("audio")
         self._source = best if isinstance(best, AudioStream) else None
         if self._source is not None:
-            # The context is None for a codec that FFmpeg does not know, although the type stubs do not say so.
-            context: Any = self._source.codec_context
-            codec = "unknown" if context is None else str(context.codec.canonical_name)
+            codec = codec_name(self._source)
             if codec not in MP4_CODECS:
                 self.leave_out(f"its codec {codec} is not played from MP4 files")
         self._output: OutputContainer | None = None
@@ -54,9 +52,7 @@ class SoundCopy:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._waiting = iter(())
         self._container.close()
 

@@ -172,7 +172,7 @@ def _checkpoint(word: str) -> str:
 
 def _named(key: str, predict: Declared) -> str:
     """The option of ``dfd predict`` that is meant; "" if there is none."""
-    return next(iter(named_like(key.removeprefix("no_"), [*predict.groups, *predict.every_key()])), "")
+    return next(iter(named_like(key.removeprefix("no_"), predict.every_name())), "")
 
 
 def _refuse_unknown(word: str, key: str, own: Sequence[str], predict: Declared) -> None:
@@ -181,7 +181,7 @@ def _refuse_unknown(word: str, key: str, own: Sequence[str], predict: Declared) 
     Raises:
         UsageError: neither the page nor ``dfd predict`` has such an option.
     """
-    known = [*predict.groups, *predict.every_key()]
+    known = predict.every_name()
     is_dashed = word.startswith("--")
     if _named(key, predict) or (not is_dashed and key.lstrip("+~").partition(".")[0] in known):
         return

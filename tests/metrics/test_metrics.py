@@ -9,7 +9,7 @@ from scipy.stats import binom
 from sklearn import metrics as reference
 from sklearn.calibration import calibration_curve
 
-from dfd.metrics.calibration import brier_score, expected_calibration_error, reliability_bins
+from dfd.metrics.calibration import expected_calibration_error, reliability_bins
 from dfd.metrics.clips import clip_metrics
 from dfd.metrics.significance import holm, mcnemar
 from dfd.metrics.videos import _resample, _resampled, bootstrap_intervals, metrics_by_group, roc_curve, video_metrics
@@ -74,7 +74,7 @@ def test_the_reliability_bins_equal_scikit_learns(seed, decimals, num_bins):
     prob, label = random_table(seed, decimals=decimals)
     filled = [found for found in reliability_bins(prob, label, num_bins=num_bins) if found.count]
     share, mean = calibration_curve(label, prob, n_bins=num_bins)
-    np.testing.assert_allclose([found.share_fake for found in filled], share)
+    np.testing.assert_allclose([found.num_fake / found.count for found in filled], share)
     np.testing.assert_allclose([found.mean_prob for found in filled], mean)
     counts = np.array([found.count for found in filled])
     expected = (counts * np.abs(share - mean)).sum() / len(prob)
@@ -93,12 +93,11 @@ def test_a_calibration_counted_by_hand():
     # (0.1, 0.2]: 0.15 and 0.2, one fake: |0.35 - 1|; (0.7, 0.8]: three of 0.8, two fake: |2.4 - 2|; 1.0 right: 0.
     prob, label = [0.15, 0.2, 0.8, 0.8, 0.8, 1.0], [0, 1, 1, 0, 1, 1]
     assert expected_calibration_error(prob, label) == pytest.approx((0.65 + 0.4 + 0) / 6)
-    assert brier_score(prob, label) == pytest.approx((0.0225 + 0.64 + 0.04 + 0.64 + 0.04 + 0) / 6)
+    assert video_metrics(prob, label)["brier"] == pytest.approx((0.0225 + 0.64 + 0.04 + 0.64 + 0.04 + 0) / 6)
     bins = reliability_bins(prob, label)
     assert [(found.count, found.num_fake) for found in bins if found.count] == [(2, 1), (3, 2), (1, 1)]
     assert [(found.low, found.high) for found in bins][1] == pytest.approx((0.1, 0.2))
     assert bins[0].mean_prob is None
-    assert bins[0].share_fake is None
 
 
 def test_a_videos_probability_of_0_or_1_has_a_bin():
@@ -114,14 +113,14 @@ def test_a_detector_that_says_what_it_knows_has_a_small_calibration_error_and_an
     assert expected_calibration_error(prob, label) < 0.015
     overconfident = 1 / (1 + np.exp(-4 * odds))
     assert expected_calibration_error(overconfident, label) > 0.1
-    assert brier_score(overconfident, label) > brier_score(prob, label)
+    assert video_metrics(overconfident, label)["brier"] > video_metrics(prob, label)["brier"]
 
 
 def test_no_bins_are_refused_and_no_videos_have_no_calibration():
     with pytest.raises(ValueError, match="num_bins must be 1 or more, got 0"):
         expected_calibration_error([0.5], [1], num_bins=0)
     assert expected_calibration_error([], []) is None
-    assert brier_score([], []) is None
+    assert video_metrics([], [])["brier"] is None
 
 
 def table_of(tp, fn, fp, tn):

@@ -14,7 +14,7 @@ from dfd.base.errors import NoFaceFound, UnreadableVideo
 from dfd.base.types import FaceBox, FileFacts
 from dfd.faces.extract import ExtractionSettings, FaceExtractor
 from dfd.faces.found import FaceBoxes, FaceWindow, Found, Thumbnail, WindowsEnd, WindowSettings
-from dfd.faces.one_pass import _Collector
+from dfd.faces.one_pass import OnePass
 from dfd.scoring.look.stream import file_facts, stream_windows
 from dfd.scoring.look.workers import import_ahead
 from dfd.video.decode import VideoReader
@@ -118,13 +118,13 @@ def test_windows_come_while_the_rest_is_still_to_be_decoded(tmp_path: Path) -> N
 
 def test_what_is_held_does_not_grow_with_the_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held = []
-    ready = _Collector.ready
+    ready = OnePass._ready
 
-    def counting(self: _Collector, settled: int | None) -> object:
+    def counting(self: OnePass, settled: int | None) -> object:
         yield from ready(self, settled)
         held.append(sum(len(crops) for by_track in self._seen.values() for crops in by_track.values()))
 
-    monkeypatch.setattr(_Collector, "ready", counting)
+    monkeypatch.setattr(OnePass, "_ready", counting)
     path = video(tmp_path / "a.mp4", 600, {0: (40, range(600)), 1: (30, range(600))})
     assert len(windows_in(path, max_windows=None)) == 300
     assert max(held) <= 2 * 4 * 8

@@ -1,13 +1,13 @@
-"""What kind of value an option takes: by the schema of its command, else by the signature of what is built with it."""
+"""Kinds of values that options take, by the schema of the command or the signature of what is built with them."""
 
 import ast
+import inspect
 import re
-import types
 import typing
 from dataclasses import dataclass, is_dataclass
 from enum import Enum
 from functools import cache
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Kind(Enum):
 SEVERAL = ("input",)
 """Options that take one path or several."""
 LITERAL = re.compile(r"(?i)null|true|false|[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)")
-"""What Hydra reads as something else than text, brackets and quotes apart."""
+"""Values that Hydra reads as something other than text, besides brackets and quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,67 +52,45 @@ class Kinds:
         if found is not None:
             return found
         chosen = self.declared.chosen(given or {})
-        owners = sorted(self.declared.owners(key), key=lambda owner: chosen.get(owner[0]) != owner[1])
+        owners = sorted(self.declared.owners.get(key, ()), key=lambda owner: chosen.get(owner[0]) != owner[1])
         for group, choice in owners:
             if key == f"{self.declared.groups[group].package}.{leaf(key)}":
-                target = self.declared.target(group, choice)
-                if (named := _by_signature(target, leaf(key))) is not None:
-                    return named
+                annotation = parameters_of(self.declared.target(group, choice)).get(leaf(key))
+                if annotation is not None:
+                    return _kind_of(annotation)
         default = next((option.default for option in self.declared.options(given) if option.key == key), "")
         return Kind.FLAG if default in ("true", "false") else Kind.ANY
 
 
-def _by_schema(schema: type[Any] | None, parts: list[str]) -> Kind | None:
-    if schema is None:
-        return None
-    annotation = typing.get_type_hints(schema).get(parts[0])
-    if annotation is None or (len(parts) > 1 and not is_dataclass(annotation)):
-        return None
-    if len(parts) > 1:
-        return _by_schema(typing.cast("type[Any]", annotation), parts[1:])
-    return kind_of_type(annotation)
+def _by_schema(schema: Any, parts: list[str]) -> Kind | None:
+    for part in parts:
+        schema = typing.get_type_hints(schema).get(part) if is_dataclass(schema) else None
+    return None if schema is None else kind_of_type(inspect.formatannotation(schema))
 
 
-def kind_of_type(annotation: Any) -> Kind:
+def kind_of_type(annotation: str) -> Kind:
     """The kind that an annotation stands for; None among its alternatives does not count.
 
-    >>> kind_of_type(int | None), kind_of_type(str | Path), kind_of_type(dict[str, int])
+    >>> kind_of_type("int | None"), kind_of_type("str | Path"), kind_of_type("dict[str, int]")
     (<Kind.WHOLE: 'a whole number'>, <Kind.TEXT: 'text'>, <Kind.ANY: 'any value'>)
     """
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
-        return _one_of([kind_of_type(item) for item in typing.get_args(annotation) if item is not type(None)])
-    plain = {str: Kind.TEXT, Path: Kind.TEXT, int: Kind.WHOLE, float: Kind.NUMBER, bool: Kind.FLAG}
-    if annotation in plain:
-        return plain[annotation]
-    return Kind.LIST if typing.get_origin(annotation) is list else Kind.ANY
+    return _kind_of(ast.parse(annotation, mode="eval").body)
 
 
-def _by_signature(target: str, name: str) -> Kind | None:
-    annotation = parameters_of(target).get(name)
-    return None if annotation is None else _kind_of_source(annotation)
+NAMED = {"str": Kind.TEXT, "Path": Kind.TEXT, "_PATH": Kind.TEXT, "list": Kind.LIST, "List": Kind.LIST}
+NAMED |= {"int": Kind.WHOLE, "float": Kind.NUMBER, "bool": Kind.FLAG}
 
 
-def _kind_of_source(node: ast.expr) -> Kind:
-    """The kind that the source of an annotation stands for."""
-    if isinstance(node, ast.BinOp):
-        return _one_of([_kind_of_source(side) for side in (node.left, node.right) if not _is_none(side)])
+def _kind_of(node: ast.expr) -> Kind:
+    name, inner = node, []
     if isinstance(node, ast.Subscript):
-        name = ast.unparse(node.value).rpartition(".")[2]
-        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        if name in ("Optional", "Union"):
-            return _one_of([_kind_of_source(item) for item in inner if not _is_none(item)])
-        return Kind.LIST if name in ("list", "List") else Kind.ANY
-    known = {"str": Kind.TEXT, "Path": Kind.TEXT, "_PATH": Kind.TEXT, "int": Kind.WHOLE, "float": Kind.NUMBER}
-    return {**known, "bool": Kind.FLAG}.get(ast.unparse(node), Kind.ANY)
-
-
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
-
-
-def _one_of(kinds: typing.Sequence[Kind]) -> Kind:
-    """The kind of what may be of several."""
-    found = set(kinds)
+        name, inner = node.value, node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    word = ast.unparse(name).rpartition(".")[2]
+    if isinstance(node, ast.BinOp):
+        inner = [node.left, node.right]
+    elif word not in ("Optional", "Union"):
+        return NAMED.get(word, Kind.ANY)
+    found = {_kind_of(item) for item in inner if not (isinstance(item, ast.Constant) and item.value is None)}
     if found == {Kind.WHOLE, Kind.NUMBER}:
         return Kind.NUMBER
     return found.pop() if len(found) == 1 else Kind.ANY
@@ -128,6 +106,15 @@ def quoted(text: str) -> str:
         return f"'${{dfd.bytes:x{text.encode(errors='surrogateescape').hex()}}}'"
     text = re.sub(r"(\\*)\$\{", lambda found: f"{found[1]}{found[1]}\\${{", text)
     return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
+
+
+def plain_or_quoted(text: str) -> str:
+    """A text as Hydra's grammar reads it back, quoted only if it has to be.
+
+    >>> plain_or_quoted("runs/1"), plain_or_quoted("runs (1)")
+    ('runs/1', "'runs (1)'")
+    """
+    return text if re.fullmatch(r"[\w./:@%+-]+", text) else quoted(text)
 
 
 def written(value: str, kind: Kind) -> str:
@@ -150,12 +137,12 @@ def written(value: str, kind: Kind) -> str:
 
 
 MAX_HOPS = 8
-"""So many imports are followed from the name that a package shows to the place where it is defined."""
+"""Number of imports that are followed from a name to its definition."""
 
 
 @cache
 def parameters_of(target: str) -> dict[str, ast.expr | None]:
-    """The names that ``target`` takes, each with its annotation; empty where its source does not tell.
+    """Parameters of ``target`` with their annotations; empty if its source cannot be read.
 
     >>> [*parameters_of("dfd.config.cli.kinds.parameters_of")]
     ['target']
@@ -174,7 +161,7 @@ def parameters_of(target: str) -> dict[str, ast.expr | None]:
 
 
 def _definition(module: str, name: str, hops: int) -> ast.FunctionDef | ast.ClassDef | None:
-    """Where ``name`` is defined, be it imported into ``module`` from another one."""
+    """Definition of ``name``, followed through imports if ``module`` imports it."""
     path = _file_of(module)
     if path is None or hops == 0:
         return None
@@ -201,14 +188,11 @@ def _parsed(path: Path) -> ast.Module:
 
 
 def _file_of(module: str) -> Path | None:
-    """The file of a module, found without importing its package."""
-    top, *parts = module.split(".")
-    try:
-        spec = find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    if spec is None or spec.origin is None:
-        return None
-    place = Path(spec.origin).parent.joinpath(*parts) if spec.submodule_search_locations else Path(spec.origin)
-    candidates = (place / "__init__.py", place.with_suffix(".py"), place)
-    return next((path for path in candidates if path.suffix == ".py" and path.is_file()), None)
+    """The source of a module, found without importing its package."""
+    places, origin = None, None
+    for part in module.split("."):
+        spec = PathFinder.find_spec(part, places)
+        if spec is None:
+            return None
+        places, origin = spec.submodule_search_locations, spec.origin
+    return Path(origin) if origin and origin.endswith(".py") else None

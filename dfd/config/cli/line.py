@@ -4,7 +4,8 @@ import glob
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,20 @@ from dfd.base.words import nearest
 from dfd.config.cli.catalogue import UsageError, did_you_mean
 from dfd.config.cli.declared import Declared, leaf, named_like
 from dfd.config.cli.kinds import Kind, Kinds, quoted, written
-from dfd.config.cli.places import PLACES, Line, dashed
+from dfd.config.cli.places import Line, dashed, overrides_of
 
 OVERRIDE = re.compile(r"(\+{1,2}|~)?[A-Za-z_][\w./@:$-]*=|~[A-Za-z_][\w./@:$-]*$")
-"""How a word begins that is for Hydra."""
+"""Beginning of a word that is an override of Hydra."""
 SWITCHES = {"--help": "-h", "--hydra-help": "", "--version": "", "--resolve": "", "--run": "-r", "--multirun": "-m"}
 SWITCHES |= {"--shell-completion": "-sc", "--info": "-i"}
 TAKING = {"--cfg": "-c", "--package": "-p", "--config-path": "-cp", "--config-name": "-cn", "--config-dir": "-cd"}
 TAKING |= {"--experimental-rerun": ""}
-"""Hydra's own flags, and their short forms: without a value, and with one."""
+"""Hydra's own flags by long name, with their short forms: without a value, and with one."""
 CFG_CHOICES = ("job", "hydra", "all")
 
 
 def read_line(command: str, words: Sequence[str], schema: type[Any] | None = None) -> Line:
-    """What a person said to a command, as Hydra takes it.
+    """Translate the words of a command line to Hydra's flags and overrides.
 
     Args:
         command: such as ``predict``.
@@ -60,17 +61,17 @@ def read_line(command: str, words: Sequence[str], schema: type[Any] | None = Non
                 plain.append(_in_place(word))
         elif _is_file(word, command) or not OVERRIDE.match(word):
             plain += _expanded(word)
-        elif word[0] == "~" and ("=" not in word) and os.path.lexists(os.path.expanduser(word)):
+        elif word[0] == "~" and "=" not in word and os.path.lexists(os.path.expanduser(word)):
             plain.append(word)  # somebody's home folder
         elif not _is_none(word, line, declared):
             line.overrides.append(word)
     line.overrides += [f"{key}=[{','.join(map(quoted, values))}]" for key, values in given.items() if values]
-    line.overrides += PLACES[command](plain, line, declared)
+    line.overrides += overrides_of(plain, line, declared)
     return line
 
 
 def _is_none(word: str, line: Line, declared: Declared) -> bool:
-    """Take ``group=null``, which Hydra writes ``~group``: nothing of that group is wanted."""
+    """Handle ``group=null``, which Hydra writes ``~group``: nothing of that group is chosen."""
     group = declared.groups.get(word.removesuffix("=null"))
     if group is None or not word.endswith("=null"):
         return False
@@ -80,38 +81,37 @@ def _is_none(word: str, line: Line, declared: Declared) -> bool:
 
 
 def _is_file(word: str, command: str) -> bool:
-    """Whether a word that looks like an option or an override is the name of a file, and the command takes some."""
-    return command in PLACES and command != "train" and os.path.lexists(word)
+    """Whether a word that looks like an option or an override is an existing file, for a command that takes files."""
+    return command != "train" and os.path.lexists(word)
+
+
+def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each name with the value that is given to it: ``name=value``, or the word after ``--name``."""
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
+        name, equals, value = word.partition("=")
+        yield name, value if equals or not word.startswith("-") else following
 
 
 def _config_dir(words: Sequence[str]) -> Path | None:
-    for name in ("--config-dir", "-cd"):
-        for number, word in enumerate(words):
-            if word.startswith(f"{name}=") or (word == name and number + 1 < len(words)):
-                path = Path(word.partition("=")[2] if "=" in word else words[number + 1]).expanduser()
-                if not path.is_dir():
-                    raise UsageError(f"{name} {shlex.quote(str(path))}: there is no such folder")
-                return path.absolute()
+    for name, value in _pairs(words):
+        if value and name in ("--config-dir", "-cd"):
+            path = Path(value).expanduser()
+            if not path.is_dir():
+                raise UsageError(f"{name} {shlex.quote(str(path))}: there is no such folder")
+            return path.absolute()
     return None
 
 
 def _choices(words: Sequence[str], declared: Declared) -> dict[str, str]:
     """Groups' options that are chosen with ``group=option``, ``--group option`` or ``--group=option``."""
-    found: dict[str, str] = {}
-    for number, word in enumerate(words):
-        name, equals, value = word.lstrip("+-").partition("=")
-        if not equals and word.startswith("--") and number + 1 < len(words):
-            value = words[number + 1]
-        for group in declared.groups:
-            if value and named_like(name, [group]) == [group]:
-                found[group] = value
-    return found
+    pairs = [(name.lstrip("+-"), value) for name, value in _pairs(words) if value]
+    return {group: value for name, value in pairs for group in declared.groups if named_like(name, [group])}
 
 
 def _hydra_flag(word: str, waiting: list[str], line: Line) -> bool:
-    """Take one of Hydra's own flags; False if it is none."""
+    """Handle one of Hydra's own flags; returns False for any other word."""
     name, equals, value = word.partition("=")
-    name = next((long for long, short in {**SWITCHES, **TAKING}.items() if short and short == name), name)
+    name = next((long for long, short in (SWITCHES | TAKING).items() if short == name), name)
     if name in SWITCHES:
         line.flags.append(name + (f"={value}" if equals else ""))
         return True
@@ -130,7 +130,7 @@ def _hydra_flag(word: str, waiting: list[str], line: Line) -> bool:
 
 
 def _option(word: str, waiting: list[str], line: Line, kinds: Kinds, given: dict[str, list[str]]) -> None:
-    """Take ``--key value``, ``--key=value``, ``--flag`` or ``--no-flag``."""
+    """Handle ``--key value``, ``--key=value``, ``--flag`` or ``--no-flag``."""
     name, equals, value = word.lstrip("-").partition("=")
     declared = kinds.declared
     if word.startswith("--hydra."):
@@ -149,11 +149,9 @@ def _option(word: str, waiting: list[str], line: Line, kinds: Kinds, given: dict
         return
     kind = kinds.of(key, line.choices)
     if kind is Kind.FLAG and not equals:
-        said = waiting[0].lower() if waiting else ""
-        if not is_off and said in ("true", "false", "null"):
-            line.overrides.append(f"{key}={waiting.pop(0).lower()}")
-        else:
-            line.overrides.append(f"{key}={'false' if is_off else 'true'}")
+        is_said = not is_off and waiting and waiting[0].lower() in ("true", "false", "null")
+        value = waiting.pop(0).lower() if is_said else "false" if is_off else "true"
+        line.overrides.append(f"{key}={value}")
         return
     value = value if equals else _next(word, waiting, kind)
     if kind is Kind.PATHS:
@@ -171,12 +169,12 @@ def _next(word: str, waiting: list[str], kind: Kind = Kind.ANY) -> str:
 
 
 def _key_named(name: str, line: Line, declared: Declared) -> str | None:
-    """The one key or group that is meant; None if there is none.
+    """Key or group with this name; None if there is none.
 
     Raises:
         UsageError: several options end with that name.
     """
-    for keys in ([*declared.groups, *declared.keys(line.choices)], [*declared.groups, *declared.every_key()]):
+    for keys in (declared.names(line.choices), declared.every_name()):
         found = named_like(name, keys)
         if len(found) > 1:
             ways = " or ".join(f"--{dashed(key)}" for key in found)
@@ -188,25 +186,22 @@ def _key_named(name: str, line: Line, declared: Declared) -> str | None:
 
 def _unknown(word: str, name: str, declared: Declared, line: Line) -> str:
     said = word.partition("=")[0]
-    if not word.startswith("--") and OVERRIDE.match(name + "="):
-        long = _key_named(name, line, declared)
-        if long:
-            return f"{said}: there is no such option; did you mean --{dashed(long)}?"
-    keys = [*declared.groups, *declared.keys(line.choices)]
-    flags = [flag.lstrip("-") for flag in (*SWITCHES, *TAKING)]
-    names = [dashed(key) for key in keys] + [dashed(leaf(key)) for key in keys] + flags
+    if not word.startswith("--") and OVERRIDE.match(f"{name}=") and (long := _key_named(name, line, declared)):
+        return f"{said}: there is no such option; did you mean --{dashed(long)}?"
+    keys = declared.names(line.choices)
+    names = [*map(dashed, keys), *(dashed(leaf(key)) for key in keys), *(flag[2:] for flag in (*SWITCHES, *TAKING))]
     if name.startswith("no-") and (close := nearest(name[3:], names)):
         return f"{said}: {declared.command} has no such option; did you mean --no-{close}?"
     return f"{said}: {declared.command} has no such option{did_you_mean(name.replace('_', '-'), names, '--{}')}"
 
 
 def _in_place(word: str) -> str:
-    """The name of a file, written so that it is not taken for somebody's home folder or for a value to be filled in."""
+    """Name of a file, written so that it is not read as a home folder or as a missing value."""
     return f"./{word}" if (word.startswith("~") or word == "???") and os.path.lexists(word) else word
 
 
 def _expanded(word: str) -> list[str]:
-    """The files that a pattern stands for, where the shell left it to us; any other word as it is.
+    """Files that match a pattern that the shell has not expanded; any other word as it is.
 
     Raises:
         UsageError: no file has such a name.

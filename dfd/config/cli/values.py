@@ -1,19 +1,21 @@
-"""Values that were given to options, looked at before anything heavy is imported: of the right kind, and there."""
+"""Check of the given values, before anything heavy is imported: kinds of values, and files that must exist."""
 
+import contextlib
 import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from dfd.base.words import nearest
-from dfd.config.cli.kinds import LITERAL, Kind, Kinds, quoted
+from dfd.config.cli.kinds import LITERAL, Kind, Kinds, plain_or_quoted
 
 STARTER = "starter"
 IS_THERE = "checkpoint=starter is the small detector that comes with dfd"
 MAX_NAMES = 2000
-"""A folder with more names is not searched for a misspelt one."""
+"""Number of a folder's names that are searched for a misspelt one."""
 
 PATHS = {
     "checkpoint": f"train one with dfd train; {IS_THERE}",
@@ -23,7 +25,7 @@ PATHS = {
     "data.store": "make a clip store with dfd preprocess",
     "ckpt_path": "give a .ckpt of a stopped run, or last with hydra.run.dir=RUN_DIR",
 }
-"""Options that name something that has to be there, and what to do if it is not."""
+"""Options that name something that must exist, with the remedy if it does not."""
 
 
 def wrong_values(kinds: Kinds, cfg: Mapping[str, Any], keys: Sequence[str], choices: Mapping[str, str]) -> list[str]:
@@ -35,28 +37,30 @@ def wrong_values(kinds: Kinds, cfg: Mapping[str, Any], keys: Sequence[str], choi
         keys: the options that were given.
         choices: the groups' options that were chosen.
     """
+    values = dict(flat(cfg))
     defaults = {option.key: option.default for option in kinds.declared.options(choices)}
-    found = [f"{key}: required; add {key}=… to the command line" for key in _required(cfg)]
-    found += [said for key in keys if (said := _of_wrong_kind(kinds, cfg, key, choices, defaults))]
-    return found or [said for key in PATHS if key in (*keys, "data.store") and (said := _missing(cfg, key))]
+    found = [required(key) for key, value in values.items() if value == "???"]
+    for key in keys:
+        if values.get(key) is not None and key not in kinds.declared.groups:
+            found += _of_wrong_kind(kinds.of(key, choices), key, values[key], defaults)
+    return found or [said for key in PATHS if key in (*keys, "data.store") and (said := _missing(values, key))]
 
 
-def _of_wrong_kind(
-    kinds: Kinds, cfg: Mapping[str, Any], key: str, choices: Mapping[str, str], defaults: Mapping[str, str]
-) -> str | None:
-    value = _at(cfg, key)
-    if value is None or key in kinds.declared.groups:
-        return None
-    kind = kinds.of(key, choices)
+def required(key: str) -> str:
+    """The refusal of an option that has no value yet."""
+    return f"{key}: required; add {key}=… to the command line"
+
+
+def _of_wrong_kind(kind: Kind, key: str, value: Any, defaults: Mapping[str, str]) -> Iterator[str]:
     block = [known for known in defaults if known.startswith(f"{key}.")]
     if block and not isinstance(value, Mapping):
-        return f"{key}={value}: {key} has several values of its own; write {block[0]}={defaults[block[0]]}"
-    if _fits(value, kind):
-        return None
-    what = "is empty" if value == "" else f"must be {kind.value}"
-    default = defaults.get(key, "")
-    example = default if default not in ("", "???", "null") and not default.startswith("${") else _EXAMPLES[kind]
-    return f"{key}={_shown(value)}: {what}; write {shlex.quote(f'{key}={example}')}, or --help to see what it is"
+        yield f"{key}={value}: {key} has several values of its own; write {block[0]}={defaults[block[0]]}"
+    elif not _fits(value, kind):
+        what = "is empty" if value == "" else f"must be {kind.value}"
+        default = defaults.get(key, "")
+        example = default if default not in ("", "???", "null") and not default.startswith("${") else _EXAMPLES[kind]
+        shown = str(value).replace("'", "") if isinstance(value, list) else value
+        yield f"{key}={shown}: {what}; write {shlex.quote(f'{key}={example}')}, or --help to see what it is"
 
 
 _EXAMPLES = {Kind.WHOLE: "1", Kind.NUMBER: "0.5", Kind.FLAG: "true", Kind.LIST: "[a,b]", Kind.TEXT: "NAME"}
@@ -84,60 +88,40 @@ def _fits(value: Any, kind: Kind) -> bool:
     return kind is Kind.NUMBER or float(value).is_integer()
 
 
-def _required(node: Any, prefix: str = "") -> Iterator[str]:
-    """The keys that have no value yet."""
-    for key, value in node.items() if isinstance(node, Mapping) else ():
-        if value == "???":
-            yield f"{prefix}{key}"
-        yield from _required(value, f"{prefix}{key}.")
+def flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a configuration by its dotted key, also those that hold others.
+
+    >>> dict(flat({"a": {"b": [7]}}))
+    {'a': {'b': [7]}, 'a.b': [7], 'a.b.0': 7}
+    """
+    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield f"{prefix}{key}", value
+        yield from flat(value, f"{prefix}{key}.")
 
 
-def _shown(value: Any) -> str:
-    return str(value).replace("'", "") if isinstance(value, list) else str(value)
-
-
-def _at(cfg: Any, key: str) -> Any:
-    for part in key.split("."):
-        if not isinstance(cfg, Mapping) or part not in cfg:
-            return None
-        cfg = cfg[part]
-    return cfg
-
-
-def _missing(cfg: Mapping[str, Any], key: str) -> str | None:
-    value = _at(cfg, key)
-    data = str((cfg.get("data") or {}).get("_target_", "")) if isinstance(cfg.get("data"), Mapping) else ""
+def _missing(values: Mapping[str, Any], key: str) -> str | None:
+    value = values.get(key)
+    data = str(values.get("data._target_", ""))
     if key == "data.store" and (not data.startswith("dfd.") or "Demo" in data):
         return None  # it is made when it is not there, or somebody else's
     if value is None or (key == "ckpt_path" and value in ("last", "auto")) or (key, value) == ("checkpoint", STARTER):
         return None
-    for text in value if isinstance(value, list) else [value]:
-        if str(text) in ("", "???") or os.path.lexists(os.path.expanduser(str(text))):
+    for text in map(str, value if isinstance(value, list) else [value]):
+        if text in ("", "???") or os.path.lexists(os.path.expanduser(text)):
             continue
-        close = _close_name(str(text), extra=[STARTER] if key == "checkpoint" else [])
-        remedy = f"did you mean {shlex.quote(_word(key, close))}?" if close else PATHS[key]
+        close = _close_name(text, extra=[STARTER] if key == "checkpoint" else [])
+        remedy = f"did you mean {shlex.quote(f'{key}={plain_or_quoted(close)}')}?" if close else PATHS[key]
         return f"{key}={text}: there is no such file or folder; {remedy}"
     return None
-
-
-def _word(key: str, text: str) -> str:
-    """``key=text`` as Hydra takes it."""
-    is_plain = re.fullmatch(r"[\w./ +-]+", text)
-    return f"{key}={text if is_plain else quoted(text)}"
 
 
 def _close_name(text: str, *, extra: Sequence[str]) -> str | None:
     """A name beside the one that is not there, if it was probably meant."""
     path = Path(os.path.expanduser(text))
     names: list[str] = []
-    if path.name and path.parent.is_dir():
-        names = [name for name, _ in zip(_names(path.parent), range(MAX_NAMES), strict=False)]
+    if path.name:
+        with contextlib.suppress(OSError):
+            names = [each.name for each in islice(path.parent.iterdir(), MAX_NAMES) if not each.name.startswith(".")]
     close = nearest(path.name, [*extra, *names], close=0.8)
     return close if close in extra or close is None else str(Path(text).with_name(close))
-
-
-def _names(folder: Path) -> Iterator[str]:
-    try:
-        yield from (path.name for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError:
-        return

@@ -59,27 +59,14 @@ def clip_augmentation(
     Raises:
         ValueError: a value is out of range; the message names it.
     """
-    probabilities = {
-        "flip_prob": flip_prob,
-        "crop_prob": crop_prob,
-        "color_prob": color_prob,
-        "blur_prob": blur_prob,
-        "jpeg_prob": jpeg_prob,
-        "gamma_prob": gamma_prob,
-        "noise_prob": noise_prob,
-        "resize_prob": resize_prob,
-        "codec_prob": codec_prob,
-    }
-    for name, prob in probabilities.items():
-        if not 0 <= prob <= 1:
-            raise ValueError(f"{name} must be from 0 to 1, got {prob}")
+    options = locals().copy()
+    for name in [*(name for name in options if name.endswith("_prob")), "brightness", "contrast", "saturation"]:
+        if not 0 <= options[name] <= 1:
+            raise ValueError(f"{name} must be from 0 to 1, got {options[name]}")
     if not 0 < crop_min_area <= 1:
         raise ValueError(f"crop_min_area must be above 0 and at most 1, got {crop_min_area}")
     if not crop_max_stretch >= 1:
         raise ValueError(f"crop_max_stretch must be at least 1, got {crop_max_stretch}")
-    for name, amount in {"brightness": brightness, "contrast": contrast, "saturation": saturation}.items():
-        if not 0 <= amount <= 1:
-            raise ValueError(f"{name} must be from 0 to 1, got {amount}")
     if not 0 <= hue <= 0.5:
         raise ValueError(f"hue must be from 0 to 0.5, got {hue}")
     low_sigma, high_sigma = _range("blur_sigma", blur_sigma)

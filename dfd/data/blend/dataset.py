@@ -49,10 +49,7 @@ def read_landmarks(clip: Path, indices: Sequence[int]) -> FloatArray:
     points = np.empty((len(indices), 5, 2), np.float32)
     for i, index in enumerate(indices):
         left, top, side = square_crop(
-            geometry.boxes_xyxy[index],
-            margin_fraction=margin,
-            frame_width=record.width,
-            frame_height=record.height,
+            geometry.boxes_xyxy[index], margin_fraction=margin, frame_width=record.width, frame_height=record.height
         )
         points[i] = (geometry.landmarks[index] - (left, top)) / side
     return points
@@ -126,12 +123,7 @@ class BlendDataset(ClipDataset):
             clips, choice = pairs[key]
             facts = choice.facts
             if label == Label.FAKE:
-                facts = {
-                    **facts,
-                    "label": int(Label.FAKE),
-                    "video_id": fake_id(facts["video_id"]),
-                    "method": METHOD,
-                }
+                facts = {**facts, "label": int(Label.FAKE), "video_id": fake_id(facts["video_id"]), "method": METHOD}
             found.append({"frames": clips[label], "is_repeat": is_repeat, **facts})
         return found
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -130,11 +131,8 @@ class ClipDataset(Dataset[ClipItem]):
         num_short = int((self._tracks.num_frames < span).sum())
         if num_short:
             logger.info(
-                "%d of %d face tracks have fewer than the %d frames that a clip spans; %s",
-                num_short,
-                len(self._tracks),
-                span,
-                self.SHORT_TRACKS,
+                f"{num_short} of {len(self._tracks)} face tracks have fewer than the {span} frames that a clip spans; "
+                f"{self.SHORT_TRACKS}"
             )
 
     def __len__(self) -> int:
@@ -192,7 +190,8 @@ class ClipDataset(Dataset[ClipItem]):
             generator = torch.Generator()
             generator.manual_seed(int(torch.randint(2**62, ())) if seed is None else seed)
             stride = self._draw_stride(num_frames, generator)
-            start = random_start(num_frames, clip_len=self.clip_len, stride=stride, generator=generator)
+            draw = partial(_draw, generator)
+            start = random_start(num_frames, clip_len=self.clip_len, stride=stride, draw=draw)
         indices = clip_frame_indices(num_frames, clip_len=self.clip_len, stride=stride, start=start)
         return Choice(
             position,
@@ -238,6 +237,10 @@ class ClipDataset(Dataset[ClipItem]):
                 f"{tuple(augmented.shape)}; it must keep both"
             )
         return augmented
+
+
+def _draw(generator: torch.Generator, most: int) -> int:
+    return int(torch.randint(most, (), generator=generator))
 
 
 def read_frames(clip: Path, indices: Sequence[int], *, reader: str = READER) -> FrameArray:

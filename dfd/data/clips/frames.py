@@ -53,11 +53,8 @@ class FrameCache(ClipArrays):
                 "data.cache_frames=false"
             )
         logger.info(
-            "decoding %d clips once; their frames will take %.1f of the %.1f GB that are left on the disk of %s",
-            len(missing),
-            needed / 1e9,
-            free / 1e9,
-            self.folder,
+            f"decoding {len(missing)} clips once; their frames will take {needed / 1e9:.1f} of the {free / 1e9:.1f} GB "
+            f"that are left on the disk of {self.folder}"
         )
         files = [(self.store / path, self.num_frames[path], self.files[path]) for path in missing]
         clips = _Decoding(files, self._reader)

@@ -21,19 +21,16 @@ from dfd.data.store.records import SPLITS_NAME, IndexVideo
 from dfd.data.store.tables import index_videos
 
 MAX_NAMED = 10
-
-
 LOOK_SECONDS = 3.0
 """Time limit for checking that the index and the clips on disk agree.
 
 A local disk needs less for 100,000 clips; a network file system would need minutes.
 """
 
-
 logger = logging.getLogger(__name__)
 
 
-def _check_alike(store: Path, index: pd.DataFrame) -> None:
+def check_alike(store: Path, index: pd.DataFrame) -> None:
     """Check that all clips were made alike, so that a model cannot learn how they were made instead of the fakes.
 
     Raises:
@@ -49,7 +46,7 @@ def _check_alike(store: Path, index: pd.DataFrame) -> None:
             )
 
 
-def _with_splits(store: Path, index: pd.DataFrame, mode: str) -> pd.DataFrame:
+def with_splits(store: Path, index: pd.DataFrame, mode: str) -> pd.DataFrame:
     """Complete the splits, and audit them if they are by source.
 
     Raises:
@@ -86,7 +83,7 @@ def _audit_copies(store: Path, videos: Sequence[IndexVideo], mode: str) -> None:
         logger.warning("%s: %s", store, findings.caveat)
 
 
-def _dealt_out(videos: Sequence[IndexVideo], seed: int) -> list[IndexVideo]:
+def dealt_out(videos: Sequence[IndexVideo], seed: int) -> list[IndexVideo]:
     """Permute the splits among the videos of each (data set, label), keeping all counts."""
     strata: dict[tuple[str, Label], list[IndexVideo]] = defaultdict(list)
     for video in videos:
@@ -100,20 +97,20 @@ def _dealt_out(videos: Sequence[IndexVideo], seed: int) -> list[IndexVideo]:
     return dealt
 
 
-def _videos_sha256(index: pd.DataFrame) -> str:
+def videos_sha256(index: pd.DataFrame) -> str:
     """Hash of the used videos and their splits."""
     videos = sorted(set(zip(index["video_id"], index["split"], strict=True)))
     return hashlib.sha256(json.dumps(videos).encode()).hexdigest()
 
 
-def _num_sharing(index: pd.DataFrame) -> int:
+def num_sharing(index: pd.DataFrame) -> int:
     """Number of videos that share a source id with another."""
     sources = {video.video_id: video.source_ids for video in index_videos(index)}
     holders = Counter(source_id for source_ids in sources.values() for source_id in source_ids)
     return sum(any(holders[source_id] > 1 for source_id in source_ids) for source_ids in sources.values())
 
 
-def _counts(rows: pd.DataFrame) -> dict[str, Any]:
+def counts(rows: pd.DataFrame) -> dict[str, Any]:
     """Numbers of videos and tracks, and of videos by label, data set and method."""
     videos = rows.drop_duplicates("video_id")
     return {

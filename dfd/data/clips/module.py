@@ -16,21 +16,12 @@ from dfd.base.errors import StoreError
 from dfd.base.files import file_sha256
 from dfd.base.machine import num_cores
 from dfd.base.types import LABEL_NAMES, Label
+from dfd.data.clips import index as indexes
 from dfd.data.clips.batches import collate
 from dfd.data.clips.dataset import CLIP_LEN, TRACKS, ClipDataset, eval_stride, stride_range
 from dfd.data.clips.features import FeatureCache, FeatureDataset, collate_features
 from dfd.data.clips.frames import FrameCache
-from dfd.data.clips.index import (
-    LOOK_SECONDS,
-    MAX_NAMED,
-    _check_alike,
-    _counts,
-    _dealt_out,
-    _num_sharing,
-    _videos_sha256,
-    _with_splits,
-    logger,
-)
+from dfd.data.clips.index import LOOK_SECONDS, MAX_NAMED, logger
 from dfd.data.clips.reader import READER, READERS
 from dfd.data.clips.samplers import ClipSampler, EvalShare, TrainingShare, balanced_weights
 from dfd.data.splits.draw import draw_balanced
@@ -193,15 +184,11 @@ class ClipDataModule(LightningDataModule):
         """
         if self._index is None:
             index = read_index(self.store)
-            _check_alike(self.store, index)
+            indexes.check_alike(self.store, index)
             if new := unindexed_videos(self.store, seconds=LOOK_SECONDS):
                 logger.warning(
-                    "%s: %s is older than the records of %d videos, such as %s, which are not used; run the "
-                    "preprocessing again to update it",
-                    self.store,
-                    INDEX_NAME,
-                    len(new),
-                    new[0],
+                    f"{self.store}: {INDEX_NAME} is older than the records of {len(new)} videos, such as {new[0]}, "
+                    "which are not used; run the preprocessing again to update it"
                 )
             missing = missing_clips(self.store, index, seconds=LOOK_SECONDS)
             if missing:
@@ -210,7 +197,7 @@ class ClipDataModule(LightningDataModule):
                     f"{self.store}: {len(missing)} of {len(index)} clips in {INDEX_NAME} are missing: "
                     f"{', '.join(missing[:MAX_NAMED])}{more}; run the preprocessing again"
                 )
-            self._index = self._chosen(_with_splits(self.store, index, self._store_mode))
+            self._index = self._chosen(indexes.with_splits(self.store, index, self._store_mode))
         return self._index
 
     @property
@@ -240,15 +227,12 @@ class ClipDataModule(LightningDataModule):
             )
             videos = [video for video in videos if video.video_id in drawn]
         if self.split == RANDOM_VIDEO:
-            videos = _dealt_out(videos, self.split_seed)
+            videos = indexes.dealt_out(videos, self.split_seed)
         self._overlap = overlap(videos)
         if words := describe_overlap(self._overlap):
             logger.warning(
-                "%s: split=%s, so train, val and test are NOT separate: %s. Scores will be better than on new people; "
-                "use them only to show by how much",
-                self.store,
-                self.split_mode,
-                words,
+                f"{self.store}: split={self.split_mode}, so train, val and test are NOT separate: {words}. Scores will "
+                "be better than on new people; use them only to show by how much"
             )
         splits = index["video_id"].map({video.video_id: video.split for video in videos})
         return index.assign(split=splits)[splits.notna()].reset_index(drop=True)
@@ -427,7 +411,7 @@ class ClipDataModule(LightningDataModule):
                 "split_seed": self.split_seed,
                 "allow_fewer": self.allow_fewer,
             },
-            "splits": {split: _counts(used[used["split"] == split]) for split in SPLITS},
+            "splits": {split: indexes.counts(used[used["split"] == split]) for split in SPLITS},
         }
 
     @cached_property
@@ -436,12 +420,12 @@ class ClipDataModule(LightningDataModule):
         return {
             "index_sha256": file_sha256(self.store / INDEX_NAME),
             "manifest_sha256": manifest_sha256(self.store),
-            "videos_sha256": _videos_sha256(self.index),
+            "videos_sha256": indexes.videos_sha256(self.index),
         }
 
     @cached_property
     def _num_sharing(self) -> int:
-        return _num_sharing(self.index)
+        return indexes.num_sharing(self.index)
 
     def _loader(
         self,

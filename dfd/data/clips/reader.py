@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 from av.container import InputContainer
@@ -22,6 +21,7 @@ from dfd.data.store.records import TrackRecord
 from dfd.video.decode import VideoReader
 from dfd.video.encode import PIXEL_FORMATS
 from dfd.video.file.container import DEFAULT_LIMITS
+from dfd.video.file.formats import codec_name
 from dfd.video.file.opening import open_container
 from dfd.video.pictures.colours import rows, write_rgb
 
@@ -67,10 +67,9 @@ def _problem(container: InputContainer, track: TrackRecord) -> str | None:
     if len(container.streams) != 1 or not container.streams.video:
         return f"it has {len(container.streams)} streams, not one of video"
     stream: VideoStream = container.streams.video[0]
-    context: Any = stream.codec_context  # None for a codec that FFmpeg does not know, whatever the type stubs say
-    codec = context.codec.canonical_name if context else "unknown"
-    if codec != CODEC or context.pix_fmt not in PIXEL_FORMATS:
-        return f"its codec is {codec} ({getattr(context, 'pix_fmt', None)}), not {CODEC} ({' or '.join(PIXEL_FORMATS)})"
+    codec, pixels = codec_name(stream), getattr(stream.codec_context, "pix_fmt", None)
+    if codec != CODEC or pixels not in PIXEL_FORMATS:
+        return f"its codec is {codec} ({pixels}), not {CODEC} ({' or '.join(PIXEL_FORMATS)})"
     if (stream.width, stream.height) != (track.size, track.size):
         return f"its frames have {stream.width} x {stream.height} pixels, not {track.size} x {track.size}"
     num_frames = sum(1 for packet in container.demux(stream) if packet.size)
@@ -197,8 +196,7 @@ def _stream_of_the_encoder(container: InputContainer) -> VideoStream | None:
     if len(container.streams) != 1 or not container.streams.video:
         return None
     stream = container.streams.video[0]
-    context: Any = stream.codec_context  # None for a codec that FFmpeg does not know, whatever the type stubs say
-    if context is None or context.codec.canonical_name != "h264" or context.pix_fmt not in PIXEL_FORMATS:
+    if codec_name(stream) != CODEC or stream.codec_context.pix_fmt not in PIXEL_FORMATS:
         return None
     if stream.width > DEFAULT_LIMITS.max_width or stream.height > DEFAULT_LIMITS.max_height:
         return None

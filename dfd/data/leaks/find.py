@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dfd.base.errors import SplitLeak
 from dfd.data.copies.compare import EQUAL, Copy
-from dfd.data.splits.people import MAX_NAMED, SOURCE, SPLITS
+from dfd.data.splits.people import SOURCE, SPLITS, _listed
 from dfd.data.store.records import PLAN_NAME, SPLITS_NAME, IndexVideo
 from dfd.data.store.tables import read_copies, read_names, videos_without_content
 
@@ -62,15 +62,10 @@ class ContentFindings:
         refused = [leak for leak in self.leaks if mode == "source" or (mode == "official" and leak.copy.kind in EQUAL)]
         found = [*self.contradictions, *refused]
         if found:
-            more = [f"and {len(found) - MAX_NAMED} more"] if len(found) > MAX_NAMED else []
-            raise SplitLeak("\n  ".join([f"{store}: {_HEADLINE}:", *map(str, found[:MAX_NAMED]), *more, _REMEDY]))
+            raise SplitLeak("\n  ".join([_listed(f"{store}: {_HEADLINE}", [*map(str, found)]), _REMEDY]))
         if self.leaks:
             logger.warning(
-                "%s: split=%s has %d pairs of copies in two splits, such as: %s",
-                store,
-                mode,
-                len(self.leaks),
-                self.leaks[0],
+                f"{store}: split={mode} has {len(self.leaks)} pairs of copies in two splits, such as: {self.leaks[0]}"
             )
 
 
@@ -90,9 +85,7 @@ def find_leaks(store: str | Path, videos: Sequence[IndexVideo]) -> ContentFindin
     """
     by_id = {video.video_id: video for video in videos}
     names = read_names(store)
-    contradictions: list[Finding] = []
-    leaks: list[Finding] = []
-    others: list[Finding] = []
+    contradictions, leaks, others = list[Finding](), list[Finding](), list[Finding]()
     for copy in read_copies(store):
         if copy.video_id not in by_id or copy.copy_id not in by_id:
             continue  # its folder was deleted

@@ -15,7 +15,7 @@ from dfd.base.files import file_sha256
 from dfd.base.types import Label
 from dfd.data.copies.compare import NEAR, PICTURES
 from dfd.data.sources.row import VideoRow
-from dfd.data.splits.people import MAX_NAMED, SPLITS
+from dfd.data.splits.people import SPLITS, _listed
 from dfd.data.store.folders import file_size, read_record, video_folder
 from dfd.data.store.records import PLAN_NAME, SPLITS_NAME, VideoRecord
 from dfd.data.store.tables import read_copies
@@ -54,13 +54,12 @@ class SameContent:
             if len(places) > 1:
                 divided.append(" and ".join(places))
         if divided:
-            more = [f"and {len(divided) - MAX_NAMED} more"] if len(divided) > MAX_NAMED else []
             headline = (
                 f"{store}: videos of equal content are in two splits; leave one of them out, or, if their splits were "
                 f"not given but drawn before, delete {SPLITS_NAME} and {PLAN_NAME} there (the clips stay) and run this "
                 "again"
             )
-            raise SplitLeak("\n  ".join([f"{headline}:", *sorted(divided)[:MAX_NAMED], *more]))
+            raise SplitLeak(_listed(headline, sorted(divided)))
 
 
 def find_same_content(store: Path, rows: Sequence[VideoRow], earlier: Sequence[VideoRecord]) -> SameContent:

@@ -105,17 +105,11 @@ def take_in(
     ]
     if per_label is not None:
         drawn = {row.video_id for row in chosen}
-        left_out += [
-            LeftOut(
-                row.name,
-                "not_drawn",
-                "per_label was reached"
-                if isinstance(per_label, int) or row.dataset in per_label
-                else "per_label does not name its data set",
-            )
-            for row in candidates
-            if row.video_id not in drawn
-        ]
+        for row in candidates:
+            if row.video_id not in drawn:
+                is_named = isinstance(per_label, int) or row.dataset in per_label
+                detail = "per_label was reached" if is_named else "per_label does not name its data set"
+                left_out.append(LeftOut(row.name, "not_drawn", detail))
         chosen = [row for row in chosen if row.video_id in mine]
     return Intake(
         chosen,

@@ -17,26 +17,9 @@ from dfd.data.prepare.video import DEADLINE_SECONDS, PreparationSettings, descri
 from dfd.data.sources.row import VideoRow
 from dfd.data.splits.assign import assign_splits
 from dfd.data.splits.people import DEFAULT_FRACTIONS, RANDOM_VIDEO, SOURCE
-from dfd.data.store.folders import (
-    clean_video_folder,
-    discard_video,
-    file_size,
-    is_current,
-    read_record,
-    read_records,
-    video_folder,
-    write_record,
-)
+from dfd.data.store import folders, records
 from dfd.data.store.plan import SplitPlan, known_videos, read_split_plan, read_splits, write_split_plan, write_splits
-from dfd.data.store.records import (
-    INDEX_NAME,
-    PLAN_NAME,
-    SPLITS_NAME,
-    IndexVideo,
-    VideoRecord,
-    row_fields,
-    settings_hash,
-)
+from dfd.data.store.records import INDEX_NAME, PLAN_NAME, SPLITS_NAME, IndexVideo, VideoRecord
 from dfd.data.store.tables import build_index, index_videos, is_incomplete
 from dfd.faces.detect import build_detector
 from dfd.process.failure import Failure
@@ -70,9 +53,13 @@ def prepare_task(row: VideoRow) -> VideoRecord:
     fingerprint is missing.
     """
     store, settings, detector = _worker["arguments"]
-    folder = video_folder(store, row)
-    record = read_record(folder)
-    if record and is_incomplete(record) and is_current(store, record, row, settings_hash(settings.as_dict())):
+    folder = folders.video_folder(store, row)
+    record = folders.read_record(folder)
+    if (
+        record
+        and is_incomplete(record)
+        and folders.is_current(store, record, row, records.settings_hash(settings.as_dict()))
+    ):
         return describe_video(record.with_row(row), row, folder, settings)
     return prepare_video(row, store, settings, detector)
 
@@ -128,12 +115,12 @@ def plan_splits(
         )
     # Videos of earlier manifests tie their people to a side; rows of this manifest replace their own records.
     ids = {row.video_id for row in rows}
-    records = read_records(store, but=ids)
-    earlier = known_videos(store, records)
-    same = find_same_content(store, rows, records)
+    others = folders.read_records(store, but=ids)
+    earlier = known_videos(store, others)
+    same = find_same_content(store, rows, others)
     official = {video.video_id: video.official_split for video in earlier if video.official_split}
     official |= {row.video_id: row.extra["official_split"] for row in rows if row.extra.get("official_split")}
-    names = {record.video_id: record.name for record in records} | {row.video_id: row.name for row in rows}
+    names = {record.video_id: record.name for record in others} | {row.video_id: row.name for row in rows}
     videos: list[IndexVideo | VideoRow] = [*earlier, *rows]
     if mode != RANDOM_VIDEO:
         same.refuse_divided(store, {v.video_id: frozen.get(v.video_id) or v.split for v in videos}, names)
@@ -145,17 +132,9 @@ def plan_splits(
     num_new = len(splits.keys() - frozen.keys())
     if earlier_plan and plan != earlier_plan:
         logger.warning(
-            "%s: %d videos keep their splits, made by fractions %s with seed %d; %d new ones are placed by %s with "
-            "seed %d. To divide all videos again, delete %s and %s there (the clips stay) and run this again",
-            store,
-            len(frozen),
-            list(earlier_plan.fractions),
-            earlier_plan.seed,
-            num_new,
-            list(plan.fractions),
-            seed,
-            SPLITS_NAME,
-            PLAN_NAME,
+            f"{store}: {len(frozen)} videos keep their splits, made by fractions {list(earlier_plan.fractions)} with "
+            f"seed {earlier_plan.seed}; {num_new} new ones are placed by {list(plan.fractions)} with seed {seed}. To "
+            f"divide all videos again, delete {SPLITS_NAME} and {PLAN_NAME} there (the clips stay) and run this again"
         )
     if num_new and plan != earlier_plan:
         # Written before the splits: splits without a plan would be taken for mode source.
@@ -203,18 +182,18 @@ def prepare_store(
         if on_record:
             on_record(record)
 
-    digest = settings_hash(settings.as_dict())
+    digest = records.settings_hash(settings.as_dict())
     for row in sorted(rows, key=lambda row: row.video_id)[shard[0] :: shard[1]]:
-        record = read_record(video_folder(store, row))
+        record = folders.read_record(folders.video_folder(store, row))
         again = record is not None and (record.status in TRANSIENT or (retry_failed and not record.status.has_faces))
-        if record is None or again or not is_current(store, record, row, digest):
+        if record is None or again or not folders.is_current(store, record, row, digest):
             waiting.append(row)
             continue
         current = record.with_row(row)
         if current != record:  # the manifest was corrected; the clips stay
             (store / INDEX_NAME).unlink(missing_ok=True)
-            write_record(store, current)
-        clean_video_folder(video_folder(store, row))
+            folders.write_record(store, current)
+        folders.clean_video_folder(folders.video_folder(store, row))
         if is_incomplete(current):
             undescribed[row.video_id] = current
             waiting.append(row)
@@ -228,7 +207,7 @@ def prepare_store(
             (store / INDEX_NAME).unlink(missing_ok=True)  # until the end it would mix old and new videos
             for row, result in run(waiting, store, settings):
                 record = _record_of(result, row, store, settings, undescribed.get(row.video_id))
-                write_record(store, record)
+                folders.write_record(store, record)
                 commit(record)
     finally:
         index = build_index(store)
@@ -248,7 +227,7 @@ def _check_content(store: Path, videos: Sequence[IndexVideo], rows: Sequence[Vid
         by_id = {row.video_id: row for row in rows}
         for finding in findings.contradictions:
             for video_id in {finding.copy.video_id, finding.copy.copy_id} & by_id.keys():
-                discard_video(video_folder(store, by_id[video_id]))
+                folders.discard_video(folders.video_folder(store, by_id[video_id]))
         build_index(store)
         raise ManifestError(
             f"{store}: equal videos have two labels and are not kept; leave the wrong one of each pair out (if an "
@@ -278,11 +257,11 @@ def _record_of(
 
 
 def _failed(row: VideoRow, store: Path, settings: PreparationSettings, failure: Failure) -> VideoRecord:
-    discard_video(video_folder(store, row))
+    folders.discard_video(folders.video_folder(store, row))
     return VideoRecord(
-        **row_fields(row),
+        **records.row_fields(row),
         status=failure.status,
         settings=settings.as_dict(),
         message=failure.message,
-        size_bytes=file_size(row.path),
+        size_bytes=folders.file_size(row.path),
     )

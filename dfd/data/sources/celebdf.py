@@ -56,32 +56,24 @@ def celebdf(root: str | Path) -> Listing:
     draft.leave_out_folders((folder for folder in folders if folder.name not in LABELS), "not a part of Celeb-DF")
     draft.leave_out_files((path for path in files if path.name != TEST_LIST), "not a file of Celeb-DF")
     draft.warn_of("missing parts", (f"{name}/" for name in set(LABELS) - {folder.name for folder in present}))
-    listed = _read_test_list(draft)
-    originals: dict[str, str] = {}
-    taken, orphans = set(), []
+    listed = _read_test_list(draft)  # names are compared in small letters: their case depends on the file system
+    taken = set()
     for folder in sorted(present, key=lambda each: CELEBDF_FOLDERS.index(each.name)):
         label = LABELS[folder.name]
         for path, groups, method, extra in _videos(draft, folder):
             name = draft.name(path)
-            key = _key(name)
+            key = name.lower()
             if listed is not None:
                 extra["official_split"] = "test" if key in listed else "train"
             if label is Label.FAKE:
-                original = originals.get(_key(f"{REAL}/{groups.get('target')}_{groups['number']}.mp4"))
-                if original is None:
-                    orphans.append(name)
-                else:
-                    extra["original"] = original
+                extra |= draft.original(name, f"{REAL}/{groups.get('target')}_{groups['number']}.mp4".lower())
             people = [groups[role].lower() for role in ("target", "donor") if role in groups]
             sources = [f"{DATASET}:{person}" for person in people] or [f"{DATASET}:youtube:{groups['number']}"]
             # A name may state the same person twice; an id counts once.
             sources = list(dict.fromkeys(sources))
-            if draft.add(VideoRow(path.absolute(), name, label, DATASET, method, tuple(sources), extra=extra)):
+            if draft.add(VideoRow(path.absolute(), name, label, DATASET, method, tuple(sources), extra=extra), key):
                 taken.add(key)
-                if folder.name == REAL:
-                    originals[key] = name
-    draft.warn_of("fakes made from videos that are not here", orphans)
-    reported = {_key(item.name) for item in draft.left_out}
+    reported = {item.name.lower() for item in draft.left_out}
     for key in sorted(set(listed or {}) - taken - reported):
         draft.leave_out((listed or {})[key], "missing_file", f"{TEST_LIST} lists it, but it is missing")
     return draft.finish()
@@ -120,11 +112,6 @@ def _of_nested(stem: str) -> dict[str, str]:
     return {"number": numbers[0], **dict(zip(("target", "donor"), people, strict=False))}
 
 
-def _key(name: str) -> str:
-    """Key of a video's name, ignoring case, which depends on the file system it came from."""
-    return name.lower()
-
-
 def _is_of(part: str, name: str) -> bool:
     is_nested = part == SYNTHESIS and "/" in name and NESTED.fullmatch(name.rpartition("/")[2])
     return bool(PATTERNS[part].fullmatch(name) or is_nested)
@@ -156,7 +143,7 @@ def _read_test_list(draft: Draft) -> dict[str, str] | None:
             problems.append(
                 f"line {number}: {name} is {LIST_LABELS[sign]} ({sign}), and {part}/ holds {LABELS[part]} videos"
             )
-        listed[_key(name)] = name
+        listed[name.lower()] = name
     if not listed:
         problems.append("it lists no video")
     if problems:

@@ -54,24 +54,16 @@ def dfdc(root: str | Path, *, parts_apart: bool = False) -> Listing:
     metadata = {part: _read_metadata(part) for part in parts}
     entries = _check(draft, [entry for part in parts for entry in metadata[part]])
     files = {part: _files(draft, part, metadata[part]) for part in parts}
-    originals: dict[str, str] = {}
-    orphans = []
     # Real videos come first, since a fake names its original only if that was taken.
     for entry, path in sorted(_choose(draft, entries, files), key=lambda chosen: chosen[0].label):
-        name, extra = draft.name(path), {}
-        if entry.label is Label.FAKE:
-            if _key(entry.original) in originals:
-                extra["original"] = originals[_key(entry.original)]
-            else:
-                orphans.append(name)
-        sources = [f"{DATASET}:{PurePosixPath(_key(entry.original or entry.name)).stem}"]
+        name = draft.name(path)
+        extra = draft.original(name, entry.original.lower()) if entry.label is Label.FAKE else {}
+        sources = [f"{DATASET}:{PurePosixPath((entry.original or entry.name).lower()).stem}"]
         if parts_apart:
             sources.append(f"{DATASET}:part:{slug(os.path.basename(os.path.abspath(entry.part)))}")
         method = UNKNOWN if entry.label is Label.FAKE else ""
         row = VideoRow(path.absolute(), name, entry.label, DATASET, method, tuple(sources), extra=extra)
-        if draft.add(row) and entry.label is Label.REAL:
-            originals[_key(entry.name)] = name
-    draft.warn_of("fakes made from videos that are not here", orphans)
+        draft.add(row, entry.name.lower())
     listing = draft.finish()
     if not parts_apart:
         draft.warn(
@@ -101,11 +93,6 @@ def _leave_out_rest(draft: Draft, folder: Path, parts: Sequence[Path]) -> None:
         else:
             num_videos = sum(path.suffix.lower() == ".mp4" for path in contents(each)[1])
             draft.leave_out_folders([each], f"no {METADATA_NAME} tells the labels of its {num_videos} videos")
-
-
-def _key(name: str) -> str:
-    """Key of a video's name, ignoring case, which depends on the file system it came from."""
-    return name.lower()
 
 
 def _read_metadata(part: Path) -> list[Entry]:
@@ -143,17 +130,17 @@ def _check(draft: Draft, entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     """
     by_key: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
-        by_key[_key(entry.name)].append(entry)
+        by_key[entry.name.lower()].append(entry)
     for entry in entries:
         name = draft.name(entry.part / entry.name)
-        first = by_key[_key(entry.name)][0]
+        first = by_key[entry.name.lower()][0]
         if entry.label is Label.REAL and entry.original:
             draft.problems.append(f"{name} is REAL and has an original, {entry.original}")
         if entry.label is Label.FAKE and not entry.original:
             draft.problems.append(f"{name} is FAKE and has no original")
-        if (entry.label, _key(entry.original)) != (first.label, _key(first.original)):
+        if (entry.label, entry.original.lower()) != (first.label, first.original.lower()):
             draft.problems.append(f"{name} is {_said(entry)}, and {draft.name(first.part / first.name)} {_said(first)}")
-        if any(other.label is Label.FAKE for other in by_key.get(_key(entry.original), [])):
+        if any(other.label is Label.FAKE for other in by_key.get(entry.original.lower(), [])):
             draft.problems.append(f"{name} has an original that is FAKE itself, {entry.original}")
     if draft.problems:
         raise ManifestError(draft.root, [f"{METADATA_NAME}: {problem}" for problem in draft.problems])
@@ -166,10 +153,10 @@ def _said(entry: Entry) -> str:
 
 def _files(draft: Draft, part: Path, entries: Sequence[Entry]) -> dict[str, Path]:
     """Files of a part that its metadata lists; others are left out."""
-    listed = {_key(entry.name) for entry in entries}
+    listed = {entry.name.lower() for entry in entries}
     found: dict[str, Path] = {}
     for path in contents(part)[1]:
-        key = _key(path.name)
+        key = path.name.lower()
         if key in found:
             draft.leave_out(draft.name(path), "duplicate", f"{found[key].name} is present as well")
         elif key in listed:

@@ -119,34 +119,25 @@ def ffpp(root: str | Path, *, compression: str = "c23", methods: Sequence[str] |
         _look_around(draft)
         found = _find(draft, wanted, compression, asked=methods is not None)
     official = _read_official(draft)
-    originals: dict[tuple[str, str], str] = {}
-    orphans, unlisted = [], []
+    unlisted = []
     taken: set[tuple[str, ...]] = set()
     for part, folder in found:
         for path, match in draft.videos(folder, part.pattern, part.example):
             groups = {role: text.lower() for role, text in match.groupdict().items()}
-            name, extra = draft.name(path), {}
+            name = draft.name(path)
             people = [groups[role] for role in ("target", "donor") if role in groups]
             key = (part.dataset, "__".join(groups[role] for role in ("target", "scene") if role in groups))
-            if part.method:
-                if key in originals:
-                    extra["original"] = originals[key]
-                else:
-                    orphans.append(name)
+            extra = draft.original(name, key) if part.method else {}
             if official is not None and part.dataset == FFPP:
-                split = official.get(frozenset(people))
-                if split is None:
-                    unlisted.append(name)
-                else:
+                if split := official.get(frozenset(people)):
                     extra["official_split"] = split
+                else:
+                    unlisted.append(name)
             sources = _sources(part, match)
             label = Label.FAKE if part.method else Label.REAL
             row = VideoRow(path.absolute(), name, label, part.dataset, part.method, sources, extra=extra)
-            if draft.add(row):
+            if draft.add(row, key):
                 taken.add((part.folder, *people))
-                if not part.method:
-                    originals[key] = name
-    draft.warn_of("fakes made from videos that are not here", orphans)
     listed = {key for part, _ in found if part.dataset == FFPP for key in _expected(part, official or {})}
     missing = (f"{folder.rpartition('/')[2]}/{'_'.join(ids)}.mp4" for folder, *ids in listed - taken)
     draft.warn_of("videos of the official lists that are not here", missing)

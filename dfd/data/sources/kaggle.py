@@ -29,16 +29,9 @@ def as_manifest(cells: Mapping[str, str]) -> dict[str, str]:
     known = {name.strip().lower(): value for name, value in cells.items()}
     rest = {name: value for name, value in cells.items() if name.strip().lower() not in ("", PATH_COLUMN, "label")}
     path, label = known[PATH_COLUMN].strip(), known["label"].strip().lower()
+    row = {**rest, "path": path, "label": label}
     facts = facts_of_copy(path)
     if facts is None:
-        method = PurePosixPath(path).parent.name if label == "fake" else ""
-        return {**rest, "path": path, "label": label, "dataset": "ffpp", "method": method}
+        return row | {"dataset": "ffpp", "method": PurePosixPath(path).parent.name if label == "fake" else ""}
     dataset, method, source_ids = facts
-    return {
-        **rest,
-        "path": path,
-        "label": label,
-        "dataset": dataset,
-        "method": method,
-        "source_ids": ";".join(source_ids),
-    }
+    return row | {"dataset": dataset, "method": method, "source_ids": ";".join(source_ids)}

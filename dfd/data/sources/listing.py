@@ -5,12 +5,13 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dfd.base.errors import ManifestError
+from dfd.base.types import Label
 from dfd.base.untrusted import refuse_large
 from dfd.data.sources.layout import LAYOUTS, is_ignored, where_instead
 from dfd.data.sources.row import VideoRow
@@ -52,6 +53,8 @@ class Draft:
         self.left_out: list[LeftOut] = []
         self.problems: list[str] = []
         self._first: dict[tuple[int, int], str] = {}
+        self._originals: dict[Hashable, str] = {}
+        self._orphans: list[str] = []
         if not os.path.isdir(self.root):
             raise ManifestError(self.root, [f"it is not a folder; give the one that holds {LAYOUTS[source]}"])
 
@@ -69,8 +72,18 @@ class Draft:
             return None
         return name
 
-    def add(self, row: VideoRow) -> bool:
-        """Take ``row``; returns False if its file cannot be reached or was taken under another name (a link)."""
+    def original(self, fake: str, key: Hashable) -> dict[str, str]:
+        """Extra column ``original`` of a fake: the name of the real video taken under ``key``; empty without one."""
+        if key in self._originals:
+            return {"original": self._originals[key]}
+        self._orphans.append(fake)
+        return {}
+
+    def add(self, row: VideoRow, key: Hashable = None) -> bool:
+        """Take ``row``; returns False if its file cannot be reached or was taken under another name (a link).
+
+        A real video with a ``key`` is the :meth:`original` of later fakes.
+        """
         try:
             status = row.path.stat()
         except OSError as error:
@@ -84,6 +97,8 @@ class Draft:
             self.problems.append(f"{row.name!r} is the same file as {first!r}; keep one")
             return False
         self.rows.append(row)
+        if key is not None and row.label is Label.REAL:
+            self._originals[key] = row.name
         return True
 
     def leave_out(self, name: str, reason: str, detail: str) -> None:
@@ -151,6 +166,7 @@ class Draft:
         Raises:
             ManifestError: problems were recorded (the message names all), or there is no video.
         """
+        self.warn_of("fakes made from videos that are not here", self._orphans)
         if self.problems:
             raise ManifestError(self.root, self.problems)
         if not self.rows:

@@ -85,16 +85,12 @@ def draw_balanced(
             for label in Label:
                 drawn |= dict.fromkeys(_in_turn(here[label], seed)[:most], split)
     if shortages and not allow_fewer:
-        raise SplitError(
-            "\n  ".join(
-                [
-                    "there are fewer videos than per_label and fractions ask for:",
-                    *shortages,
-                    "ask for fewer (per_label) or other fractions, accept fewer, still half real and half fake "
-                    "(allow_fewer=true), or prepare more videos",
-                ]
-            )
+        remedy = (
+            "ask for fewer (per_label) or other fractions, accept fewer, still half real and half fake "
+            "(allow_fewer=true), or prepare more videos"
         )
+        headline = "there are fewer videos than per_label and fractions ask for:"
+        raise SplitError("\n  ".join([headline, *shortages, remedy]))
     if shortages:
         kept = "as many real as fake ones are taken" if equal else "all of these are taken"
         logger.warning("there are fewer videos than asked for; %s: %s", kept, "; ".join(shortages))

@@ -29,11 +29,8 @@ def missing_clips(store: str | Path, index: "pd.DataFrame", *, seconds: float = 
     for number, position in enumerate(order):
         if time.monotonic() > end:
             logger.info(
-                "%s: %d of %d clips were not looked for, for lack of time; one that is missing is an error once it is "
-                "read",
-                store,
-                len(paths) - number,
-                len(paths),
+                f"{store}: {len(paths) - number} of {len(paths)} clips were not looked for, for lack of time; one that "
+                "is missing is an error once it is read"
             )
             break
         if not os.path.isfile(os.path.join(store, paths[position])):

@@ -64,15 +64,12 @@ def known_videos(store: str | Path, records: Iterable[VideoRecord]) -> list[Inde
     Give them to :func:`dfd.data.splits.assign.assign_splits` together with the new rows when a store grows.
     """
     splits = read_splits(store)
+    names = ("video_id", "source_ids", "label", "dataset", "method")
     return [
         IndexVideo(
-            record.video_id,
-            record.source_ids,
-            splits.get(record.video_id, ""),
-            record.label,
-            record.dataset,
-            record.method,
-            record.extra.get("official_split", ""),
+            split=splits.get(record.video_id, ""),
+            official_split=record.extra.get("official_split", ""),
+            **{name: getattr(record, name) for name in names},
         )
         for record in records
     ]

@@ -4,9 +4,9 @@ import csv
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dfd.base.errors import StoreError
 from dfd.base.files import leading_out
@@ -15,10 +15,11 @@ from dfd.data.copies.compare import COLUMNS as COPIES_COLUMNS
 from dfd.data.copies.compare import Copy, Seen, find_copies, parse_copies, table_rows
 from dfd.data.copies.content import VERSION as FINGERPRINT_VERSION
 from dfd.data.splits.people import SPLITS, UNUSED
+from dfd.data.store import records as names
 from dfd.data.store.files import _locked, _write_table
 from dfd.data.store.folders import read_records, video_folder
 from dfd.data.store.plan import read_splits
-from dfd.data.store.records import COPIES_NAME, INDEX_NAME, RECORD_NAME, VIDEOS_NAME, IndexVideo, VideoRecord, logger
+from dfd.data.store.records import COPIES_NAME, INDEX_NAME, VIDEOS_NAME, IndexVideo, TrackRecord, VideoRecord, logger
 
 if TYPE_CHECKING:
     import pandas as pd  # a worker that prepares videos has no use for it: 75 MB
@@ -42,22 +43,9 @@ INDEX_COLUMNS: dict[str, str] = {
     "settings_hash": "str",
 }
 VIDEO_COLUMNS = (
-    "video_id",
-    "name",
-    "label",
-    "dataset",
-    "method",
-    "source_ids",
-    "split",
-    "status",
-    "num_tracks",
-    "num_frames",
-    "fps",
-    "width",
-    "height",
-    "duration_seconds",
-    "message",
-    "sha256",  # of the source; empty without a fingerprint of this version
+    *("video_id", "name", "label", "dataset", "method", "source_ids", "split", "status", "num_tracks", "num_frames"),
+    # sha256: of the source; empty without a fingerprint of this version
+    *("fps", "width", "height", "duration_seconds", "message", "sha256"),
 )
 
 
@@ -99,27 +87,14 @@ def _build_index(store: Path) -> "pd.DataFrame":
     _warn_about_doubles(store, records)
     for record in records:
         split = splits.get(record.video_id, "")
-        videos.append([_video_cell(record, column, split) for column in VIDEO_COLUMNS])
+        known = {"split": split, "num_tracks": len(record.tracks)}
+        known |= {"sha256": ""} if lacks_content(record) else {}
+        videos.append([_cell(record, column, known) for column in VIDEO_COLUMNS])
         folder = video_folder("", record)
         for track in sorted(record.tracks, key=lambda track: track.track):
-            cells: dict[str, Any] = {
-                "video_id": record.video_id,
-                "track": track.track,
-                "path": (folder / track.file).as_posix(),
-                "label": str(record.label),
-                "dataset": record.dataset,
-                "method": record.method,
-                "source_ids": ";".join(record.source_ids),
-                "split": split,
-                "status": str(record.status),
-                "num_frames": track.num_frames,
-                "fps": track.fps,
-                "is_main": track.is_main,
-                "size": track.size,
-                "face_pixels": track.face_pixels,
-                "settings_hash": record.settings_hash,
-            }
-            tracks.append([cells[column] for column in INDEX_COLUMNS])
+            path = (folder / track.file).as_posix()
+            cells = [_cell(record, column, {"split": split, "path": path}, track) for column in INDEX_COLUMNS]
+            tracks.append(cells)
     _write_table(store / VIDEOS_NAME, VIDEO_COLUMNS, videos)
     # Before the index, which says that the tables are complete.
     seen = [Seen(r.video_id, r.sha256, r.fingerprint) for r in records if not lacks_content(r) and r.fingerprint]
@@ -142,7 +117,7 @@ def read_index(store: str | Path) -> "pd.DataFrame":
     if not store.is_dir():
         raise StoreError(f"{store}: there is no such clip store; {remedy}")
     if not path.is_file():
-        found = any(store.glob(f"*/*/{RECORD_NAME}"))
+        found = any(store.glob(f"*/*/{names.RECORD_NAME}"))
         state = "the preprocessing has not finished; run the same command again" if found else remedy
         raise StoreError(f"{store}: it has no {INDEX_NAME}; {state}")
     try:
@@ -225,7 +200,7 @@ def read_copies(store: str | Path) -> list[Copy]:
 
 
 def read_names(store: str | Path) -> dict[str, str]:
-    """What each video is called in its manifest or data set, by id.
+    """Name of each video in its manifest or data set, by id.
 
     Raises:
         StoreError: ``videos.csv`` is missing or damaged.
@@ -248,19 +223,14 @@ def videos_without_content(store: str | Path) -> list[str]:
     return [video_id for video_id, num_tracks, sha256 in columns if num_tracks != "0" and not sha256]
 
 
-def _video_cell(record: VideoRecord, column: str, split: str) -> object:
-    match column:
-        case "split":
-            return split
-        case "source_ids":
-            return ";".join(record.source_ids)
-        case "num_tracks":
-            return len(record.tracks)
-        case "sha256":
-            return "" if lacks_content(record) else record.sha256
-        case _:
-            value = getattr(record, column)
-            return "" if value is None else str(value) if isinstance(value, Label | Status) else value
+def _cell(record: VideoRecord, column: str, known: Mapping[str, object], track: TrackRecord | None = None) -> object:
+    """A cell of a table: as ``known``, or else an attribute of the track or of the video's record."""
+    if column in known:
+        return known[column]
+    value = getattr(track if hasattr(track, column) else record, column)
+    if isinstance(value, tuple):
+        return ";".join(value)
+    return "" if value is None else str(value) if isinstance(value, Label | Status) else value
 
 
 def _warn_about_doubles(store: Path, records: Iterable[VideoRecord]) -> None:
@@ -272,8 +242,6 @@ def _warn_about_doubles(store: Path, records: Iterable[VideoRecord]) -> None:
     if doubles:
         folders = [str(video_folder(store, record)) for record in doubles[0]]
         logger.warning(
-            "%s: %d videos seem to be in it more than once, such as %s; delete the copies that are not meant",
-            store,
-            len(doubles),
-            " and ".join(folders),
+            f"{store}: {len(doubles)} videos seem to be in it more than once, such as {' and '.join(folders)}; delete "
+            "the copies that are not meant"
         )

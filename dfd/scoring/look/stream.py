@@ -86,8 +86,8 @@ def stream_windows(
             yield from passes[-1].run()
             words.append(f"the picture {WORDS[turns]}")
         faces = {track for one in passes for track in one.faces}
-        scored = {track for one in passes for track in one.collector.scored}
-        unscored = len(faces - scored - {track for one in passes for track in one.collector.dropped})
+        scored = {track for one in passes for track in one.scored}
+        unscored = len(faces - scored - {track for one in passes for track in one.dropped})
         if not scored:
             if faces:
                 raise NoFaceFound(
@@ -100,7 +100,7 @@ def stream_windows(
         # Of a damaged video, what the frames that could be decoded hold.
         num_possible = settings.num_possible(reader.num_frames - reader.first_frame)
         num_windows = min(num_possible, sum(start < reader.num_frames for start in starts))
-        num_dropped = sum(one.collector.num_dropped for one in passes)
+        num_dropped = sum(one.num_dropped for one in passes)
         yield WindowsEnd(
             num_faces=len(faces),
             num_frames=upright.extractor.num_frames,

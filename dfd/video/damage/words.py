@@ -16,15 +16,11 @@ class Damage:
     words: str = ""
     """FFmpeg's message about the first of them."""
 
-    def lose(self, index: int) -> None:
-        """Note a frame that the decoder did not return."""
-        if len(self.missing) < _MAX_NOTED:
-            self.missing.add(index)
-
-    def make_up(self, index: int) -> None:
-        """Note a frame that the decoder partly made up."""
-        if len(self.made_up) < _MAX_NOTED:
-            self.made_up.add(index)
+    @staticmethod
+    def note(frames: set[int], index: int) -> None:
+        """Add a frame to one of the sets, which do not grow without a bound."""
+        if len(frames) < _MAX_NOTED:
+            frames.add(index)
 
     def sentences(self, seconds: Callable[[int], float], first: int) -> list[str]:
         """Sentences that say what is damaged, and when.

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 
 import av
 import numpy as np
@@ -125,10 +124,7 @@ class Converter:
         counterclockwise, clockwise = "2", "1"
         turns = {0: [], 90: [counterclockwise], 180: [clockwise, clockwise], 270: [clockwise]}
         filters += [graph.add("transpose", direction) for direction in turns[self._info.rotation_degrees]]
-        filters.append(graph.add("scale", f"{size[0]}:{size[1]}"))
-        filters.append(graph.add("format", "pix_fmts=rgb24"))
+        filters += [graph.add("scale", f"{size[0]}:{size[1]}"), graph.add("format", "pix_fmts=rgb24")]
         filters.append(graph.add("buffersink"))
-        for before, after in pairwise(filters):
-            before.link_to(after)
-        graph.configure()
+        graph.link_nodes(*filters).configure()
         return graph

@@ -34,7 +34,7 @@ class Wrong:
 def keys(command: str, *kinds: Kind) -> list[str]:
     """Its options of these kinds, those without values of their own."""
     known = Kinds(Declared(command), SCHEMAS[command])
-    every = known.declared.keys(CHOICES[command])
+    every = [option.key for option in known.declared.options(CHOICES[command])]
     leaves = [key for key in every if not any(other.startswith(f"{key}.") for other in every)]
     return [key for key in leaves if not kinds or known.of(key, CHOICES[command]) in kinds]
 
