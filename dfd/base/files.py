@@ -201,7 +201,7 @@ def leading_out(folder: Path, names: Iterable[str]) -> list[str]:
 
 
 NOTHING_KNOWN = frozenset(("", "nan", "none", "null", "unknown"))
-"""What programs write into a cell where nothing is known, in small letters."""
+"""Placeholders for unknown values in cells of tables, in small letters."""
 
 
 def is_known(cell: str) -> bool:
@@ -232,7 +232,7 @@ def file_named(text: str, folder: Path) -> Path | None:
 
 
 def spellings(text: str) -> Iterator[str]:
-    r"""What ``text`` may stand for, likeliest last.
+    r"""Spellings of a file's name that ``text`` may stand for, likeliest last.
 
     >>> list(spellings('"clips\\a.mp4"  # Anna'))[-1]
     'clips/a.mp4'

@@ -262,7 +262,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def named(hint: Any) -> str:
-    """What a type hint expects, for a message."""
+    """Description of the values that a type hint allows, for a message."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         low, high = arguments[1]

@@ -170,10 +170,9 @@ def entry_point(
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise SystemExit(1) from None
             except OSError as error:
-                sentence = disk_sentence(error)
-                if sentence is None and program:  # Hydra's, of the run's folder
-                    sentence = f"{error.filename}: {error.strerror}; give another (output=, hydra.run.dir=)"
-                if sentence is None:
+                refused = f"{error.filename}: {error.strerror}; give another (output=, hydra.run.dir=)"
+                sentence = disk_sentence(error) or (refused if program else "")  # Hydra refused the run's folder
+                if not sentence:
                     raise
                 _end(error, 1, [sentence])  # not to the log, whose disk may be the full one
             finally:

@@ -14,7 +14,7 @@ MAX_TAG = 64
 
 
 def job_choices() -> dict[str, str]:
-    """What this run chose of what is varied, as a job of a study or as a run of a W&B sweep; else nothing."""
+    """Values that a study or a W&B sweep chose for this run, by option; empty outside of one."""
     if not HydraConfig.initialized():
         return {}
     hydra_config = HydraConfig.get()
@@ -30,7 +30,7 @@ def job_choices() -> dict[str, str]:
 
 
 def shown_choices() -> list[str]:
-    """Each as ``key=value``, numbers to three places, as W&B's tags take them."""
+    """Choices of this run as ``key=value``, with numbers to three places, as W&B's tags take them."""
     return [f"{key}={_short(value)}"[:MAX_TAG] for key, value in job_choices().items()]
 
 

@@ -12,7 +12,7 @@ FILE_SUFFIXES = (".safetensors", ".ckpt", ".onnx", ".pt2")
 
 
 def shared_name(default: str) -> str:
-    """A name for the run's folder that all of its processes come to; ``default`` if it is not srun's or torchrun's.
+    """Name of the run's folder, the same in all of its processes; ``default`` outside of srun and torchrun.
 
     A job that Slurm requeues comes to the same name again, so it finds its checkpoints.
     """
@@ -26,7 +26,7 @@ def shared_name(default: str) -> str:
 
 
 def unless_cpu(accelerator: str) -> bool:
-    """What GPUs alone can do, such as batch normalisation over processes, is on unless ``accelerator`` is the CPU."""
+    """Whether to use features of GPUs, such as batch normalisation over processes: not with ``accelerator=cpu``."""
     return accelerator != "cpu"
 
 

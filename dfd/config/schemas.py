@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass
 class AudioOnlyConfig:
-    """How fakes whose picture was left as it was are told."""
+    """Options to recognise fakes whose picture was not altered."""
 
     check: bool | None
     threshold: float | None
@@ -14,7 +14,7 @@ class AudioOnlyConfig:
 
 @dataclass
 class RayVideosConfig:
-    """What ``engine=ray`` takes wherever videos are decoded."""
+    """Options of ``engine=ray`` wherever videos are decoded."""
 
     address: str | None
     num_cpus_per_video: float
@@ -108,7 +108,7 @@ class CalibrateConfig:
 
 @dataclass
 class RayConfig(RayVideosConfig):
-    """What ``predict.py engine=ray`` takes."""
+    """Options of ``predict.py engine=ray``."""
 
     num_actors: int | None
     num_gpus_per_actor: float | None
@@ -167,7 +167,7 @@ SCHEMAS: dict[str, type[Any]] = {
     "predict": PredictConfig,
     "export": ExportConfig,
 }
-"""What the configuration of each command is checked against."""
+"""Schemas of the commands' configurations, by command."""
 
 
 def inputs_of(given: object) -> list[str]:

@@ -66,7 +66,6 @@ def mtcnn(*, threshold: float = 0.9, min_face_fraction: float = 0.08, device: st
 
     _check_fraction("threshold", threshold)
     _check_fraction("min_face_fraction", min_face_fraction)
-    _check_device(device)
     return Mtcnn(threshold=threshold, min_face_fraction=min_face_fraction, device=device)
 
 
@@ -111,13 +110,13 @@ def retinaface(
         ConfigError: an option is out of range, or retinaface-pytorch is not installed.
         WeightsMissing: the weights cannot be had, or do not fit the network.
     """
-    from dfd.faces.detectors.retinaface import RetinaFace, load_weights, network_class
+    from dfd.faces.detectors.retinaface import RetinaFace, check_device, load_weights, network_class
 
     _check_fraction("threshold", threshold)
     _check_fraction("nms_threshold", nms_threshold)
     if batch_size < 1:
         raise ConfigError(f"face_detector.batch_size must be at least 1, got {batch_size}")
-    _check_device(device)
+    check_device(device)
     network_class()  # before 100 MB are downloaded for it
     path = fetch(RETINAFACE_WEIGHTS, path=weights, option=WEIGHTS_OPTION)
     return RetinaFace(
@@ -207,14 +206,3 @@ def build_detector(name: str, **options: object) -> FaceDetector:
 def _check_fraction(option: str, value: float) -> None:
     if not 0 < value < 1:
         raise ConfigError(f"face_detector.{option} must be between 0 and 1, got {value}")
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise ConfigError(f"face_detector.device={device}: not a device that torch knows; try cpu or cuda") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"face_detector.device={device}: torch sees no GPU here; use face_detector.device=cpu")

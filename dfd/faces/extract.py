@@ -20,6 +20,7 @@ from dfd.faces.crop.base import filters, opencv
 from dfd.faces.detect import FaceDetector
 from dfd.faces.settings import ExtractionSettings
 from dfd.faces.track import Tracker, TrackSpan, TrackSummary, confirmed, main_track
+from dfd.faces.turned import PictureSample
 from dfd.process.stages import StageClock
 
 __all__ = [
@@ -33,8 +34,6 @@ __all__ = [
 ]
 
 Image = NDArray[np.uint8]
-
-_MAX_FACELESS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,23 +114,6 @@ class _Frame:
     faces: list[FaceBox] | None = None
 
 
-class _Sample:
-    """Some of the pictures that were added, with their scores, spread evenly: whenever it is full, half are dropped."""
-
-    def __init__(self) -> None:
-        self.kept: list[tuple[Image, float]] = []
-        self._step = 1
-        self._count = 0
-
-    def add(self, image: Image, score: float) -> None:
-        self._count += 1
-        if self._count % self._step == 0:
-            self.kept.append((image.copy(), score))  # a view would keep its whole chunk of frames in memory
-            if len(self.kept) > _MAX_FACELESS:
-                del self.kept[1::2]
-                self._step *= 2
-
-
 class FaceExtractor:
     """Finds and follows the faces of one video after another."""
 
@@ -146,7 +128,7 @@ class FaceExtractor:
         """Frames received so far."""
         self.num_key_frames = self.num_with_face = 0
         """Frames on which the detector ran, and those of them with a face."""
-        self._faceless, self._unsure = _Sample(), _Sample()
+        self._faceless, self._unsure = PictureSample(), PictureSample()
         self.best_score = 0.0
         """Highest score of any face so far."""
         self._tracker = Tracker()
@@ -210,7 +192,7 @@ class FaceExtractor:
         """
         settings = self.settings
         self.num_frames = self.num_key_frames = self.num_with_face = 0
-        self._faceless, self._unsure, self.best_score = _Sample(), _Sample(), 0.0
+        self._faceless, self._unsure, self.best_score = PictureSample(), PictureSample(), 0.0
         tracker = self._tracker = Tracker(max_missed=settings.max_missed, smoothing=settings.smoothing)
         held: deque[_Frame] = deque()
         for frame in self._with_faces(self._with_key_frames(chunks)):

@@ -176,16 +176,9 @@ class Tracker:
             than a detector's jitter. 0.5 gives the weights 1/4, 1/2, 1/4 on evenly spaced key frames. Larger
             deviations are motion and stay: on dancing and nodding heads, plain smoothing doubled the distance to the
             boxes found on each frame.
-
-    Raises:
-        ValueError: when an argument is out of range.
     """
 
     def __init__(self, *, max_missed: int = MAX_MISSED, smoothing: float = SMOOTHING) -> None:
-        if max_missed < 0:
-            raise ValueError(f"max_missed must not be negative, got {max_missed}")
-        if not 0 <= smoothing <= 1:
-            raise ValueError(f"smoothing must be in 0..1, got {smoothing}")
         self._max_missed, self._smoothing = max_missed, smoothing
         self._live: list[_Track] = []
         self._ended: list[TrackSummary] = []

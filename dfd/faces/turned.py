@@ -14,6 +14,7 @@ ENOUGH_FACES = 0.2
 """Minimum share of key frames with a face; below it, rotated pictures are searched for faces too."""
 
 _MIN_SHARE, _MIN_FRAMES = 1 / 3, 2
+_MAX_KEPT = 6
 
 WORDS = {
     1: "lies on its side: faces were found after a quarter turn to the left",
@@ -21,6 +22,24 @@ WORDS = {
     3: "lies on its side: faces were found after a quarter turn to the right",
 }
 """Messages about a picture, by the counterclockwise quarter turns that make it upright."""
+
+
+class PictureSample:
+    """Some of the pictures that were added, with their scores, spread evenly: whenever it is full, half are dropped."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[Image, float]] = []
+        self._step = 1
+        self._count = 0
+
+    def add(self, image: Image, score: float) -> None:
+        """Add a picture, of which a copy may be kept."""
+        self._count += 1
+        if self._count % self._step == 0:
+            self.kept.append((image.copy(), score))  # a view would keep its whole chunk of frames in memory
+            if len(self.kept) > _MAX_KEPT:
+                del self.kept[1::2]
+                self._step *= 2
 
 
 def quarter_turns_with_faces(

@@ -1,4 +1,4 @@
-"""Which files a user means: a video, a list or a folder of videos."""
+"""Files that a user means by a video, a list or a folder of videos."""
 
 import codecs
 import csv

@@ -142,7 +142,7 @@ def uncertain_band(threshold: float, margin: float) -> tuple[float, float]:
 
 
 def verdict(prob_fake: float, *, threshold: float, margin: float = 0.0) -> Verdict:
-    """What to say of a score; see :func:`uncertain_band`. Without a margin, FAKE from the threshold on.
+    """Verdict on a score; see :func:`uncertain_band`. Without a margin, FAKE from the threshold on.
 
     >>> [str(verdict(p, threshold=0.5, margin=0.1)) for p in (0.39, 0.4, 0.5, 0.6, 0.61)]
     ['real', 'uncertain', 'uncertain', 'uncertain', 'fake']

@@ -1,4 +1,4 @@
-"""The detector: loaded once, it scores any number of videos, whatever they are."""
+"""Detector that is loaded once and scores any number of videos."""
 
 import time
 import weakref
@@ -177,7 +177,7 @@ class Detector:
         return cls(TorchRuntime(model, card, device), card, name=name, model=model, **options)
 
     def describe(self) -> dict[str, Any]:
-        """What a report says of the detector, as plain values."""
+        """Description of the detector for reports, as plain values."""
         card = self.card
         parts = {part: node for part in ("backbone", "temporal") if (node := card.model.get(part))}
         return {

@@ -39,7 +39,7 @@ LOOKS = ("face_detector", "crop", *DECISIVE[:5], "limits")
 
 
 def detector_options(config: PredictConfig) -> dict[str, Any]:
-    """What :class:`dfd.scoring.detector.Detector` is told."""
+    """Options of :class:`dfd.scoring.detector.Detector`."""
     chosen = config.face_detector
     if unknown := config.limits.keys() - {"max_width", "max_height"}:
         raise ConfigError(f"limits: no such key {', '.join(sorted(map(str, unknown)))}; it has max_width, max_height")
@@ -82,7 +82,7 @@ def start_workers(config: PredictConfig, checkpoint: Path, paths: Sequence[Path]
 
 
 def settings_of(config: PredictConfig, detector: Detector) -> dict[str, Any]:
-    """What decides a score, besides the model: a folder is continued only with the same."""
+    """Settings that decide a score besides the model; a folder is continued only with the same ones."""
     return {
         "face_detector": {k: v for k, v in detector.face_detector.items() if k not in ("device", "weights")},
         **({"crop": detector.extraction.crop.to_dict()} if config.crop else {}),
@@ -94,7 +94,7 @@ def settings_of(config: PredictConfig, detector: Detector) -> dict[str, Any]:
 
 
 def run_facts(config: PredictConfig, detector: Detector, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """``run.json``: who scored what, with what and when."""
+    """Content of ``run.json``: the detector, its settings, the input and the time."""
     inputs = inputs_of(config.input)
     return {
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),

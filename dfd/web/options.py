@@ -25,7 +25,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebOptions:
-    """What the web page and its workers are told.
+    """Options of the web page and its workers.
 
     Raises:
         ConfigError: a value is out of range.
@@ -71,7 +71,8 @@ class WebOptions:
         for pair in self.api_tokens:
             name, colon, token = pair.partition(":")
             if not (name and colon and len(token) >= 16):
-                raise ConfigError(f"{PREFIX}API_TOKENS: {name!r} is not name:token with 16 characters or more")
+                problem = "is not name:token with a token of 16 characters or more"
+                raise ConfigError(f"{PREFIX}API_TOKENS: {name!r} {problem}")
 
     @property
     def max_upload_bytes(self) -> int:

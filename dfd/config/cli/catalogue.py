@@ -1,4 +1,4 @@
-"""The commands: what each does and where its ``main`` is; and the arguments of those that have only a few."""
+"""Commands with their purpose and the module of their ``main``; the argument parser of the small ones."""
 
 import argparse
 import glob

@@ -24,7 +24,7 @@ complete -o default -F _dfd dfd""",
 compdef _dfd dfd""",
     "fish": r"""complete -c dfd -a '(dfd --complete fish (commandline -cp | string collect))'""",
 }
-"""What a shell has to run once, by its name."""
+"""Code that a shell runs once to set up completion, by shell."""
 
 
 def script(shell: str) -> str:
@@ -33,7 +33,7 @@ def script(shell: str) -> str:
 
 
 def candidates(shell: str = "", typed: str = "") -> list[str]:
-    """What the last word of a line may become.
+    """Completions of the last word of a line.
 
     >>> candidates("bash", "dfd pred"), candidates("fish", "dfd train backbone=resn")
     (['predict'], ['backbone=resnext50'])

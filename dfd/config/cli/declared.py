@@ -41,7 +41,7 @@ class Group:
 
     @property
     def package(self) -> str:
-        """Where its keys are in the configuration."""
+        """Key of the group in the configuration."""
         return self.name.replace("/", ".")
 
 
@@ -64,7 +64,7 @@ class YamlFile:
 
 @dataclass(frozen=True)
 class Declared:
-    """What a command declares: its own options and its groups.
+    """Options of a command and its groups.
 
     Args:
         command: the name of its root file in ``conf/``.
@@ -90,7 +90,7 @@ class Declared:
 
     @property
     def help(self) -> str:
-        """What the root file says of the command under ``hydra.help.header``."""
+        """Text about the command: ``hydra.help.header`` of its root file."""
         tree = yaml.load(self.path(self.command).read_text(encoding="utf-8"), LOADER)
         return str(tree["hydra"]["help"]["header"])
 
@@ -126,16 +126,16 @@ class Declared:
         return [*(file for name in own.built_on for file in self._lineage(group, name)), own]
 
     def target(self, group: str, choice: str) -> str:
-        """The dotted name of what a choice builds; "" if it does not say."""
+        """Dotted name of the function or class that a choice builds; "" if it names none."""
         return next((file.target for file in reversed(self._lineage(group, choice)) if file.target), "")
 
     def chosen(self, given: Mapping[str, str]) -> dict[str, str]:
-        """Which file of each group counts: the given one, or else the default; a group without one is left out."""
+        """Chosen file of each group: the given one, or else the default; groups without one are left out."""
         choices = {name: given.get(name, group.default) for name, group in self.groups.items()}
         return {name: choice for name, choice in choices.items() if choice in self.groups[name].choices}
 
     def options(self, given: Mapping[str, str] | None = None) -> list[Option]:
-        """All options that there are with these choices of groups."""
+        """All options for these choices of groups."""
         of_groups = [self.of_choice(name, choice) for name, choice in self.chosen(given or {}).items()]
         return _merged(option for options in (*of_groups, self.root.options) for option in options)
 
@@ -178,7 +178,7 @@ def first_sentence(text: str) -> str:
 
 @cache
 def read_file(path: Path) -> YamlFile:
-    """What a YAML file declares."""
+    """Read what a YAML file declares."""
     text = path.read_text(encoding="utf-8")
     lines = text.split("\n")
     own = [line for line in lines if not line.startswith("# @package")]
@@ -240,7 +240,7 @@ def leaf(key: str) -> str:
 
 
 def named_like(word: str, keys: Iterable[str]) -> list[str]:
-    """The keys that a person means by ``word``: the whole name, or else the last part, with dashes or underscores.
+    """Keys that ``word`` may stand for: the whole name, or else the last part, with dashes or underscores.
 
     >>> named_like("max-width", ["limits.max_width", "max_faces"])
     ['limits.max_width']

@@ -1,4 +1,4 @@
-"""Help pages: what the YAML files say of each option, grouped by how often it is needed."""
+"""Help pages from the comments of the YAML files, grouped by how often an option is needed."""
 
 import shutil
 import textwrap
@@ -10,7 +10,7 @@ from dfd.config.cli.kinds import LITERAL
 from dfd.config.cli.places import Line, dashed
 
 COLUMN = 26
-"""Where the words about an option begin."""
+"""Column at which the words about an option begin."""
 FILES = ("input", "checkpoint", "output", "manifest", "root", "store", "weights", "ckpt_path")
 """Options whose value is a path."""
 EXAMPLES = (
@@ -60,7 +60,7 @@ def page(command: str, line: Line) -> str:
 
 
 def _header(text: str) -> Iterator[str]:
-    """What a command does, then its examples."""
+    """Purpose of a command, then its examples."""
     about, _, examples = text.partition("\n\n")
     yield from _paragraph(about)
     yield from ("", "Examples:")
@@ -118,7 +118,7 @@ def _row(flag: str, about: str) -> list[str]:
 
 
 def _table(rows: Iterable[tuple[str, str]], *, indent: int, column: int) -> list[str]:
-    """Names, and what is said of each from a column on; a name that is too long has a line for itself."""
+    """Table of names and descriptions, which begin at a column; a name that is too long has its own line."""
     lines: list[str] = []
     for name, about in rows:
         wrapped = textwrap.wrap(about, _width() - column, break_on_hyphens=False, break_long_words=False) or [""]

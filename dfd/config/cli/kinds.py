@@ -1,4 +1,4 @@
-"""What kind of value an option takes: by the schema of its command, else by the signature of what is built with it."""
+"""Kinds of values that options take, by the schema of the command or the signature of what is built with them."""
 
 import ast
 import inspect
@@ -29,7 +29,7 @@ class Kind(Enum):
 SEVERAL = ("input",)
 """Options that take one path or several."""
 LITERAL = re.compile(r"(?i)null|true|false|[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)")
-"""What Hydra reads as something else than text, brackets and quotes apart."""
+"""Values that Hydra reads as something other than text, besides brackets and quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +137,12 @@ def written(value: str, kind: Kind) -> str:
 
 
 MAX_HOPS = 8
-"""So many imports are followed from the name that a package shows to the place where it is defined."""
+"""Number of imports that are followed from a name to its definition."""
 
 
 @cache
 def parameters_of(target: str) -> dict[str, ast.expr | None]:
-    """The names that ``target`` takes, each with its annotation; empty where its source does not tell.
+    """Parameters of ``target`` with their annotations; empty if its source cannot be read.
 
     >>> [*parameters_of("dfd.config.cli.kinds.parameters_of")]
     ['target']
@@ -161,7 +161,7 @@ def parameters_of(target: str) -> dict[str, ast.expr | None]:
 
 
 def _definition(module: str, name: str, hops: int) -> ast.FunctionDef | ast.ClassDef | None:
-    """Where ``name`` is defined, be it imported into ``module`` from another one."""
+    """Definition of ``name``, followed through imports if ``module`` imports it."""
     path = _file_of(module)
     if path is None or hops == 0:
         return None

@@ -16,17 +16,17 @@ from dfd.config.cli.kinds import Kind, Kinds, quoted, written
 from dfd.config.cli.places import Line, dashed, overrides_of
 
 OVERRIDE = re.compile(r"(\+{1,2}|~)?[A-Za-z_][\w./@:$-]*=|~[A-Za-z_][\w./@:$-]*$")
-"""How a word begins that is for Hydra."""
+"""Beginning of a word that is an override of Hydra."""
 SWITCHES = {"--help": "-h", "--hydra-help": "", "--version": "", "--resolve": "", "--run": "-r", "--multirun": "-m"}
 SWITCHES |= {"--shell-completion": "-sc", "--info": "-i"}
 TAKING = {"--cfg": "-c", "--package": "-p", "--config-path": "-cp", "--config-name": "-cn", "--config-dir": "-cd"}
 TAKING |= {"--experimental-rerun": ""}
-"""Hydra's own flags, and their short forms: without a value, and with one."""
+"""Hydra's own flags by long name, with their short forms: without a value, and with one."""
 CFG_CHOICES = ("job", "hydra", "all")
 
 
 def read_line(command: str, words: Sequence[str], schema: type[Any] | None = None) -> Line:
-    """What a person said to a command, as Hydra takes it.
+    """Translate the words of a command line to Hydra's flags and overrides.
 
     Args:
         command: such as ``predict``.
@@ -71,7 +71,7 @@ def read_line(command: str, words: Sequence[str], schema: type[Any] | None = Non
 
 
 def _is_none(word: str, line: Line, declared: Declared) -> bool:
-    """Take ``group=null``, which Hydra writes ``~group``: nothing of that group is wanted."""
+    """Handle ``group=null``, which Hydra writes ``~group``: nothing of that group is chosen."""
     group = declared.groups.get(word.removesuffix("=null"))
     if group is None or not word.endswith("=null"):
         return False
@@ -81,7 +81,7 @@ def _is_none(word: str, line: Line, declared: Declared) -> bool:
 
 
 def _is_file(word: str, command: str) -> bool:
-    """Whether a word that looks like an option or an override is the name of a file, and the command takes some."""
+    """Whether a word that looks like an option or an override is an existing file, for a command that takes files."""
     return command != "train" and os.path.lexists(word)
 
 
@@ -109,7 +109,7 @@ def _choices(words: Sequence[str], declared: Declared) -> dict[str, str]:
 
 
 def _hydra_flag(word: str, waiting: list[str], line: Line) -> bool:
-    """Take one of Hydra's own flags; False if it is none."""
+    """Handle one of Hydra's own flags; returns False for any other word."""
     name, equals, value = word.partition("=")
     name = next((long for long, short in (SWITCHES | TAKING).items() if short == name), name)
     if name in SWITCHES:
@@ -130,7 +130,7 @@ def _hydra_flag(word: str, waiting: list[str], line: Line) -> bool:
 
 
 def _option(word: str, waiting: list[str], line: Line, kinds: Kinds, given: dict[str, list[str]]) -> None:
-    """Take ``--key value``, ``--key=value``, ``--flag`` or ``--no-flag``."""
+    """Handle ``--key value``, ``--key=value``, ``--flag`` or ``--no-flag``."""
     name, equals, value = word.lstrip("-").partition("=")
     declared = kinds.declared
     if word.startswith("--hydra."):
@@ -169,7 +169,7 @@ def _next(word: str, waiting: list[str], kind: Kind = Kind.ANY) -> str:
 
 
 def _key_named(name: str, line: Line, declared: Declared) -> str | None:
-    """The one key or group that is meant; None if there is none.
+    """Key or group with this name; None if there is none.
 
     Raises:
         UsageError: several options end with that name.
@@ -196,12 +196,12 @@ def _unknown(word: str, name: str, declared: Declared, line: Line) -> str:
 
 
 def _in_place(word: str) -> str:
-    """The name of a file, written so that it is not taken for somebody's home folder or for a value to be filled in."""
+    """Name of a file, written so that it is not read as a home folder or as a missing value."""
     return f"./{word}" if (word.startswith("~") or word == "???") and os.path.lexists(word) else word
 
 
 def _expanded(word: str) -> list[str]:
-    """The files that a pattern stands for, where the shell left it to us; any other word as it is.
+    """Files that match a pattern that the shell has not expanded; any other word as it is.
 
     Raises:
         UsageError: no file has such a name.

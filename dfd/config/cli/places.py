@@ -1,4 +1,4 @@
-"""What plain words mean to each command: inputs, a manifest or a folder, a clip store, a checkpoint."""
+"""Meaning of plain words for each command: inputs, a manifest or a folder, a clip store, a checkpoint."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -13,12 +13,12 @@ from dfd.config.folders import CONFIG_DIR, SWEEPS_DIR
 
 @dataclass
 class Line:
-    """A command line that was understood: Hydra's flags and overrides, in the order in which they were given."""
+    """Translated command line: Hydra's flags and overrides, in the given order."""
 
     flags: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
     choices: dict[str, str] = field(default_factory=dict)
-    """The groups' options that were chosen."""
+    """Chosen option of each group."""
     folders: tuple[Path, ...] = (CONFIG_DIR, SWEEPS_DIR)
 
     @property
@@ -38,7 +38,7 @@ class Line:
 
 
 def dashed(key: str) -> str:
-    """A key as an option is written.
+    """Key as it is written in an option.
 
     >>> dashed("limits.max_width")
     'limits.max-width'
@@ -47,7 +47,7 @@ def dashed(key: str) -> str:
 
 
 def overrides_of(words: Sequence[str], line: Line, declared: Declared) -> Iterable[str]:
-    """What the plain words of a line mean to its command.
+    """Overrides that the plain words of a line stand for.
 
     Raises:
         UsageError: a word is an option's name, or there are more than the command takes.
@@ -117,4 +117,4 @@ PLACES: dict[str, Callable[[Sequence[str], Line, Declared], Iterable[str]]] = {
     "calibrate": _checkpoint_and_store,
     "export": _checkpoint_and_store,
 }
-"""What plain words mean, by command: turned into overrides."""
+"""Functions that turn plain words into overrides, by command."""

@@ -1,4 +1,4 @@
-"""What Hydra and OmegaConf refuse, as sentences: which word of the command line is wrong, and one that is right.
+"""Errors of Hydra and OmegaConf as sentences that name the wrong word and propose a right one.
 
 A word is only proposed if it is close to the wrong one and if the configuration composes with it.
 """
@@ -21,7 +21,7 @@ from dfd.config.cli.places import Line, dashed
 from dfd.config.cli.values import IS_THERE, flat
 
 MAX_NAMED = 12
-"""So many names are listed in a sentence; --help has all."""
+"""Number of names listed in a sentence; --help has all."""
 ADDED = (OverrideType.ADD, OverrideType.FORCE_ADD)
 
 
@@ -68,7 +68,7 @@ class _Diagnosis:
         self.base: list[str] = []
         """The right choices of groups, without which other options may not be there."""
         self.tree: dict[str, Any] = {}
-        """What is composed with these, by dotted keys."""
+        """Configuration composed with these, by dotted keys."""
 
     def sentences(self) -> Iterator[str]:
         """One for each wrong word."""
@@ -100,7 +100,7 @@ class _Diagnosis:
         return composed(self.declared.command, words, self.line.folders) is not None
 
     def _proposed(self, *words: str, sure: bool = False, beside: Sequence[str] | None = None) -> str:
-        """The end of a sentence that proposes words, if the configuration composes with them; else nothing.
+        """End of a sentence that proposes words; empty if the configuration does not compose with them.
 
         Args:
             words: the ones to propose.
@@ -112,7 +112,7 @@ class _Diagnosis:
         return f"; write {shlex.join(words)}" if sure else f"; did you mean {shlex.join(words)}?"
 
     def _typed(self, key: str, value: str, kind: Kind) -> str:
-        """The proposal of ``--key value``, where nothing has to be quoted for Hydra; nothing if it does not compose."""
+        """Proposal of ``--key value``, which needs no quotes for Hydra; empty if it does not compose."""
         if not value or not self._composes(*self.base, f"{key}={written(value, kind)}"):
             return ""
         return f"; write --{dashed(key)} {shlex.quote(value)}"

@@ -1,4 +1,4 @@
-"""Values that were given to options, looked at before anything heavy is imported: of the right kind, and there."""
+"""Check of the given values, before anything heavy is imported: kinds of values, and files that must exist."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from dfd.config.cli.kinds import LITERAL, Kind, Kinds, plain_or_quoted
 STARTER = "starter"
 IS_THERE = "checkpoint=starter is the small detector that comes with dfd"
 MAX_NAMES = 2000
-"""A folder with more names is not searched for a misspelt one."""
+"""Number of a folder's names that are searched for a misspelt one."""
 
 PATHS = {
     "checkpoint": f"train one with dfd train; {IS_THERE}",
@@ -25,7 +25,7 @@ PATHS = {
     "data.store": "make a clip store with dfd preprocess",
     "ckpt_path": "give a .ckpt of a stopped run, or last with hydra.run.dir=RUN_DIR",
 }
-"""Options that name something that has to be there, and what to do if it is not."""
+"""Options that name something that must exist, with the remedy if it does not."""
 
 
 def wrong_values(kinds: Kinds, cfg: Mapping[str, Any], keys: Sequence[str], choices: Mapping[str, str]) -> list[str]:

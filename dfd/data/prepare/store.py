@@ -17,17 +17,9 @@ from dfd.data.prepare.video import DEADLINE_SECONDS, PreparationSettings, descri
 from dfd.data.sources.row import VideoRow
 from dfd.data.splits.assign import assign_splits
 from dfd.data.splits.people import DEFAULT_FRACTIONS, RANDOM_VIDEO, SOURCE
-from dfd.data.store import folders
+from dfd.data.store import folders, records
 from dfd.data.store.plan import SplitPlan, known_videos, read_split_plan, read_splits, write_split_plan, write_splits
-from dfd.data.store.records import (
-    INDEX_NAME,
-    PLAN_NAME,
-    SPLITS_NAME,
-    IndexVideo,
-    VideoRecord,
-    row_fields,
-    settings_hash,
-)
+from dfd.data.store.records import INDEX_NAME, PLAN_NAME, SPLITS_NAME, IndexVideo, VideoRecord
 from dfd.data.store.tables import build_index, index_videos, is_incomplete
 from dfd.faces.detect import build_detector
 from dfd.process.failure import Failure
@@ -63,7 +55,11 @@ def prepare_task(row: VideoRow) -> VideoRecord:
     store, settings, detector = _worker["arguments"]
     folder = folders.video_folder(store, row)
     record = folders.read_record(folder)
-    if record and is_incomplete(record) and folders.is_current(store, record, row, settings_hash(settings.as_dict())):
+    if (
+        record
+        and is_incomplete(record)
+        and folders.is_current(store, record, row, records.settings_hash(settings.as_dict()))
+    ):
         return describe_video(record.with_row(row), row, folder, settings)
     return prepare_video(row, store, settings, detector)
 
@@ -119,12 +115,12 @@ def plan_splits(
         )
     # Videos of earlier manifests tie their people to a side; rows of this manifest replace their own records.
     ids = {row.video_id for row in rows}
-    records = folders.read_records(store, but=ids)
-    earlier = known_videos(store, records)
-    same = find_same_content(store, rows, records)
+    others = folders.read_records(store, but=ids)
+    earlier = known_videos(store, others)
+    same = find_same_content(store, rows, others)
     official = {video.video_id: video.official_split for video in earlier if video.official_split}
     official |= {row.video_id: row.extra["official_split"] for row in rows if row.extra.get("official_split")}
-    names = {record.video_id: record.name for record in records} | {row.video_id: row.name for row in rows}
+    names = {record.video_id: record.name for record in others} | {row.video_id: row.name for row in rows}
     videos: list[IndexVideo | VideoRow] = [*earlier, *rows]
     if mode != RANDOM_VIDEO:
         same.refuse_divided(store, {v.video_id: frozen.get(v.video_id) or v.split for v in videos}, names)
@@ -186,7 +182,7 @@ def prepare_store(
         if on_record:
             on_record(record)
 
-    digest = settings_hash(settings.as_dict())
+    digest = records.settings_hash(settings.as_dict())
     for row in sorted(rows, key=lambda row: row.video_id)[shard[0] :: shard[1]]:
         record = folders.read_record(folders.video_folder(store, row))
         again = record is not None and (record.status in TRANSIENT or (retry_failed and not record.status.has_faces))
@@ -263,7 +259,7 @@ def _record_of(
 def _failed(row: VideoRow, store: Path, settings: PreparationSettings, failure: Failure) -> VideoRecord:
     folders.discard_video(folders.video_folder(store, row))
     return VideoRecord(
-        **row_fields(row),
+        **records.row_fields(row),
         status=failure.status,
         settings=settings.as_dict(),
         message=failure.message,

@@ -18,7 +18,7 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 
 from dfd.base.errors import ManifestError
-from dfd.base.files import file_named, is_known, write_bytes
+from dfd.base.files import file_named, is_known, write_table
 from dfd.base.types import LABEL_NAMES, Label
 from dfd.data.sources.kaggle import PATH_COLUMN, as_manifest, is_copys_table
 from dfd.data.sources.row import UNKNOWN, VideoRow
@@ -90,28 +90,18 @@ def write_manifest(path: str | Path, rows: Iterable[VideoRow]) -> None:
     if problems:
         raise ManifestError(path, problems)
     extra = sorted({key for row in rows for key in row.extra})
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*COLUMNS, *extra])
+    table = []
     for row in rows:
         leads_there = os.path.abspath(path.parent / os.path.expanduser(row.name)) == os.path.abspath(row.path)
-        writer.writerow(
-            [
-                row.name if leads_there else str(row.path),
-                str(row.label),
-                row.dataset,
-                row.method,
-                "" if row.source_ids == (row.name,) and leads_there else ";".join(row.source_ids),
-                row.split,
-                *(row.extra.get(key, "") for key in extra),
-            ]
-        )
+        is_alone = row.source_ids == (row.name,) and leads_there
+        place, source_ids = row.name if leads_there else str(row.path), "" if is_alone else ";".join(row.source_ids)
+        own = [place, str(row.label), row.dataset, row.method, source_ids, row.split]
+        table.append([*own, *(row.extra.get(key, "") for key in extra)])
     try:
-        data = buffer.getvalue().encode("utf-8")
+        write_table(path, table, [*COLUMNS, *extra], line_end="\n", errors="strict")
     except UnicodeEncodeError as error:
         bad = error.object[max(0, error.start - 40) : error.end]
         raise ManifestError(path, [f"{bad!r} is not UTF-8; rename the file"]) from error
-    write_bytes(path, data)
 
 
 def _read_text(path: Path) -> str:

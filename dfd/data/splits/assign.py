@@ -7,21 +7,10 @@ from dataclasses import dataclass
 
 from dfd.base.errors import SplitError
 from dfd.base.types import Label
+from dfd.data.splits import people
 from dfd.data.splits.known import _Fixed, _fixed_splits, _sides_of_groups
 from dfd.data.splits.large_groups import FAR, _cut, _cut_if_better, _Division, _stratum
-from dfd.data.splits.people import (
-    DEFAULT_FRACTIONS,
-    SOURCE,
-    SPLIT_MODES,
-    SPLITS,
-    UNUSED,
-    Splittable,
-    _listed,
-    check_fractions,
-    components,
-    describe_overlap,
-    overlap,
-)
+from dfd.data.splits.people import DEFAULT_FRACTIONS, SOURCE, SPLITS, UNUSED, Splittable
 from dfd.data.splits.placing import Piece, place, shuffle_key
 
 logger = logging.getLogger(__name__)
@@ -68,7 +57,7 @@ def assign_splits(
         SplitError: ``mode`` is official, and a data set has no official split, or one that contradicts a given or
             frozen one.
     """
-    check_fractions(fractions)
+    people.check_fractions(fractions)
     shares = dict(zip(SPLITS, fractions, strict=True))
     frozen = frozen or {}
     match mode:
@@ -79,7 +68,7 @@ def assign_splits(
         case "random_video":
             splits = _by_video(rows, shares, seed, frozen)
         case _:
-            raise ValueError(f"mode must be one of {', '.join(SPLIT_MODES)}, got {mode!r}")
+            raise ValueError(f"mode must be one of {', '.join(people.SPLIT_MODES)}, got {mode!r}")
     if splits.keys() - frozen.keys():  # otherwise the warnings were logged when the splits were assigned
         _warn_of_unused(rows, splits)
         _warn_of_shares(rows, splits, shares, mode)
@@ -102,7 +91,7 @@ def _by_source(
     tied = tied or {}
     by_id = {row.video_id: row for row in rows}
     fixed = _fixed_splits(rows, frozen)
-    groups = components(rows)
+    groups = people.components(rows)
     unused = {video_id for video_id, found in fixed.items() if found.split == UNUSED}
     unused |= {
         row.video_id
@@ -116,7 +105,7 @@ def _by_source(
         # The videos that tied a cut component together may be missing from the rows: unused videos are not prepared,
         # and a store knows only prepared videos.
         torn |= {video_id for video_id, known in fixed.items() if known.is_frozen}
-    groups = components(row for row in rows if row.video_id not in unused)
+    groups = people.components(row for row in rows if row.video_id not in unused)
     sides = _sides_of_groups(groups, by_id, fixed, torn, tied)
     pieces: list[Piece] = []
     for group, known in zip(groups, sides, strict=True):
@@ -201,7 +190,9 @@ def _check_official(
         )
     if problems:
         raise SplitError(
-            _listed("the official split contradicts another (splits.csv and split.json can be deleted)", problems)
+            people._listed(
+                "the official split contradicts another (splits.csv and split.json can be deleted)", problems
+            )
         )
 
 
@@ -245,7 +236,7 @@ def _warn_of_shares(
 ) -> None:
     """Warn if a split lacks a label or, with enough videos, is far from the wanted fractions."""
     used = [row for row in rows if splits[row.video_id] != UNUSED]
-    groups = components(used)
+    groups = people.components(used)
     present = {(splits[row.video_id], row.label) for row in used}
     for split, label in [(split, label) for split in SPLITS for label in sorted({row.label for row in rows})]:
         if shares[split] > 0 and (split, label) not in present:
@@ -267,11 +258,11 @@ def _warn_of_shares(
 
 
 def _warn_of_overlap(rows: Iterable[Splittable], splits: Mapping[str, str], mode: str) -> None:
-    found = overlap([_Sided(row.video_id, row.source_ids, splits[row.video_id]) for row in rows])
+    found = people.overlap([_Sided(row.video_id, row.source_ids, splits[row.video_id]) for row in rows])
     if any(pair["num_source_ids"] for pair in found.values()):
         logger.warning(
-            f"split={mode} has people or sources on two sides: {describe_overlap(found)}. A detector scores better on "
-            "people that it has seen in training than on new ones"
+            f"split={mode} has people or sources on two sides: {people.describe_overlap(found)}. A detector scores "
+            "better on people that it has seen in training than on new ones"
         )
 
 

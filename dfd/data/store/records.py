@@ -64,7 +64,7 @@ class TrackRecord:
 
 @dataclass(frozen=True, slots=True)
 class VideoRecord:
-    """What became of one video. The fields from ``video_id`` to ``extra`` are its manifest row's.
+    """Result of preparing one video. The fields from ``video_id`` to ``extra`` are those of its manifest row.
 
     Made as ``VideoRecord(**row_fields(row), status=..., ...)``. ``size_bytes`` is the source file's. ``width``,
     ``height`` (pixels, rotation applied), ``fps``, ``codec`` and ``duration_seconds`` are the source's, None if it
@@ -162,9 +162,7 @@ class TrackGeometry:
 
 @dataclass(frozen=True, slots=True)
 class IndexVideo:
-    """What a store says of a video, in the shape that :mod:`dfd.data.splits.assign` and :mod:`dfd.data.splits.draw`
-    work on.
-    """
+    """Video of a store, with the fields that :mod:`dfd.data.splits.assign` and :mod:`dfd.data.splits.draw` need."""
 
     video_id: str
     source_ids: tuple[str, ...]

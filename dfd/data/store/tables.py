@@ -15,19 +15,11 @@ from dfd.data.copies.compare import COLUMNS as COPIES_COLUMNS
 from dfd.data.copies.compare import Copy, Seen, find_copies, parse_copies, table_rows
 from dfd.data.copies.content import VERSION as FINGERPRINT_VERSION
 from dfd.data.splits.people import SPLITS, UNUSED
+from dfd.data.store import records as names
 from dfd.data.store.files import _locked, _write_table
 from dfd.data.store.folders import read_records, video_folder
 from dfd.data.store.plan import read_splits
-from dfd.data.store.records import (
-    COPIES_NAME,
-    INDEX_NAME,
-    RECORD_NAME,
-    VIDEOS_NAME,
-    IndexVideo,
-    TrackRecord,
-    VideoRecord,
-    logger,
-)
+from dfd.data.store.records import COPIES_NAME, INDEX_NAME, VIDEOS_NAME, IndexVideo, TrackRecord, VideoRecord, logger
 
 if TYPE_CHECKING:
     import pandas as pd  # a worker that prepares videos has no use for it: 75 MB
@@ -125,7 +117,7 @@ def read_index(store: str | Path) -> "pd.DataFrame":
     if not store.is_dir():
         raise StoreError(f"{store}: there is no such clip store; {remedy}")
     if not path.is_file():
-        found = any(store.glob(f"*/*/{RECORD_NAME}"))
+        found = any(store.glob(f"*/*/{names.RECORD_NAME}"))
         state = "the preprocessing has not finished; run the same command again" if found else remedy
         raise StoreError(f"{store}: it has no {INDEX_NAME}; {state}")
     try:
@@ -208,7 +200,7 @@ def read_copies(store: str | Path) -> list[Copy]:
 
 
 def read_names(store: str | Path) -> dict[str, str]:
-    """What each video is called in its manifest or data set, by id.
+    """Name of each video in its manifest or data set, by id.
 
     Raises:
         StoreError: ``videos.csv`` is missing or damaged.

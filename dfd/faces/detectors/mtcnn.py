@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfd.base.types import FaceBox, FrameArray
+from dfd.faces.detectors.device import check_device
 
 WEIGHTS = Path(__file__).parent / "weights" / "mtcnn.safetensors"
 PYRAMID_FACTOR = 0.709  # about sqrt(1/2): each level of the pyramid has half the pixels of the one before
@@ -46,6 +47,7 @@ class Mtcnn:
     sure_score = 0.999
 
     def __init__(self, *, threshold: float, min_face_fraction: float, device: str) -> None:
+        check_device(device)
         networks = nn.ModuleDict({"pnet": _pnet(), "rnet": _rnet(), "onet": _onet()})
         networks.load_state_dict(load_file(WEIGHTS))
         self._pnet, self._rnet, self._onet = networks.eval().requires_grad_(requires_grad=False).to(device).values()

@@ -22,6 +22,7 @@ from torchvision.ops import nms
 
 from dfd.base.errors import ConfigError, WeightsMissing
 from dfd.base.types import FaceBox, FrameArray
+from dfd.faces.detectors.device import check_device as check_device
 
 # The network's own constants (retinaface-pytorch, predict_single.py): step and two prior sizes of each feature map.
 STEPS_AND_SIZES = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))
@@ -57,6 +58,7 @@ class RetinaFace:
     def __init__(
         self, state_dict: Mapping[str, Tensor], *, threshold: float, nms_threshold: float, batch_size: int, device: str
     ) -> None:
+        check_device(device)
         with warnings.catch_warnings():  # it calls torchvision's resnet50(pretrained=False), a deprecated spelling
             warnings.simplefilter("ignore")
             network = network_class()(

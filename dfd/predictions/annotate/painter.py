@@ -40,7 +40,7 @@ class _Painter:
         self.height += self.height % 2
 
     def paint(self, index: int, seconds: float, frame: FrameArray) -> FrameArray:
-        """The frame with all that is drawn on and below it."""
+        """Draw on a frame and below it; returns the result."""
         height, width = self._picture
         zoom, left, top = self._placed(frame)
         if zoom != 1:

@@ -171,7 +171,7 @@ class Export:
         weakref.finalize(self, _give_up, self.process, self._told)
 
     def wait(self) -> str | None:
-        """Why it failed, or None if the export is kept."""
+        """Wait for the end; returns the reason of a failure, or None if the export is kept."""
         if not self.process.wait():
             return None
         self._told.seek(0)
@@ -222,7 +222,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def _providers(onnxruntime: Any, device: str) -> list[Any]:
-    """What onnxruntime may compute with, the first it can use."""
+    """Providers that onnxruntime may use, the preferred one first."""
     cuda_is_there = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     if device == "cpu" or (device == "auto" and not cuda_is_there):
         return ["CPUExecutionProvider"]

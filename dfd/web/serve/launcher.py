@@ -53,7 +53,7 @@ def check_detector(options: WebOptions) -> None:
 
 
 def refuse_taken_port(options: WebOptions) -> None:
-    """Say so before anything is started.
+    """Refuse a port that is in use before anything is started.
 
     Raises:
         ConfigError: something else listens there, or this user may not.
@@ -125,7 +125,7 @@ class Child:
             self.process.terminate()  # nothing if it has ended
 
     def wait(self, until: float) -> None:
-        """Until it has ended, or else end it."""
+        """Wait until it has ended; kill it at the deadline."""
         if self.process is None:
             return
         try:
@@ -136,7 +136,7 @@ class Child:
 
 
 def run_all(environment: dict[str, str]) -> int:
-    """Pages, queue and workers, until a signal comes."""
+    """Run the pages, the queue and the workers until a signal arrives."""
     options = WebOptions.from_environment(environment)
     check_detector(options)
     refuse_taken_port(options)

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_headers(respond: Respond) -> Respond:
-    """What a browser may do with the answer: load nothing from elsewhere, and keep nothing that is someone's own."""
+    """Add headers that let a browser load nothing from elsewhere and keep nothing private."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = respond(request)
@@ -70,7 +70,7 @@ class LogRequests:
 
 
 def log_exception(**_: Any) -> None:
-    """The exception in hand, by its kind and place."""
+    """Log the current exception by its kind and place."""
     logger.exception("server error")
 
 
