@@ -79,16 +79,12 @@ def test_values_that_are_handed_over_under_another_name_are_the_same_too() -> No
     assert f"null: {DEFAULT_THRESHOLD}," in (CONFIG_DIR / "preprocess.yaml").read_text()
 
 
-GROUPS = ("face_detector", "temporal", "source")
+GROUPS = ("face_detector", "temporal", "head", "source")
 
 
 @pytest.mark.parametrize(
     "path",
-    [
-        path
-        for path in sorted(CONFIG_DIR.rglob("*.yaml"))
-        if path.parent.name in ("face_detector", "temporal", "source")
-    ],
+    [path for path in sorted(CONFIG_DIR.rglob("*.yaml")) if path.parent.name in GROUPS],
     ids=lambda path: f"{path.parent.name}/{path.name}",
 )
 def test_a_value_of_a_group_is_the_default_of_its_function(path: Path) -> None:
