@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dfd.base.errors import ConfigError
 from dfd.models.networks import efficientnet_lite, mesonet, vgg19
 from dfd.models.networks.efficientnet_lite import EfficientNetLite
+from dfd.models.networks.measuring import measured_features
 from dfd.models.networks.paddings import fix_paddings
 from dfd.models.networks.resnext import NUM_FEATURES, ResNeXt50
 from dfd.models.pretrained import (
@@ -199,7 +200,7 @@ def timm(
         config: Any = network.pretrained_cfg
         side = img_size or int(config["input_size"][-1])
         _fix_paddings(name, network, pads=pads, unpadded_stem=unpadded_stem)
-        num_features = _measured_features(name, network, side=side)
+        num_features = measured_features(name, network, side=side)
         own_mean, own_std = tuple(config["mean"]), tuple(config["std"])
         fixed = side if config.get("fixed_input_size") and not dynamic_img_size else None
     if input_size is not None and (input_size < 1 or fixed not in (None, input_size)):
@@ -297,19 +298,3 @@ def _fix_paddings(name: str, network: nn.Module, *, pads: int | None, unpadded_s
             raise ConfigError("backbone.unpadded_stem=true needs backbone.pads=380, the nominal size of the network")
     elif not fix_paddings(network, nominal=pads, unpadded_stem=unpadded_stem):
         raise ConfigError(f"backbone.pads={pads}: {name} does not pad as TensorFlow does; tf_efficientnet_b4 does")
-
-
-def _measured_features(name: str, network: nn.Module, *, side: int) -> int:
-    """Length of the feature vector, measured on one picture, since timm's ``num_features`` is not always right.
-
-    The picture and the weights have shapes without values (device ``meta``): a large network would take seconds.
-    """
-    training = network.training
-    network.eval()
-    hollow = {key: value.to("meta") for key, value in (*network.named_parameters(), *network.named_buffers())}
-    with torch.no_grad(), torch.device("meta"):
-        features: Any = torch.func.functional_call(network, hollow, (torch.zeros(1, 3, side, side),))
-    network.train(training)
-    if not isinstance(features, Tensor) or features.ndim != 2:
-        raise ConfigError(f"backbone.name: timm's {name} does not give one vector per picture; choose another model")
-    return int(features.shape[1])
