@@ -72,7 +72,8 @@ class Published:
         figures: what its authors or others have measured.
         verified: what was checked here, and what could not be.
         warning: what must be said first, if it is no detector to rely on; empty otherwise.
-        seconds_per_crop: time of one crop of one network on one CPU core, about; None: not measured.
+        seconds_per_crop: CPU time of one crop in one network on one core of a server (AMD EPYC, 32-bit floats), as
+            measured here; other machines differ, and a core that is shared takes longer. None: not measured.
         input: how a crop is made: ``kind`` and its options.
         clip_len: frames that the network sees at once.
         frames: number of frames per video that its authors score.

@@ -23,7 +23,7 @@ MAX_HDF_BYTES = 64 * 10**6
 # Numbers of NumPy, which training code likes to keep beside the weights.
 _NUMPY_NUMBERS: list[Any] = [
     np.dtype,
-    *((np._core.multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),  # type: ignore[attr-defined]
+    *((np.float64().__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32)),
 ]
 
@@ -48,10 +48,18 @@ def published_state_dicts(entry: Published, paths: Sequence[Path]) -> list[dict[
         raise WeightsMissing(
             f"{entry.name} is made of {len(entry.files)} different files, and two of these are the same"
         )
-    contents = [_checked(entry, file, path, hashes[path]) for file, path in _assigned(entry, paths, hashes)]
-    if entry.is_ensemble:
-        return [entry.convert(content) for content in contents]
-    return [entry.convert({name: tensor for content in contents for name, tensor in content.items()})]
+    assigned = _assigned(entry, paths, hashes)
+    contents = {path: _checked(entry, file, path, hashes[path]) for file, path in assigned}
+    network = entry.build()
+    groups = [[path] for _, path in assigned] if entry.is_ensemble else [list(paths)]
+    states = []
+    for group in groups:
+        try:
+            together = {name: tensor for path in group for name, tensor in contents[path].items()}
+            states.append(entry.convert(together, network))
+        except WeightsMissing as error:
+            raise WeightsMissing(f"{', '.join(map(str, group))}: {error}") from error
+    return states
 
 
 def read_published(path: Path) -> dict[str, Tensor]:
@@ -101,11 +109,6 @@ def _checked(entry: Published, file: PublishedFile, path: Path, sha256: str) -> 
             f"{path}: its SHA-256 is {sha256} and that of {file.name} begins with {file.sha256[:16]}: it is another "
             f"edition or damaged; {again}"
         )
-    if (not file.sha256 and len(entry.files) == 1) or entry.is_ensemble:
-        try:
-            entry.convert(tensors)
-        except WeightsMissing as error:
-            raise WeightsMissing(f"{path}: {error}") from error
     return tensors
 
 

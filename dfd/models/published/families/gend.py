@@ -137,7 +137,7 @@ GEND = (
         _in_clip,
         mark=f"{_TOWER}pre_layrnorm.weight",
         licence_weights="MIT (tag of the hub); CLIP: MIT",
-        seconds=5.0,
+        seconds=2.1,
         unused=lambda name: name.startswith("feature_extractor.visual_projection.") or name.endswith(".position_ids"),
         verified=_UNCHECKED.format(what="transformers' CLIP")
         + " Its tensors take 1,215,873,032 bytes; the published file has 55,128 more, its header.",
@@ -153,7 +153,7 @@ GEND = (
         _in_perception_encoder,
         mark=f"{_BACKBONE}attn_pool.latent",
         licence_weights="MIT (tag of the hub); Perception Encoder: Apache-2.0",
-        seconds=5.9,
+        seconds=2.1,
         figures=(
             *(
                 Figure(data, "video AUC", value, _TABLE)
@@ -177,7 +177,7 @@ GEND = (
         _in_dinov3,
         mark=f"{_BACKBONE}embeddings.cls_token",
         licence_weights="MIT (tag of the hub); DINOv3: Meta's DINOv3 licence",
-        seconds=4.6,
+        seconds=1.7,
         unused=lambda name: name == f"{_BACKBONE}embeddings.mask_token",
         verified=_UNCHECKED.format(what="transformers' DINOv3")
         + " How its authors resize pictures (bilinear) was not found in a file of theirs.",

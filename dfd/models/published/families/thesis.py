@@ -35,8 +35,8 @@ THESIS = (
             "A demonstration of an error: its LSTM runs over the videos of a batch, so for one video alone it sees one "
             "frame, the last of the clip, and nothing over time. Do not rely on its scores."
         ),
-        seconds_per_crop=0.1,
-        input={"kind": "native", "size": 112, "filter": "area"},
+        seconds_per_crop=0.04,
+        input={"kind": "box", "margin": 0.0, "size": 112, "filter": "bilinear"},
         clip_len=10,
         frames=10,
         label_order=("fake", "real"),
