@@ -1,5 +1,7 @@
 """The table of published detectors: complete, consistent, and of the published sizes."""
 
+import json
+import math
 import re
 import subprocess
 import sys
@@ -58,6 +60,25 @@ def test_gend_clip_with_its_unused_projection_takes_the_bytes_of_the_published_f
     assert 4 * num_values == 1_215_873_032
     assert entry.files[0].size_bytes is not None
     assert 0 < entry.files[0].size_bytes - 4 * num_values < 100_000  # the header
+
+
+def test_the_names_of_gend_clip_make_a_header_of_the_published_files_length() -> None:
+    """A safetensors header lists every name, shape and place: another name would change its length."""
+    entry = PUBLISHED["gend-clip-l14"]
+    state = entry.build().state_dict()
+    shapes: dict[str, list[int]] = {"feature_extractor.visual_projection.weight": [768, 1024]}
+    for own, source in entry.recipe(state).items():
+        shape = list(state[own].shape)
+        shape = {"cls_token": [1024], "pos_embed": [257, 1024]}.get(own.rpartition(".")[2], shape)
+        shapes |= {name: [shape[0] // len(source.names), *shape[1:]] for name in source.names}
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    place = 0
+    for name in sorted(shapes):
+        end = place + 4 * math.prod(shapes[name])
+        header[name] = {"dtype": "F32", "shape": shapes[name], "data_offsets": [place, end]}
+        place = end
+    length = len(json.dumps(header, separators=(",", ":")))
+    assert 8 + -(-length // 8) * 8 + place == entry.files[0].size_bytes
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
