@@ -50,6 +50,11 @@ def shared_weights() -> Path:
     return _shared("weights")
 
 
+@pytest.fixture
+def shared_published() -> Path:
+    return _shared("published")
+
+
 def drawn_frames(seed: int, *, fake: bool = False, num_frames: int = 24, side: int = 96) -> np.ndarray:
     """Moving coloured patches, (N, side, side, 3). In a fake the middle flickers: something for a network to learn."""
     generator = np.random.default_rng(seed)

@@ -107,7 +107,8 @@ def prepare(
         data.setup("test")  # that there is nothing to test on is better known before the training
     if resumed:
         resuming.check_same_data(resumed, data)
-    model = build_model({"backbone": config.backbone, "temporal": config.temporal, "dropout": config.dropout})
+    parts = {"backbone": config.backbone, "temporal": config.temporal, "head": config.head}
+    model = build_model({**parts, "dropout": config.dropout})
     if data.cache_frames:
         frames = data.use_frames()
         first_prepares(trainer, lambda: frames.fill(num_workers=data.num_workers))

@@ -105,7 +105,7 @@ def _binding_problems(node: Mapping[str, Any], path: str) -> Iterator[str]:
             if not str(key).startswith("_") and key not in named:
                 yield f"{path}.{key}: {target.__name__} has no parameter {key!r}{did_you_mean(str(key), named)}"
     # A partial call and a model part (its in_features come from the backbone) are completed by code.
-    completed_later = node.get("_partial_", False) or path in ("temporal", "optimizer", "scheduler")
+    completed_later = node.get("_partial_", False) or path in ("temporal", "head", "optimizer", "scheduler")
     for parameter in parameters:
         required = parameter.default is parameter.empty and parameter.name in named
         if required and not completed_later and parameter.name not in node:

@@ -59,6 +59,7 @@ class TrainConfig:
     data: dict[str, Any]
     backbone: dict[str, Any]
     temporal: dict[str, Any]
+    head: dict[str, Any] | None
     optimizer: dict[str, Any]
     scheduler: Any
     trainer: dict[str, Any]

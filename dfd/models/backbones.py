@@ -5,18 +5,21 @@ file with its name to ``conf/backbone``.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from dfd.base.errors import ConfigError
-from dfd.models.networks import efficientnet_lite
+from dfd.models.networks import efficientnet_lite, mesonet, vgg19
 from dfd.models.networks.efficientnet_lite import EfficientNetLite
+from dfd.models.networks.measuring import measured_features
+from dfd.models.networks.paddings import fix_paddings
 from dfd.models.networks.resnext import NUM_FEATURES, ResNeXt50
 from dfd.models.pretrained import (
     INCEPTION_V3_WEIGHTS,
     RESNEXT50_WEIGHTS,
+    VGG19_WEIGHTS,
     _check_timm_name,
     _given_file,
     _timm_hub_file,
@@ -26,6 +29,10 @@ from dfd.models.pretrained import (
 )
 
 Triple = tuple[float, float, float]
+Resample = Literal["bilinear", "bicubic", "nearest"]
+Pool = Literal["avg", "max", "avgmax", "catavgmax", "token", "map"]
+Mean = Annotated[float, (0, 1)]
+Std = Annotated[float, (0.001, 10)]
 
 # Statistics of the ImageNet training pictures, which torchvision's and most of timm's weights expect.
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
@@ -40,6 +47,7 @@ class Backbone(nn.Module):
         mean: mean per channel of pictures in 0..1; the classifier subtracts it.
         std: standard deviation per channel; the classifier divides by it.
         input_size: fixed side of the network's input, to which the classifier resizes; None if any size fits.
+        resample: how the classifier resizes, see :func:`~dfd.models.classifier.resized`.
         min_size: smallest side that passes through all of its strides.
         frozen: whether its weights are fixed: no gradients, and always evaluation mode.
     """
@@ -52,6 +60,7 @@ class Backbone(nn.Module):
         mean: Triple = IMAGENET_MEAN,
         std: Triple = IMAGENET_STD,
         input_size: int | None = None,
+        resample: Resample | None = None,
         min_size: int = 1,
         frozen: bool = False,
     ) -> None:
@@ -62,6 +71,7 @@ class Backbone(nn.Module):
         self.mean = mean
         self.std = std
         self.input_size = input_size
+        self.resample = resample
         self.min_size = min_size
         if frozen:
             self.requires_grad_(requires_grad=False)
@@ -131,6 +141,15 @@ def timm(
     weights: str | None = None,
     input_size: int | None = None,
     freeze: bool = False,
+    global_pool: Pool | None = None,
+    img_size: int | None = None,
+    dynamic_img_size: bool | None = None,
+    drop_path_rate: float | None = None,
+    mean: tuple[Mean, Mean, Mean] | None = None,
+    std: tuple[Std, Std, Std] | None = None,
+    resample: Resample | None = None,
+    pads: int | None = None,
+    unpadded_stem: bool = False,
 ) -> Backbone:
     """Build an image model of the timm library, such as ``resnet18`` or ``vit_small_patch16_224.augreg_in1k``.
 
@@ -143,12 +162,30 @@ def timm(
         input_size: side in pixels to which crops are resized; None: the model's own if it is fixed, else no resizing.
             Enlarging small crops may keep fine traces: most networks halve the picture in their first layer.
         freeze: train only the layers after the backbone.
+        global_pool: how places become one vector: ``token`` is the class token of a transformer. None: the model's own.
+        img_size: side that a transformer is built for; position embeddings of ``weights`` are resampled to it.
+        dynamic_img_size: whether a transformer takes any size, and resamples its position embeddings each time.
+        drop_path_rate: share of residual branches that training leaves out.
+        mean: mean per channel of pictures in 0..1; None: that of timm's weights.
+        std: deviation per channel; None: that of timm's weights.
+        resample: how crops are resized: ``bicubic`` as Pillow, ``bilinear`` as OpenCV, ``nearest``; None: bilinear with
+            antialiasing.
+        pads: size in pixels for which the paddings of a ``tf_efficientnet`` are computed, whatever comes in, as
+            efficientnet_pytorch does (380 for B4); None: for the picture at hand.
+        unpadded_stem: no padding in the first convolution, as in DeepfakeBench's EfficientNet-B4; needs ``pads``.
 
     Raises:
-        ConfigError: when timm has no such model, or it does not give one vector per picture or takes only another size.
+        ConfigError: when timm has no such model, it does not give one vector per picture, or an option does not fit it.
         WeightsMissing: when the weights cannot be found or downloaded, or the file does not fit.
     """
+    options = {
+        **{"global_pool": global_pool, "img_size": img_size},
+        **{"dynamic_img_size": dynamic_img_size, "drop_path_rate": drop_path_rate},
+    }
+    options = {key: value for key, value in options.items() if value is not None}
     lite = efficientnet_lite.SCALES.get(name.removesuffix(f".{efficientnet_lite.EDITION}"))
+    if options or pads is not None or unpadded_stem:
+        lite = None
     if lite is None:
         _check_timm_name(name)
     path = _given_file(weights) if weights is not None else _timm_hub_file(name) if pretrained else None
@@ -156,34 +193,108 @@ def timm(
         network: nn.Module = EfficientNetLite(*lite)
         if path is not None:
             load_weights(network, path, head=efficientnet_lite.HEAD)
-        num_features, mean, std = efficientnet_lite.NUM_FEATURES, efficientnet_lite.MEAN, efficientnet_lite.STD
+        num_features, own_mean, own_std = efficientnet_lite.NUM_FEATURES, efficientnet_lite.MEAN, efficientnet_lite.STD
         fixed = None
     else:
-        network = _timm_network(name, path)
+        network = _timm_network(name, path, **options)
         config: Any = network.pretrained_cfg
-        side = int(config["input_size"][-1])
-        num_features = _measured_features(name, network, side=side)
-        mean, std = tuple(config["mean"]), tuple(config["std"])
-        fixed = side if config.get("fixed_input_size") else None
+        side = img_size or int(config["input_size"][-1])
+        _fix_paddings(name, network, pads=pads, unpadded_stem=unpadded_stem)
+        num_features = measured_features(name, network, side=side)
+        own_mean, own_std = tuple(config["mean"]), tuple(config["std"])
+        fixed = side if config.get("fixed_input_size") and not dynamic_img_size else None
     if input_size is not None and (input_size < 1 or fixed not in (None, input_size)):
         allowed = f"only {fixed}" if fixed else "1 or more"
         raise ConfigError(f"backbone.input_size={input_size}: {name} takes {allowed} pixels")
     return Backbone(
-        network, num_features=num_features, mean=mean, std=std, input_size=input_size or fixed, frozen=freeze
+        network,
+        num_features=num_features,
+        mean=own_mean if mean is None else (mean[0], mean[1], mean[2]),
+        std=own_std if std is None else (std[0], std[1], std[2]),
+        input_size=input_size or fixed,
+        resample=resample,
+        frozen=freeze,
     )
 
 
-BACKBONES: dict[str, Callable[..., Backbone]] = {"resnext50": resnext50, "inception_v3": inception_v3, "timm": timm}
+def vgg19_pool3(
+    *,
+    pretrained: bool = True,
+    weights: str | None = None,
+    input_size: int = 128,
+    resample: Resample | None = None,
+    freeze: bool = False,
+) -> Backbone:
+    """Build VGG19 up to its third pooling: a feature map of 256 channels, handed over flat, for ``head=capsule``.
+
+    Args:
+        pretrained: load torchvision's ImageNet weights from torch's cache, dfd's cache or the network.
+        weights: file of weights to load instead.
+        input_size: side in pixels to which crops are resized; the map has an eighth of it.
+        resample: how crops are resized; None: bilinear with antialiasing.
+        freeze: train only the layers after the backbone, as Capsule-Forensics does.
+
+    Raises:
+        ConfigError: when ``input_size`` is below 8.
+        WeightsMissing: when the weights cannot be found or downloaded, or the file does not fit.
+    """
+    if input_size < vgg19.SHRINKS:
+        raise ConfigError(f"backbone.input_size={input_size}: vgg19_pool3 takes {vgg19.SHRINKS} or more pixels")
+    network = vgg19.VGG19Pool3()
+    path = _torchvision_file(VGG19_WEIGHTS, pretrained=pretrained, weights=weights)
+    if path is not None:
+        load_weights(network, path, head=vgg19.UNUSED)
+    num_features = vgg19.NUM_CHANNELS * (input_size // vgg19.SHRINKS) ** 2
+    return Backbone(network, num_features=num_features, input_size=input_size, resample=resample, frozen=freeze)
+
+
+def meso4(*, weights: str | None = None, resample: Resample | None = None, freeze: bool = False) -> Backbone:
+    """Build MesoNet's Meso4 without its last layer, 16 features; it takes pictures of 256 px.
+
+    Args:
+        weights: file of weights in dfd's naming; MesoNet's own files are adopted instead (``dfd.models.published``).
+        resample: how crops are resized; MesoNet's authors take ``nearest``. None: bilinear with antialiasing.
+        freeze: train only the layers after the backbone.
+
+    Raises:
+        WeightsMissing: when the file is missing or does not fit.
+    """
+    return _mesonet(mesonet.Meso4(), weights, resample=resample, freeze=freeze)
+
+
+def mesoinception4(*, weights: str | None = None, resample: Resample | None = None, freeze: bool = False) -> Backbone:
+    """Build MesoNet's MesoInception4 without its last layer, 16 features; arguments and errors as :func:`meso4`."""
+    return _mesonet(mesonet.MesoInception4(), weights, resample=resample, freeze=freeze)
+
+
+BACKBONES: dict[str, Callable[..., Backbone]] = {
+    "resnext50": resnext50,
+    "inception_v3": inception_v3,
+    "timm": timm,
+    "vgg19_pool3": vgg19_pool3,
+    "meso4": meso4,
+    "mesoinception4": mesoinception4,
+}
 """Functions by option name; a config or checkpoint can call no others."""
 
 
-def _measured_features(name: str, network: nn.Module, *, side: int) -> int:
-    """Length of the feature vector, measured on one picture, since timm's ``num_features`` is not always right."""
-    training = network.training
-    network.eval()
-    with torch.no_grad():
-        features: Any = network(torch.zeros(1, 3, side, side))
-    network.train(training)
-    if not isinstance(features, Tensor) or features.ndim != 2:
-        raise ConfigError(f"backbone.name: timm's {name} does not give one vector per picture; choose another model")
-    return int(features.shape[1])
+def _mesonet(network: nn.Module, weights: str | None, *, resample: Resample | None, freeze: bool) -> Backbone:
+    if weights is not None:
+        load_weights(network, _given_file(weights), head=())
+    return Backbone(
+        network,
+        num_features=mesonet.NUM_FEATURES,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        input_size=mesonet.SIDE,
+        resample=resample,
+        frozen=freeze,
+    )
+
+
+def _fix_paddings(name: str, network: nn.Module, *, pads: int | None, unpadded_stem: bool) -> None:
+    if pads is None:
+        if unpadded_stem:
+            raise ConfigError("backbone.unpadded_stem=true needs backbone.pads=380, the nominal size of the network")
+    elif not fix_paddings(network, nominal=pads, unpadded_stem=unpadded_stem):
+        raise ConfigError(f"backbone.pads={pads}: {name} does not pad as TensorFlow does; tf_efficientnet_b4 does")

@@ -1,4 +1,4 @@
-"""Network of a detector: a backbone on every frame, a head over time, a linear layer to two logits."""
+"""Network of a detector: a backbone on every frame, a head over time, last layers that give two logits."""
 
 import difflib
 import inspect
@@ -11,14 +11,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfd.base.errors import ConfigError
-from dfd.base.types import BatchFacts, ClipBatch, Label
+from dfd.base.types import BatchFacts, ClipBatch
 from dfd.base.untrusted import option_problems, shown
-from dfd.models.backbones import BACKBONES, Backbone
+from dfd.models.backbones import BACKBONES, Backbone, Resample
+from dfd.models.heads import HEADS, standard
 from dfd.models.temporal import TEMPORALS, TemporalHead
 
 
 class ClipClassifier(nn.Module):
     """Maps clips to logits; takes crops as they are stored, and resizes and normalises them itself.
+
+    Args:
+        backbone: network on every frame.
+        temporal: network over time.
+        dropout: of the standard head, if ``head`` is None.
+        head: last layers, one of :data:`~dfd.models.heads.HEADS`; None: the standard ones.
 
     Attributes:
         config: config that :func:`build_model` built it from, with all arguments; empty if it was built otherwise.
@@ -27,15 +34,15 @@ class ClipClassifier(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: Backbone, temporal: TemporalHead, dropout: float = 0.4) -> None:
+    def __init__(
+        self, backbone: Backbone, temporal: TemporalHead, dropout: float = 0.4, head: nn.Module | None = None
+    ) -> None:
         super().__init__()
         # The layout that the kernels compute in. A training step on one CPU core takes 3.65 s instead of 4.18 for
         # ResNeXt50, and 2.16 s instead of 2.53 for Inception v3 (two clips of ten frames, 112 px).
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.temporal = temporal
-        self.activation = nn.LeakyReLU()
-        self.dropout = nn.Dropout(dropout)
-        self.classify = nn.Linear(temporal.num_features, len(Label))
+        self.classify = standard(temporal.num_features, dropout=dropout) if head is None else head
         self.register_buffer("mean", torch.tensor(backbone.mean).reshape(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.std).reshape(3, 1, 1), persistent=False)
         self.config: dict[str, Any] = {}
@@ -68,7 +75,7 @@ class ClipClassifier(nn.Module):
     def head(self, features_BTD: Tensor) -> Tensor:
         """Compute logits ``(B, 2)`` from the backbone's features ``(B, T, D)``: all layers after the backbone."""
         pooled_BD = self.temporal(features_BTD)
-        logits_BK: Tensor = self.classify(self.dropout(self.activation(pooled_BD)))
+        logits_BK: Tensor = self.classify(pooled_BD)
         return logits_BK
 
     @property
@@ -87,8 +94,7 @@ class ClipClassifier(nn.Module):
         height, width = images_NCHW.shape[-2:]
         side = self.backbone.input_size
         if side is not None and (height, width) != (side, side):
-            shrinks = min(height, width) > side
-            images_NCHW = F.interpolate(images_NCHW, (side, side), mode="bilinear", antialias=shrinks)
+            images_NCHW = resized(images_NCHW, side, self.backbone.resample)
         elif min(height, width) < self.backbone.min_size:
             raise ValueError(
                 f"the backbone needs frames of {self.backbone.min_size} px or more, got {width} x {height}; "
@@ -97,11 +103,35 @@ class ClipClassifier(nn.Module):
         return ((images_NCHW - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
 
+def resized(images_NCHW: Tensor, side: int, resample: Resample | None) -> Tensor:
+    """Resize pictures in 0..1 to ``side`` x ``side``.
+
+    Args:
+        images_NCHW: pictures.
+        side: height and width of the result, in pixels.
+        resample: None: bilinear, with antialiasing where the picture shrinks. ``bilinear``: without, as OpenCV does.
+            ``bicubic``: as Pillow does, with antialiasing. ``nearest``: the nearest pixel, as in Pillow.
+    """
+    size = (side, side)
+    if resample == "nearest":
+        # The pixel under the middle of the new one, in whole numbers: floats decide ties differently everywhere.
+        rows, columns = (
+            (2 * torch.arange(side, device=images_NCHW.device) + 1) * old // (2 * side)
+            for old in images_NCHW.shape[-2:]
+        )
+        return images_NCHW[..., rows[:, None], columns]
+    if resample == "bicubic":  # may overshoot, which pictures of 8 bits cannot
+        return F.interpolate(images_NCHW, size, mode="bicubic", antialias=True).clamp(0, 1)
+    shrinks = resample is None and min(images_NCHW.shape[-2:]) > side
+    return F.interpolate(images_NCHW, size, mode="bilinear", antialias=shrinks)
+
+
 def build_model(config: Mapping[str, Any]) -> ClipClassifier:
     """Build the model of a plain config, which may come from a stranger's checkpoint: only dfd's functions are called.
 
     ``config`` is ``{"backbone": {"_target_": "dfd.models.backbones.resnext50", …}, "temporal": {"_target_":
-    "dfd.models.temporal.lstm", …}, "dropout": 0.4}``.
+    "dfd.models.temporal.lstm", …}, "head": {"_target_": "dfd.models.heads.linear", …}, "dropout": 0.4}``; without
+    ``head``, the standard one. ``dropout`` belongs to the head.
 
     Raises:
         ConfigError: when a key or ``_target_`` is unknown, or a value does not fit.
@@ -110,14 +140,20 @@ def build_model(config: Mapping[str, Any]) -> ClipClassifier:
     resolved = resolve_model_config(config)
     _refuse_out_of_range(resolved)
     arguments = {
-        part: {k: v for k, v in resolved[part].items() if k != "_target_"} for part in ("backbone", "temporal")
+        part: {k: v for k, v in resolved[part].items() if k != "_target_"} for part in TARGETS if part in resolved
     }
-    backbone = _BACKBONE_TARGETS[resolved["backbone"]["_target_"]](**arguments["backbone"])
+    backbone = TARGETS["backbone"][resolved["backbone"]["_target_"]](**arguments["backbone"])
     try:
-        temporal = _TEMPORAL_TARGETS[resolved["temporal"]["_target_"]](backbone.num_features, **arguments["temporal"])
-        model = ClipClassifier(backbone, temporal, dropout=resolved["dropout"])
+        temporal: TemporalHead = TARGETS["temporal"][resolved["temporal"]["_target_"]](
+            backbone.num_features, **arguments["temporal"]
+        )
+        head: nn.Module | None = None
+        if "head" in resolved:
+            build_head = TARGETS["head"][resolved["head"]["_target_"]]
+            head = build_head(temporal.num_features, dropout=resolved["dropout"], **arguments["head"])
+        model = ClipClassifier(backbone, temporal, dropout=resolved["dropout"], head=head)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"the model cannot be built: temporal or dropout: {error}") from error
+        raise ConfigError(f"the model cannot be built: temporal, head or dropout: {error}") from error
     model.config = resolved
     return model
 
@@ -129,6 +165,8 @@ LARGEST: dict[str, int] = {
     "num_heads": 1024,
     "max_len": 65536,
     "input_size": 2048,
+    "img_size": 2048,
+    "pads": 2048,
 }
 """Maximum of a model's whole numbers, by name: a stranger's checkpoint states them, and even building takes time."""
 
@@ -139,12 +177,10 @@ def _refuse_out_of_range(resolved: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: when a value has another type than its function expects, or is out of range.
     """
-    targets: Mapping[str, Mapping[str, Callable[..., Any]]] = {
-        "backbone": _BACKBONE_TARGETS,
-        "temporal": _TEMPORAL_TARGETS,
-    }
     problems: list[str] = []
-    for part, functions in targets.items():
+    for part, functions in TARGETS.items():
+        if part not in resolved:
+            continue
         options = resolved[part]
         wrong = option_problems(functions[options["_target_"]], options)
         problems += [f"{part}.{problem}" for problem in wrong]
@@ -154,6 +190,8 @@ def _refuse_out_of_range(resolved: Mapping[str, Any]) -> None:
             if not wrong and options.get(name) is not None and not 1 <= options[name] <= most
         ]
     dropouts = {"dropout": resolved["dropout"], "temporal.dropout": resolved["temporal"].get("dropout", 0.0)}
+    if (rate := resolved["backbone"].get("drop_path_rate")) is not None:
+        dropouts["backbone.drop_path_rate"] = rate
     problems += [
         f"{name} must be a number in 0..1, got {shown(value)}"
         for name, value in dropouts.items()
@@ -173,29 +211,38 @@ def resolve_model_config(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: when a key or ``_target_`` is unknown, or a required one is missing.
     """
-    _refuse_unknown("model", config, ["backbone", "temporal", "dropout"], of="the model")
-    return {
-        "backbone": _resolve_part(config, "backbone", _BACKBONE_TARGETS),
-        "temporal": _resolve_part(config, "temporal", _TEMPORAL_TARGETS),
+    _refuse_unknown("model", config, [*TARGETS, "dropout"], of="the model")
+    resolved = {
+        "backbone": _resolve_part(config, "backbone"),
+        "temporal": _resolve_part(config, "temporal"),
         "dropout": config.get("dropout", 0.4),
     }
+    if config.get("head") is not None and (head := _resolve_part(config, "head")) != STANDARD_HEAD:
+        resolved["head"] = head
+    return resolved
 
 
 def architecture(config: Mapping[str, Any]) -> dict[str, Any]:
     """Resolved config without initial weights and freezing: the part that a checkpoint's weights must fit."""
     resolved = resolve_model_config(config)
-    return {**resolved, "backbone": {**resolved["backbone"], "pretrained": False, "weights": None, "freeze": False}}
+    forgotten = {"pretrained": False, "weights": None, "freeze": False}
+    return {**resolved, "backbone": {name: forgotten.get(name, value) for name, value in resolved["backbone"].items()}}
 
 
-_BACKBONE_TARGETS: dict[str, Callable[..., Backbone]] = {
-    f"dfd.models.backbones.{name}": function for name, function in BACKBONES.items()
+TARGETS: dict[str, dict[str, Callable[..., Any]]] = {
+    "backbone": {f"dfd.models.backbones.{name}": function for name, function in BACKBONES.items()},
+    "temporal": {f"dfd.models.temporal.{name}": function for name, function in TEMPORALS.items()},
+    "head": {f"dfd.models.heads.{name}": function for name, function in HEADS.items()},
 }
-_TEMPORAL_TARGETS: dict[str, Callable[..., TemporalHead]] = {
-    f"dfd.models.temporal.{name}": function for name, function in TEMPORALS.items()
-}
+"""Functions that a model's config may name, by its part and their ``_target_``."""
+STANDARD_HEAD = {"_target_": "dfd.models.heads.standard", "outputs": 2}
+"""Head of a config that names none; it is not written into cards, so that older versions read them."""
+HANDED_OVER = ("dropout",)
+"""Keyword arguments that the model hands to its parts and a part's own config does not have."""
 
 
-def _resolve_part(config: Mapping[str, Any], part: str, targets: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
+def _resolve_part(config: Mapping[str, Any], part: str) -> dict[str, Any]:
+    targets = TARGETS[part]
     given = config.get(part)
     if not isinstance(given, Mapping):
         raise ConfigError(f"model.{part}: must be a mapping with a _target_, got {shown(given)}")
@@ -203,7 +250,12 @@ def _resolve_part(config: Mapping[str, Any], part: str, targets: Mapping[str, Ca
     if not isinstance(target, str) or target not in targets:
         raise ConfigError(f"model.{part}._target_: {shown(target)} is not one of {', '.join(targets)}")
     parameters = inspect.signature(targets[target]).parameters
-    keyword = {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    handed_over = HANDED_OVER if part == "head" else ()
+    keyword = {
+        name: p
+        for name, p in parameters.items()
+        if p.kind is inspect.Parameter.KEYWORD_ONLY and name not in handed_over
+    }
     _refuse_unknown(part, given, ["_target_", *keyword], of=target.rpartition(".")[2])
     missing = [name for name, p in keyword.items() if p.default is inspect.Parameter.empty and given.get(name) is None]
     if missing:

@@ -5,6 +5,7 @@ import sys
 import urllib.request
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,15 @@ INCEPTION_V3_WEIGHTS = WeightsFile(
     sha256="0cc3c7bd",
     size_bytes=None,
     licence="BSD-3-Clause (torchvision, ported from Google's); trained on ImageNet, whose terms are for research",
+)
+
+
+VGG19_WEIGHTS = WeightsFile(
+    name="vgg19-dcbb9e9d.pth",
+    url="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+    sha256="dcbb9e9d",
+    size_bytes=None,
+    licence="BSD-3-Clause (torchvision); trained on ImageNet, whose terms are for research",
 )
 
 
@@ -105,15 +115,27 @@ def _check_timm_name(name: str) -> None:
         raise ConfigError(f"backbone.name: timm's {architecture} has no weights {tag!r}; it has {', '.join(tags)}")
 
 
-def _timm_network(name: str, path: Path | None) -> nn.Module:
-    """Timm's network without a classifier, with the weights in ``path``."""
+def _timm_network(name: str, path: Path | None, **options: Any) -> nn.Module:
+    """Timm's network without a classifier, with the weights in ``path``.
+
+    Raises:
+        ConfigError: when the network takes no such option, or not this value.
+        WeightsMissing: when the file does not fit.
+    """
     from timm import create_model
     from timm.models import model_entrypoint
 
-    network: nn.Module = create_model(name, pretrained=False, num_classes=0)
+    try:
+        network: nn.Module = create_model(name, pretrained=False, num_classes=0, **options)
+    except (TypeError, ValueError, AssertionError, RuntimeError, AttributeError) as error:
+        if not options:
+            raise
+        given = ", ".join(f"backbone.{key}={value}" for key, value in options.items())
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(f"timm's {name} cannot be built with {given}: {said[0][:200]}") from error
     if path is not None:
         with torch.device("meta"):
-            head = create_model(name, pretrained=False).state_dict().keys() - network.state_dict().keys()
+            head = create_model(name, pretrained=False, **options).state_dict().keys() - network.state_dict().keys()
         family = sys.modules[model_entrypoint(name.partition(".")[0]).__module__]
         load_weights(network, path, head=head, convert=getattr(family, "checkpoint_filter_fn", None))
     return network

@@ -65,19 +65,30 @@ class BatchAxisLSTMHead(TemporalHead):
 
     The popular public code of the original system does this; it is kept for comparison. Each output depends on the
     previous clips in the batch, and not at all on the order of its own frames.
+
+    With ``alone``, each clip is a batch of its own, as that code scores a video: the LSTM makes one step on each frame.
     """
 
-    mixes_clips = True
-
-    def __init__(self, recurrent: nn.LSTM) -> None:
+    def __init__(self, recurrent: nn.LSTM, *, reduce: Reduce, alone: bool) -> None:
         super().__init__()
+        if reduce not in ("mean", "last"):
+            raise ValueError(f"reduce must be 'mean' or 'last', got {reduce!r}")
         self.recurrent = recurrent
+        self.reduce = reduce
+        self.alone = alone
+        self.mixes_clips = not alone
         self.num_features = recurrent.hidden_size
 
     def forward(self, features_BTD: Tensor) -> Tensor:
-        """Compute the mean output, ``(B, num_features)``."""
-        outputs_BTH: Tensor = self.recurrent(features_BTD)[0]  # without batch_first, the first axis is time
-        return outputs_BTH.mean(dim=1)
+        """Compute the mean or the last output, ``(B, num_features)``."""
+        outputs_BTH: Tensor
+        if self.alone:
+            outputs_BTH = torch.unflatten(
+                self.recurrent(features_BTD.flatten(0, 1)[None])[0][0], 0, features_BTD.shape[:2]
+            )
+        else:
+            outputs_BTH = self.recurrent(features_BTD)[0]  # without batch_first, the first axis is time
+        return outputs_BTH.mean(dim=1) if self.reduce == "mean" else outputs_BTH[:, -1]
 
 
 class TransformerHead(TemporalHead):
@@ -147,14 +158,25 @@ def lstm(
     return RecurrentHead(recurrent, reduce=reduce)
 
 
-def lstm_over_batch(in_features: int, *, hidden_features: int = 2048, num_layers: int = 1) -> TemporalHead:
+def lstm_over_batch(
+    in_features: int, *, hidden_features: int = 2048, num_layers: int = 1, reduce: Reduce = "mean", alone: bool = False
+) -> TemporalHead:
     """Build the LSTM as the original system's public code runs it, over the batch: for comparison only.
 
     That code builds ``nn.LSTM(2048, 2048, 1, False)`` and means ``bidirectional=False``, but the fourth argument is
-    ``bias``; ``batch_first`` is omitted, so ``(B, T, D)`` is read as (time, batch, D).
+    ``bias``; ``batch_first`` is omitted, so ``(B, T, D)`` is read as (time, batch, D). It trains with the mean over the
+    frames, and scores each video alone by the output of its last frame.
+
+    Args:
+        in_features: length of the vector of a frame.
+        hidden_features: width of the state.
+        num_layers: layers, one above the other.
+        reduce: ``mean`` of the frames' outputs, or the ``last`` frame's.
+        alone: treat each clip as a batch of its own.
     """
     _check_counts(hidden_features=hidden_features, num_layers=num_layers)
-    return BatchAxisLSTMHead(nn.LSTM(in_features, hidden_features, num_layers, bias=False, batch_first=False))
+    recurrent = nn.LSTM(in_features, hidden_features, num_layers, bias=False, batch_first=False)
+    return BatchAxisLSTMHead(recurrent, reduce=reduce, alone=alone)
 
 
 def gru(

@@ -117,7 +117,16 @@ def _refuse_inflated(path: Path) -> None:
         raise ValueError(f"its content besides tensors is larger than {MAX_PICKLE_BYTES // 10**6} MB")
 
 
-_DRAWING = ("normal_", "uniform_", "kaiming_normal_", "kaiming_uniform_", "xavier_normal_", "xavier_uniform_")
+_DRAWING = (
+    "normal_",
+    "uniform_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "erfinv_",
+)
+"""Functions that draw initial weights; the last makes a truncated normal of uniform values: 1.9 s for a ViT-L."""
 
 
 class without_first_weights(TorchFunctionMode):  # noqa: N801 - a context, like torch.inference_mode

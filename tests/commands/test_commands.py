@@ -71,6 +71,21 @@ def trained(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_training_with_a_published_head_and_backbone_options_keeps_both_in_its_detector(
+    tmp_path: Path, tiny_store: Path
+) -> None:
+    options = ["temporal=mean", "head=linear_norm", "head.outputs=1", "dropout=0", "trainer.max_epochs=1", *UNTESTED]
+    options += ["backbone.name=test_vit", "backbone.global_pool=token", "backbone.img_size=64", "backbone.std=[1,1,1]"]
+    words = [word for word in TINY if not word.startswith(("temporal.", "backbone.name", "trainer.max_epochs"))]
+    run("train", *words, *options, f"data.store={tiny_store}", f"hydra.run.dir={tmp_path}")
+    card, tensors = load_checkpoint(tmp_path / "detector.safetensors")
+    assert card.model["head"] == {"_target_": "dfd.models.heads.linear_norm", "outputs": 1}
+    assert card.model["dropout"] == 0
+    chosen = {key: card.model["backbone"][key] for key in ("global_pool", "img_size", "std", "mean")}
+    assert chosen == {"global_pool": "token", "img_size": 64, "std": [1, 1, 1], "mean": None}
+    assert tensors["classify.weight"].shape[0] == 1
+
+
 def test_training_leaves_what_is_needed_to_use_and_to_repeat_it(trained: Path) -> None:
     for name in ("detector.safetensors", "metrics.csv", "learning_curves.png", "config.yaml", "checkpoints/last.ckpt"):
         assert (trained / name).stat().st_size > 0

@@ -19,6 +19,7 @@ from dfd.models.files import onnx as formats
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import load_checkpoint, load_model, save_safetensors, weights_sha256
 from dfd.models.files.onnx import read_onnx, save_program, to_onnx, to_program
+from dfd.models.heads import HEADS as LAST_LAYERS
 from dfd.models.temporal import TEMPORALS
 from dfd.scoring.runtimes import exporting
 from dfd.scoring.runtimes.exporting import checked_onnx
@@ -34,29 +35,42 @@ HEADS = {
 }
 SMALL = ("test_resnet", "test_efficientnet", "test_vit")
 BIG = ("resnext50", "inception_v3")
+OWN = {
+    "vgg19_pool3": {"input_size": 32, "pretrained": False},
+    "meso4": {"resample": "nearest"},
+    "mesoinception4": {"resample": "bicubic"},
+}
+LAST = {"linear": 2, "linear_norm": 2, "standard": 1}
+"""Last layers, and how many outputs each has in the test."""
+RESAMPLES = ("bilinear", "bicubic", "nearest")
 FORMATS = {"safetensors": ".safetensors", "onnx": ".onnx", "torch_export": ".pt2"}
 
 
 def test_every_head_and_backbone_that_may_be_handed_on_is_tested_here():
     assert set(HEADS) == set(TEMPORALS) - {"lstm_over_batch"}
-    assert {*BIG, "timm"} == set(BACKBONES)
+    assert {*BIG, *OWN, "timm"} == set(BACKBONES)
+    assert {*LAST, "capsule"} == set(LAST_LAYERS)
 
 
-def detector(backbone, head, options, *, image_size=64):
+def detector(backbone, head, options, *, image_size=64, last=None, **backbone_options):
     """Of random weights, whose scores differ from clip to clip as a trained one's do."""
     torch.manual_seed(0)
-    target = backbone if backbone in BIG else "timm"
-    name = {} if backbone in BIG else {"name": backbone}
+    target = backbone if backbone in (*BIG, *OWN) else "timm"
+    name = OWN.get(backbone, {"pretrained": False, **({} if backbone in BIG else {"name": backbone})})
     model = build_model(
         {
-            "backbone": {"_target_": f"dfd.models.backbones.{target}", "pretrained": False, **name},
+            "backbone": {"_target_": f"dfd.models.backbones.{target}", **name, **backbone_options},
             "temporal": {"_target_": f"dfd.models.temporal.{head}", **options},
+            "head": last,
         }
     ).eval()
+    if last and last["_target_"].endswith("capsule"):
+        return model, DetectorCard(model=model.config, image_size=image_size, clip_len=4, temperature=0.05)
     clips = torch.randint(0, 256, (2, 3, 3, image_size, image_size), dtype=torch.uint8)
     with torch.no_grad():
         model.classify.weight *= 30
-        model.classify.bias -= model(clips).mean(dim=0)  # else all scores may be 0 or 1, which any export would give
+        # else all scores may be 0 or 1, which any export would give
+        model.classify.bias -= model(clips).mean(dim=0)[-model.classify.out_features :]
     return model, DetectorCard(model=model.config, image_size=image_size, clip_len=4, temperature=1.7)
 
 
@@ -90,6 +104,39 @@ def test_onnx_gives_the_networks_probabilities_for_any_number_of_clips_and_frame
 @pytest.mark.parametrize(("backbone", "head"), [*(("test_resnet", head) for head in HEADS), ("test_vit", "lstm")])
 def test_torch_export_gives_the_networks_probabilities_for_any_number_of_clips_and_frames(tmp_path, backbone, head):
     assert_same_probabilities(*detector(backbone, head, HEADS[head]), tmp_path, "torch_export")
+
+
+@pytest.mark.parametrize("last", LAST)
+def test_an_export_of_each_kind_of_last_layers_gives_the_networks_probabilities(tmp_path, last):
+    head = {"_target_": f"dfd.models.heads.{last}", "outputs": LAST[last]}
+    assert_same_probabilities(*detector("test_resnet", "mean", {}, last=head), tmp_path, "onnx")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_export_of_a_capsule_network_gives_the_networks_probabilities(tmp_path, form):
+    head = {"_target_": "dfd.models.heads.capsule"}
+    assert_same_probabilities(*detector("vgg19_pool3", "mean", {}, last=head), tmp_path, form)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "form"), [("meso4", "onnx"), ("mesoinception4", "onnx"), ("meso4", "torch_export")]
+)
+def test_an_export_of_mesonet_gives_the_networks_probabilities(tmp_path, backbone, form):
+    assert_same_probabilities(*detector(backbone, "mean", {}), tmp_path, form)
+
+
+# Shrinking and enlarging; the last one is built for another size than it was made for.
+@pytest.mark.parametrize(
+    ("backbone", "options"),
+    [
+        *(("test_resnet", {"input_size": 48, "resample": how}) for how in RESAMPLES),
+        ("test_resnet", {"input_size": 80, "resample": "bicubic"}),
+        ("tf_mobilenetv3_small_minimal_100", {"pads": 380}),
+        ("test_vit", {"img_size": 96, "global_pool": "token", "resample": "bicubic"}),
+    ],
+)
+def test_an_export_of_a_backbone_with_options_gives_the_networks_probabilities(tmp_path, backbone, options):
+    assert_same_probabilities(*detector(backbone, "mean", {}, **options), tmp_path, "onnx")
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -35,6 +35,7 @@ ROOTS = {
 GROUPS = {
     "backbone": ["train"],
     "temporal": ["train"],
+    "head": ["train"],
     "optimizer": ["train"],
     "scheduler": ["train"],
     "trainer": ["train"],
@@ -106,6 +107,7 @@ def test_no_file_holds_a_path_of_somebodys_machine(path: Path) -> None:
     [
         ("backbone", "dfd.models.backbones"),
         ("temporal", "dfd.models.temporal"),
+        ("head", "dfd.models.heads"),
         ("face_detector", "dfd.faces.detect"),
         ("scheduler", "dfd.training.schedules"),
         ("source", "dfd.data.sources"),

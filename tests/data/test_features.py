@@ -19,9 +19,10 @@ from dfd.training.module import DetectorModule
 from dfd.training.resuming import take_backbone
 
 
-def frozen_model(*, seed: int = 0, freeze: bool = True) -> ClipClassifier:
+def frozen_model(*, seed: int = 0, freeze: bool = True, **options: object) -> ClipClassifier:
     torch.manual_seed(seed)
     backbone = {"_target_": "dfd.models.backbones.timm", "name": "test_resnet", "pretrained": False, "freeze": freeze}
+    backbone |= options
     temporal = {"_target_": "dfd.models.temporal.gru", "hidden_features": 8}
     return build_model({"backbone": backbone, "temporal": temporal, "dropout": 0.0})
 
@@ -36,6 +37,14 @@ def store(small_store: Path, tmp_path: Path) -> Path:
 def cache_of(store: Path, model: ClipClassifier) -> FeatureCache:
     index = read_index(store)
     return FeatureCache(store, index[index["is_main"]], model)
+
+
+def test_features_are_computed_anew_for_what_changes_them_and_is_not_in_the_weights(store: Path) -> None:
+    changes: list[dict[str, object]] = [{}, {"resample": "bicubic"}, {"mean": [0.0, 0.0, 0.0]}, {"global_pool": "max"}]
+    folders = {cache_of(store, frozen_model(**options)).folder for options in changes}
+    assert len(folders) == len(changes)
+    unchanged = cache_of(store, frozen_model(weights=None, drop_path_rate=None, unpadded_stem=False)).folder
+    assert unchanged == cache_of(store, frozen_model()).folder
 
 
 def darker(frames: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from torch import nn
 from dfd.base.errors import ConfigError, WeightsMissing
 from dfd.models import backbones, pretrained
 from dfd.models.backbones import Backbone
+from dfd.models.classifier import build_model
 from dfd.models.pretrained import INCEPTION_V3_WEIGHTS, RESNEXT50_WEIGHTS
 
 BUILDERS = {
@@ -15,6 +16,9 @@ BUILDERS = {
     "resnet10t": lambda **options: backbones.timm(name="resnet10t", **options),
     "mobilenetv3_small_050": lambda **options: backbones.timm(name="mobilenetv3_small_050", **options),
     "test_vit": lambda **options: backbones.timm(name="test_vit", **options),
+    "vgg19_pool3": lambda **options: backbones.vgg19_pool3(input_size=32, **options),
+    "meso4": lambda pretrained=False, **options: backbones.meso4(**options),
+    "mesoinception4": lambda pretrained=False, **options: backbones.mesoinception4(**options),
 }
 
 
@@ -33,7 +37,7 @@ def test_a_backbone_gives_one_vector_of_its_declared_length_per_picture(backbone
 
 def test_a_backbone_says_how_its_input_is_normalised(backbone):
     assert len(backbone.mean) == len(backbone.std) == 3
-    assert all(0 < value < 1 for value in (*backbone.mean, *backbone.std))
+    assert all(0 <= mean < 1 and 0 < std <= 1 for mean, std in zip(backbone.mean, backbone.std, strict=True))
 
 
 def test_a_backbone_has_no_classifier_left(backbone):
@@ -47,6 +51,191 @@ def test_the_gradient_reaches_the_first_layer(backbone):
     first = next(backbone.parameters())
     assert first.grad is not None
     assert first.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    # MesoNet's authors' counts are 27,977 and 28,615, with a last layer of 17. The third is torchvision's to the pool.
+    [("meso4", 27_977 - 17), ("mesoinception4", 28_615 - 17), ("vgg19_pool3", 2_325_568)],
+)
+def test_a_published_trunk_has_the_number_of_parameters_of_the_publication(name, count):
+    assert sum(parameter.numel() for parameter in BUILDERS[name](pretrained=False).parameters()) == count
+
+
+def test_vgg19_to_its_third_pool_equals_torchvisions():
+    reference = torchvision.models.vgg19(weights=None, init_weights=False).features[:19].eval()
+    ours = backbones.vgg19_pool3(pretrained=False, input_size=37).eval()
+    ours.network.features.load_state_dict(reference.state_dict())
+    images = torch.rand(2, 3, 37, 37)
+    with torch.inference_mode():
+        expected = reference(images)
+        assert expected.shape == (2, 256, 4, 4)
+        torch.testing.assert_close(ours(images), expected.flatten(1))
+    assert ours.num_features == 256 * 16
+
+
+def test_torchvisions_file_of_vgg19_loads_and_its_later_layers_are_left_out(tmp_path):
+    with torch.device("meta"):
+        shapes = torchvision.models.vgg19(weights=None, init_weights=False).state_dict()
+    later = {name: torch.zeros(0) for name in backbones.vgg19.UNUSED}
+    assert later.keys() == {name for name in shapes if not name.startswith("features.") or int(name.split(".")[1]) > 18}
+    state = backbones.vgg19_pool3(pretrained=False).network.state_dict()
+    save_file({**state, **later}, tmp_path / "w.safetensors")
+    loaded = backbones.vgg19_pool3(weights=str(tmp_path / "w.safetensors")).network.state_dict()
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("name", ["meso4", "mesoinception4"])
+def test_mesonets_weights_load_from_a_file_in_dfds_naming(tmp_path, name):
+    state = BUILDERS[name]().network.state_dict()
+    save_file(state, tmp_path / "w.safetensors")
+    loaded = BUILDERS[name](weights=str(tmp_path / "w.safetensors")).network.state_dict()
+    assert all(torch.equal(loaded[key], state[key]) for key in state)
+
+
+# -- options of timm --
+
+
+def settled(network: nn.Module) -> nn.Module:
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return network.eval()
+
+
+def test_the_class_token_is_what_global_pool_token_gives():
+    token = backbones.timm(name="test_vit", pretrained=False, global_pool="token").eval()
+    average = backbones.timm(name="test_vit", pretrained=False, global_pool="avg").eval()
+    state = {key: value for key, value in token.network.state_dict().items() if not key.startswith("norm.")}
+    average.network.load_state_dict(state, strict=False)
+    images = torch.rand(1, 3, 160, 160)
+    with torch.inference_mode():
+        torch.testing.assert_close(token(images), token.network.forward_features(images)[:, 0])
+        assert (token(images) - average(images)).abs().max() > 0.01
+
+
+def test_a_transformer_is_built_for_the_size_that_is_asked_for():
+    backbone = backbones.timm(name="test_vit", pretrained=False, img_size=96)
+    assert (backbone.input_size, backbone(torch.rand(1, 3, 96, 96)).shape) == (96, (1, backbone.num_features))
+    with pytest.raises(ConfigError, match="test_vit takes only 96 pixels"):
+        backbones.timm(name="test_vit", pretrained=False, img_size=96, input_size=160)
+
+
+def test_a_transformer_of_dynamic_size_takes_any_multiple_of_its_patches():
+    backbone = backbones.timm(name="test_vit", pretrained=False, dynamic_img_size=True)
+    assert backbone.input_size is None
+    for side in (96, 160, 224):
+        assert backbone(torch.rand(1, 3, side, side)).shape == (1, backbone.num_features)
+
+
+def test_weights_of_another_size_have_their_positions_resampled(tmp_path):
+    import timm
+    from timm.layers import resample_abs_pos_embed
+
+    state = timm.create_model("test_vit").state_dict()
+    save_file(state, tmp_path / "w.safetensors")
+    loaded = backbones.timm(name="test_vit", weights=str(tmp_path / "w.safetensors"), img_size=96).network.state_dict()
+    expected = resample_abs_pos_embed(state["pos_embed"], [6, 6], num_prefix_tokens=1)
+    assert torch.equal(loaded["pos_embed"], expected)
+
+
+def test_residual_branches_are_left_out_as_often_as_is_asked_for():
+    from timm.layers import DropPath
+
+    def most(**options):
+        paths = [m for m in backbones.timm(name="test_vit", pretrained=False, **options).modules()]
+        return max((m.drop_prob for m in paths if isinstance(m, DropPath)), default=0.0)
+
+    assert (most(), most(drop_path_rate=0.25)) == (0.0, 0.25)
+
+
+def test_normalisation_is_timms_unless_it_is_given():
+    own = backbones.timm(name="test_vit", pretrained=False)
+    given = backbones.timm(name="test_vit", pretrained=False, mean=[0, 0.5, 0.25], std=[1, 0.5, 0.25])
+    assert (given.mean, given.std) == ((0, 0.5, 0.25), (1, 0.5, 0.25))
+    assert own.mean == (0.5, 0.5, 0.5) != given.mean
+
+
+def test_a_lite_network_with_options_of_timm_is_timms_and_has_the_same_names():
+    from dfd.models.networks.efficientnet_lite import EfficientNetLite
+
+    plain = backbones.timm(name="tf_efficientnet_lite0", pretrained=False)
+    with_options = backbones.timm(name="tf_efficientnet_lite0", pretrained=False, drop_path_rate=0.1)
+    assert isinstance(plain.network, EfficientNetLite)
+    assert not isinstance(with_options.network, EfficientNetLite)
+    assert plain.network.state_dict().keys() == with_options.network.state_dict().keys()
+
+
+SAME = "tf_mobilenetv3_small_minimal_100"
+
+
+def test_fixed_paddings_are_timms_own_at_the_nominal_size_and_others_elsewhere():
+    own = settled(backbones.timm(name=SAME, pretrained=False))
+    fixed = backbones.timm(name=SAME, pretrained=False, pads=76).eval()
+    fixed.network.load_state_dict(own.network.state_dict())
+    with torch.inference_mode():
+        nominal, other = torch.rand(1, 3, 76, 76), torch.rand(1, 3, 64, 64)
+        torch.testing.assert_close(fixed(nominal), own(nominal))
+        assert (fixed(other) - own(other)).abs().max() > 1e-3 * own(other).abs().max()
+
+
+def test_the_paddings_of_efficientnet_b4_at_380_are_those_of_its_package():
+    from dfd.models.networks.paddings import PaddedConv2d
+
+    for unpadded, stem in ((False, (0, 1)), (True, (0, 0))):
+        with torch.device("meta"):
+            network = backbones.timm(name="tf_efficientnet_b4", pretrained=False, pads=380, unpadded_stem=unpadded)
+        found = {n: (m.start, m.end) for n, m in network.network.named_modules() if isinstance(m, PaddedConv2d)}
+        assert list(found.values()) == [stem, (0, 1), (2, 2), (0, 1), (1, 2)]
+        blocks = [name.removesuffix(".conv_dw") for name in found if name != "conv_stem"]
+        assert blocks == ["blocks.1.0", "blocks.2.0", "blocks.3.0", "blocks.5.0"]
+        assert network.num_features == 1792
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "resnet10t", "img_size": 224}, r"resnet10t cannot be built with backbone\.img_size=224"),
+        ({"name": "test_vit", "img_size": 97, "global_pool": "map2"}, r"test_vit cannot be built with"),
+        ({"name": "resnet10t", "pads": 380}, "does not pad as TensorFlow does"),
+        ({"name": SAME, "unpadded_stem": True}, r"needs backbone\.pads=380"),
+    ],
+)
+def test_an_option_that_a_network_does_not_take_is_refused_and_named(options, message):
+    with pytest.raises(ConfigError, match=message):
+        backbones.timm(pretrained=False, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"img_size": 10**6}, r"backbone\.img_size must be in 1\.\.2048"),
+        ({"img_size": "x"}, r"backbone\.img_size must be a whole number"),
+        ({"pads": 0}, r"backbone\.pads must be in 1\.\.2048"),
+        ({"global_pool": "evil"}, r"backbone\.global_pool must be 'avg' or"),
+        ({"drop_path_rate": 2.0}, r"backbone\.drop_path_rate must be a number in 0\.\.1"),
+        ({"drop_path_rate": "x"}, r"backbone\.drop_path_rate must be"),
+        ({"dynamic_img_size": 3}, r"backbone\.dynamic_img_size must be true or false"),
+        ({"mean": [0.5, 0.5]}, r"backbone\.mean must be a list of 3"),
+        ({"mean": [0.5, 0.5, float("nan")]}, r"backbone\.mean"),
+        ({"std": [0, 1, 1]}, r"backbone\.std"),
+        ({"std": 1}, r"backbone\.std must be a list of 3"),
+        ({"resample": "lanczos"}, r"backbone\.resample must be 'bilinear' or 'bicubic' or 'nearest'"),
+        ({"unpadded_stem": "yes"}, r"backbone\.unpadded_stem must be true or false"),
+    ],
+)
+def test_a_strangers_option_out_of_range_is_refused_and_named(options, message):
+    backbone = {"_target_": "dfd.models.backbones.timm", "name": "test_vit", "pretrained": False, **options}
+    with pytest.raises(ConfigError, match=message):
+        build_model({"backbone": backbone, "temporal": {"_target_": "dfd.models.temporal.mean"}})
+
+
+@pytest.mark.parametrize("input_size", [0, 7, 10**6])
+def test_vgg19_refuses_a_size_that_leaves_no_map(input_size):
+    backbone = {"_target_": "dfd.models.backbones.vgg19_pool3", "pretrained": False, "input_size": input_size}
+    with pytest.raises(ConfigError, match=r"backbone\.input_size"):
+        build_model({"backbone": backbone, "temporal": {"_target_": "dfd.models.temporal.mean"}})
 
 
 def test_only_networks_of_a_fixed_input_size_ask_for_resizing():

@@ -1,13 +1,16 @@
 import math
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from dfd.base.errors import ConfigError
 from dfd.base.types import Label
 from dfd.models.backbones import Backbone
-from dfd.models.classifier import ClipClassifier, architecture, build_model, resolve_model_config
+from dfd.models.classifier import ClipClassifier, architecture, build_model, resized, resolve_model_config
 from dfd.models.temporal import TEMPORALS
 
 TINY = {
@@ -83,6 +86,42 @@ def test_a_backbone_of_fixed_size_gets_its_size_whatever_comes():
         assert model(clip).shape == (1, 2)
 
 
+def as_pillow(pixels: np.ndarray, side: int, how: Image.Resampling) -> np.ndarray:
+    channels = [Image.fromarray(pixels[..., channel]).resize((side, side), how) for channel in range(3)]  # in floats
+    return np.stack([np.asarray(channel) for channel in channels])
+
+
+@pytest.mark.parametrize("side", [40, 63, 100])
+def test_resizing_is_that_of_pillow_or_opencv(side):
+    noise = np.random.default_rng(0).random((63, 63, 3), dtype=np.float32)  # odd: no nearest pixel is a tie
+    image = cv2.GaussianBlur(noise, (0, 0), 1.5)
+    given = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
+    expected = {
+        "bicubic": as_pillow(image, side, Image.Resampling.BICUBIC),
+        "nearest": as_pillow(image, side, Image.Resampling.NEAREST),
+        None: as_pillow(image, side, Image.Resampling.BILINEAR),
+        "bilinear": cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1),
+    }
+    for how, wanted in expected.items():
+        np.testing.assert_allclose(resized(given, side, how)[0].numpy(), wanted, atol=2e-5, err_msg=str(how))
+
+
+def test_bicubic_resizing_stays_within_what_a_picture_can_hold():
+    edge = torch.zeros(1, 3, 16, 16)
+    edge[..., 8:] = 1
+    assert resized(edge, 40, "bicubic").min() == 0
+    assert resized(edge, 40, "bicubic").max() == 1
+
+
+def test_a_backbone_says_how_its_input_is_resized():
+    frames = torch.rand(2, 3, 48, 48)
+    for how in (None, "bilinear", "bicubic", "nearest"):
+        network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        plain = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+        backbone = Backbone(network, num_features=3, input_size=20, resample=how, **plain)
+        assert torch.equal(ClipClassifier(backbone, TEMPORALS["mean"](3)).normalize(frames), resized(frames, 20, how))
+
+
 def test_frames_too_small_for_the_backbone_are_refused_with_the_size_it_needs():
     backbone = Backbone(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), num_features=3, min_size=75)
     model = ClipClassifier(backbone, TEMPORALS["mean"](3))
@@ -113,7 +152,6 @@ def test_dropout_acts_in_training_only(clips):
     model = with_head("mean")
     assert torch.equal(model(clips), model(clips))
     model.classify.train()
-    model.dropout.train()
     assert not torch.equal(model(clips), model(clips))
 
 

@@ -128,13 +128,20 @@ class _WholeClips(Dataset[Tensor]):
         return as_tensor(read_frames(self.store / path, range(num_frames), reader=self.reader))
 
 
+def _decides(option: str, value: object) -> bool:
+    """Whether an option of a backbone changes features and is neither in its weights nor in ``normalisation``."""
+    return option not in ("pretrained", "weights", "freeze", "input_size") and value not in (None, False)
+
+
 def _key(model: ClipClassifier) -> str:
     """Hash of the backbone's weights and of how frames are prepared for it; the clip's size is in its own hash."""
     backbone = model.backbone
     facts = {
         "format": FORMAT_VERSION,
         "weights": weights_sha256(backbone.state_dict()),
-        "config": {k: v for k, v in model.config.get("backbone", {}).items() if k in ("_target_", "name")},
+        "config": {
+            k: v for k, v in model.config.get("backbone", {}).items() if k in ("_target_", "name") or _decides(k, v)
+        },
         "normalisation": [backbone.mean, backbone.std, backbone.input_size],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]

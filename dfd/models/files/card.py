@@ -132,7 +132,7 @@ class DetectorCard:
     def _wrong_parts(self) -> Iterator[str]:
         """What is wrong with the network's parts, as far as whoever shows a card relies on it."""
         model: Any = self.model
-        for part in ("backbone", "temporal"):
+        for part in ("backbone", "temporal", "head"):
             if not isinstance(model, dict) or part not in model:
                 continue
             node = model[part]
