@@ -190,6 +190,19 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class DetectorScore:
+    """What one of several detectors found in a video; ``verdict`` is None where it gives none, being uncalibrated."""
+
+    model: str
+    status: Status
+    prob_fake: Prob | None = None
+    verdict: Verdict | None = None
+    num_windows: Count = 0
+    tracks: tuple[TrackScore, ...] = field(default=(), repr=False)
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class VideoScore:
     """Row of ``predictions.csv``, with each face and window.
 
@@ -198,7 +211,7 @@ class VideoScore:
     "real". ``num_frames`` were scored, in ``num_windows`` of the ``num_windows_possible`` without a cap. ``seconds`` is
     the time taken, ``seconds_by_stage`` that of each stage; stages overlap. ``thumbnail`` ``(h, w, 3)``, ``moments``
     and ``boxes`` are for display, and neither compared nor printed; ``boxes`` has for each track, if asked for, F frame
-    indices and boxes ``(F, 4)`` in source pixels.
+    indices and boxes ``(F, 4)`` in source pixels. ``detectors`` holds what each of several detectors found.
     """
 
     path: str
@@ -218,6 +231,7 @@ class VideoScore:
     message: str = ""
     file: FileFacts | None = None
     tracks: tuple[TrackScore, ...] = field(default=(), repr=False)
+    detectors: tuple[DetectorScore, ...] = field(default=(), repr=False)
     thumbnail: FrameArray | None = field(default=None, repr=False, compare=False)
     moments: tuple[Moment, ...] = field(default=(), repr=False, compare=False)
     boxes: Mapping[int, tuple[NDArray[np.int64], FloatArray]] = field(default_factory=dict, repr=False, compare=False)

@@ -124,10 +124,10 @@ class PredictConfig:
     output: str | None
     face_detector: dict[str, Any] | None
     crop: dict[str, Any] | None
-    max_windows: int | None
+    max_windows: Any
     window_stride: int | None
     max_faces: int
-    aggregation: str
+    aggregation: str | None
     threshold: float | None
     uncertain_margin: float
     runtime: str

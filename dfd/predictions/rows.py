@@ -1,12 +1,12 @@
 """Rows of ``predictions.csv`` and lines of ``predictions.jsonl``, to and from video scores."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from dfd.base.errors import DfdError
-from dfd.base.types import VideoScore
+from dfd.base.types import TrackScore, VideoScore
 from dfd.base.untrusted import decode, parse_json, shown
 from dfd.predictions.layout import JSONL_NAME
 
@@ -26,7 +26,7 @@ _PICTURES = {"thumbnail", "moments", "boxes"}
 """Fields of a score that its line has not, or only as names of files."""
 
 
-_FIELDS = (*(item.name for item in fields(VideoScore) if item.name != "boxes"), "settings")
+_FIELDS = (*(item.name for item in fields(VideoScore) if item.name not in ("boxes", "detectors")), "settings")
 
 
 _ANEW = "choose another output=DIR or overwrite=true"
@@ -46,9 +46,18 @@ def json_of(score: VideoScore) -> dict[str, Any]:
         "label": None if score.label is None else str(score.label),
         "file": score.file and asdict(score.file),
         "seconds_by_stage": dict(score.seconds_by_stage),
-        "tracks": [asdict(track) | {"verdict": str(track.verdict)} for track in score.tracks],
+        "tracks": _tracks(score.tracks),
+        "detectors": [asdict(one) | {"tracks": _tracks(one.tracks)} for one in score.detectors],
     }
+    for one in value["detectors"]:
+        one |= {name: one[name] and str(one[name]) for name in ("status", "verdict")}
+    if not score.detectors:
+        del value["detectors"]
     return value
+
+
+def _tracks(tracks: Sequence[TrackScore]) -> list[dict[str, Any]]:
+    return [asdict(track) | {"verdict": str(track.verdict)} for track in tracks]
 
 
 def score_of(value: Mapping[str, Any]) -> VideoScore:

@@ -1,8 +1,7 @@
 """Detector that is loaded once and scores any number of videos."""
 
 import time
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor
 
 from dfd.base.errors import ConfigError
-from dfd.base.machine import num_cores
 from dfd.base.types import FloatArray, FrameArray, Label, Moment, Status, TrackScore, Verdict, VideoScore
 from dfd.faces.crop import Crop
 from dfd.faces.found import Found
@@ -20,17 +18,15 @@ from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import refuse_mixed_clips
 from dfd.models.starter import checkpoint_path
 from dfd.process.failure import Failure
-from dfd.process.pool import Again, WorkerPool
+from dfd.process.pool import WorkerPool
 from dfd.scoring.aggregation import AGGREGATIONS, DEFAULT_AGGREGATION, Aggregation, uncertain_band, verdict
+from dfd.scoring.engine import Engine
 from dfd.scoring.explain import explain_clip
-from dfd.scoring.look.workers import look_settings, numbered_windows_task, start_worker, worker_pool
+from dfd.scoring.look.workers import look_settings
 from dfd.scoring.runtimes.folding import fold_batchnorm as fold_into_convolutions
 from dfd.scoring.runtimes.load import load_runtime
 from dfd.scoring.runtimes.runtime import OnnxRuntime, Runtime, TorchRuntime
 from dfd.scoring.video import MAX_SHOWN_FACES, Piece, _joined, _Video
-
-Progress = Callable[[Path, float], None]
-"""Told of a video and the share of it, 0..1, that has been looked at."""
 
 DESCRIBED = (
     *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
@@ -42,7 +38,7 @@ OF_THE_END = ("num_faces", "num_frames", "num_windows", "num_windows_possible", 
 """Facts of a score that the last piece of a video brings."""
 
 
-class Detector:
+class Detector(Engine[_Video]):
     """A trained detector, ready to score videos. Its worker processes start with the first video and stay for the next.
 
     A context manager, or :meth:`close` it; one that is forgotten stops its workers too. Not for several threads.
@@ -56,7 +52,7 @@ class Detector:
             detector was trained with.
         crop: what is cut out of a frame; None: as the detector was trained.
         aggregation: from windows to faces and to the video: a name in :data:`dfd.scoring.aggregation.AGGREGATIONS`, or
-            a function of that kind.
+            a function of that kind; None: the card's, else ``max_of_means``.
         threshold: a video is called fake from this probability on; None: the checkpoint's.
         uncertain_margin: half the width of the band of the verdict ``uncertain``; see
             :func:`dfd.scoring.aggregation.uncertain_band`.
@@ -90,7 +86,7 @@ class Detector:
         model: ClipClassifier | None = None,
         face_detector: Mapping[str, Any] | None = None,
         crop: Crop | None = None,
-        aggregation: str | Aggregation = DEFAULT_AGGREGATION,
+        aggregation: str | Aggregation | None = None,
         threshold: float | None = None,
         uncertain_margin: float = 0.1,
         moments_per_face: int = 3,
@@ -106,12 +102,9 @@ class Detector:
     ) -> None:
         if model is not None and not for_comparison:
             refuse_mixed_clips(model, name)
-        counts = {"batch_size": batch_size, "num_workers": num_workers}
-        for option, value in {**counts, "deadline_seconds": deadline_seconds, "stall_seconds": stall_seconds}.items():
-            if value is not None and not value > 0:
-                raise ValueError(f"{option} must be above 0, got {value}")
         if moments_per_face < 0:
             raise ValueError(f"moments_per_face must not be negative, got {moments_per_face}")
+        aggregation = aggregation or card.scoring.get("aggregation") or DEFAULT_AGGREGATION
         if isinstance(aggregation, str) and aggregation not in AGGREGATIONS:
             raise ConfigError(f"aggregation={aggregation} is not one of {', '.join(AGGREGATIONS)}")
         self.runtime = runtime
@@ -128,14 +121,16 @@ class Detector:
         self.uncertain_band = uncertain_band(self.threshold, uncertain_margin)
         self.moments_per_face = moments_per_face
         self.heatmaps = heatmaps and model is not None
-        self.batch_size = batch_size or (8 if runtime.device_type == "cpu" else 16)
-        self.num_workers = num_workers or num_cores()
-        self.deadline_seconds, self.stall_seconds = deadline_seconds, stall_seconds
-        self._is_scoring = False
-        self._pool: WorkerPool | None = None
-        self._at_end: weakref.finalize[..., Detector] | None = None
-        if pool is not None:
-            self._take_over(pool)
+        self.gives_verdicts = card.temperature is not None or not card.origin
+        """Whether a score comes with a verdict: not for an adopted detector that was not calibrated here."""
+        super().__init__(
+            (self.face_detector, self.extraction, self.windows),
+            batch_size=(8 if runtime.device_type == "cpu" else 16) if batch_size is None else batch_size,
+            num_workers=num_workers,
+            deadline_seconds=deadline_seconds,
+            stall_seconds=stall_seconds,
+            pool=pool,
+        )
 
     @classmethod
     def load(
@@ -192,61 +187,6 @@ class Detector:
             "aggregation": getattr(self.aggregation, "__name__", repr(self.aggregation)),
         }
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop the worker processes. The next video starts them again."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
-        if self._at_end is not None:
-            self._at_end.detach()
-
-    def score(self, path: str | Path, *, on_progress: Progress | None = None) -> VideoScore:
-        """Score one video. A video that cannot be scored gets a status and a message, not an exception."""
-        (score,) = self.score_many([path], on_progress=on_progress)
-        return score
-
-    def score_many(self, paths: Iterable[str | Path], *, on_progress: Progress | None = None) -> Iterator[VideoScore]:
-        """Score videos as they come out of the workers, in no particular order; one score for each path.
-
-        Memory does not grow with the number of videos, and with their length by a line for each window only.
-
-        Raises:
-            RuntimeError: this detector is at work on other videos, whose scores have not all been taken.
-        """
-        files = [Path(path) for path in paths]
-        if not files:
-            return
-        if self._is_scoring:
-            remedy = "take all of their scores first, or load a second Detector"
-            raise RuntimeError(f"this Detector is scoring other videos; {remedy}")
-        self._is_scoring = True
-        try:
-            yield from self._score_all(files, on_progress)
-        finally:
-            self._is_scoring = False
-
-    def _score_all(self, files: list[Path], on_progress: Progress | None) -> Iterator[VideoScore]:
-        videos: dict[int, _Video] = {}
-        for (key, path), item in self._workers(len(files)).stream(numbered_windows_task, enumerate(files)):
-            video = videos.setdefault(key, _Video(path))
-            if isinstance(item, Again):
-                videos[key] = _Video(path)
-            elif isinstance(item, float):
-                if on_progress is not None:
-                    on_progress(path, item)
-            elif isinstance(item, Failure):
-                yield self._failed(videos.pop(key), item)
-            elif item is None:
-                yield self._finished(videos.pop(key))
-            else:
-                self._take(video, item)
-
     def score_windows(self, path: str | Path, found: Iterable[Found | Failure]) -> VideoScore:
         """The score of what :func:`dfd.scoring.look.stream.stream_windows` found in a video, wherever that was run.
 
@@ -255,12 +195,16 @@ class Detector:
         video = _Video(Path(path))
         for item in found:
             if isinstance(item, Failure):
-                return self._failed(video, item)
+                return self.failed(video, item)
             if not isinstance(item, float):
-                self._take(video, item)
-        return self._finished(video)
+                self.take(video, item)
+        return self.finished(video)
 
-    def _take(self, video: _Video, item: Piece) -> None:
+    def begin(self, path: Path) -> _Video:
+        """Begin a video."""
+        return _Video(path)
+
+    def take(self, video: _Video, item: Piece) -> None:
         """Keep what was found in a video, and score its windows once they fill a batch.
 
         A batch is of one video: its probabilities differ in the last digits by how many clips it has, and so would a
@@ -269,22 +213,6 @@ class Detector:
         video.take(item)
         if len(video.waiting) >= self.batch_size:
             self._look(video)
-
-    def _workers(self, num_tasks: int) -> WorkerPool:
-        """The pool, with no more processes than there is work for, and no fewer than it had."""
-        wanted = min(self.num_workers, num_tasks)
-        if self._pool is not None and self._pool.num_workers < wanted:
-            self.close()
-        if self._pool is None:
-            seconds: dict[str, Any] = {"deadline_seconds": self.deadline_seconds, "stall_seconds": self.stall_seconds}
-            return self._take_over(worker_pool(wanted, batch_size=self.batch_size, **seconds))
-        return self._pool
-
-    def _take_over(self, pool: WorkerPool) -> WorkerPool:
-        pool.prepare(start_worker, self.face_detector, self.extraction, self.windows)
-        self._pool = pool
-        self._at_end = weakref.finalize(self, pool.close)
-        return pool
 
     def _look(self, video: _Video) -> None:
         """Give every waiting window of a video its probability, and leave none waiting."""
@@ -295,18 +223,22 @@ class Detector:
             video.add(window, prob, seconds=each, num_kept=self.moments_per_face, aggregation=self.aggregation)
         video.waiting.clear()
 
-    def _failed(self, video: _Video, failure: Failure) -> VideoScore:
+    def failed(self, video: _Video, failure: Failure) -> VideoScore:
+        """Score of a video that cannot be scored: its status and message."""
         facts: dict[str, Any] = {"model": self.name, "file": video.file, "thumbnail": video.thumbnail}
         seconds = time.perf_counter() - video.began
         return VideoScore(str(video.path), failure.status, message=failure.message, seconds=seconds, **facts)
 
-    def _finished(self, video: _Video) -> VideoScore:
+    def finished(self, video: _Video) -> VideoScore:
+        """Score of a video of which everything was taken."""
         self._look(video)
         end = video.end
         assert end is not None, "a worker ends every video that it does not fail on"
+        if end.no_window:
+            return self.failed(video, Failure(Status.NO_FACE, f"{video.path}: {end.no_window}"))
         if not np.isfinite([window.prob_fake for scored in video.tracks.values() for window in scored]).all():
             message = "the detector gave no number: its weights are not finite; train again with a lower learning rate"
-            return self._failed(video, Failure(Status.ERROR, message))
+            return self.failed(video, Failure(Status.ERROR, message))
         order = sorted(video.tracks)
         by_track, prob_fake = self.aggregation([[w.prob_fake for w in video.tracks[track]] for track in order])
         tracks = tuple(
@@ -328,7 +260,7 @@ class Detector:
             seconds=time.perf_counter() - video.began,
             seconds_by_stage={**end.seconds_by_stage, "network": video.network_seconds, "explain": explaining},
             model=self.name,
-            message="; ".join(part for part in (end.partial, end.message) if part),
+            message="; ".join(part for part in (end.partial, end.message, self._without_verdict) if part),
             file=video.file,
             tracks=tracks,
             thumbnail=video.thumbnail,
@@ -337,7 +269,19 @@ class Detector:
         )
 
     def _verdict(self, prob_fake: float) -> Verdict:
+        if not self.gives_verdicts:
+            return Verdict.UNCERTAIN
         return verdict(prob_fake, threshold=self.threshold, margin=self.uncertain_margin)
+
+    @property
+    def _without_verdict(self) -> str:
+        """Remark on a score without a verdict; empty if there is a verdict."""
+        how = "dfd calibrate fits it to labelled videos"
+        return (
+            ""
+            if self.gives_verdicts
+            else f"no verdict: {self.card.origin.get('name', self.name)} is not calibrated; {how}"
+        )
 
     def _moments(self, video: _Video, tracks: Iterable[TrackScore]) -> Iterator[Moment]:
         """The most suspicious windows of the most suspicious faces, both in falling order."""

@@ -23,14 +23,14 @@ from dfd.base.errors import ConfigError, DfdError
 from dfd.base.types import Status, VideoScore
 from dfd.faces.extract import ExtractionSettings
 from dfd.faces.found import Found, Thumbnail, WindowSettings
+from dfd.process.actors import ActorPlan, plan_actors
 from dfd.process.failure import Failure
 from dfd.process.pool import Again, WorkerPool
 from dfd.process.ray import Fatal, Job, RayOptions, import_ray, pool_below, ray_errors, start_ray
-from dfd.scoring.actors import ActorPlan, plan_actors
 from dfd.scoring.look.workers import start_worker, windows_task
 
 if TYPE_CHECKING:
-    from dfd.scoring.detector import Progress
+    from dfd.scoring.engine import Progress
 
 MAX_ROW_BYTES = 2**30
 """The most that the crops of one video may take. They are one value of a row, and Arrow holds 2 GiB in one at most."""

@@ -12,8 +12,8 @@ import pytest
 
 from dfd.base.errors import ConfigError, DfdError
 from dfd.base.types import Status, VideoScore
+from dfd.process.actors import ActorPlan, plan_actors
 from dfd.process.ray import import_ray
-from dfd.scoring.actors import ActorPlan, plan_actors
 from dfd.scoring.detector import Detector
 from dfd.scoring.ray import RayEngine
 

@@ -35,12 +35,20 @@ def look_settings(
     names in errors.
 
     ``face_detector`` is its name and options, ``crop`` what is cut out of a frame; None: those that the detector was
-    trained with. ``windows`` are options of :class:`WindowSettings`.
+    trained with. ``windows`` are options of :class:`WindowSettings`; the card's ``max_windows``, else
+    32, is the number where it is ``auto``.
 
     Raises:
         CheckpointError: the card says things that are unknown here.
         ValueError: an option is out of range.
     """
+    number = windows.get("max_windows", "auto")
+    if not (number == "auto" or number is None or (isinstance(number, int) and number is not True)):
+        raise ValueError(f"max_windows must be a whole number, null or auto, got {number!r}")
+    if number == "auto":
+        windows["max_windows"] = card.scoring.get(
+            "max_windows", WindowSettings.__dataclass_fields__["max_windows"].default
+        )
     extraction = extraction_of(card.crop, name=name)
     if crop is not None:
         extraction = replace(extraction, crop=crop)

@@ -1,0 +1,217 @@
+"""Several detectors that score the same videos: decoded and searched for faces once, cropped for each of them."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import exp, log
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from dfd.base.errors import ConfigError
+from dfd.base.types import DetectorScore, Label, Verdict, VideoScore
+from dfd.faces.found import FaceWindow, View, WindowsEnd
+from dfd.process.failure import Failure
+from dfd.process.pool import WorkerPool
+from dfd.scoring.aggregation import verdict
+from dfd.scoring.detector import Detector
+from dfd.scoring.engine import Engine
+from dfd.scoring.video import Piece, _Video
+
+LEAST_ODDS = 1e-6
+"""Probabilities are kept so far from 0 and 1 before their log-odds are averaged: one detector cannot outvote all."""
+
+
+@dataclass(slots=True)
+class _Videos:
+    """One video, as each of the detectors sees it."""
+
+    path: Path
+    by_detector: list[_Video]
+
+
+class _Several(Engine[_Videos]):
+    """Detectors that score the same videos. Face detector, tracking and decoding are those of the first one.
+
+    Each detector has its own crop and clips; detectors with the same crop share it. None has processes of its own.
+    """
+
+    def __init__(
+        self, detectors: Sequence["Detector | Ensemble"], *, name: str, pool: WorkerPool | None = None
+    ) -> None:
+        self.detectors = list(detectors)
+        self.name = name
+        first = self.detectors[0]
+        self.face_detector, self.extraction, self.windows = first.face_detector, first.extraction, first.windows
+        self.card = first.card
+        self.uncertain_margin = first.uncertain_margin
+        views = [View(detector.extraction.crop, detector.windows) for detector in self.detectors]
+        different = list(dict.fromkeys(views))
+        self._view = [different.index(view) for view in views]
+        super().__init__(
+            (self.face_detector, self.extraction, self.windows, different[1:]),
+            batch_size=max(detector.batch_size for detector in self.detectors),
+            num_workers=first.num_workers,
+            deadline_seconds=first.deadline_seconds,
+            stall_seconds=first.stall_seconds,
+            pool=pool,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What a report says of the detectors, as plain values: the first one's facts, and those of each."""
+        described = [detector.describe() for detector in self.detectors]
+        return {**described[0], "name": self.name, "threshold": self.threshold, "detectors": described}
+
+    @property
+    @abstractmethod
+    def threshold(self) -> float:
+        """Score from which a video is called fake."""
+
+    def begin(self, path: Path) -> _Videos:
+        """Begin a video."""
+        return _Videos(path, [detector.begin(path) for detector in self.detectors])
+
+    def take(self, video: _Videos, item: Piece) -> None:
+        """Hand what was found in a video to the detectors that it is for."""
+        view = item.view if isinstance(item, FaceWindow | WindowsEnd) else None
+        for number, detector in enumerate(self.detectors):
+            if view in (None, self._view[number]):
+                detector.take(video.by_detector[number], item)
+
+    def failed(self, video: _Videos, failure: Failure) -> VideoScore:
+        """Score of a video that cannot be scored: its status and message."""
+        return replace(self.detectors[0].failed(video.by_detector[0], failure), model=self.name)
+
+
+class Panel(_Several):
+    """Scores videos with several detectors at once.
+
+    The combined score is the mean of the log-odds of the detectors that give
+    verdicts, which are the calibrated ones; where none is, the first one's score stands, without a verdict. Faces,
+    windows and moments of a score are the first detector's; ``detectors`` holds what each of them found.
+
+    Args:
+        detectors: what scores; the face detector is that of the first.
+        weights: of the detectors in the combined score; None: equal ones.
+        pool: processes to take over; see :class:`dfd.scoring.detector.Detector`.
+
+    Raises:
+        ConfigError: there is no detector, two are the same, or the weights do not fit.
+    """
+
+    def __init__(
+        self,
+        detectors: Sequence["Detector | Ensemble"],
+        *,
+        weights: Sequence[float] | None = None,
+        pool: WorkerPool | None = None,
+    ) -> None:
+        names = [detector.name for detector in detectors]
+        if not names or len(set(names)) < len(names):
+            raise ConfigError(f"checkpoint: name each detector once, got {', '.join(names) or 'none'}")
+        if weights is not None and (len(weights) != len(names) or min(weights) < 0 or sum(weights) <= 0):
+            raise ConfigError(f"weights: give one number of 0 or more for each of the {len(names)} detectors")
+        self.weights = list(weights) if weights is not None else [1.0] * len(names)
+        super().__init__(detectors, name=" + ".join(names), pool=pool)
+
+    @property
+    def threshold(self) -> float:
+        """Combined score from which a video is called fake: the thresholds, combined as the scores are."""
+        return self._combined([detector.threshold for detector in self.detectors])
+
+    def finished(self, video: _Videos) -> VideoScore:
+        """Score of a video of which everything was taken."""
+        scores = [detector.finished(seen) for detector, seen in zip(self.detectors, video.by_detector, strict=True)]
+        each = tuple(
+            DetectorScore(
+                model=score.model,
+                status=score.status,
+                prob_fake=score.prob_fake,
+                verdict=score.verdict if detector.gives_verdicts else None,
+                num_windows=score.num_windows,
+                tracks=score.tracks,
+                message=score.message,
+            )
+            for detector, score in zip(self.detectors, scores, strict=True)
+        )
+        first = next((score for score in scores if score.status.has_faces), scores[0])
+        whole = replace(first, model=self.name, detectors=each, seconds_by_stage=_summed(scores))
+        known = [(number, score.prob_fake) for number, score in enumerate(scores) if score.prob_fake is not None]
+        voting = [(number, prob) for number, prob in known if self._votes(number)]
+        if not voting:
+            return whole
+        prob_fake = self._combined([prob for _, prob in voting], [number for number, _ in voting])
+        threshold = self._combined([self.detectors[number].threshold for number, _ in voting], [n for n, _ in voting])
+        label = Label.FAKE if prob_fake >= threshold else Label.REAL
+        said = verdict(prob_fake, threshold=threshold, margin=self.detectors[0].uncertain_margin)
+        calls = {each[number].verdict for number, _ in voting} - {Verdict.UNCERTAIN}
+        disagree = "the detectors disagree" if len(calls) > 1 else ""
+        return replace(
+            whole,
+            prob_fake=prob_fake,
+            verdict=said,
+            label=label,
+            confidence=prob_fake if label is Label.FAKE else 1 - prob_fake,
+            message="; ".join(part for part in (whole.message, disagree) if part),
+        )
+
+    def _votes(self, number: int) -> bool:
+        return self.detectors[number].gives_verdicts and self.weights[number] > 0
+
+    def _combined(self, probs: Sequence[float], numbers: Sequence[int] | None = None) -> float:
+        """Mean of the log-odds of ``probs``, which are of the detectors with these numbers, as a probability."""
+        numbers = range(len(probs)) if numbers is None else numbers
+        weights = [self.weights[number] for number in numbers]
+        odds = [log(p / (1 - p)) for p in (min(max(prob, LEAST_ODDS), 1 - LEAST_ODDS) for prob in probs)]
+        mean = sum(weight * value for weight, value in zip(weights, odds, strict=True)) / sum(weights)
+        return 1 / (1 + exp(-mean))
+
+
+class Ensemble(_Several):
+    """One published detector that is made of several networks: a video's score is the mean of their scores of it.
+
+    It gives no verdict. Heat maps and moments are the first network's.
+    """
+
+    gives_verdicts = False
+
+    @property
+    def threshold(self) -> float:
+        """Threshold of its networks, which without a calibration decides nothing."""
+        return self.detectors[0].threshold
+
+    def finished(self, video: _Videos) -> VideoScore:
+        """Score of a video of which everything was taken."""
+        scores = [detector.finished(seen) for detector, seen in zip(self.detectors, video.by_detector, strict=True)]
+        first = next((score for score in scores if not score.status.has_faces), scores[0])
+        if not first.status.has_faces:
+            return replace(first, model=self.name)
+        prob_fake = fmean(score.prob_fake for score in scores if score.prob_fake is not None)
+        tracks = tuple(_mean_track(found) for found in zip(*(score.tracks for score in scores), strict=True))
+        label = Label.FAKE if prob_fake >= self.threshold else Label.REAL
+        return replace(
+            first,
+            model=self.name,
+            prob_fake=prob_fake,
+            label=label,
+            confidence=prob_fake if label is Label.FAKE else 1 - prob_fake,
+            tracks=tracks,
+            seconds_by_stage=_summed(scores),
+        )
+
+
+def _mean_track(found: Sequence[TrackScore]) -> TrackScore:
+    """One track as the mean of what several networks make of it."""
+    windows = tuple(
+        replace(same[0], prob_fake=fmean(window.prob_fake for window in same))
+        for same in zip(*(track.windows for track in found), strict=True)
+    )
+    return replace(found[0], prob_fake=fmean(track.prob_fake for track in found), windows=windows)
+
+
+def _summed(scores: Sequence[VideoScore]) -> dict[str, float]:
+    """Seconds by stage: shared stages once, those of the networks together."""
+    stages: dict[str, float] = dict(scores[0].seconds_by_stage)
+    for stage in ("network", "explain"):
+        stages[stage] = sum(score.seconds_by_stage.get(stage, 0.0) for score in scores)
+    return stages
