@@ -22,7 +22,7 @@ LONGER: dict[str, int] = {
     "dfd/data/sources/ffpp.py": 324,
     "dfd/data/sources/manifest.py": 310,
     "dfd/faces/detectors/mtcnn.py": 332,
-    "dfd/faces/extract.py": 357,
+    "dfd/faces/extract.py": 358,
     "dfd/faces/track.py": 327,
     "dfd/models/files/model_card.py": 317,
     "dfd/scoring/detector.py": 379,

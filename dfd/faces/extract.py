@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import ceil
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -333,6 +332,8 @@ def shrink(image: Image, longest_side: int) -> Image:
     >>> shrink(np.zeros((720, 1280, 3), np.uint8), 640).shape
     (360, 640, 3)
     """
+    import cv2
+
     height, width = image.shape[:2]
     scale = longest_side / max(height, width)
     if scale >= 1:
