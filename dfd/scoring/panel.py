@@ -9,14 +9,14 @@ from statistics import fmean
 from typing import Any
 
 from dfd.base.errors import ConfigError
-from dfd.base.types import DetectorScore, Label, Verdict, VideoScore
+from dfd.base.types import DetectorScore, Label, TrackScore, Verdict, VideoScore
 from dfd.faces.found import FaceWindow, View, WindowsEnd
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
 from dfd.scoring.aggregation import verdict
 from dfd.scoring.detector import Detector
 from dfd.scoring.engine import Engine
-from dfd.scoring.video import Piece, _Video
+from dfd.scoring.video import Piece
 
 LEAST_ODDS = 1e-6
 """Probabilities are kept so far from 0 and 1 before their log-odds are averaged: one detector cannot outvote all."""
@@ -27,7 +27,7 @@ class _Videos:
     """One video, as each of the detectors sees it."""
 
     path: Path
-    by_detector: list[_Video]
+    by_detector: list[Any]
 
 
 class _Several(Engine[_Videos]):

@@ -22,7 +22,7 @@ from lightning.pytorch.plugins import LayerSync
 from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
-from dfd.base.errors import ConfigError
+from dfd.base.errors import ConfigError, RunDiverged
 from dfd.config.build import build
 
 if TYPE_CHECKING:
@@ -114,6 +114,8 @@ def ending_together(trainer: Trainer) -> Iterator[None]:
     """End the processes that this one started if it fails, since they would wait for it."""
     try:
         yield
+    except RunDiverged:
+        raise  # all of them have found so and are ending; a signal amid that would show as a traceback
     except BaseException:
         launcher = trainer.strategy.launcher
         if isinstance(launcher, _SubprocessScriptLauncher):

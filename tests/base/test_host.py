@@ -59,6 +59,7 @@ print(time.process_time() - began)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2,
     reason="needs a core less than OpenMP sees",

@@ -440,7 +440,7 @@ def test_a_run_that_diverges_late_says_which_epoch_is_kept(tiny_store: Path, tmp
     assert not (tmp_path / "detector.safetensors").exists()
 
 
-@pytest.mark.parametrize("epochs_before", [0, 1])
+@pytest.mark.parametrize("epochs_before", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_ctrl_c_says_what_is_kept_and_the_command_that_goes_on(
     epochs_before: int, tiny_store: Path, tmp_path: Path
 ) -> None:

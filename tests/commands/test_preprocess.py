@@ -180,10 +180,11 @@ def test_a_worker_that_dies_costs_its_video_for_now_and_no_other(manifest: Path,
     prepare_store(rows[:2], store, settings, num_workers=1)
     # What the parent writes when a child is killed is tried again by the next run.
     from dfd.data.prepare import store as preparation
+    from dfd.data.store.folders import write_record
     from dfd.process.failure import Failure
 
     failed = preparation._failed(rows[2], store, settings, Failure(Status.ERROR, "the worker was killed (signal 9)"))
-    preparation.write_record(store, failed)
+    write_record(store, failed)
     assert prepare_store(rows, store, settings, num_workers=1) == {"ok": 3}
 
 

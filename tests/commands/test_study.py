@@ -107,6 +107,7 @@ def write_identity_videos(folder: Path, *, num_people: int = 24, videos_each: in
     return folder / "manifest.csv"
 
 
+@pytest.mark.slow
 def test_the_leakage_experiment_scores_high_by_video_and_near_chance_by_person(tmp_path: Path) -> None:
     manifest = write_identity_videos(tmp_path / "videos")
     run(

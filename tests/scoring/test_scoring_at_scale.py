@@ -95,6 +95,7 @@ def test_two_hundred_files_of_which_twenty_are_bad_get_two_hundred_rows(
     assert np.ptp([score.prob_fake for score in good]) < 1e-5
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_over_five_hundred_videos(detector: Detector, clip: Path, tmp_path: Path) -> None:
     paths = copies(clip, tmp_path / "inbox", 500)
 

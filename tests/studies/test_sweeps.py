@@ -318,6 +318,7 @@ def train_search(folder: Path, store: Path, num_trials: int) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_killed_search_of_four_trials_goes_on_within_the_trial(tiny_store: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tune"
     arguments = train_search(folder, tiny_store, 4)
@@ -409,6 +410,7 @@ def test_on_every_launcher_a_job_that_fails_or_is_killed_costs_no_other(launcher
     assert "Traceback" not in done.stdout
 
 
+@pytest.mark.slow
 def test_jobs_of_submitit_are_processes_of_their_own(tmp_path: Path) -> None:
     done = launch(tmp_path, "submitit_local", "seed=1,2")
     assert done.returncode == 0, done.stderr

@@ -147,6 +147,7 @@ def slurm_task(rank: int, *, nodes: int = 2, job: str = "4711") -> dict[str, str
 SLURM_ON_CPUS = ["trainer=slurm", "trainer.accelerator=cpu", "trainer.precision=32-true"]
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_in_two_processes_ends_in_both_with_one_sentence(
     uneven_store: Path, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ from dfd.web.__main__ import environment_of, usage
 from dfd.web.options import WebOptions, described
 
 ROOT = Path(__file__).resolve().parents[2]
+SLOW = pytest.mark.slow
 CLEAN = {key: value for key, value in os.environ.items() if not key.startswith(("DFD_WEB_", "DJANGO_"))}
 
 
@@ -53,20 +54,26 @@ def test_the_docs_name_every_option_with_its_default() -> None:
         ([], "give the detector"),
         (["checkpoint=nowhere.safetensors"], "nowhere.safetensors: no such file"),
         (["checkpoint=README.md", "max_windos=3"], "max_windos"),
-        (["checkpoint=README.md", "max_windows=many"], "max_windows"),
+        pytest.param(["checkpoint=README.md", "max_windows=many"], "max_windows", marks=SLOW),
         (["checkpoint=README.md", "port=http"], "DFD_WEB_PORT=http is not a whole number"),
-        (["checkpoint=README.md", "port=99999"], "must be in 1..65535"),
-        (["checkpoint=README.md", "keep_hours=inf"], "must be a number"),
+        pytest.param(["checkpoint=README.md", "port=99999"], "must be in 1..65535", marks=SLOW),
+        pytest.param(["checkpoint=README.md", "keep_hours=inf"], "must be a number", marks=SLOW),
         (["checkpoint=README.md", "data=README.md"], "cannot be made a folder of ours"),
         (["checkpoint=README.md", "database_url=postgres://nobody@127.0.0.1:9/x"], "DFD_WEB_SECRET_KEY"),
-        (["checkpoint=README.md", "max_queue=0"], "DFD_WEB_MAX_QUEUE must be above 0"),
-        (["checkpoint=README.md", "api_tokens=desk:short"], "a token of 16 characters or more"),
-        (["checkpoint=README.md", "host=0.0.0.0"], "DFD_WEB_SECRET_KEY"),
+        pytest.param(
+            ["checkpoint=README.md", "max_queue=0"], "DFD_WEB_MAX_QUEUE must be above 0", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ["checkpoint=README.md", "api_tokens=desk:short"],
+            "a token of 16 characters or more",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(["checkpoint=README.md", "host=0.0.0.0"], "DFD_WEB_SECRET_KEY", marks=SLOW),
         (["start"], "did you mean starter"),
         (["checkpoint=README.md", "prot=80"], "did you mean port=80?"),
-        (["README.md", "--max-windos", "3"], "did you mean --max-windows?"),
+        pytest.param(["README.md", "--max-windos", "3"], "did you mean --max-windows?", marks=SLOW),
         (["serve"], "DFD_WEB_SECRET_KEY is not set"),
-        (["checkpoint"], "no such command"),
+        pytest.param(["checkpoint"], "no such command", marks=SLOW),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(arguments: list[str], words: str, tmp_path: Path) -> None:
@@ -166,6 +173,7 @@ def test_one_command_starts_all_and_ends_all(service: Service, video: bytes) -> 
     assert service.process.returncode == 0
 
 
+@pytest.mark.slow
 def test_with_a_key_of_its_own_it_starts_too_keeps_threads_for_pages_and_ends_with_its_launcher(
     tmp_path: Path, tiny_checkpoint: Path
 ) -> None:

@@ -3,7 +3,6 @@
 from functools import lru_cache
 from typing import Any
 
-import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
@@ -37,6 +36,8 @@ def write_rgb(frame: VideoFrame, into: FrameArray) -> bool:
     weights = _WEIGHTS.get(frame.colorspace)
     if frame.format.name != FULL_CHROMA or frame.color_range not in _LIMITED_RANGE or weights is None:
         return False
+    import cv2  # not needed by commands that only read a video's header
+
     planes = [rows(plane, plane.width) for plane in frame.planes]
     # OpenCV takes a third of NumPy's time for a frame of 720 lines, but twice as long for a face crop.
     pixels = np.stack(planes, axis=-1) if frame.width * frame.height < _SMALL else cv2.merge(planes)

@@ -13,7 +13,6 @@ roll-off.
 from functools import lru_cache
 from typing import Any
 
-import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
@@ -54,6 +53,8 @@ def colours_of(frame: VideoFrame, transfer: int, primaries: int) -> tuple[int, i
 
 def to_sdr(coded: NDArray[np.uint16], transfer: int, primaries: int) -> FrameArray:
     """Convert coded R'G'B', uint16 (H, W, 3), full range, to 8 bits of BT.709."""
+    import cv2
+
     light = np.take(_decoding(transfer), coded)
     if transfer == _HLG:
         # OOTF: the light of the screen is that of the scene times its luminance to the power of gamma - 1.
