@@ -41,7 +41,7 @@ class _Several(Engine[_Videos]):
     ) -> None:
         self.detectors = list(detectors)
         self.name = name
-        first = self.detectors[0]
+        first: Any = self.detectors[0]  # of either kind
         self.face_detector, self.extraction, self.windows = first.face_detector, first.extraction, first.windows
         self.card = first.card
         self.uncertain_margin = first.uncertain_margin
