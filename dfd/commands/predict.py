@@ -23,6 +23,7 @@ from dfd.base.progress import progress_bar
 from dfd.base.untrusted import read_json
 from dfd.config.entry import output_dir, parse_shard, refusing
 from dfd.config.schemas import PredictConfig, inputs_of
+from dfd.models.files.card import num_networks
 from dfd.models.starter import checkpoint_path
 from dfd.predictions.inputs import NothingToScore, find_inputs, is_no_video
 from dfd.predictions.layout import ANNOTATED_NAME, JSONL_NAME, NOT_VIDEOS_NAME, RUN_NAME
@@ -36,6 +37,7 @@ from dfd.scoring.ray import RayEngine
 
 if TYPE_CHECKING:
     from dfd.scoring.detector import Detector
+    from dfd.scoring.panel import Ensemble, Panel
 
 MAX_SHOWN = 40
 """So many rows are printed; the CSV has all."""
@@ -49,12 +51,13 @@ def predict(config: PredictConfig) -> None:
 
     folder = Path(config.output).expanduser() if config.output else output_dir()
     if config.runtime == "auto" and not config.overwrite:
-        config.runtime = runtime_of_folder(folder, Path(config.checkpoint))
+        config.runtime = runtime_of_folder(folder, Path(inputs_of(config.checkpoint)[0]))
     with refusing("predict"):
         engine, detector = engine_of(config, paths, is_new=config.overwrite or not (folder / JSONL_NAME).exists())
 
-    fitted_for = detector.card.calibration.get("aggregation", config.aggregation)
-    if fitted_for != config.aggregation:
+    aggregation = detector.describe()["aggregation"]
+    fitted_for = detector.card.calibration.get("aggregation", aggregation)
+    if fitted_for != aggregation:
         print(f"The detector was calibrated for aggregation={fitted_for}: its threshold may not fit this one")
     settings = settings_of(config, detector)
     continued: dict[str, Any] = {"overwrite": config.overwrite, "asked": {str(path) for path in paths}}
@@ -85,16 +88,28 @@ def predict(config: PredictConfig) -> None:
         print(f"the report, one file to hand on, is {write_videos_report([folder], folder)}")
 
 
-def engine_of(config: PredictConfig, paths: list[Path], *, is_new: bool) -> tuple[Detector | RayEngine, Detector]:
+def engine_of(
+    config: PredictConfig, paths: list[Path], *, is_new: bool
+) -> tuple[Detector | Ensemble | Panel | RayEngine, Detector | Ensemble | Panel]:
     """What scores these videos, and the detector that it scores with. Where none is scored yet, workers begin at once.
 
     Raises:
         ConfigError: there is no such engine.
         CheckpointError: the checkpoint is missing, damaged, or of another program.
     """
-    checkpoint = checkpoint_path(config.checkpoint)
+    files = [checkpoint_path(name) for name in inputs_of(config.checkpoint)]
+    options = detector_options(config)
+    checkpoint = files[0]
+    if config.weights and len(files) == 1:
+        raise ConfigError("weights are for several detectors: checkpoint=[a,b]")
+    if len(files) > 1 or num_networks(checkpoint) > 1:
+        if config.engine != "local":
+            raise ConfigError(f"engine={config.engine} scores with one network; use engine=local")
+        from dfd.scoring.panel import load_panel
+
+        several = load_panel(files, weights=config.weights, num_videos=len(paths), **options)
+        return several, several
     if config.engine == "local":
-        options = detector_options(config)
         with ExitStack() as stack:
             # Before torch is imported here.
             pool = stack.enter_context(start_workers(config, checkpoint, paths, begin=is_new))
@@ -104,13 +119,17 @@ def engine_of(config: PredictConfig, paths: list[Path], *, is_new: bool) -> tupl
             stack.pop_all()  # the detector closes it
         return detector, detector
     if config.engine == "ray":
-        engine = RayEngine(checkpoint, **asdict(config.ray), **detector_options(config))
+        engine = RayEngine(checkpoint, **asdict(config.ray), **options)
         return engine, engine.detector
     raise ConfigError(f"engine={config.engine} is not one of local, ray")
 
 
 def write_scores(
-    engine: Detector | RayEngine, paths: list[Path], writer: PredictionWriter, *, asked: Sequence[str]
+    engine: Detector | Ensemble | Panel | RayEngine,
+    paths: list[Path],
+    writer: PredictionWriter,
+    *,
+    asked: Sequence[str],
 ) -> Iterator[str]:
     """Write each score as it comes, with a progress bar; yields the files that are no videos and got no row."""
     with progress_bar() as bar:
@@ -133,7 +152,7 @@ def write_scores(
             bar.update(task, completed=num_done + sum(shares.values()), note=note)
 
 
-def annotate(folder: Path, detector: Detector, *, deadline_seconds: float) -> None:
+def annotate(folder: Path, detector: Detector | Ensemble | Panel, *, deadline_seconds: float) -> None:
     """Draw faces and scores into each scored video that has not been drawn yet; says which cannot be drawn."""
     from dfd.predictions.annotate.video import annotate_task, num_without_boxes, to_annotate
 

@@ -120,7 +120,8 @@ class PredictConfig:
     """``predict.py``."""
 
     input: Any
-    checkpoint: str
+    checkpoint: Any
+    weights: list[float] | None
     output: str | None
     face_detector: dict[str, Any] | None
     crop: dict[str, Any] | None
@@ -172,7 +173,7 @@ SCHEMAS: dict[str, type[Any]] = {
 
 
 def inputs_of(given: object) -> list[str]:
-    """The option ``input`` as the inputs that it names: one, or each of a list.
+    """The option ``input`` or ``checkpoint`` as what it names: one path, or each of a list.
 
     >>> inputs_of("a.mp4"), inputs_of(["a.mp4", 7])
     (['a.mp4'], ['a.mp4', '7'])

@@ -23,6 +23,7 @@ from dfd.video.file.container import VideoLimits
 
 if TYPE_CHECKING:
     from dfd.scoring.detector import Detector
+    from dfd.scoring.panel import Ensemble, Panel
 
 # Options of the detector that decide what a score is; a folder holds scores of one setting of them.
 DECISIVE = (
@@ -81,19 +82,24 @@ def start_workers(config: PredictConfig, checkpoint: Path, paths: Sequence[Path]
     return pool
 
 
-def settings_of(config: PredictConfig, detector: Detector) -> dict[str, Any]:
+def settings_of(config: PredictConfig, detector: Detector | Ensemble | Panel) -> dict[str, Any]:
     """Settings that decide a score besides the model; a folder is continued only with the same ones."""
     return {
         "face_detector": {k: v for k, v in detector.face_detector.items() if k not in ("device", "weights")},
         **({"crop": detector.extraction.crop.to_dict()} if config.crop else {}),
         # Folders of before there was a choice of streams go on.
         **{k: getattr(config, k) for k in DECISIVE if k != "video_stream" or config.video_stream is not None},
+        "max_windows": detector.windows.max_windows,
+        "aggregation": detector.describe()["aggregation"],
+        **({"weights": config.weights} if config.weights else {}),
         "threshold": detector.threshold,
         "uncertain_margin": config.uncertain_margin,
     }
 
 
-def run_facts(config: PredictConfig, detector: Detector, settings: Mapping[str, Any]) -> dict[str, Any]:
+def run_facts(
+    config: PredictConfig, detector: Detector | Ensemble | Panel, settings: Mapping[str, Any]
+) -> dict[str, Any]:
     """Content of ``run.json``: the detector, its settings, the input and the time."""
     inputs = inputs_of(config.input)
     return {
@@ -101,6 +107,6 @@ def run_facts(config: PredictConfig, detector: Detector, settings: Mapping[str, 
         "dfd": __version__,
         "input": inputs[0] if len(inputs) == 1 else f"{inputs[0]} and {len(inputs) - 1} more",
         "shard": config.shard,
-        "model": {**detector.describe(), "file": Path(config.checkpoint).name},
+        "model": {**detector.describe(), "file": ", ".join(Path(name).name for name in inputs_of(config.checkpoint))},
         "settings": settings,
     }

@@ -215,3 +215,27 @@ def _summed(scores: Sequence[VideoScore]) -> dict[str, float]:
     for stage in ("network", "explain"):
         stages[stage] = sum(score.seconds_by_stage.get(stage, 0.0) for score in scores)
     return stages
+
+
+def load_panel(
+    files: Sequence[Path], *, weights: Sequence[float] | None = None, pool: WorkerPool | None = None, **options: Any
+) -> Panel | Ensemble:
+    """Load several detectors, or one that is made of several networks.
+
+    Args:
+        files: one for each detector; of an ensemble, that of its first network.
+        weights: of the detectors in the combined score; None: equal ones.
+        pool: processes to take over.
+        options: of :meth:`dfd.scoring.detector.Detector.load`, for each of them.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or of another program.
+        ConfigError: two detectors are the same, or the weights do not fit.
+    """
+    loaded: list[Detector | Ensemble] = []
+    for path in files:
+        networks = [Detector.load(one, **options) for one in members(path, num_networks(path))]
+        loaded.append(networks[0] if len(networks) == 1 else Ensemble(networks, name=networks[0].name))
+    if len(loaded) == 1 and isinstance(loaded[0], Ensemble):
+        return loaded[0]
+    return Panel(loaded, weights=weights, pool=pool)

@@ -112,6 +112,9 @@ COMMANDS = {
         "fit a detector's probabilities to labelled videos", "CHECKPOINT STORE", "dfd.calibrate", True
     ),
     "export": Command("write a detector as one file to hand on", "CHECKPOINT", "dfd.export", True),
+    "adopt": Command(
+        "make a detector of what others have published", "[NAME]", "dfd.adopt", options=("--file", "--output")
+    ),
     "web": Command("start the page that people upload videos to", "CHECKPOINT", "dfd.web.__main__"),
     "demo": Command(
         "draw demonstration videos to try all of this on", "FOLDER", "dfd.data.demo.__main__", options=("--seed",)

@@ -26,7 +26,7 @@ class Kind(Enum):
     ANY = "any value"
 
 
-SEVERAL = ("input",)
+SEVERAL = ("input", "checkpoint")
 """Options that take one path or several."""
 LITERAL = re.compile(r"(?i)null|true|false|[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)")
 """Values that Hydra reads as something other than text, besides brackets and quotes."""
@@ -46,9 +46,9 @@ class Kinds:
 
     def of(self, key: str, given: typing.Mapping[str, str] | None = None) -> Kind:
         """The kind of a dotted key, with these choices of groups."""
-        if key in SEVERAL:
-            return Kind.PATHS
         found = _by_schema(self.schema, key.split("."))
+        if key in SEVERAL and found is not Kind.TEXT:
+            return Kind.PATHS
         if found is not None:
             return found
         chosen = self.declared.chosen(given or {})

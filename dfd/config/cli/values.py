@@ -11,9 +11,10 @@ from typing import Any
 
 from dfd.base.words import nearest
 from dfd.config.cli.kinds import LITERAL, Kind, Kinds, plain_or_quoted
+from dfd.models.published.names import NAMES, adopted_path
 
 STARTER = "starter"
-IS_THERE = "checkpoint=starter is the small detector that comes with dfd"
+IS_THERE = "checkpoint=starter is the small detector that comes with dfd, and dfd adopt lists published ones"
 MAX_NAMES = 2000
 """Number of a folder's names that are searched for a misspelt one."""
 
@@ -105,12 +106,17 @@ def _missing(values: Mapping[str, Any], key: str) -> str | None:
     data = str(values.get("data._target_", ""))
     if key == "data.store" and (not data.startswith("dfd.") or "Demo" in data):
         return None  # it is made when it is not there, or somebody else's
-    if value is None or (key == "ckpt_path" and value in ("last", "auto")) or (key, value) == ("checkpoint", STARTER):
+    if value is None or (key == "ckpt_path" and value in ("last", "auto")):
         return None
+    named = (STARTER, *NAMES) if key == "checkpoint" else ()
     for text in map(str, value if isinstance(value, list) else [value]):
         if text in ("", "???") or os.path.lexists(os.path.expanduser(text)):
             continue
-        close = _close_name(text, extra=[STARTER] if key == "checkpoint" else [])
+        if text in named:
+            if text in NAMES and not adopted_path(text).is_file():
+                return f"{key}={text}: this published detector has not been adopted here; to do so: dfd adopt {text}"
+            continue
+        close = _close_name(text, extra=named)
         remedy = f"did you mean {shlex.quote(f'{key}={plain_or_quoted(close)}')}?" if close else PATHS[key]
         return f"{key}={text}: there is no such file or folder; {remedy}"
     return None

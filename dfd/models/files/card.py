@@ -17,6 +17,7 @@ FORMAT_VERSION = 1
 # A card may come from a stranger, and what it says is built and computed. Today's have 5,000 characters.
 MAX_CARD_BYTES = 2**20
 MAX_VALUES = 20_000
+MAX_NETWORKS = 16
 Length = Annotated[int, (1, 1024)]
 """Pixels or frames."""
 MAX_CLIP_PIXELS = 2**25
@@ -156,6 +157,13 @@ def parse_card(text: str) -> DetectorCard:
     if len(text) > MAX_CARD_BYTES:
         raise ValueError(f"its card is longer than {MAX_CARD_BYTES} characters")
     return DetectorCard.from_dict(parse_json(text, finite=True))
+
+
+def num_networks(path: Path) -> int:
+    """Number of networks that a detector's file is the first of; 1 but for an adopted ensemble."""
+    card = read_card(path)
+    number = card.origin.get("num_networks", 1) if card else 1
+    return number if isinstance(number, int) and 1 <= number <= MAX_NETWORKS else 1
 
 
 def read_card(path: Path) -> DetectorCard | None:

@@ -74,10 +74,11 @@ class Published:
         warning: what must be said first, if it is no detector to rely on; empty otherwise.
         seconds_per_crop: CPU time of one crop in one network on one core of a server (AMD EPYC, 32-bit floats), as
             measured here; other machines differ, and a core that is shared takes longer. None: not measured.
-        input: how a crop is made: ``kind`` and its options.
+        input: how a crop is made: ``kind`` and options of :func:`dfd.faces.crop.crop_of`.
         clip_len: frames that the network sees at once.
         frames: number of frames per video that its authors score.
-        aggregation: rule by which the scores of frames become that of a video.
+        aggregation: rule by which the scores of frames become that of a video; of one face, ``max_of_means`` is their
+            mean.
         faces: which faces of a frame are scored.
         label_order: the authors' order of labels; ``convert`` turns it into dfd's.
         model: config of dfd's network, for :func:`~dfd.models.classifier.build_model`.
@@ -103,7 +104,7 @@ class Published:
     input: Mapping[str, Any]
     clip_len: int = 1
     frames: int = 32
-    aggregation: str = "mean_of_windows"
+    aggregation: str = "max_of_means"
     faces: Literal["largest", "all"] = "largest"
     label_order: tuple[str, str] = (LABEL_NAMES[0], LABEL_NAMES[1])
     model: Mapping[str, Any]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from dfd.base.errors import ConfigError
-from dfd.base.words import did_you_mean
+from dfd.base.words import nearest
 from dfd.models.published.entry import Published
 from dfd.models.published.families.capsule import CAPSULE
 from dfd.models.published.families.deepfakebench import DEEPFAKEBENCH
@@ -36,7 +36,9 @@ def published(name: str) -> Published:
         ConfigError: when there is none.
     """
     if name not in PUBLISHED:
-        raise ConfigError(f"{name}: there is no published detector of this name{did_you_mean(name, [*PUBLISHED])}")
+        close = nearest(name, PUBLISHED)
+        remedy = f"did you mean {close}?" if close else "dfd adopt lists them"
+        raise ConfigError(f"{name}: there is no published detector of this name; {remedy}")
     return PUBLISHED[name]
 
 

@@ -5,7 +5,11 @@ Its model card is stored beside its file.
 """
 
 import logging
+import os
 from pathlib import Path
+
+from dfd.base.errors import CheckpointError
+from dfd.models.published.names import NAMES, adopted_path
 
 NAME = "starter"
 FILE = Path(__file__).with_name("detector.safetensors")
@@ -14,12 +18,24 @@ logger = logging.getLogger(__name__)
 
 
 def checkpoint_path(checkpoint: str | Path) -> Path:
-    """Path that ``checkpoint`` names; ``starter`` is the file that comes with dfd, and logs a warning about its limits.
+    """Path that ``checkpoint`` names: a file, ``starter`` for the one that comes with dfd, or an adopted detector.
+
+    A warning about the starter's limits is logged.
 
     >>> checkpoint_path("detector.safetensors").name, checkpoint_path("starter") == FILE
     ('detector.safetensors', True)
+
+    Raises:
+        CheckpointError: when it is the name of a published detector that has not been adopted.
     """
-    if str(checkpoint) != NAME:
+    name = str(checkpoint)
+    if name in NAMES and not os.path.lexists(name):
+        if not (path := adopted_path(name)).is_file():
+            raise CheckpointError(
+                f"{name} is a published detector that has not been adopted on this machine; to do so: dfd adopt {name}"
+            )
+        return path
+    if name != NAME:
         return Path(checkpoint).expanduser()
     logger.warning(
         "the starter detector is meant for trying dfd: it looks for the traces of blended faces (swaps, reenactments), "

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from dfd.base.errors import ConfigError
+from dfd.faces.crop import crop_of
 from dfd.models.classifier import architecture, resolve_model_config
 from dfd.models.files.card import DetectorCard
 from dfd.models.published.entry import PublishedFile
 from dfd.models.published.table import INDEPENDENT_CHECK, PUBLISHED, caveat, published, recognised
+from dfd.scoring.aggregation import AGGREGATIONS
 
 NAMES = {
     *("gend-clip-l14", "gend-pe-l", "gend-dinov3-l", "dfdc-b7", "effort", "sbi"),
@@ -90,7 +92,8 @@ def test_an_entry_says_all_that_a_user_must_know(name: str) -> None:
     assert all(file.url.startswith("https://") for file in entry.files)
     assert len({file.name for file in entry.files}) == len(entry.files)
     assert all(0.3 < figure.value < 1 and figure.source for figure in entry.figures)
-    assert "kind" in entry.input
+    assert crop_of(entry.input).to_dict()["kind"] == entry.input["kind"]
+    assert entry.aggregation in AGGREGATIONS
     assert set(entry.label_order) == {"real", "fake"}
     text = caveat(entry)
     assert entry.training_data in text

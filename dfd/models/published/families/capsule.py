@@ -53,7 +53,7 @@ def _entry(name: str, manipulation: str, folder: str, file: str, sha256: str) ->
             "equals torchvision's VGG19. Whole pictures were not compared. How its authors cropped faces is not stated."
         ),
         seconds_per_crop=0.07,
-        input={"kind": "square", "size": 128, "filter": "bilinear"},
+        input={"kind": "square", "size": 128, "margin_fraction": 0.3},
         label_order=("fake", "real"),
         model={
             "backbone": {

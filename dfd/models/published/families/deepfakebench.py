@@ -55,8 +55,8 @@ def _entry(
         ),
         seconds_per_crop=seconds,
         input={
-            **{"kind": "five_points", "template": "deepfakebench", "scale": 1.3, "size": 256},
-            **{"filter": "bilinear", "border": "black", "smoothed": False},
+            **{"kind": "five_points", "template": "arcface", "scale": 1.3, "size": 256},
+            **{"filter": "bilinear", "border": "black", "fit": "lmeds"},
         },
         model={
             "backbone": {

@@ -34,10 +34,7 @@ DFDC = (
             "in 16 bits, dfd computes in 32."
         ),
         seconds_per_crop=0.52,
-        input={
-            **{"kind": "letterbox", "margin": 1 / 3, "size": 380, "border": "black"},
-            **{"filter_down": "area", "filter_up": "cubic"},
-        },
+        input={"kind": "letterbox", "margin_fraction": 0.333333, "size": 380, "filter": "auto"},
         aggregation="confident",
         faces="all",
         model={

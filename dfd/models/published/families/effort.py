@@ -60,8 +60,8 @@ EFFORT = (
         ),
         seconds_per_crop=2.1,
         input={
-            **{"kind": "five_points", "template": "deepfakebench", "scale": 1.3, "size": 256},
-            **{"filter": "bilinear", "border": "black", "smoothed": False},
+            **{"kind": "five_points", "template": "arcface", "scale": 1.3, "size": 256},
+            **{"filter": "bilinear", "border": "black", "fit": "lmeds"},
         },
         model={
             "backbone": {

@@ -104,7 +104,7 @@ def _entry(
         seconds_per_crop=seconds,
         input={
             **{"kind": "five_points", "template": "gend", "scale": 1.3, "size": 256},
-            **{"filter": "bilinear", "border": "black", "smoothed": False},
+            **{"filter": "bilinear", "border": "black", "fit": "lmeds"},
         },
         model={
             "backbone": {"_target_": "dfd.models.backbones.timm", "pretrained": False, "input_size": 224, **backbone},

@@ -33,7 +33,7 @@ ICPR2020 = (
             "there. The published weights themselves were not run here. The file's SHA-256 is part of its name."
         ),
         seconds_per_crop=0.08,
-        input={"kind": "box", "margin": 0.0, "size": 224, "filter": "bilinear"},
+        input={"kind": "box", "margin_fraction": 0.0, "size": 224, "filter": "bilinear"},
         model={
             "backbone": {
                 **{"_target_": "dfd.models.backbones.timm", "name": "tf_efficientnet_b4", "pretrained": False},

@@ -118,13 +118,13 @@ def _entry(network: str, title: str, manipulation: str, file: str, sha256: str, 
         figures=figures if network == "meso4" else (),
         verified=(
             "The published weights give the published network's probabilities on the repository's four pictures and on "
-            "constant ones."
+            "constant ones. The authors' crop, which they measure between eyes and mouth, is approximated by a square "
+            "around the face box."
         ),
         seconds_per_crop={"meso4": 0.005, "mesoinception4": 0.014}[network],
-        input={
-            **{"kind": "square", "side": "2.2 * 1.3 * max(eye distance, eyes to mouth)", "size": SIDE},
-            **{"filter": "nearest", "upright": True},
-        },
+        # The authors cut an upright square of 2.86 times the larger of the distances between the eyes and from eyes to
+        # mouth; a face box is some 2.75 distances between the eyes wide.
+        input={"kind": "square", "size": SIDE, "margin_fraction": 0.02},
         aggregation="share",
         label_order=("fake", "real"),
         model={

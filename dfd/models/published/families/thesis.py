@@ -36,7 +36,7 @@ THESIS = (
             "frame, the last of the clip, and nothing over time. Do not rely on its scores."
         ),
         seconds_per_crop=0.04,
-        input={"kind": "box", "margin": 0.0, "size": 112, "filter": "bilinear"},
+        input={"kind": "box", "margin_fraction": 0.0, "size": 112, "filter": "bilinear"},
         clip_len=10,
         frames=10,
         label_order=("fake", "real"),
