@@ -17,8 +17,6 @@ DJANGO_NAMES = {
 }
 LONGER: dict[str, int] = {
     "dfd/data/clips/module.py": 448,
-    "dfd/data/demo/faces.py": 513,
-    "dfd/data/demo/videos.py": 310,
     "dfd/data/sources/ffpp.py": 324,
     "dfd/data/sources/manifest.py": 310,
     "dfd/faces/detectors/mtcnn.py": 332,
