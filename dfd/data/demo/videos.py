@@ -51,6 +51,10 @@ OnProgress = Callable[[int, int], None]
 """Called with the number of videos that are finished and of those that will be."""
 
 
+def tell_nobody(done: int, total: int) -> None:
+    """Leave the progress unsaid."""
+
+
 def make_demo_videos(
     root: str | Path,
     *,
@@ -61,7 +65,7 @@ def make_demo_videos(
     width: int = 320,
     height: int = 240,
     seed: int = 0,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = tell_nobody,
 ) -> Path:
     """Draw the training set into ``root`` and return the path of its ``manifest.csv``.
 
@@ -98,8 +102,7 @@ def make_demo_videos(
                     VideoRow(folder / real, real, Label.REAL, DATASET, "", people[:1]),
                     VideoRow(folder / fake, fake, Label.FAKE, DATASET, METHOD, people),
                 ]
-                if on_progress:
-                    on_progress(len(rows), 2 * num_people * videos_per_person)
+                on_progress(len(rows), 2 * num_people * videos_per_person)
         write_manifest(folder / "manifest.csv", rows)
         write_readme(folder, ["manifest.csv lists the videos; dfd.preprocess and train.py read it."])
 
@@ -108,7 +111,7 @@ def make_demo_videos(
 
 
 def make_demo_inbox(
-    root: str | Path, *, seconds: float = 3.0, fps: int = 25, seed: int = 0, on_progress: OnProgress | None = None
+    root: str | Path, *, seconds: float = 3.0, fps: int = 25, seed: int = 0, on_progress: OnProgress = tell_nobody
 ) -> Path:
     """Draw a folder to score into ``root`` and return it: people of no training set, and files that have no score.
 
@@ -146,8 +149,7 @@ def make_demo_inbox(
                 for place, donor in donors.items()
             }
             film(scene, {folder / name: swaps})
-            if on_progress:
-                on_progress(number + 1, len(films) + 1)
+            on_progress(number + 1, len(films) + 1)
         make_faceless_video(folder / "no_face.mp4", seconds=seconds, fps=fps, seed=seed)
         for name, whole in {"cut_short.mp4": "real_1.mp4", "cut_short.mkv": "cut_short.mkv"}.items():
             data = (folder / whole).read_bytes()
@@ -155,8 +157,7 @@ def make_demo_inbox(
         (folder / "text.mp4").write_text("This is a text.\n", encoding="utf-8")
         (folder / "empty.mp4").touch()
         write_readme(folder, [f"{name:16}{what}" for name, what in [*(film[:2] for film in films), *others]])
-        if on_progress:
-            on_progress(len(films) + 1, len(films) + 1)
+        on_progress(len(films) + 1, len(films) + 1)
 
     return make_once(Path(root), {"set": "inbox", **recipe_of(video, seed)}, build)
 
