@@ -86,11 +86,6 @@ class VideoView:
         return wording.STATUS_WORDS[self.scored.score.status]
 
     @property
-    def prob(self) -> str:
-        """Probability of being fake."""
-        return wording.probability(self.scored.score.prob_fake)
-
-    @property
     def duration(self) -> str:
         """Duration in minutes and seconds."""
         seconds = self.scored.score.duration_seconds
