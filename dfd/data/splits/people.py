@@ -4,9 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import Any, Protocol
-
-from scipy.cluster.hierarchy import DisjointSet
+from typing import Protocol
 
 from dfd.base.errors import SplitLeak
 from dfd.base.types import Label
@@ -77,14 +75,26 @@ class Splittable(HasSplit, Protocol):
 
 def components(rows: Iterable[HasSplit]) -> list[list[str]]:
     """Video ids grouped by shared source ids; each group sorted, and the groups by their first id."""
-    sets: Any = DisjointSet()
+    parent: dict[str, str] = {}
+
+    def root(node: str) -> str:
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    video_ids: set[str] = set()
     for row in rows:
-        # The kinds distinguish a source id from an equal video id.
-        video = ("video", row.video_id)
-        for node in (video, *(("source", source_id) for source_id in row.source_ids)):
-            sets.add(node)
-            sets.merge(video, node)
-    return sorted(sorted(name for kind, name in group if kind == "video") for group in sets.subsets())
+        video_ids.add(row.video_id)
+        # Prefixes distinguish a source id from an equal video id.
+        nodes = [f"v:{row.video_id}", *(f"s:{source_id}" for source_id in row.source_ids)]
+        for node in nodes:
+            parent.setdefault(node, node)
+            parent[root(node)] = root(nodes[0])
+    groups: dict[str, list[str]] = defaultdict(list)
+    for video_id in sorted(video_ids):
+        groups[root(f"v:{video_id}")].append(video_id)
+    return list(groups.values())
 
 
 def overlap(rows: Iterable[HasSplit]) -> dict[str, dict[str, int]]:
