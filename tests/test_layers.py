@@ -16,9 +16,7 @@ DJANGO_NAMES = {
     *("admin", "apps", "management", "migrations", "models", "settings", "tasks", "templatetags", "urls", "wsgi"),
 }
 LONGER: dict[str, int] = {
-    "dfd/data/clips/module.py": 448,
-    "dfd/data/demo/faces.py": 513,
-    "dfd/data/demo/videos.py": 310,
+    "dfd/data/clips/module.py": 445,
     "dfd/data/sources/ffpp.py": 324,
     "dfd/data/sources/manifest.py": 310,
     "dfd/faces/detectors/mtcnn.py": 332,

@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,17 @@ from dfd.studies.search_study import import_extra
 logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class OneJob:
     """A job that can be sent to another process, possibly on another machine with the same disk."""
 
-    def __init__(
-        self, context: HydraContext, config: DictConfig, function: TaskFunction, overrides: list[str], number: int
-    ) -> None:
-        self.context = context
-        self.config = config
-        self.function = function
-        self.overrides = overrides
-        self.number = number
-        self.singletons = Singleton.get_state()
-        self.folder = Path.cwd()
+    context: HydraContext
+    config: DictConfig
+    function: TaskFunction
+    overrides: list[str]
+    number: int
+    singletons: Any = field(default_factory=Singleton.get_state)
+    folder: Path = field(default_factory=Path.cwd)
 
     def __call__(self) -> JobReturn:
         """Run the job in the command's folder, at which relative paths start."""
@@ -64,10 +63,9 @@ class OneJob:
 class JobsLauncher(Launcher):
     """Base class of the launchers."""
 
-    def __init__(self) -> None:
-        self.config: DictConfig
-        self.hydra_context: HydraContext
-        self.task_function: TaskFunction
+    config: DictConfig
+    hydra_context: HydraContext
+    task_function: TaskFunction
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Set up the launcher; Hydra calls this before :meth:`launch`."""
@@ -84,6 +82,7 @@ class JobsLauncher(Launcher):
             yield OneJob(self.hydra_context, self.config, self.task_function, list(overrides), number)
 
 
+@dataclass(kw_only=True, eq=False)
 class JoblibLauncher(JobsLauncher):
     """Launcher that runs jobs in several processes of this machine.
 
@@ -94,9 +93,7 @@ class JoblibLauncher(JobsLauncher):
         n_jobs: number of simultaneous processes; 1 runs the jobs in this process, like the basic launcher.
     """
 
-    def __init__(self, *, n_jobs: int) -> None:
-        super().__init__()
-        self.n_jobs = n_jobs
+    n_jobs: int
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all jobs and wait for them."""
@@ -125,7 +122,6 @@ class SubmititLauncher(JobsLauncher):
     )
 
     def __init__(self, *, cluster: str, submitit_folder: str, max_num_timeout: int = 0, **parameters: Any) -> None:
-        super().__init__()
         self.cluster = cluster
         self.submitit_folder = submitit_folder
         self.max_num_timeout = max_num_timeout
@@ -163,6 +159,7 @@ def _result(job: Any) -> JobReturn:
     return first
 
 
+@dataclass(kw_only=True, eq=False)
 class RayLauncher(JobsLauncher):
     """Launcher that runs jobs as Ray tasks, each in its own process.
 
@@ -176,12 +173,10 @@ class RayLauncher(JobsLauncher):
         max_retries: how often a job is restarted if its process or node dies; it resumes after its last epoch.
     """
 
-    def __init__(
-        self, *, address: str | None = None, num_cpus: float = 1, num_gpus: float = 0, max_retries: int = 1
-    ) -> None:
-        super().__init__()
-        self.address = address
-        self.options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "max_retries": max_retries}
+    address: str | None = None
+    num_cpus: float = 1
+    num_gpus: float = 0
+    max_retries: int = 1
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all jobs on Ray and wait for them; a Ray started here ends with this process."""
@@ -194,7 +189,8 @@ class RayLauncher(JobsLauncher):
             self._start(ray)
         root = str(Path(__file__).resolve().parents[2])
         # One process per job, which ends with it, so that CUDA memory is free for the next job.
-        task = ray.remote(**self.options, max_calls=1)(_in_ray)
+        options = {name: getattr(self, name) for name in ("num_cpus", "num_gpus", "max_retries")}
+        task = ray.remote(**options, max_calls=1)(_in_ray)
         running = [task.remote(root, job) for job in self.jobs(job_overrides, initial_job_idx)]
         return [_ray_result(ray, one) for one in running]
 

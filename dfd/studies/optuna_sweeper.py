@@ -1,6 +1,7 @@
 """Hydra sweeper that searches with Optuna."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -11,6 +12,7 @@ from dfd.studies.search_study import Pruning, distributions, import_optuna, open
 from dfd.studies.sweepers import StudySweeper, _that_matter
 
 
+@dataclass(kw_only=True, eq=False)
 class OptunaSweeper(StudySweeper):
     """Search with Optuna's TPE (Bergstra et al., NeurIPS 2011), with one trial per job, in a persistent study.
 
@@ -25,25 +27,13 @@ class OptunaSweeper(StudySweeper):
         trial: number of the trial, set for each job by the sweeper.
     """
 
-    def __init__(
-        self,
-        *,
-        params: Mapping[str, Any] | None = None,
-        num_trials: int = 20,
-        num_parallel: int = 1,
-        startup_trials: int = 10,
-        storage: str,
-        seed: int | None = None,
-        pruning: Mapping[str, int] | None = None,
-        trial: int | None = None,
-    ) -> None:
-        super().__init__(params=params)
-        self.num_trials = num_trials
-        self.num_parallel = num_parallel
-        self.startup_trials = startup_trials
-        self.storage = storage
-        self.seed = seed
-        self.pruning = pruning
+    num_trials: int = 20
+    num_parallel: int = 1
+    startup_trials: int = 10
+    storage: str
+    seed: int | None = None
+    pruning: Mapping[str, int] | None = None
+    trial: int | None = None
 
     def run_study(self, overrides: Sequence[Override]) -> None:
         """Run batches of trials until the requested number is reached."""

@@ -5,7 +5,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +46,14 @@ class Job:
         return JobRecord.read(self.folder)
 
 
+@dataclass(kw_only=True, eq=False)
 class StudySweeper(Sweeper):
     """Base class of the sweepers: a folder that describes the study, and jobs that each run once."""
 
-    def __init__(self, *, params: Mapping[str, Any] | None = None) -> None:
-        self.params = params or {}
-        self.config: DictConfig
-        self.hydra_context: HydraContext
-        self.launcher: Launcher
+    config: DictConfig = field(init=False)
+    hydra_context: HydraContext = field(init=False)
+    launcher: Launcher = field(init=False)
+    params: Mapping[str, Any] | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Set up the sweeper; Hydra calls this before :meth:`sweep`."""
@@ -92,7 +92,7 @@ class StudySweeper(Sweeper):
         """Parse the study's parameters and the command line's overrides; the last one of a key counts."""
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         # A list in YAML is a value; values to try are text, as on the command line.
-        given = [f"{key}={value}" for key, value in self.params.items() if value is not None]
+        given = [f"{key}={value}" for key, value in (self.params or {}).items() if value is not None]
         by_key = {override.get_key_element(): override for override in parser.parse_overrides([*given, *arguments])}
         return list(by_key.values())
 

@@ -10,7 +10,8 @@ from av.video.reformatter import Colorspace
 
 from dfd.base.errors import DfdError, UnreadableVideo
 from dfd.base.types import FrameArray, Label
-from dfd.data.demo.faces import Person, Portrait
+from dfd.data.demo.faces import Portrait
+from dfd.data.demo.person import Person
 from dfd.data.demo.scenes import Format, Scene, Swap
 from dfd.data.prepare.audio_only import DEFAULT_THRESHOLD, PairVerdict, compare_with_originals, picture_difference
 from dfd.data.sources.row import VideoRow

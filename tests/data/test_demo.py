@@ -9,7 +9,8 @@ import torch  # before decord: the other way round, torch's convolutions crash o
 from dfd.base.errors import DfdError
 from dfd.base.types import FrameArray, Label
 from dfd.data.demo import videos as demo
-from dfd.data.demo.faces import Expression, Light, Person, Portrait, Pose, View
+from dfd.data.demo.faces import Portrait, View
+from dfd.data.demo.person import Expression, Light, Person, Pose
 from dfd.data.demo.scenes import Format, Scene, Swap
 from dfd.data.demo.videos import DATASET, METHOD, make_demo_inbox, make_demo_videos, make_faceless_video
 from dfd.data.sources.manifest import read_manifest

@@ -258,6 +258,12 @@ def read_frames(clip: Path, indices: Sequence[int], *, reader: str = READER) -> 
         raise StoreError(f"clip cannot be read: {error}; {remedy}") from error
 
 
+def read_whole(clip: Path, num_frames: int, *, reader: str = READER) -> FrameArray:
+    """Check a clip of a store and read all its frames, (T, H, W, 3); errors as for :func:`check_clip`."""
+    check_clip(clip)
+    return read_frames(clip, range(num_frames), reader=reader)
+
+
 def stride_range(clip_stride: int | Sequence[int]) -> tuple[int, int]:
     """Range ``(low, high)`` of a stride.
 

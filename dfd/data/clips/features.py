@@ -8,7 +8,9 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -20,8 +22,8 @@ from dfd.base.progress import progress_bar
 from dfd.base.types import FrameArray
 from dfd.data.clips.arrays import ClipArrays, beside, read_entries, write_array
 from dfd.data.clips.batches import CountedFacts, as_tensor, collate_facts
-from dfd.data.clips.dataset import ClipDataset, read_frames
-from dfd.data.clips.reader import READER, check_clip, reader_version
+from dfd.data.clips.dataset import ClipDataset, read_whole
+from dfd.data.clips.reader import READER, reader_version
 from dfd.data.clips.samplers import Repeat
 from dfd.models.classifier import ClipClassifier, FeatureBatch
 from dfd.models.files.checkpoint import weights_sha256
@@ -73,8 +75,9 @@ class FeatureCache(ClipArrays):
             return
         logger.info("computing the features of %d clips, kept in %s", len(missing), self.folder)
         self.make_folder()
-        whole = _WholeClips(self.store, [(path, self.num_frames[path]) for path in missing], self._reader)
-        frames = DataLoader(whole, batch_size=None, num_workers=num_workers)
+        whole: Any = [(self.store / path, self.num_frames[path]) for path in missing]
+        read = partial(_read, reader=self._reader)
+        frames: DataLoader[Any] = DataLoader(whole, batch_size=None, num_workers=num_workers, collate_fn=read)
         before = next(self.model.parameters()).device
         self.model.to(device)
         with progress_bar() as bar:
@@ -84,7 +87,7 @@ class FeatureCache(ClipArrays):
                 bar.advance(task)
         self.model.to(before)
 
-    def _computed(self, clips: DataLoader[Tensor], device: torch.device | str) -> Iterator[FrameArray]:
+    def _computed(self, clips: DataLoader[Any], device: torch.device | str) -> Iterator[FrameArray]:
         for frames_TCHW in clips:
             with torch.inference_mode():
                 features_BTD = self.model.features(frames_TCHW[None].to(device), at_once=FRAMES_AT_ONCE)
@@ -113,19 +116,9 @@ def collate_features(items: Sequence[FeatureItem]) -> FeatureBatch:
     return {"features": torch.stack([item["features"] for item in items]), **collate_facts(items)}
 
 
-class _WholeClips(Dataset[Tensor]):
-    """All frames of each clip, uint8 (T, C, H, W)."""
-
-    def __init__(self, store: Path, clips: Sequence[tuple[str, int]], reader: str) -> None:
-        self.store, self.clips, self.reader = store, clips, reader
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, number: int) -> Tensor:
-        path, num_frames = self.clips[number]
-        check_clip(self.store / path)
-        return as_tensor(read_frames(self.store / path, range(num_frames), reader=self.reader))
+def _read(clip: tuple[Path, int], *, reader: str) -> Tensor:
+    """Read all frames of a clip, uint8 (T, C, H, W), in a worker process."""
+    return as_tensor(read_whole(*clip, reader=reader))
 
 
 def _decides(option: str, value: object) -> bool:

@@ -2,17 +2,18 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from dfd.base.errors import StoreError
 from dfd.base.progress import progress_bar
 from dfd.data.clips.arrays import ClipArrays, beside, write_array
-from dfd.data.clips.dataset import read_frames
-from dfd.data.clips.reader import READER, check_clip, reader_version
+from dfd.data.clips.dataset import read_whole
+from dfd.data.clips.reader import READER, reader_version
 
 logger = logging.getLogger(__name__)
 
@@ -56,25 +57,17 @@ class FrameCache(ClipArrays):
             f"decoding {len(missing)} clips once; their frames will take {needed / 1e9:.1f} of the {free / 1e9:.1f} GB "
             f"that are left on the disk of {self.folder}"
         )
-        files = [(self.store / path, self.num_frames[path], self.files[path]) for path in missing]
-        clips = _Decoding(files, self._reader)
+        files: Any = [(self.store / path, self.num_frames[path], self.files[path]) for path in missing]
+        clips: DataLoader[Any] = DataLoader(
+            files, batch_size=None, num_workers=num_workers, collate_fn=partial(_decode, reader=self._reader)
+        )
         with progress_bar() as bar:
             task = bar.add_task("frames", total=len(missing), note="")
-            for _ in DataLoader(clips, batch_size=None, num_workers=num_workers):
+            for _ in clips:
                 bar.advance(task)
 
 
-class _Decoding(Dataset[None]):
-    """Data set whose items are jobs: a worker decodes the clip and writes its frames to the file."""
-
-    def __init__(self, clips: Sequence[tuple[Path, int, Path]], reader: str) -> None:
-        self.clips = clips
-        self.reader = reader
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, number: int) -> None:
-        clip, num_frames, file = self.clips[number]
-        check_clip(clip)
-        write_array(file, read_frames(clip, range(num_frames), reader=self.reader))
+def _decode(job: tuple[Path, int, Path], *, reader: str) -> None:
+    """Decode a clip and write its frames to a file, in a worker process."""
+    clip, num_frames, file = job
+    write_array(file, read_whole(clip, num_frames, reader=reader))

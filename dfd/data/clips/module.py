@@ -335,25 +335,22 @@ class ClipDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Loader of the fixed clips of ``val``, or of this process's share of them."""
-        return self._eval_loader("val", *self._process, features=self._features)
+        return self.eval_dataloader("val", *self._process, features=self._features)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Loader of the fixed clips of ``test``, or of this process's share of them."""
-        return self._eval_loader("test", *self._process, features=self._features)
+        return self.eval_dataloader("test", *self._process, features=self._features)
 
-    def eval_dataloader(self, split: str, rank: int = 0, world_size: int = 1) -> DataLoader[Any]:
+    def eval_dataloader(
+        self, split: str, rank: int = 0, world_size: int = 1, *, features: FeatureCache | None = None
+    ) -> DataLoader[Any]:
         """Loader of the fixed clips of any split, in the order of the index: all, or one process's share.
 
-        See :class:`~dfd.data.clips.samplers.EvalShare`.
+        See :class:`~dfd.data.clips.samplers.EvalShare`. With ``features``, these are given in place of frames.
 
         Raises:
             StoreError: the split is empty.
         """
-        return self._eval_loader(split, rank, world_size)
-
-    def _eval_loader(
-        self, split: str, rank: int, world_size: int, features: FeatureCache | None = None
-    ) -> DataLoader[Any]:
         dataset = self.dataset(split)
         if not len(dataset):
             raise StoreError(f"{self.store}: no video with a face in split {split!r}")

@@ -20,7 +20,7 @@ from dfd.base.errors import DfdError
 from dfd.base.progress import progress_bar
 from dfd.base.types import Label
 from dfd.data.demo.scenes import Format, Scene
-from dfd.data.demo.videos import OnProgress, film_takes, make_once, portrait_of, recipe_of, write_readme
+from dfd.data.demo.videos import OnProgress, film_takes, make_once, portrait_of, recipe_of, tell_nobody, write_readme
 from dfd.data.sources.manifest import write_manifest
 from dfd.data.sources.row import VideoRow
 
@@ -40,7 +40,7 @@ def make_identity_videos(
     width: int = 240,
     height: int = 180,
     seed: int = 0,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = tell_nobody,
 ) -> Path:
     """Draw the set into ``root`` and return the path of its ``manifest.csv``.
 
@@ -79,8 +79,7 @@ def make_identity_videos(
             for name in names:
                 method = METHOD if label is Label.FAKE else ""
                 rows.append(VideoRow(folder / name, name, label, DATASET, method, (f"{DATASET}_person{person:02d}",)))
-                if on_progress:
-                    on_progress(len(rows), num_people * videos_per_person)
+                on_progress(len(rows), num_people * videos_per_person)
         write_manifest(folder / "manifest.csv", rows)
         write_readme(folder, [NOTICE, "", "manifest.csv lists the videos; dfd.preprocess reads it."])
 

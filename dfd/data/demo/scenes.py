@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from dfd.base.types import FloatArray
-from dfd.data.demo.faces import INNER_FACE, Expression, Light, Portrait, Pose, View
+from dfd.data.demo.faces import INNER_FACE, Portrait, View
+from dfd.data.demo.person import Expression, Light, Pose
 
 _NOISE_MARGIN = 32
 

@@ -19,6 +19,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,8 @@ from numpy.typing import NDArray
 from dfd.base.errors import DfdError
 from dfd.base.types import FrameArray, Label
 from dfd.base.untrusted import read_json
-from dfd.data.demo import faces as demo_faces
-from dfd.data.demo import scenes as demo_scenes
-from dfd.data.demo.faces import Person, Portrait
+from dfd.data.demo.faces import Portrait
+from dfd.data.demo.person import Person
 from dfd.data.demo.scenes import Format, Scene, Swap
 from dfd.data.sources.manifest import write_manifest
 from dfd.data.sources.row import VideoRow
@@ -51,6 +51,10 @@ OnProgress = Callable[[int, int], None]
 """Called with the number of videos that are finished and of those that will be."""
 
 
+def tell_nobody(done: int, total: int) -> None:
+    """Leave the progress unsaid."""
+
+
 def make_demo_videos(
     root: str | Path,
     *,
@@ -61,7 +65,7 @@ def make_demo_videos(
     width: int = 320,
     height: int = 240,
     seed: int = 0,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = tell_nobody,
 ) -> Path:
     """Draw the training set into ``root`` and return the path of its ``manifest.csv``.
 
@@ -98,8 +102,7 @@ def make_demo_videos(
                     VideoRow(folder / real, real, Label.REAL, DATASET, "", people[:1]),
                     VideoRow(folder / fake, fake, Label.FAKE, DATASET, METHOD, people),
                 ]
-                if on_progress:
-                    on_progress(len(rows), 2 * num_people * videos_per_person)
+                on_progress(len(rows), 2 * num_people * videos_per_person)
         write_manifest(folder / "manifest.csv", rows)
         write_readme(folder, ["manifest.csv lists the videos; dfd.preprocess and train.py read it."])
 
@@ -108,7 +111,7 @@ def make_demo_videos(
 
 
 def make_demo_inbox(
-    root: str | Path, *, seconds: float = 3.0, fps: int = 25, seed: int = 0, on_progress: OnProgress | None = None
+    root: str | Path, *, seconds: float = 3.0, fps: int = 25, seed: int = 0, on_progress: OnProgress = tell_nobody
 ) -> Path:
     """Draw a folder to score into ``root`` and return it: people of no training set, and files that have no score.
 
@@ -146,16 +149,15 @@ def make_demo_inbox(
                 for place, donor in donors.items()
             }
             film(scene, {folder / name: swaps})
-            if on_progress:
-                on_progress(number + 1, len(films) + 1)
+            on_progress(number + 1, len(films) + 1)
         make_faceless_video(folder / "no_face.mp4", seconds=seconds, fps=fps, seed=seed)
-        (folder / "cut_short.mp4").write_bytes(_first_part((folder / "real_1.mp4").read_bytes()))
-        (folder / "cut_short.mkv").write_bytes(_first_part((folder / "cut_short.mkv").read_bytes()))
+        for name, whole in {"cut_short.mp4": "real_1.mp4", "cut_short.mkv": "cut_short.mkv"}.items():
+            data = (folder / whole).read_bytes()
+            (folder / name).write_bytes(data[: len(data) * 6 // 10])
         (folder / "text.mp4").write_text("This is a text.\n", encoding="utf-8")
         (folder / "empty.mp4").touch()
         write_readme(folder, [f"{name:16}{what}" for name, what in [*(film[:2] for film in films), *others]])
-        if on_progress:
-            on_progress(len(films) + 1, len(films) + 1)
+        on_progress(len(films) + 1, len(films) + 1)
 
     return make_once(Path(root), {"set": "inbox", **recipe_of(video, seed)}, build)
 
@@ -200,10 +202,9 @@ def portrait_of(seed: int, cast: int, person: int) -> Portrait:
 def recipe_of(video: Format, seed: int) -> dict[str, object]:
     """What decides the content, the code that draws included: a new version of it makes new videos."""
     code = hashlib.sha256()
-    for module in (__file__, demo_faces.__file__, demo_scenes.__file__, encode.__file__):
-        code.update(Path(module).read_bytes())
-    form = {"seconds": video.seconds, "fps": video.fps, "width": video.width, "height": video.height}
-    return {**form, "seed": seed, "code": code.hexdigest()[:16]}
+    for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(encode.__file__)]:
+        code.update(path.read_bytes())
+    return {**asdict(video), "seed": seed, "code": code.hexdigest()[:16]}
 
 
 def film(scene: Scene, videos: Mapping[Path, Mapping[int, Swap]]) -> None:
@@ -231,27 +232,15 @@ def film_takes(scene: Scene, takes: Sequence[Path]) -> None:
 def _writer(path: Path, video: Format) -> VideoWriter:
     """Write a video as phones and platforms do: 4:2:0, good but lossy."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return VideoWriter(
-        path,
-        width=video.width,
-        height=video.height,
-        fps=video.fps,
-        crf=20,
-        pixel_format="yuv420p",
-        keyframe_interval=50,
-        preset="superfast",
-        fast_decode=False,
-    )
+    form: dict[str, Any] = {"width": video.width, "height": video.height, "fps": video.fps}
+    lossy: dict[str, Any] = {"crf": 20, "pixel_format": "yuv420p", "keyframe_interval": 50, "preset": "superfast"}
+    return VideoWriter(path, **form, **lossy, fast_decode=False)
 
 
 def _frames(picture: NDArray[Any]) -> FrameArray:
     """One picture (H, W, 3) of any number type as an array of one frame."""
     pixels: FrameArray = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
     return pixels[None]
-
-
-def _first_part(data: bytes) -> bytes:
-    return data[: len(data) * 6 // 10]
 
 
 def write_readme(folder: Path, lines: Sequence[str]) -> None:

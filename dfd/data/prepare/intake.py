@@ -6,6 +6,7 @@ Every video that is left out is recorded with the reason, for ``left_out.csv``.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dfd.base.types import Label
 from dfd.data.prepare.audio_only import DEFAULT_THRESHOLD, PairVerdict
@@ -74,8 +75,12 @@ def take_in(
     verdicts: dict[str, PairVerdict] = {}
     found: set[str] = set()
     while True:
-        chosen = _drawn(candidates, splits, per_label, fractions, seed)
-        if per_label is None:
+        chosen = sorted(candidates, key=lambda row: row.video_id)
+        if per_label is not None:
+            how: dict[str, Any] = {"fractions": fractions, "seed": seed, "allow_fewer": True, "equal": False}
+            drawn = draw_balanced(chosen, splits, per_label=per_label, **how)
+            chosen = [row for row in chosen if row.video_id in drawn]
+        else:
             # Without a draw, each shard compares only its own videos; a draw needs the results for all.
             chosen = [row for row in chosen if row.video_id in mine]
         waiting = [
@@ -104,7 +109,6 @@ def take_in(
         for name in sorted(found)
     ]
     if per_label is not None:
-        drawn = {row.video_id for row in chosen}
         for row in candidates:
             if row.video_id not in drawn:
                 is_named = isinstance(per_label, int) or row.dataset in per_label
@@ -121,20 +125,3 @@ def take_in(
 
 def _is_unaltered(verdict: PairVerdict, threshold: float) -> bool:
     return verdict.difference is not None and verdict.difference < threshold
-
-
-def _drawn(
-    rows: Sequence[VideoRow],
-    splits: Mapping[str, str],
-    per_label: int | Mapping[str, int] | None,
-    fractions: Sequence[float],
-    seed: int,
-) -> list[VideoRow]:
-    ordered = sorted(rows, key=lambda row: row.video_id)
-    if per_label is None:
-        return ordered
-    here = {row.video_id: splits[row.video_id] for row in rows}
-    drawn = draw_balanced(
-        ordered, here, per_label=per_label, fractions=fractions, seed=seed, allow_fewer=True, equal=False
-    )
-    return [row for row in ordered if row.video_id in drawn]

@@ -249,19 +249,15 @@ def _record_of(
 ) -> VideoRecord:
     if isinstance(result, VideoRecord):
         return result
-    if undescribed is None:
-        return _failed(row, store, settings, result)
-    # The clips are good; only reading the source again failed.
-    logger.warning("%s: no fingerprint, so copies of it cannot be found (%s)", row.name, result.message)
-    return undescribed
-
-
-def _failed(row: VideoRow, store: Path, settings: PreparationSettings, failure: Failure) -> VideoRecord:
+    if undescribed is not None:
+        # The clips are good; only reading the source again failed.
+        logger.warning("%s: no fingerprint, so copies of it cannot be found (%s)", row.name, result.message)
+        return undescribed
     folders.discard_video(folders.video_folder(store, row))
     return VideoRecord(
         **records.row_fields(row),
-        status=failure.status,
+        status=result.status,
         settings=settings.as_dict(),
-        message=failure.message,
+        message=result.message,
         size_bytes=folders.file_size(row.path),
     )

@@ -105,11 +105,9 @@ def _of_nested(stem: str) -> dict[str, str]:
     >>> _of_nested("id0_id16_0003"), _of_nested("id3_0005_id7_0001")["donor"], _of_nested("00170_0")
     ({'number': '0003', 'target': 'id0', 'donor': 'id16'}, 'id7', {'number': '00170'})
     """
-    people = list(dict.fromkeys(re.findall(r"id[0-9]+", stem)))
+    people = dict(zip(("target", "donor"), dict.fromkeys(re.findall(r"id[0-9]+", stem)), strict=False))
     numbers = re.findall(r"(?<![a-z0-9])[0-9]{4,}", stem)
-    if not numbers:
-        return {"number": "", **dict(zip(("target", "donor"), people, strict=False))} if people else {}
-    return {"number": numbers[0], **dict(zip(("target", "donor"), people, strict=False))}
+    return {"number": numbers[0] if numbers else "", **people} if numbers or people else {}
 
 
 def _is_of(part: str, name: str) -> bool:

@@ -11,7 +11,7 @@ from dfd.data.splits import people
 from dfd.data.splits.known import _Fixed, _fixed_splits, _sides_of_groups
 from dfd.data.splits.large_groups import FAR, _cut, _cut_if_better, _Division, _stratum
 from dfd.data.splits.people import DEFAULT_FRACTIONS, SOURCE, SPLITS, UNUSED, Splittable
-from dfd.data.splits.placing import Piece, place, shuffle_key
+from dfd.data.splits.placing import Piece, Wanted, place, shuffle_key
 
 logger = logging.getLogger(__name__)
 
@@ -58,30 +58,26 @@ def assign_splits(
             frozen one.
     """
     people.check_fractions(fractions)
-    shares = dict(zip(SPLITS, fractions, strict=True))
+    wanted = Wanted(dict(zip(SPLITS, fractions, strict=True)), seed)
     frozen = frozen or {}
     match mode:
         case "source":
-            splits = _by_source(rows, shares, seed, frozen)
+            splits = _by_source(rows, wanted, frozen)
         case "official":
-            splits = _by_official(rows, shares, seed, frozen, official or {})
+            splits = _by_official(rows, wanted, frozen, official or {})
         case "random_video":
-            splits = _by_video(rows, shares, seed, frozen)
+            splits = _by_video(rows, wanted, frozen)
         case _:
             raise ValueError(f"mode must be one of {', '.join(people.SPLIT_MODES)}, got {mode!r}")
     if splits.keys() - frozen.keys():  # otherwise the warnings were logged when the splits were assigned
         _warn_of_unused(rows, splits)
-        _warn_of_shares(rows, splits, shares, mode)
+        _warn_of_shares(rows, splits, wanted.shares, mode)
         _warn_of_overlap(rows, splits, mode)
     return dict(sorted(splits.items()))
 
 
 def _by_source(
-    rows: Sequence[Splittable],
-    shares: Mapping[str, float],
-    seed: int,
-    frozen: Mapping[str, str],
-    tied: Mapping[str, str] | None = None,
+    rows: Sequence[Splittable], wanted: Wanted, frozen: Mapping[str, str], tied: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Assign splits by source; ``tied`` gives the sides of source ids fixed elsewhere, UNUSED for those on two.
 
@@ -111,26 +107,22 @@ def _by_source(
     for group, known in zip(groups, sides, strict=True):
         found = set(known.values())
         if len(found) > 1:
-            pieces += _cut(group, by_id, shares, seed, known)
+            pieces += _cut(group, by_id, wanted, known)
         else:
             pieces.append(Piece(group, found.pop() if found else None, known))
     strata = {row.video_id: _stratum(row) for row in rows}
-    splits = place(pieces, strata, shares, seed=seed)
+    splits = place(pieces, strata, wanted.shares, seed=wanted.seed)
     if by_id.keys() - frozen.keys():
         whole = len(pieces)
         division = _Division(by_id, splits)
-        pieces = [part for piece in pieces for part in _cut_if_better(piece, by_id, division, shares, seed)]
+        pieces = [part for piece in pieces for part in _cut_if_better(piece, by_id, division, wanted)]
         if len(pieces) > whole:
-            splits = place(pieces, strata, shares, seed=seed)
+            splits = place(pieces, strata, wanted.shares, seed=wanted.seed)
     return splits | dict.fromkeys(by_id.keys() - splits.keys(), UNUSED)
 
 
 def _by_official(
-    rows: Sequence[Splittable],
-    shares: Mapping[str, float],
-    seed: int,
-    frozen: Mapping[str, str],
-    official: Mapping[str, str],
+    rows: Sequence[Splittable], wanted: Wanted, frozen: Mapping[str, str], official: Mapping[str, str]
 ) -> dict[str, str]:
     """Assign the owners' splits, and places for videos that they do not list.
 
@@ -151,15 +143,17 @@ def _by_official(
         splits |= named
         train = [row for row in members if named.get(row.video_id) == "train"]
         if "val" not in named.values():
-            val = shares["val"] / (shares["train"] + shares["val"]) if shares["val"] else 0.0
-            splits |= _by_source(train, {"train": 1 - val, "val": val, "test": 0.0}, seed, frozen)
+            train_share, val = wanted.shares["train"], wanted.shares["val"]
+            val = val / (train_share + val) if val else 0.0
+            of_train = Wanted({"train": 1 - val, "val": val, "test": 0.0}, wanted.seed)
+            splits |= _by_source(train, of_train, frozen)
     tied: dict[str, str] = {}
     for row in rows:
         if (split := splits.get(row.video_id, UNUSED)) != UNUSED:
             for source_id in row.source_ids:
                 tied[source_id] = split if tied.setdefault(source_id, split) == split else UNUSED
     unlisted = [row for row in rows if row.video_id not in splits]
-    return splits | _by_source(unlisted, shares, seed, frozen, tied)
+    return splits | _by_source(unlisted, wanted, frozen, tied)
 
 
 def _check_official(
@@ -196,9 +190,7 @@ def _check_official(
         )
 
 
-def _by_video(
-    rows: Sequence[Splittable], shares: Mapping[str, float], seed: int, frozen: Mapping[str, str]
-) -> dict[str, str]:
+def _by_video(rows: Sequence[Splittable], wanted: Wanted, frozen: Mapping[str, str]) -> dict[str, str]:
     """Assign splits at random within each (data set, label), whoever the videos show.
 
     Raises:
@@ -210,9 +202,9 @@ def _by_video(
         strata[row.dataset, row.label].add(row.video_id)
     for video_ids in strata.values():
         have = Counter(splits[video_id] for video_id in video_ids if video_id in splits)
-        wanted = {split: share * len(video_ids) for split, share in shares.items()}
-        for video_id in sorted(video_ids - splits.keys(), key=lambda video_id: shuffle_key(seed, video_id)):
-            split = max(SPLITS, key=lambda split: round(wanted[split] - have[split], 6))
+        quota = {split: share * len(video_ids) for split, share in wanted.shares.items()}
+        for video_id in sorted(video_ids - splits.keys(), key=lambda video_id: shuffle_key(wanted.seed, video_id)):
+            split = max(SPLITS, key=lambda split: round(quota[split] - have[split], 6))
             splits[video_id] = split
             have[split] += 1
     return splits

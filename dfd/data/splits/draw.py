@@ -8,26 +8,14 @@ from typing import Protocol
 
 from dfd.base.errors import SplitError
 from dfd.base.types import Label
-from dfd.data.splits.people import DEFAULT_FRACTIONS, SPLITS, check_fractions
+from dfd.data.splits.people import DEFAULT_FRACTIONS, SPLITS, Splittable, check_fractions
 from dfd.data.splits.placing import shuffle_key
 
 logger = logging.getLogger(__name__)
 
 
-class Drawable(Protocol):
+class Drawable(Splittable, Protocol):
     """Video that can be drawn, such as a manifest's row or a store's video."""
-
-    @property
-    def video_id(self) -> str:
-        """Id that is unique in a store."""
-
-    @property
-    def label(self) -> Label:
-        """Label of the video."""
-
-    @property
-    def dataset(self) -> str:
-        """Data set that the video comes from."""
 
     @property
     def method(self) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from dfd.data.splits.cuts import Member, common_side, divide_sources
 from dfd.data.splits.people import SPLITS, Splittable
-from dfd.data.splits.placing import Piece, Stratum
+from dfd.data.splits.placing import Piece, Stratum, Wanted
 
 FAR = 0.1
 """Distance from the wanted share above which a split counts as badly divided."""
@@ -31,15 +31,11 @@ def _stratum(row: Splittable) -> Stratum:
 
 
 def _cut(
-    group: Sequence[str],
-    by_id: Mapping[str, Splittable],
-    shares: Mapping[str, float],
-    seed: int,
-    known: Mapping[str, str],
+    group: Sequence[str], by_id: Mapping[str, Splittable], wanted: Wanted, known: Mapping[str, str]
 ) -> list[Piece]:
     """Divide a group's source ids, keeping ``known`` sides; videos on two sides are in none of the pieces."""
     members = [Member(by_id[video_id].source_ids, _stratum(by_id[video_id])) for video_id in group]
-    sides = divide_sources(members, shares, seed=seed, fixed=known)
+    sides = divide_sources(members, wanted.shares, seed=wanted.seed, fixed=known)
     pieces: dict[str, list[str]] = defaultdict(list)
     for video_id in group:
         side = common_side(by_id[video_id].source_ids, sides)
@@ -48,9 +44,7 @@ def _cut(
     return [Piece(videos, split, sides) for split, videos in sorted(pieces.items())]
 
 
-def _cut_if_better(
-    piece: Piece, by_id: Mapping[str, Splittable], division: "_Division", shares: Mapping[str, float], seed: int
-) -> list[Piece]:
+def _cut_if_better(piece: Piece, by_id: Mapping[str, Splittable], division: "_Division", wanted: Wanted) -> list[Piece]:
     """Parts of a piece, if it causes a bad division that cutting improves; otherwise the piece itself."""
     rows = [by_id[video_id] for video_id in piece.videos]
     if len(rows) < MIN_CUT_VIDEOS or len({i for row in rows for i in row.source_ids}) < MIN_CUT_SOURCES:
@@ -61,16 +55,16 @@ def _cut_if_better(
         for stratum, number in Counter(map(_stratum, rows)).items()
         if num_videos[stratum[0]] >= MIN_CUT_VIDEOS and number > MIN_CUT_SHARE * division.total(stratum)
     ]
-    if not any(division.is_bad(stratum, shares) for stratum in too_large):
+    if not any(division.is_bad(stratum, wanted.shares) for stratum in too_large):
         return [piece]
-    parts = _cut(piece.videos, by_id, shares, seed, piece.sides)
+    parts = _cut(piece.videos, by_id, wanted, piece.sides)
     if sum(len(part.videos) for part in parts) < MIN_KEPT * len(rows):
         return [piece]
     # A cut counts only if every side gets all labels of the whole.
     labels = {row.label for row in rows}
-    wanted = {(split, label) for split, share in shares.items() for label in labels if share > 0}
+    needed = {(split, label) for split, share in wanted.shares.items() for label in labels if share > 0}
     given = {(part.split, by_id[video_id].label) for part in parts for video_id in part.videos}
-    return parts if wanted <= given else [piece]
+    return parts if needed <= given else [piece]
 
 
 class _Division:

@@ -23,6 +23,14 @@ class Piece:
     sides: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Share of each split, with sum 1, and the seed of the order in which videos are placed."""
+
+    shares: Mapping[str, float]
+    seed: int
+
+
 def shuffle_key(seed: int, key: str) -> str:
     """Sort key for a reproducible shuffle that does not depend on the other items."""
     return hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()

@@ -9,19 +9,11 @@ import dfd
 from dfd.base.words import show_setting
 from dfd.figures import style as plots
 from dfd.figures.comparison import metric_against
+from dfd.report.comparison import results as outcomes
 from dfd.report.comparison.conclusions import SIGNIFICANT, summary, warnings
 from dfd.report.comparison.pairs import COMPARED, Difference, Pair, compare
 from dfd.report.comparison.repetitions import Configuration, seed_words
-from dfd.report.comparison.results import (
-    MIN_OF_LABEL,
-    SEEDS,
-    Result,
-    leaks,
-    series,
-    varied_setting,
-    videos_tested,
-    why_no_leak,
-)
+from dfd.report.comparison.results import SEEDS, Result, leaks, videos_tested
 from dfd.report.page.document import Cell, Document, Picture, Section, Table, Text
 from dfd.report.page.formatting import DASH, estimate, listed, number, p_value
 from dfd.report.runs.reproduction import reproduction_section
@@ -89,7 +81,7 @@ def group_section(tested: Sequence[Configuration]) -> Section | None:
         note += " The counts that differ between the runs are in runs.csv."
     spreads = "deviations over seeds" if all(found.is_repeated for found in tested) else "95 % intervals"
     caption = f"AUC per data set and per forging method, with {spreads}, and the number of videos"
-    notes = [note, *_without_interval(rows, f"there are fewer than {MIN_OF_LABEL} real or fake videos, or ")]
+    notes = [note, *_without_interval(rows, f"there are fewer than {outcomes.MIN_OF_LABEL} real or fake videos, or ")]
     return Section("Data sets and methods", [Table("table_groups", caption, head, rows, notes)])
 
 
@@ -135,10 +127,10 @@ def settings_section(results: Sequence[Configuration], folder: Path) -> Section 
 
 def _against_setting(results: Sequence[Configuration], folder: Path) -> Picture | None:
     tested = [result for result in results if result.is_tested]
-    setting = varied_setting([result.run for result in tested])
+    setting = outcomes.varied_setting([result.run for result in tested])
     if setting is None:
         return None
-    grouped: dict[str, list[Configuration]] = series(tested, setting)
+    grouped: dict[str, list[Configuration]] = outcomes.series(tested, setting)
     panels = {
         f"test {shown}, per video": {
             name: {float(result.run.settings[setting] or 0): result.whisker(metric) for result in group}
@@ -164,7 +156,7 @@ def leak_section(results: Sequence[Result]) -> Section | None:
     heading = "Effect of the split"
     found = leaks(results)
     if not found:
-        reason = why_no_leak(results)
+        reason = outcomes.why_no_leak(results)
         return Section(heading, [Text(reason)]) if reason else None
     head = ["model"]
     rows: list[list[Cell | str]] = [[leak.label] for leak in found]

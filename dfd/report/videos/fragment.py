@@ -97,16 +97,6 @@ class Result:
         score = self.video.scored.score
         return str(score.label) if score.verdict is Verdict.UNCERTAIN and score.label is not None else ""
 
-    @property
-    def scale_words(self) -> str:
-        """Alternative text of the scale."""
-        scale, text = self.page.scale, f"Probability of fake {self.video.prob} on a scale from 0, real, to 1, fake."
-        if scale.threshold is not None:
-            text += f" The threshold is {scale.threshold:.3g}."
-        if scale.band is not None and scale.has_band:
-            text += f" From {scale.band[0]:.3g} to {scale.band[1]:.3g} is uncertain."
-        return text
-
 
 def render_result(folder: Path) -> str:
     """Render the result of the only video scored in ``folder`` as HTML for a page's ``main``.

@@ -36,14 +36,6 @@ class MomentView:
     prob: str
     box: tuple[float, float, float, float] | None
 
-    @property
-    def box_words(self) -> str:
-        """Left, top, right and bottom of the box in pixels, in words."""
-        if self.box is None:
-            return ""
-        left, top, right, bottom = (f"{corner:.0f}" for corner in self.box)
-        return f"{left}, {top} to {right}, {bottom}"
-
 
 @dataclass(frozen=True, slots=True)
 class FaceView:
@@ -59,11 +51,6 @@ class FaceView:
     windows: Sequence[WindowScore]
     """Windows to list; none if there are too many to read."""
     moments: Sequence[MomentView]
-
-    @property
-    def num_lanes(self) -> int:
-        """Number of rows of pins."""
-        return max((moment.lane for moment in self.moments), default=0) + 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,16 +84,6 @@ class VideoView:
     def status(self) -> str:
         """Status in words."""
         return wording.STATUS_WORDS[self.scored.score.status]
-
-    @property
-    def prob(self) -> str:
-        """Probability of being fake."""
-        return wording.probability(self.scored.score.prob_fake)
-
-    @property
-    def confidence(self) -> str:
-        """Confidence in the label; for an uncertain verdict, in the nearer one."""
-        return wording.probability(self.scored.score.confidence)
 
     @property
     def duration(self) -> str:

@@ -14,7 +14,7 @@ from django.db.models import F
 from django.http import HttpRequest
 from django.utils import timezone
 
-from dfd.web.intake.uploads import FULL_SECONDS, Refusal, has_room
+from dfd.web.intake.uploads import FULL_SECONDS, Refusal, drain, has_room
 from dfd.web.models import Job, UploadCount, options
 from dfd.web.queue import MIN_RETRY_SECONDS, Queue
 
@@ -74,6 +74,16 @@ def count_file(request: HttpRequest) -> Refusal | None:
 
 _reading = threading.Lock()
 _num_reading = 0
+
+
+@contextmanager
+def admitted(request: HttpRequest) -> Iterator[Refusal | None]:
+    """Reserve a thread while an upload is read; yields the reason to refuse it, whose body is then drained, or None."""
+    with a_thread_to_read() as too_many:
+        why = too_many or refusal(request) or count_file(request)
+        if why and not too_many:
+            drain(request)
+        yield why
 
 
 @contextmanager

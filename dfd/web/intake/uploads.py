@@ -33,6 +33,8 @@ FULL_SECONDS = 3600
 ABANDONED_SECONDS = 6 * 3600
 """Time without writes after which a part counts as left behind by a killed process."""
 MAX_NAME = 200
+DRAIN_BYTES, DRAIN_SECONDS, DRAIN_STALL_SECONDS = 64 * 2**20, 10.0, 1.0
+"""Limits on reading the rest of a refused upload, since a browser that is still sending does not read a response."""
 
 # Offset and bytes that identify containers: https://en.wikipedia.org/wiki/List_of_file_signatures and, for the first
 # box of an ISO file, ISO/IEC 14496-12 and the QuickTime file format.
@@ -207,6 +209,18 @@ def limit_patience(request: HttpRequest, seconds: float) -> None:
     connection = request.META.get("gunicorn.socket")
     if connection is not None:
         connection.settimeout(seconds)
+
+
+def drain(request: HttpRequest) -> None:
+    """Read and discard part of an unwanted body, within limits of size and time."""
+    limit_patience(request, DRAIN_STALL_SECONDS)
+    ends = time.monotonic() + DRAIN_SECONDS
+    left = DRAIN_BYTES
+    try:
+        while left > 0 and time.monotonic() < ends and (data := request.read(min(left, 2**16))):
+            left -= len(data)
+    except OSError:
+        pass  # the sender has disconnected
 
 
 def prepare(request: HttpRequest) -> VideoUploadHandler:

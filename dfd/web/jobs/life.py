@@ -101,7 +101,7 @@ def change(job: Job, **values: Any) -> None:
 
 def give_back(job: Job) -> None:
     """Return a job to the queue when its worker is told to stop; this does not count as an attempt."""
-    _queue_again(job, attempts=job.attempts - 1)
+    _queue_again(job, unchanged(job), attempts=job.attempts - 1)
 
 
 def take_again() -> int:
@@ -115,7 +115,7 @@ def take_again() -> int:
             number += unchanged(job).update(**failed)
             logger.error("job failed", extra={"job": str(job.pk), "reason": "the worker died twice"})
         else:
-            number += _queue_again(job)
+            number += _queue_again(job, unchanged(job))
             logger.warning("job taken again", extra={"job": str(job.pk), "worker": job.worker})
     return number
 
@@ -136,20 +136,17 @@ def retry(job: Job) -> bool:
     """Put a failed job back at the end of the queue, as if new; False if it has not failed or its video is gone."""
     if not job.upload_path.is_file():
         return False
+    as_new = {"attempts": 0, "error": "", "started": None, "finished": None, "queued": timezone.now()}
+    failed = Job.objects.filter(pk=job.pk, state=Job.State.FAILED)
+    return bool(_queue_again(job, failed, priority=0, **as_new))
+
+
+def _queue_again(job: Job, rows: "QuerySet[Job]", *, priority: int = 1, **values: Any) -> int:
+    """Queue a job again if it is still among ``rows``; by default it keeps its place ahead of all waiting jobs."""
     with transaction.atomic():
-        as_new = {"attempts": 0, "error": "", "worker": "", "started": None, "finished": None, **AT_THE_START}
-        failed = Job.objects.filter(pk=job.pk, state=Job.State.FAILED)
-        changed = failed.update(state=Job.State.QUEUED, queued=timezone.now(), **as_new)
+        changed = rows.update(state=Job.State.QUEUED, worker="", **AT_THE_START, **values)
         if changed:
-            score.enqueue(str(job.pk))
-    return bool(changed)
-
-
-def _queue_again(job: Job, **values: Any) -> int:
-    with transaction.atomic():
-        changed = unchanged(job).update(state=Job.State.QUEUED, worker="", **AT_THE_START, **values)
-        if changed:  # it keeps its place ahead of all waiting jobs
-            score.using(priority=1).enqueue(str(job.pk))
+            score.using(priority=priority).enqueue(str(job.pk))
     return changed
 
 

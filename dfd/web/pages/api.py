@@ -22,11 +22,12 @@ from pydantic import Field
 
 from dfd import __version__
 from dfd.web.intake import admission
-from dfd.web.intake.uploads import FIELD, Refusal, prepare, receive
+from dfd.web.intake.uploads import FIELD, Refusal, drain, prepare, receive
 from dfd.web.jobs import life as jobs
 from dfd.web.models import Job, options
 from dfd.web.pages import presentation
-from dfd.web.pages.requests import drain, job_of, jobs_of
+from dfd.web.pages.answers import _with_retry
+from dfd.web.pages.requests import job_of, jobs_of
 from dfd.web.pages.views import make_jobs, report_response
 from dfd.web.queue import Queue
 
@@ -133,11 +134,8 @@ UPLOAD_PROBLEMS = {code: Problem for code in (400, 401, 411, 413, 415, 429, 503,
 @api.post("jobs", response={201: JobOut, **UPLOAD_PROBLEMS}, openapi_extra=UPLOAD_BODY, summary="Send a video")
 def create_job(request: HttpRequest, response: HttpResponse) -> Any:
     """Send one video in the form field ``video``; the response comes at once, with the job to poll."""
-    with admission.a_thread_to_read() as too_many:
-        refusal = too_many or admission.refusal(request) or admission.count_file(request)
+    with admission.admitted(request) as refusal:
         if refusal is not None:
-            if not too_many:
-                drain(request)
             return _refused(response, refusal)
         if request.content_type != "multipart/form-data":
             drain(request)
@@ -166,8 +164,7 @@ def _bad(error: str) -> Any:
 
 
 def _refused(response: HttpResponse, refusal: Refusal) -> Any:
-    if refusal.retry_seconds is not None:
-        response.headers["Retry-After"] = str(refusal.retry_seconds)
+    _with_retry(response, refusal)
     return Status(refusal.status, {"error": refusal.message, "retry_seconds": refusal.retry_seconds})
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import secrets
-import time
 from typing import Any
 from uuid import UUID
 
@@ -11,13 +10,8 @@ from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
 from dfd import __version__
-from dfd.web.intake.uploads import limit_patience
 from dfd.web.models import Job
 from dfd.web.pages import presentation
-
-DRAIN_BYTES, DRAIN_SECONDS, DRAIN_STALL_SECONDS = 64 * 2**20, 10.0, 1.0
-"""Limits on reading the rest of a refused upload, since a browser that is still sending does not read a response."""
-
 
 MAX_SHOWN_JOBS = 200
 
@@ -63,15 +57,3 @@ def browser_owner(request: HttpRequest, *, make: bool = False) -> str:
     elif make:
         request.session.modified = True  # the session must outlive its newest job
     return hashlib.sha256(f"browser {word}".encode()).hexdigest()
-
-
-def drain(request: HttpRequest) -> None:
-    """Read and discard part of an unwanted body, within limits of size and time."""
-    limit_patience(request, DRAIN_STALL_SECONDS)
-    ends = time.monotonic() + DRAIN_SECONDS
-    left = DRAIN_BYTES
-    try:
-        while left > 0 and time.monotonic() < ends and (data := request.read(min(left, 2**16))):
-            left -= len(data)
-    except OSError:
-        pass  # the sender has disconnected

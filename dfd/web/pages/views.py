@@ -25,7 +25,7 @@ from dfd.web.jobs import life as jobs
 from dfd.web.models import Job, options
 from dfd.web.pages import presentation
 from dfd.web.pages.answers import _see, _with_retry, failed, refused, wants_json
-from dfd.web.pages.requests import browser_owner, drain, jobs_of, own_job
+from dfd.web.pages.requests import browser_owner, jobs_of, own_job
 from dfd.web.queue import Queue
 
 SANDBOX = "frame-ancestors 'none'; sandbox allow-scripts allow-modals"
@@ -37,10 +37,8 @@ def upload(request: HttpRequest) -> HttpResponse:
     """Show the upload page, or receive videos from it."""
     if request.method != "POST":
         return _upload_page(request)
-    with admission.a_thread_to_read() as too_many:
-        if refusal := too_many or admission.refusal(request) or admission.count_file(request):
-            if not too_many:
-                drain(request)
+    with admission.admitted(request) as refusal:
+        if refusal is not None:
             return refused(request, refusal)
         handler = prepare(request)
         try:

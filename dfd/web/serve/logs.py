@@ -2,6 +2,7 @@
 
 import json
 import logging
+import traceback
 from datetime import UTC, datetime
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request", "taskName"}
@@ -24,7 +25,9 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = record.exc_info[0].__name__
-            line["places"] = _places(record.exc_info[1])
+            # Where it came through, the innermost last.
+            frames = traceback.extract_tb(record.exc_info[2])[-12:]
+            line["places"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
         return json.dumps(line, default=str)
 
 
@@ -36,14 +39,3 @@ class WithoutValues(logging.Filter):
         record.args = ()
         record.msg = str(record.msg).replace("%s", "…").replace("%r", "…")
         return True
-
-
-def _places(error: BaseException | None) -> list[str]:
-    """Where an exception came through: file, line and function, the innermost last."""
-    places = []
-    trace = error.__traceback__ if error else None
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        places.append(f"{code.co_filename}:{trace.tb_lineno} {code.co_name}")
-        trace = trace.tb_next
-    return places[-12:]
