@@ -9,10 +9,11 @@ from importlib.util import find_spec
 from types import CodeType, ModuleType
 
 MODULES = {
-    # Used in commands.
+    # Used in commands. `dfd.adopt` is no old name, but one that commands share.
     "dfd.data.audit": "dfd.commands.audit",
     "dfd.data.sheet": "dfd.commands.sheet",
-    "dfd.data.blend_sheet": "dfd.commands.blend_sheet",
+    "dfd.data.blend_sheet": "dfd.commands.sheet.blend",
+    "dfd.adopt": "dfd.commands.adopt",
     "dfd.data.identity_demo": "dfd.data.demo.identity",
     "dfd.starter": "dfd.models.starter",
     # Used as `_target_` in the configurations of runs.

@@ -11,6 +11,8 @@ from typing import Any
 from dfd.base.errors import ConfigError
 from dfd.base.types import DetectorScore, Label, TrackScore, Verdict, VideoScore
 from dfd.faces.found import FaceWindow, View, WindowsEnd
+from dfd.models.files.card import num_networks
+from dfd.models.published.names import members
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
 from dfd.scoring.aggregation import verdict

@@ -44,8 +44,8 @@ def test_a_missing_value_inside_a_group_says_how_to_give_it() -> None:
 
 
 def test_a_value_of_the_wrong_type_is_refused() -> None:
-    with pytest.raises(ConfigError, match="max_windows"):
-        check(OmegaConf.create({**PREDICT, "max_windows": "many"}), PredictConfig)
+    with pytest.raises(ConfigError, match="max_faces"):
+        check(OmegaConf.create({**PREDICT, "max_faces": "many"}), PredictConfig)
 
 
 @pytest.mark.parametrize("value", ["", "many"])

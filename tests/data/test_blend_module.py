@@ -284,7 +284,7 @@ def test_a_detector_is_evaluated_on_blends(mixed_store: Path, tmp_path: Path, ti
 
 
 def test_the_sheet_is_drawn_and_a_film_written(mixed_store: Path, tmp_path: Path, capsys: Any) -> None:
-    from dfd.commands.blend_sheet import main
+    from dfd.commands.sheet.blend import main
     from dfd.video.file.probe import probe
 
     arguments = [str(mixed_store), "--output", str(tmp_path / "sheet.png"), "--pairs", "4", "--clip-len", "3"]
@@ -317,7 +317,7 @@ def test_a_sheet_of_nothing_is_an_error_in_words(mixed_store: Path, capsys: pyte
 def test_a_sheet_of_a_split_without_faces_names_the_split(
     mixed_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from dfd.commands.blend_sheet import main
+    from dfd.commands.sheet.blend import main
 
     store = copy_without(mixed_store, tmp_path / "store", split="val")
     assert main([str(store), "--split", "val"]) == 1

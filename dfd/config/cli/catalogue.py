@@ -113,7 +113,7 @@ COMMANDS = {
     ),
     "export": Command("write a detector as one file to hand on", "CHECKPOINT", "dfd.export", True),
     "adopt": Command(
-        "make a detector of what others have published", "[NAME]", "dfd.adopt", options=("--file", "--output")
+        "make a detector of what others have published", "[NAME]", "dfd.commands.adopt", options=("--file", "--output")
     ),
     "web": Command("start the page that people upload videos to", "CHECKPOINT", "dfd.web.__main__"),
     "demo": Command(

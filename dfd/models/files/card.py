@@ -143,7 +143,7 @@ class DetectorCard:
                 yield f"model.{part}.name must be text, got {shown(node['name'])}"
 
 
-def _scoring_options(*, aggregation: str = "", max_windows: Annotated[int, (1, 10_000)] = 32) -> None:
+def _scoring_options(*, aggregation: str = "", max_windows: Annotated[int, (1, 10_000)] | None = None) -> None:
     """Keys and values that ``scoring`` may have."""
 
 

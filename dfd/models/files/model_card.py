@@ -4,33 +4,27 @@ It states only what the card in the file holds, and calls everything else unknow
 all of its values are escaped.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from dfd.base.types import Label
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.markdown import (
     UNKNOWN,
     _code,
-    _counts,
-    _flat,
     _mapping,
     _plain,
-    _range,
     _table,
-    _value,
     escaped,
 )
+from dfd.models.files.measured import data_section, input_section, metrics_section, verdict_section
 from dfd.models.files.onnx import INPUT_NAME, OUTPUT_NAME
 from dfd.models.pretrained import INCEPTION_V3_WEIGHTS, RESNEXT50_WEIGHTS
 
-_INITIAL_WEIGHTS_LICENCES = {"resnext50": RESNEXT50_WEIGHTS.licence, "inception_v3": INCEPTION_V3_WEIGHTS.licence}
-_IDENTITIES = {
-    "index_sha256": "SHA-256 of the store's index",
-    "manifest_sha256": "SHA-256 of the manifest",
-    "videos_sha256": "SHA-256 of the list of videos and splits",
+_ORIGIN = {
+    **{"title": "Published as", "home": "Its authors' code", "licence_code": "Licence of that code"},
+    **{"training_data": "Trained on", "citation": "Publication", "verified": "Verified by dfd"},
 }
+_INITIAL_WEIGHTS_LICENCES = {"resnext50": RESNEXT50_WEIGHTS.licence, "inception_v3": INCEPTION_V3_WEIGHTS.licence}
 
 
 def model_card(card: DetectorCard, *, file: str, sha256: str, licence: str | None = None) -> str:
@@ -46,10 +40,10 @@ def model_card(card: DetectorCard, *, file: str, sha256: str, licence: str | Non
         _head(card, file),
         ("How to use it", _use(card, file)),
         ("What it is for, and what not", _purpose(card)),
-        ("Training data", _data(card)),
-        ("Metrics", _metrics(card)),
-        ("From score to verdict", _verdict(card)),
-        ("Input", _input(card)),
+        ("Training data", data_section(card)),
+        ("Metrics", metrics_section(card)),
+        ("From score to verdict", verdict_section(card)),
+        ("Input", input_section(card)),
         ("Limits", _limits(card)),
         ("Licence", _licence(card, licence)),
         ("File and versions", _versions(card, file, sha256)),
@@ -64,6 +58,8 @@ def _head(card: DetectorCard, file: str) -> str:
         f"A network ({_network(card)}) that gives the probability that the face in a clip of {card.clip_len} frames "
         "was forged. Made with dfd.",
     ]
+    if card.caveat:
+        lines.append(f"> **To be known beside its scores.** {escaped(card.caveat)}")
     if card.data.get("is_demo"):
         lines.append(
             "> **Trained on drawn demonstration videos.** It shows that the software works. Its scores say nothing "
@@ -132,141 +128,6 @@ def _purpose(card: DetectorCard) -> str:
     )
 
 
-def _data(card: DetectorCard) -> str:
-    data = card.data
-    if not data:
-        return "Unknown: the card says nothing about it."
-    parts = [f"Clip store: {_value(data, 'store')}."]
-    splits = {name: part for name, part in _mapping(data, "splits").items() if isinstance(part, Mapping)}
-    if splits:
-        rows = [
-            [
-                escaped(name),
-                _value(part, "num_videos"),
-                *(_value(_mapping(part, "labels"), str(label)) for label in Label),
-                _counts(_mapping(part, "datasets")),
-                _counts(_mapping(part, "methods")),
-            ]
-            for name, part in splits.items()
-        ]
-        heads = ["split", "videos", *(str(label) for label in Label), "data sets (videos)", "methods (videos)"]
-        parts.append(_table(heads, rows))
-    else:
-        parts.append("How many videos and of what kind: unknown.")
-    if data.get("blend"):
-        parts.append(
-            "It was trained on the real videos, and on fakes made from them by blending (Shiohara and Yamasaki, CVPR "
-            "2022); numbers on splits of this store are on such fakes, too."
-        )
-    parts.append(_apartness(_mapping(data, "split")))
-    known = [f"- {words}: `{_plain(data[key])}`" for key, words in _IDENTITIES.items() if data.get(key)]
-    parts.append("\n".join(known) if known else "Hash of the manifest or index: unknown.")
-    return "\n\n".join(parts)
-
-
-def _apartness(split: Mapping[str, Any]) -> str:
-    """Sentence on whether a person or source is in two splits."""
-    if not split:
-        return "How the splits were made, and whether they share people or sources: unknown."
-    shared = [
-        f"{escaped(pair)} share {_value(numbers, 'num_source_ids')} people or sources"
-        for pair, numbers in _mapping(split, "overlap").items()
-        if isinstance(numbers, Mapping) and numbers.get("num_source_ids")
-    ]
-    mode = f"Split by `split={_plain(split.get('mode', UNKNOWN))}`"
-    if shared:
-        return f"{mode}: **{'; '.join(shared)}**, so its metrics are better than on new people."
-    if not split.get("overlap"):
-        return f"{mode}; whether the splits share people or sources: unknown."
-    return f"{mode}; no person or source that the manifest names is in two of them."
-
-
-def _metrics(card: DetectorCard) -> str:
-    if not card.metrics:
-        return _test(card) or "Unknown: the card holds none."
-    val = _mapping(_mapping(card.data, "splits"), "val")
-    labels = _mapping(val, "labels")
-    counted = ", ".join(f"{_value(labels, str(label))} {label}" for label in Label)
-    return "\n\n".join(
-        [
-            f"On the validation split ({_value(val, 'num_videos')} videos: {counted}), when the weights were saved. "
-            "The epoch was chosen on it, so expect lower values on other videos. Fake is the positive class."
-            + ("" if card.test else " The card holds no result of a test."),
-            _table(["metric", "value"], [[escaped(name), f"{value:.4g}"] for name, value in card.metrics.items()]),
-            *([_test(card)] if card.test else []),
-        ]
-    )
-
-
-def _test(card: DetectorCard) -> str:
-    """Result on a test split that influenced no choice; empty if there is none."""
-    test = card.test
-    if not test:
-        return ""
-    intervals = _mapping(test, "intervals")
-    rows = [
-        [escaped(name), _flat(value), _range(intervals.get(name))] for name, value in _mapping(test, "metrics").items()
-    ]
-    unscored = test.get("num_unscored")
-    lost = f" {escaped(unscored)} more have no score and count neither as right nor as wrong." if unscored else ""
-    return "\n\n".join(
-        [
-            f"On the {_value(test, 'split')} split of the store {_value(test, 'store')}, which chose nothing, per "
-            f"{_value(test, 'level')}: {_value(test, 'num_real')} real and {_value(test, 'num_fake')} fake ones, each "
-            f"scored by up to {_value(test, 'windows_per_track')} clips of a face, and called fake from a probability "
-            f"of {_flat(test.get('threshold', UNKNOWN))} on.{lost} Index of that store: "
-            f"`{_plain(test.get('index_sha256') or UNKNOWN)}`.",
-            _table(["metric", "value", "95 % interval"], rows),
-        ]
-    )
-
-
-def _verdict(card: DetectorCard) -> str:
-    order = ", ".join(f"{int(label)} is {label}" for label in Label)
-    temperature = (
-        "1, not calibrated: a score of 0.9 need not be right nine times in ten"
-        if card.temperature is None
-        else f"{card.temperature:.4g}, by which the logits are divided before the softmax"
-    )
-    lines = [
-        f"- Order of the two probabilities: {order}; the softmax of two logits.",
-        f"- Temperature: {temperature}.",
-        f"- Threshold: {card.threshold:.4g}; from this probability of {Label.FAKE} on, a video is called fake.",
-        "- A video's probability is the mean over a face's windows, and the maximum over its faces, unless other "
-        "options are given.",
-    ]
-    if card.calibration:
-        lines += [f"- Calibration, {escaped(name)}: {_flat(value)}" for name, value in card.calibration.items()]
-    else:
-        lines.append("- How temperature and threshold were found: unknown; the card does not say.")
-    return "\n".join(lines)
-
-
-def _input(card: DetectorCard) -> str:
-    extraction = _mapping(card.crop, "extraction")
-    # Version 0.1 knew the square crop only, and wrote its options beside the others.
-    crop = _mapping(extraction, "crop") or {"kind": "square", "margin_fraction": extraction.get("margin_fraction")}
-    options = ", ".join(
-        f"{escaped(key)} {UNKNOWN if value is None else _flat(value)}"
-        for key, value in crop.items()
-        if key not in ("kind", "size")
-    )
-    detector = _mapping(card.crop, "face_detector")
-    others = ", ".join(
-        f"{escaped(key)} {_flat(Path(str(value)).name if key == 'weights' and value else value)}"
-        for key, value in detector.items()
-        if key != "name"
-    )
-    return "\n".join(
-        [
-            f"- Square RGB pictures, uint8, {card.image_size} x {card.image_size} px.",
-            f"- Clips of {card.clip_len} frames, {card.clip_stride} apart.",
-            f"- Crop: {escaped(crop.get('kind', UNKNOWN))}{f' ({options})' if options else ''}.",
-            f"- Face detector: {_value(detector, 'name')}{f' ({others})' if others else ''}.",
-        ]
-    )
-
-
 def _limits(card: DetectorCard) -> str:
     lines = [
         "- A detector knows the forgeries it was trained on. The video AUC of open models falls by about half on "
@@ -286,6 +147,7 @@ def _limits(card: DetectorCard) -> str:
 
 def _licence(card: DetectorCard, licence: str | None) -> str:
     lines = ["- Code (dfd): Apache-2.0."]
+    lines += [f"- {words}: {escaped(card.origin[name])}" for name, words in _ORIGIN.items() if card.origin.get(name)]
     if licence:
         return "\n".join([*lines, f"- Weights: {escaped(licence)}"])
     lines.append(

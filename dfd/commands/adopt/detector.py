@@ -33,10 +33,11 @@ for. The authors score 32."""
 def show_list() -> None:
     """Print the detectors that can be adopted: terms, size, cost, what was verified, and which are adopted already."""
     table = Table(title="published detectors: dfd adopt NAME", show_lines=True)
-    for name in ("name", "licence of the weights", "trained on", "download", "CPU s/crop", "verified here"):
+    table.add_column("name", no_wrap=True)
+    for name in ("licence of the weights", "trained on", "download", "CPU s/crop", "verified here"):
         table.add_column(name, justify="right" if name in ("download", "CPU s/crop") else "left", overflow="fold")
     for entry in PUBLISHED.values():
-        mark = " (adopted)" if adopted_path(entry.name).is_file() else ""
+        mark = "\nadopted" if adopted_path(entry.name).is_file() else ""
         cost = "" if entry.seconds_per_crop is None else f"{_seconds(entry):.2g}"
         cells = [entry.licence_weights, entry.training_data, _size(entry), cost, entry.verified]
         table.add_row(f"{entry.name}{mark}", *cells)

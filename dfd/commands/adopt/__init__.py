@@ -23,7 +23,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     chosen = parser.parse_args(words)
     try:
-        from dfd.commands.adopt import adopt, show_list  # torch, which --help does not wait for
+        from dfd.commands.adopt.detector import adopt, show_list  # torch, which --help does not wait for
 
         if chosen.name is None:
             show_list()
