@@ -24,6 +24,7 @@ OTHER_COMMANDS = {
     "audit": "dfd.data.audit",
     "sheet": "dfd.data.sheet",
     "demo": "dfd.data.demo",
+    "adopt": "dfd.adopt",
     "web": "dfd.web",
     "blend_sheet": "dfd.data.blend_sheet",
     "identity_demo": "dfd.data.identity_demo",

@@ -61,6 +61,7 @@ def predict(config: PredictConfig) -> None:
         print(f"The detector was calibrated for aggregation={fitted_for}: its threshold may not fit this one")
     settings = settings_of(config, detector)
     continued: dict[str, Any] = {"overwrite": config.overwrite, "asked": {str(path) for path in paths}}
+    continued["detectors"] = detector.parts
     with engine, PredictionWriter(folder, model=detector.name, settings=settings, **continued) as writer:
         write_run(folder, run_facts(config, detector, settings))
         waiting = [path for path in paths if str(path) not in writer.done]

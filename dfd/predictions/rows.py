@@ -1,6 +1,6 @@
 """Rows of ``predictions.csv`` and lines of ``predictions.jsonl``, to and from video scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,20 @@ def json_of(score: VideoScore) -> dict[str, Any]:
     return value
 
 
+def columns_of(models: Iterable[str]) -> tuple[str, ...]:
+    """Columns of a table of scores: :data:`COLUMNS`, and one for each of several detectors.
+
+    >>> columns_of(["a@1", "b@2"])[-2:]
+    ('prob_fake[a@1]', 'prob_fake[b@2]')
+    """
+    return (*COLUMNS, *(f"prob_fake[{model}]" for model in models))
+
+
+def models_in(values: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Detectors, where there were several, that scores as plain values name."""
+    return list(dict.fromkeys(one["model"] for value in values for one in value.get("detectors") or ()))
+
+
 def _tracks(tracks: Sequence[TrackScore]) -> list[dict[str, Any]]:
     return [asdict(track) | {"verdict": str(track.verdict)} for track in tracks]
 
@@ -94,6 +108,8 @@ def row_of(value: Mapping[str, Any]) -> dict[str, Any]:
     for column, digits in (("prob_fake", 6), ("confidence", 6), ("duration_seconds", 3), ("seconds", 3)):
         if row[column] != "":
             row[column] = f"{row[column]:.{digits}f}"
+    for one in value.get("detectors") or ():
+        row[f"prob_fake[{one['model']}]"] = "" if one["prob_fake"] is None else f"{one['prob_fake']:.6f}"
     return row
 
 

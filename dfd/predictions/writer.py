@@ -4,7 +4,7 @@ import csv
 import json
 import shutil
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from contextlib import closing
 from errno import ELOOP
 from pathlib import Path
@@ -15,7 +15,7 @@ from dfd.base.files import take_lock, write_json, write_table, write_text
 from dfd.base.types import Status, VideoScore
 from dfd.predictions import layout
 from dfd.predictions.pictures import evidence_place, write_evidence
-from dfd.predictions.rows import COLUMNS, SCHEMA_VERSION, PredictionsError, json_of, read_scores, row_of
+from dfd.predictions.rows import SCHEMA_VERSION, PredictionsError, columns_of, json_of, read_scores, row_of
 
 # Of an earlier run, none of these may stay beside other scores.
 _LEFT = (*layout.OWN_FOLDERS, layout.REPORT_NAME, layout.NOT_VIDEOS_NAME, layout.PARQUET_NAME)
@@ -36,7 +36,8 @@ class PredictionWriter:
     A folder that already holds scores of the same model is continued: ``done`` has the paths of its rows. A line that
     an interruption cut short is dropped and its video scored again; so is one that failed for a reason of the moment,
     and one whose file has been changed since: ``changed`` has their paths. Only rows of ``asked`` paths (None: all) are
-    so given up; what this run will not score stays as it is.
+    so given up; what this run will not score stays as it is. ``detectors`` names several that score at once, each of
+    which gets a column.
 
     Raises:
         PredictionsError: the folder holds scores of another model or with other settings, is damaged, is being written
@@ -51,6 +52,7 @@ class PredictionWriter:
         settings: Mapping[str, Any] | None = None,
         overwrite: bool = False,
         asked: Container[str] | None = None,
+        detectors: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.csv_path, self.jsonl_path = folder / layout.CSV_NAME, folder / layout.JSONL_NAME
@@ -84,10 +86,11 @@ class PredictionWriter:
         self.done = set(kept)
         self.counts = Counter(str(value["status"]) for value in kept.values())
         write_text(self.jsonl_path, "".join(json.dumps(value) + "\n" for value in kept.values()))
-        write_table(self.csv_path, map(row_of, kept.values()), COLUMNS)
+        columns = columns_of(detectors)
+        write_table(self.csv_path, map(row_of, kept.values()), columns)
         self._jsonl_file = self.jsonl_path.open("a", encoding="utf-8")
         self._csv_file = self.csv_path.open("a", newline="", encoding="utf-8", errors="surrogateescape")
-        self._writer = csv.DictWriter(self._csv_file, COLUMNS)
+        self._writer = csv.DictWriter(self._csv_file, columns)
 
     def write(self, score: VideoScore) -> None:
         """Save its pictures, append it to both files and hand them to the operating system."""

@@ -30,7 +30,7 @@ from dfd.scoring.video import MAX_SHOWN_FACES, Piece, _joined, _Video
 
 DESCRIBED = (
     *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
-    *("calibration", "metrics", "data", "versions"),
+    *("calibration", "metrics", "data", "versions", "caveat"),
 )
 
 

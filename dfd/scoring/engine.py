@@ -2,7 +2,7 @@
 
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
@@ -51,6 +51,8 @@ class Engine(ABC, Generic[V]):
         for option, value in {**counts, "deadline_seconds": deadline_seconds, "stall_seconds": stall_seconds}.items():
             if value is not None and not value > 0:
                 raise ValueError(f"{option} must be above 0, got {value}")
+        self.parts: Sequence[str] = ()
+        """Names of the detectors, where several are shown beside each other."""
         self._looks = looks
         self.batch_size = batch_size
         self.num_workers = num_workers or num_cores()

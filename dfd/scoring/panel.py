@@ -115,11 +115,13 @@ class Panel(_Several):
             raise ConfigError(f"weights: give one number of 0 or more for each of the {len(names)} detectors")
         self.weights = list(weights) if weights is not None else [1.0] * len(names)
         super().__init__(detectors, name=" + ".join(names), pool=pool)
+        self.parts = names
 
     @property
     def threshold(self) -> float:
         """Combined score from which a video is called fake: the thresholds, combined as the scores are."""
-        return self._combined([detector.threshold for detector in self.detectors])
+        voting = [number for number in range(len(self.detectors)) if self._votes(number)] or [0]
+        return self._combined([self.detectors[number].threshold for number in voting], voting)
 
     def finished(self, video: _Videos) -> VideoScore:
         """Score of a video of which everything was taken."""

@@ -173,7 +173,7 @@ def test_every_card_says_how_its_authors_score_and_is_read_again(name: str) -> N
     assert DetectorCard.from_dict(card.to_dict()) == card
     assert card.scoring["aggregation"] == entry.aggregation
     heavy = name.startswith("gend") or name in ("dfdc-b7", "effort")
-    assert card.scoring["max_windows"] == (HEAVY_FRAMES if heavy else 32)
+    assert card.scoring["max_windows"] == (HEAVY_FRAMES if heavy else entry.frames)
     assert entry.training_data in card.caveat
 
 

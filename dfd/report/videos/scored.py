@@ -12,7 +12,15 @@ from dfd.base.files import inside, write_table, write_text
 from dfd.base.types import Amount, Count, Prob, VideoScore
 from dfd.base.untrusted import decode, read_json
 from dfd.predictions.layout import CSV_NAME, EVIDENCE_NAME, JSONL_NAME, RUN_NAME
-from dfd.predictions.rows import COLUMNS, SCHEMA_VERSION, PredictionsError, read_scores, row_of, score_of
+from dfd.predictions.rows import (
+    SCHEMA_VERSION,
+    PredictionsError,
+    columns_of,
+    models_in,
+    read_scores,
+    row_of,
+    score_of,
+)
 from dfd.predictions.writer import remove, write_run
 from dfd.runs.settings import flat, nested, shown
 
@@ -238,7 +246,7 @@ def write_merged(scored: Scored, output: Path) -> None:
             shutil.copytree(folder / EVIDENCE_NAME, pictures, dirs_exist_ok=True, ignore=_not_pictures)
     values = [video.value for video in scored.videos]
     write_run(output, {**(scored.run.value if scored.run else {}), MERGED_KEY: [f.name for f in scored.folders]})
-    write_table(output / CSV_NAME, map(row_of, values), COLUMNS)
+    write_table(output / CSV_NAME, map(row_of, values), columns_of(models_in(values)))
     write_text(output / JSONL_NAME, "".join(json.dumps(value) + "\n" for value in values))
 
 

@@ -1,7 +1,7 @@
 """Views of scored videos for the page: rows, facts, faces over time, and moments."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -133,6 +133,10 @@ class VideoView:
             facts.append(("Examined", looked_at(self.scored)))
         if self.scored.has_verdict:
             facts.append(("Faces followed", str(score.num_faces)))
+        for one in score.detectors:
+            said = one.message if one.prob_fake is None else wording.probability(one.prob_fake)
+            verdict = f", {one.verdict}" if one.verdict else ", no verdict" if one.prob_fake is not None else ""
+            facts.append((short_name(one.model), f"{wording.visible(said)}{verdict}"))
         facts.append(("Time taken", f"{score.seconds:.1f} s"))
         return facts
 
@@ -147,6 +151,15 @@ class VideoView:
         if self.evidence.num_missing:
             parts.append(f"{wording.counted(self.evidence.num_missing, 'picture')} could not be read.")
         return " ".join(parts)
+
+
+def short_name(model: str) -> str:
+    """Name of a detector without the hash of its weights.
+
+    >>> short_name("starter@0123456789ab")
+    'starter'
+    """
+    return wording.visible(model.rpartition("@")[0] or model)
 
 
 def looked_at(video: ScoredVideo) -> str:
@@ -170,24 +183,35 @@ def view(
     """Prepare a video for the page, with its own section if ``is_detailed`` and listed windows if ``in_numbers``."""
     evidence = embed(video, sizes)
     anchor = "video-" + hashlib.sha256(video.score.path.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    tracks = sorted(video.score.tracks, key=lambda track: (-track.prob_fake, track.track))
     most = MAX_IN_NUMBERS if in_numbers else 0
     faces = []
-    for track in tracks if is_detailed and video.has_verdict else ():
-        drawn = timeline(track.windows, video.score.duration_seconds, scale)
-        moments = [moment for moment in evidence.moments if moment.facts.track == track.track]
-        face = FaceView(
-            anchor=f"{anchor}-face-{track.track + 1}",
-            name=f"Face {track.track + 1}",
-            verdict=str(track.verdict),
-            prob=wording.probability(track.prob_fake),
-            timeline=drawn,
-            summary=_summary(track, drawn),
-            windows=track.windows if len(track.windows) <= most else (),
-            moments=_moments(moments, track, drawn),
-        )
-        faces.append(face)
+    for number, (detector, tracks, its_scale) in enumerate(_seen_by(video, scale) if is_detailed else ()):
+        for track in sorted(tracks, key=lambda track: (-track.prob_fake, track.track)):
+            drawn = timeline(track.windows, video.score.duration_seconds, its_scale)
+            moments = [moment for moment in evidence.moments if not number and moment.facts.track == track.track]
+            face = FaceView(
+                anchor=f"{anchor}-face-{track.track + 1}{f'-{number + 1}' if number else ''}",
+                name=f"Face {track.track + 1}{f', {detector}' if detector else ''}",
+                verdict=str(track.verdict),
+                prob=wording.probability(track.prob_fake),
+                timeline=drawn,
+                summary=_summary(track, drawn),
+                windows=track.windows if len(track.windows) <= most else (),
+                moments=_moments(moments, track, drawn),
+            )
+            faces.append(face)
     return VideoView(video, wording.visible(name), anchor, evidence, faces, is_detailed)
+
+
+def _seen_by(video: ScoredVideo, scale: Scale) -> Iterator[tuple[str, Sequence[TrackScore], Scale]]:
+    """Name, tracks and scale of each detector; no name for a single one. Only the first threshold is known."""
+    score = video.score
+    if not video.has_verdict:
+        return
+    if not score.detectors:
+        yield "", score.tracks, scale
+    for number, one in enumerate(score.detectors):
+        yield short_name(one.model), one.tracks, scale if not number and one.verdict is not None else Scale()
 
 
 def _summary(track: TrackScore, drawn: Timeline) -> str:

@@ -42,6 +42,10 @@ def found_warnings(scored: Scored) -> Iterator[str]:
     else:
         if run.of_model("data", "is_demo"):
             yield IS_DEMO
+        each = run.of_model("detectors")
+        for one in each if isinstance(each, list) else [run.model]:
+            if isinstance(one, dict) and one.get("caveat"):
+                yield f"{visible(str(one.get('name', '')).rpartition('@')[0])}: {visible(str(one['caveat']))}"
         if run.model and run.temperature is None:
             yield NOT_CALIBRATED
     if one_sided := one_sided_warning(Counter(str(video.score.verdict) for video in videos if video.has_verdict)):
