@@ -183,7 +183,8 @@ def test_a_worker_that_dies_costs_its_video_for_now_and_no_other(manifest: Path,
     from dfd.data.store.folders import write_record
     from dfd.process.failure import Failure
 
-    failed = preparation._failed(rows[2], store, settings, Failure(Status.ERROR, "the worker was killed (signal 9)"))
+    killed = Failure(Status.ERROR, "the worker was killed (signal 9)")
+    failed = preparation._record_of(killed, rows[2], store, settings, None)
     write_record(store, failed)
     assert prepare_store(rows, store, settings, num_workers=1) == {"ok": 3}
 

@@ -296,7 +296,8 @@ def test_the_sheet_is_drawn_and_a_film_written(mixed_store: Path, tmp_path: Path
 
 
 def test_a_sheet_of_no_store_is_an_error_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from dfd.commands import blend_sheet, sheet
+    from dfd.commands import sheet
+    from dfd.commands.sheet import blend as blend_sheet
 
     for command in (blend_sheet.main, sheet.main):
         assert command([str(tmp_path / "absent")]) == 1
@@ -304,7 +305,8 @@ def test_a_sheet_of_no_store_is_an_error_in_words(tmp_path: Path, capsys: pytest
 
 
 def test_a_sheet_of_nothing_is_an_error_in_words(mixed_store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from dfd.commands import blend_sheet, sheet
+    from dfd.commands import sheet
+    from dfd.commands.sheet import blend as blend_sheet
 
     for command, option in ((blend_sheet, "--pairs"), (blend_sheet, "--clip-len"), (sheet, "--frames")):
         with pytest.raises(SystemExit):

@@ -8,7 +8,7 @@ from dfd.config.cli.catalogue import Arguments
 
 DESCRIPTION = """Make a detector of a file that others have published, with a card that says where it comes from, its
 terms and its limits; afterwards checkpoint=NAME uses it. Without a name: list what can be adopted."""
-EXAMPLES = ("dfd adopt", "dfd adopt gend-clip-l14", "dfd adopt mesonet-meso4-df file=Meso4_DF.h5")
+EXAMPLES = ("dfd adopt gend-clip-l14", "dfd adopt", "dfd adopt mesonet-meso4-df file=Meso4_DF.h5")
 
 
 def main(words: Sequence[str] | None = None) -> int:
