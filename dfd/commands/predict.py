@@ -101,14 +101,14 @@ def engine_of(
     files = [checkpoint_path(name) for name in inputs_of(config.checkpoint)]
     options = detector_options(config)
     checkpoint = files[0]
-    if config.weights and len(files) == 1:
-        raise ConfigError("weights are for several detectors: checkpoint=[a,b]")
+    if config.votes and len(files) == 1:
+        raise ConfigError("votes are for several detectors: checkpoint=[a,b]")
     if len(files) > 1 or num_networks(checkpoint) > 1:
         if config.engine != "local":
             raise ConfigError(f"engine={config.engine} scores with one network; use engine=local")
         from dfd.scoring.panel import load_panel
 
-        several = load_panel(files, weights=config.weights, num_videos=len(paths), **options)
+        several = load_panel(files, weights=config.votes, num_videos=len(paths), **options)
         return several, several
     if config.engine == "local":
         with ExitStack() as stack:

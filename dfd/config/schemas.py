@@ -121,7 +121,7 @@ class PredictConfig:
 
     input: Any
     checkpoint: Any
-    weights: list[float] | None
+    votes: list[float] | None
     output: str | None
     face_detector: dict[str, Any] | None
     crop: dict[str, Any] | None

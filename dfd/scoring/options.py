@@ -91,7 +91,7 @@ def settings_of(config: PredictConfig, detector: Detector | Ensemble | Panel) ->
         **{k: getattr(config, k) for k in DECISIVE if k != "video_stream" or config.video_stream is not None},
         "max_windows": detector.windows.max_windows,
         "aggregation": detector.describe()["aggregation"],
-        **({"weights": config.weights} if config.weights else {}),
+        **({"votes": config.votes} if config.votes else {}),
         "threshold": detector.threshold,
         "uncertain_margin": config.uncertain_margin,
     }

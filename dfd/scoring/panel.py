@@ -112,7 +112,7 @@ class Panel(_Several):
         if not names or len(set(names)) < len(names):
             raise ConfigError(f"checkpoint: name each detector once, got {', '.join(names) or 'none'}")
         if weights is not None and (len(weights) != len(names) or min(weights) < 0 or sum(weights) <= 0):
-            raise ConfigError(f"weights: give one number of 0 or more for each of the {len(names)} detectors")
+            raise ConfigError(f"votes: give one number of 0 or more for each of the {len(names)} detectors")
         self.weights = list(weights) if weights is not None else [1.0] * len(names)
         super().__init__(detectors, name=" + ".join(names), pool=pool)
         self.parts = names

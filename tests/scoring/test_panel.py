@@ -118,7 +118,7 @@ def test_networks_of_an_ensemble_are_averaged_window_by_window(files: list[Path]
 
 @pytest.mark.parametrize("weights", [[1], [0, 0], [-1, 2]])
 def test_weights_that_do_not_fit_are_refused(files: list[Path], weights: list[float]) -> None:
-    with pytest.raises(ConfigError, match="weights"):
+    with pytest.raises(ConfigError, match="votes"):
         load_panel(files[:2], weights=weights, device="cpu")
 
 
