@@ -11,7 +11,7 @@ from dfd.config.entry import output_dir
 from dfd.config.schemas import ExportConfig
 from dfd.models.classifier import ClipClassifier
 from dfd.models.files import onnx as formats
-from dfd.models.files.card import DetectorCard
+from dfd.models.files.card import DetectorCard, refuse_part
 from dfd.models.files.checkpoint import load_model, save_safetensors
 from dfd.models.files.model_card import model_card
 from dfd.models.starter import checkpoint_path
@@ -86,6 +86,7 @@ def export(config: ExportConfig) -> None:
         raise ConfigError(f"half=true is for format=safetensors, not {config.format}: the others are run as they are")
 
     model, card = load_model(checkpoint_path(config.checkpoint))
+    refuse_part(card, config.checkpoint)
     card = shareable(card)
     difference = write_detector(model, card, path, config.format, half=config.half)
     text = model_card(card, file=path.name, sha256=file_sha256(path), licence=config.licence)

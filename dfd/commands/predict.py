@@ -23,7 +23,7 @@ from dfd.base.progress import progress_bar
 from dfd.base.untrusted import read_json
 from dfd.config.entry import output_dir, parse_shard, refusing
 from dfd.config.schemas import PredictConfig, inputs_of
-from dfd.models.files.card import num_networks
+from dfd.models.files.card import num_networks, read_card
 from dfd.models.starter import checkpoint_path
 from dfd.predictions.inputs import NothingToScore, find_inputs, is_no_video
 from dfd.predictions.layout import ANNOTATED_NAME, JSONL_NAME, NOT_VIDEOS_NAME, RUN_NAME
@@ -103,7 +103,7 @@ def engine_of(
     checkpoint = files[0]
     if config.votes and len(files) == 1:
         raise ConfigError("votes are for several detectors: checkpoint=[a,b]")
-    if len(files) > 1 or num_networks(checkpoint) > 1:
+    if len(files) > 1 or num_networks(read_card(checkpoint)) > 1:
         if config.engine != "local":
             raise ConfigError(f"engine={config.engine} scores with one network; use engine=local")
         from dfd.scoring.panel import load_panel

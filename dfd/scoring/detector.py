@@ -14,7 +14,7 @@ from dfd.base.types import FloatArray, FrameArray, Label, Moment, Status, TrackS
 from dfd.faces.crop import Crop
 from dfd.faces.found import Found
 from dfd.models.classifier import ClipClassifier
-from dfd.models.files.card import DetectorCard
+from dfd.models.files.card import DetectorCard, refuse_part
 from dfd.models.files.checkpoint import refuse_mixed_clips
 from dfd.models.starter import checkpoint_path
 from dfd.process.failure import Failure
@@ -141,6 +141,7 @@ class Detector(Engine[_Video]):
         device: str = "auto",
         num_videos: int | None = None,
         fold_batchnorm: bool = False,
+        is_part: bool = False,
         **options: Any,
     ) -> Self:
         """The detector in a ``.safetensors``, ``.ckpt`` or ``.onnx`` file; no code in the file is ever run.
@@ -152,6 +153,7 @@ class Detector(Engine[_Video]):
             num_videos: that are to be scored, for ``runtime=auto``: see :func:`dfd.scoring.runtimes.load.load_runtime`.
             fold_batchnorm: put the backbone's batch normalisation into its convolutions: the same scores, sooner,
                 from a ``model`` whose weights are no longer those of the file.
+            is_part: accept one network of an ensemble; see :class:`dfd.scoring.panel.Ensemble`.
             options: those of the class.
 
         Raises:
@@ -161,6 +163,8 @@ class Detector(Engine[_Video]):
         loaded, card, name, model = load_runtime(
             checkpoint_path(checkpoint), runtime=runtime, device=device, num_videos=num_videos
         )
+        if not is_part:
+            refuse_part(card, str(checkpoint))
         detector = cls(loaded, card, name=name, model=model, **options)
         if fold_batchnorm and model is not None and not isinstance(loaded, OnnxRuntime):
             fold_into_convolutions(model.backbone.network)

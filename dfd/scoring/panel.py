@@ -11,7 +11,7 @@ from typing import Any
 from dfd.base.errors import ConfigError
 from dfd.base.types import DetectorScore, Label, TrackScore, Verdict, VideoScore
 from dfd.faces.found import FaceWindow, View, WindowsEnd
-from dfd.models.files.card import num_networks
+from dfd.models.files.card import num_networks, read_card
 from dfd.models.published.names import members
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
@@ -238,7 +238,8 @@ def load_panel(
     """
     loaded: list[Detector | Ensemble] = []
     for path in files:
-        networks = [Detector.load(one, **options) for one in members(path, num_networks(path))]
+        files_of_one = members(path, num_networks(read_card(path)))
+        networks = [Detector.load(one, is_part=len(files_of_one) > 1, **options) for one in files_of_one]
         loaded.append(networks[0] if len(networks) == 1 else Ensemble(networks, name=networks[0].name))
     if len(loaded) == 1 and isinstance(loaded[0], Ensemble):
         return loaded[0]

@@ -9,11 +9,11 @@ from statistics import fmean
 import pytest
 import torch
 
-from dfd.base.errors import ConfigError
+from dfd.base.errors import CheckpointError, ConfigError
 from dfd.base.types import Status, Verdict
 from dfd.models.classifier import build_model
 from dfd.models.files.card import DetectorCard
-from dfd.models.files.checkpoint import save_safetensors
+from dfd.models.files.checkpoint import load_model, save_safetensors
 from dfd.predictions.rows import json_of, score_of
 from dfd.scoring.detector import Detector
 from dfd.scoring.panel import Ensemble, Panel, load_panel
@@ -120,6 +120,20 @@ def test_networks_of_an_ensemble_are_averaged_window_by_window(files: list[Path]
 def test_weights_that_do_not_fit_are_refused(files: list[Path], weights: list[float]) -> None:
     with pytest.raises(ConfigError, match="votes"):
         load_panel(files[:2], weights=weights, device="cpu")
+
+
+def test_an_ensemble_is_loaded_whole_and_no_part_of_it_alone(files: list[Path], clip: Path, tmp_path: Path) -> None:
+    for path, name in zip(files[1:], ("b7.safetensors", "b7.2.safetensors"), strict=True):
+        model, card = load_model(path)
+        save_safetensors(
+            tmp_path / name, model, replace(card, origin={"name": "b7", "num_networks": 2}, temperature=None)
+        )
+    with load_panel([tmp_path / "b7.safetensors"], device="cpu", num_workers=1, max_windows=5) as ensemble:
+        assert isinstance(ensemble, Ensemble)
+        assert len(ensemble.detectors) == 2
+        assert ensemble.score(clip).verdict is Verdict.UNCERTAIN
+    with pytest.raises(CheckpointError, match="one of 2 networks"):
+        Detector.load(tmp_path / "b7.safetensors", device="cpu")
 
 
 def test_a_detector_is_named_once(files: list[Path]) -> None:

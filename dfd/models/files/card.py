@@ -159,11 +159,23 @@ def parse_card(text: str) -> DetectorCard:
     return DetectorCard.from_dict(parse_json(text, finite=True))
 
 
-def num_networks(path: Path) -> int:
-    """Number of networks that a detector's file is the first of; 1 but for an adopted ensemble."""
-    card = read_card(path)
+def num_networks(card: DetectorCard | None) -> int:
+    """Number of networks of the detector that a card is of; 1 but for an adopted ensemble, or without a card."""
     number = card.origin.get("num_networks", 1) if card else 1
     return number if isinstance(number, int) and 1 <= number <= MAX_NETWORKS else 1
+
+
+def refuse_part(card: DetectorCard, name: str) -> None:
+    """Refuse one network of an ensemble where a whole detector is needed.
+
+    Raises:
+        CheckpointError: when the card is of an ensemble.
+    """
+    if (number := num_networks(card)) > 1:
+        raise CheckpointError(
+            f"{name}: is one of {number} networks that make a detector together; dfd predict scores with all of them, "
+            "and nothing else takes it yet"
+        )
 
 
 def read_card(path: Path) -> DetectorCard | None:
