@@ -26,8 +26,8 @@ from dfd.models.published.reading import published_state_dicts
 from dfd.models.published.table import PUBLISHED, caveat, published
 
 HEAVY_SECONDS, HEAVY_FRAMES = 1.0, 8
-"""From so many seconds on that a crop takes on one core, so many frames of a video are scored, unless more are asked
-for. The authors score 32."""
+"""CPU seconds per crop from which a detector is heavy, and the frames of a video that are scored with it by default.
+The authors score 32."""
 
 
 def show_list() -> None:

@@ -12,7 +12,13 @@ from dfd.faces.crop.base import Crop, Filter, Matrix, filters, onto, opencv
 
 @dataclass(frozen=True, slots=True)
 class _Rectangle(Crop):
-    """Region of whole pixels that is resized to fill the crop, or part of it."""
+    """Region of whole pixels that is resized to fill the crop, or part of it.
+
+    Args:
+        filter: resampling; ``auto`` averages areas to shrink and is bicubic to enlarge.
+    """
+
+    filter: Filter
 
     @abstractmethod
     def region(self, box_xyxy: ArrayLike, *, width: int, height: int) -> tuple[int, int, int, int]:
@@ -33,39 +39,11 @@ class _Rectangle(Crop):
         left, top, right, bottom = self.region(box_xyxy, width=frame.shape[1], height=frame.shape[0])
         x, y, across, down = self.place(right - left, bottom - top)
         crop = np.zeros((self.size, self.size, 3), np.uint8)
-        name = getattr(self, "filter", "bilinear")
-        if name == "auto":
-            name = "area" if across < right - left or down < bottom - top else "bicubic"
+        shrinks = across < right - left or down < bottom - top
+        name = self.filter if self.filter != "auto" else "area" if shrinks else "bicubic"
         region = np.ascontiguousarray(frame[top:bottom, left:right])
         crop[y : y + down, x : x + across] = opencv().resize(region, (across, down), interpolation=filters()[name])
         return crop
-
-
-@dataclass(frozen=True, slots=True)
-class Letterbox(_Rectangle):
-    """Face box with a margin, its shape kept, centred on black: as the winner of the DFDC (Seferbekov 2020) cropped.
-
-    Args:
-        margin_fraction: margin on each side, as a fraction of the box's width and height.
-        filter: resampling; ``auto`` averages areas to shrink and is bicubic to enlarge.
-    """
-
-    kind = "letterbox"
-    size: int = 380
-    margin_fraction: float = 0.333333
-    filter: Filter = "auto"
-
-    def region(self, box_xyxy: ArrayLike, *, width: int, height: int) -> tuple[int, int, int, int]:  # noqa: D102
-        return _with_margin(box_xyxy, self.margin_fraction, width=width, height=height)
-
-    def place(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """Left, top, width and height in the crop of a region of this size.
-
-        >>> Letterbox(size=380).place(200, 100)
-        (0, 95, 380, 190)
-        """
-        across, down = (max(1, side * self.size // max(width, height)) for side in (width, height))
-        return (self.size - across) // 2, (self.size - down) // 2, across, down
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +62,28 @@ class Box(_Rectangle):
 
     def region(self, box_xyxy: ArrayLike, *, width: int, height: int) -> tuple[int, int, int, int]:  # noqa: D102
         return _with_margin(box_xyxy, self.margin_fraction, width=width, height=height)
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox(Box):
+    """Face box with a margin, its shape kept, centred on black: as the winner of the DFDC (Seferbekov 2020) cropped.
+
+    Its options are those of :class:`Box`.
+    """
+
+    kind = "letterbox"
+    size: int = 380
+    margin_fraction: float = 0.333333
+    filter: Filter = "auto"
+
+    def place(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Left, top, width and height in the crop of a region of this size.
+
+        >>> Letterbox(size=380).place(200, 100)
+        (0, 95, 380, 190)
+        """
+        across, down = (max(1, side * self.size // max(width, height)) for side in (width, height))
+        return (self.size - across) // 2, (self.size - down) // 2, across, down
 
 
 @dataclass(frozen=True, slots=True)

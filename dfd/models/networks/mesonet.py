@@ -15,42 +15,42 @@ MOMENTUM = 0.01
 SLOPE = 0.1
 
 
-class Meso4(nn.Module):
+class _MesoNet(nn.Module):
+    """Stages of convolution and pooling, then a layer of 16."""
+
+    def __init__(self, *stages: nn.Module) -> None:
+        super().__init__()
+        self.stages = nn.Sequential(*stages)
+        self.dense = _dense()
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        """Compute features ``(N, 16)``."""
+        features_ND: Tensor = self.dense(self.stages(images_NCHW))
+        return features_ND
+
+
+class Meso4(_MesoNet):
     """Four convolutions with batch normalisation and pooling, then a layer of 16."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.stages = nn.Sequential(
+        super().__init__(
             *(_convolved(3, 8, 3), nn.MaxPool2d(2)),
             *(_convolved(8, 8, 5), nn.MaxPool2d(2)),
             *(_convolved(8, 16, 5), nn.MaxPool2d(2)),
             *(_convolved(16, 16, 5), nn.MaxPool2d(4)),
         )
-        self.dense = _dense()
-
-    def forward(self, images_NCHW: Tensor) -> Tensor:
-        """Compute features ``(N, 16)``."""
-        features_ND: Tensor = self.dense(self.stages(images_NCHW))
-        return features_ND
 
 
-class MesoInception4(nn.Module):
+class MesoInception4(_MesoNet):
     """Two inception blocks with dilated convolutions, two convolutions, then a layer of 16."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.stages = nn.Sequential(
+        super().__init__(
             *(Inception(3, (1, 4, 4, 2)), nn.BatchNorm2d(11, EPSILON, MOMENTUM), nn.MaxPool2d(2)),
             *(Inception(11, (2, 4, 4, 2)), nn.BatchNorm2d(12, EPSILON, MOMENTUM), nn.MaxPool2d(2)),
             *(_convolved(12, 16, 5), nn.MaxPool2d(2)),
             *(_convolved(16, 16, 5), nn.MaxPool2d(4)),
         )
-        self.dense = _dense()
-
-    def forward(self, images_NCHW: Tensor) -> Tensor:
-        """Compute features ``(N, 16)``."""
-        features_ND: Tensor = self.dense(self.stages(images_NCHW))
-        return features_ND
 
 
 class Inception(nn.Module):

@@ -134,7 +134,7 @@ def gend_dinov3() -> tuple[dict[str, list[int]], Callable[[dict[str, Tensor]], T
 
 
 def gend_pe() -> tuple[dict[str, list[int]], Callable[[dict[str, Tensor]], Tensor]]:
-    """As its authors run it: built for 336 px, given 224."""
+    """Outputs of the Perception Encoder as its authors run it: built for 336 px, given 224."""
     network = timm.create_model("vit_pe_core_large_patch14_336", num_classes=0, dynamic_img_size=True, **SMALL).eval()
 
     def rename(name: str) -> str:
