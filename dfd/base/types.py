@@ -79,6 +79,11 @@ class Verdict(StrEnum):
     REAL = "real"
     UNCERTAIN = "uncertain"
 
+    @property
+    def words(self) -> str:
+        """What is said to people: a low score never means that a video is genuine."""
+        return {"fake": "signs of a fake", "real": "no sign found", "uncertain": "cannot tell"}[self]
+
 
 @dataclass(frozen=True, slots=True)
 class FaceBox:
