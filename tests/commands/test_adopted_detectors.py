@@ -9,8 +9,10 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from dfd.base.errors import WeightsMissing
 from dfd.base.types import Status, Verdict
 from dfd.commands.adopt import main
+from dfd.commands.adopt.detector import with_preprocessor
 from dfd.models.files.checkpoint import load_model
 from dfd.models.files.onnx import to_onnx
 from dfd.models.published.entry import Published
@@ -113,3 +115,18 @@ def test_an_adopted_detector_exports_to_onnx_and_gives_the_same_probabilities(
         clips = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
         expected = TorchRuntime(model, card, "cpu").prob_fake(clips)
         assert OnnxRuntime(to_onnx(model, card)).prob_fake(clips) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_preprocessor_file_beside_the_weights_says_how_pictures_are_resized(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry, path = PUBLISHED["gend-dinov3-l"], tmp_path / "preprocessor_config.json"
+    assert with_preprocessor(entry, path) is entry
+    path.write_text('{"resample": 3, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}')
+    backbone = with_preprocessor(entry, path).model["backbone"]
+    assert (backbone["resample"], backbone["mean"], backbone["std"]) == ("bicubic", [0.5] * 3, [0.25] * 3)
+    assert "preprocessor_config.json: crops are resized" in capsys.readouterr().out
+    assert with_preprocessor(PUBLISHED["sbi"], path) is PUBLISHED["sbi"]  # from no hub
+    path.write_text('{"resample": 1}')
+    with pytest.raises(WeightsMissing, match=r"preprocessor_config\.json: is not a preprocessor's file"):
+        with_preprocessor(entry, path)
