@@ -212,5 +212,8 @@ def test_a_plug_in_brings_option_files_of_its_own(package: str, tmp_path: Path) 
     refused = subprocess.run(command, capture_output=True, text=True)
     assert refused.returncode == 2
     assert "there is no backbone of this name" in refused.stderr
+    missed = subprocess.run([*command, "plugins=[no_such_package_anywhere]"], capture_output=True, text=True)
+    assert missed.returncode == 1
+    assert "there is no package 'no_such_package_anywhere'" in missed.stderr
     done = subprocess.run([*command, f"plugins=[{package}]"], capture_output=True, text=True)
     assert f"_target_: {package}.tiny\n  width: 5" in done.stdout, done.stderr

@@ -123,11 +123,13 @@ def config_folders(names: Iterable[str] = ()) -> Iterator[Path]:
 
     Args:
         names: plug-ins beside those in the environment variable.
+
+    Raises:
+        ConfigError: there is no such package.
     """
     for name in dict.fromkeys([*_named(), *names]):
-        _look_in_working_folder(name)
-        spec = _spec(_module(name).partition(".")[0])
-        for place in (spec.submodule_search_locations or ()) if spec else ():
+        spec = _spec(_found(name).partition(".")[0])
+        for place in spec.submodule_search_locations or ():
             if (folder := Path(place, "conf").absolute()).is_dir():
                 yield folder
 
@@ -149,18 +151,26 @@ def _module(name: str) -> str:
     return next((point.module for point in entry_points(group=GROUP, name=name)), name)
 
 
-def _load(name: str) -> None:
-    if name in _loaded:
-        return
-    _look_in_working_folder(name)
+def _found(name: str) -> str:
+    """Module of a plug-in that is there."""
     module = _module(name)
+    root = module.partition(".")[0]
     if not all(part.isidentifier() for part in module.split(".")):
         raise _refusal(f"plugins: {name!r} is not the name of a package; write it as in Python's import")
-    if _spec(module.partition(".")[0]) is None:
+    if _spec(root) is None and (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)  # as the last place: nothing else there hides another module
+    if _spec(root) is None:
         raise _refusal(
             f"plugins: there is no package {name!r}; install it (pip install -e FOLDER), add its folder to PYTHONPATH, "
             "or run the command in the folder that it lies in"
         )
+    return module
+
+
+def _load(name: str) -> None:
+    if name in _loaded:
+        return
+    module = _found(name)
     _loading.append(name)
     try:
         import_module(module)
@@ -169,12 +179,6 @@ def _load(name: str) -> None:
     finally:
         _loading.pop()
     _loaded.add(name)
-
-
-def _look_in_working_folder(name: str) -> None:
-    """Let a plug-in be found in the working folder, as the last place: nothing else there hides another module."""
-    if _spec(_module(name).partition(".")[0]) is None and (here := os.getcwd()) not in sys.path:
-        sys.path.append(here)
 
 
 def _spec(root: str) -> Any:
