@@ -131,6 +131,7 @@ class PredictConfig:
     aggregation: str | None
     threshold: float | None
     uncertain_margin: float
+    prevalence: float | None
     runtime: str
     report: bool
     annotate: bool

@@ -49,6 +49,7 @@ def detector_options(config: PredictConfig) -> dict[str, Any]:
         "crop": build(config.crop) if config.crop else None,
         "limits": VideoLimits(**config.limits),
         "uncertain_margin": config.uncertain_margin,
+        "prevalence": config.prevalence,
         "boxes": config.annotate,
         "fold_batchnorm": True,
         **{name: getattr(config, name) for name in (*DECISIVE, *OTHER)},
@@ -94,6 +95,7 @@ def settings_of(config: PredictConfig, detector: Detector | Ensemble | Panel) ->
         **({"votes": config.votes} if config.votes else {}),
         "threshold": detector.threshold,
         "uncertain_margin": config.uncertain_margin,
+        **({"prevalence": config.prevalence} if config.prevalence is not None else {}),
     }
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +84,8 @@ def _joined(pieces: Iterable[FaceBoxes]) -> tuple[NDArray[np.int64], FloatArray]
     ordered = list(pieces)
     frames = np.concatenate([piece.start_frame + np.arange(len(piece.boxes_xyxy)) for piece in ordered])
     return frames, np.concatenate([piece.boxes_xyxy for piece in ordered])
+
+
+def now() -> str:
+    """Time of day as it is written beside a score: ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
