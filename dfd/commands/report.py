@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dfd.base.errors import DfdError, disk_sentence
 from dfd.config.cli.catalogue import Arguments
-from dfd.report.videos.content import TITLE as VIDEOS_TITLE
+from dfd.report.videos.page import TITLE as VIDEOS_TITLE
 from dfd.report.videos.page import write_videos_report
 from dfd.report.videos.scored import find_scored
 

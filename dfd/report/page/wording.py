@@ -14,6 +14,8 @@ NO_BREAK = "\u00a0"
 """Space at which lines do not break."""
 SHAPES = {"fake": "▲", "uncertain": "◆", "real": "●", "none": "○"}
 """Shape of each verdict, shown beside its word and colour; ``none`` means that there is no verdict."""
+SAID = {**{str(verdict): verdict.words for verdict in Verdict}, "none": "no verdict"}
+"""Words in which each verdict is told."""
 ORDER = {"fake": 3, "uncertain": 2, "real": 1, "none": 0}
 STATUS_WORDS = {
     Status.OK: "scored",
@@ -154,15 +156,6 @@ def training_words(data: object) -> str:
     if not words:
         return "drawn demonstration videos" if is_demo else "not known"
     return visible(("drawn demonstration videos: " if is_demo else "") + words)
-
-
-def verdict_words(verdict: str) -> str:
-    """Words in which people are told a verdict; ``none`` is the absence of one.
-
-    >>> [verdict_words(name) for name in ("fake", "uncertain", "real", "none")]
-    ['signs of a fake', 'cannot tell', 'no sign found', 'no verdict']
-    """
-    return Verdict(verdict).words if verdict in tuple(Verdict) else "no verdict"
 
 
 def alike_words(alike: Alike) -> str:

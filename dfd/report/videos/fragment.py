@@ -12,27 +12,25 @@ from dfd.base.errors import ReportError
 from dfd.base.types import Status, Verdict
 from dfd.predictions.layout import JSONL_NAME
 from dfd.report.page.document import rendered
-from dfd.report.page.wording import alike_words
-from dfd.report.videos.content import VideosPage, videos_page, when_scored
-from dfd.report.videos.scored import Scored, read_scored
+from dfd.report.videos.page import VideosPage, videos_page, when_scored
+from dfd.report.videos.scored import read_scored
 from dfd.report.videos.views import Facts, VideoView
 from dfd.report.videos.warnings import NOT_LOOKED_AT
 
 MEANINGS = {
     Verdict.FAKE: (
         "The examined faces resemble the forgeries that this detector was trained on. That is a reason to look closer, "
-        "not a proof: such signs are sometimes found in genuine videos, too."
+        "not a proof: real videos are sometimes called fake, too."
     ),
     Verdict.UNCERTAIN: (
-        "The score is too close to the threshold to say anything. Treat the video as not judged, whichever side it is "
-        "nearer to."
+        "The probability is too close to the threshold to say real or fake. Treat the video as not judged, whichever "
+        "side it is nearer to."
     ),
     Verdict.REAL: (
         "The detector found no sign of the forgeries that it was trained on. That is no proof that the video is "
         "genuine: a forgery of another kind, or a good one, can be missed."
     ),
 }
-ONLY_A_SCORE = "This detector gives a score and no verdict: {reason}. The score alone decides nothing about this video."
 NOT_REAL = "That does not make the video real: nothing is known about it, and it may be real or fake."
 ENDS_PERCENT = 10.0
 """Distance from an end of the scale within which a number is aligned towards the middle."""
@@ -93,8 +91,11 @@ class Result:
     mark: Mark | None
     more_facts: Facts
 
-    alike: str = ""
-    """How often a video with such a score was fake; empty if not known."""
+    @property
+    def nearer(self) -> str:
+        """Side that an uncertain verdict is nearer to; empty for other verdicts."""
+        score = self.video.scored.score
+        return str(score.label) if score.verdict is Verdict.UNCERTAIN and score.label is not None else ""
 
 
 def render_result(folder: Path) -> str:
@@ -112,19 +113,14 @@ def render_result(folder: Path) -> str:
     scored = read_scored([folder])
     if len(scored.videos) != 1:
         raise ReportError(f"{folder / JSONL_NAME}: has {len(scored.videos)} videos; a result page needs exactly one")
-    return rendered("result.html.j2", result=result_of(videos_page(scored), scored))
+    page = videos_page(scored)
+    when = when_scored(scored.runs)
+    return rendered("result.html.j2", result=_result(page, (("Scored", when),) if when else ()))
 
 
-def result_of(page: VideosPage, scored: Scored) -> Result:
-    """Data of the page's only video.
-
-    Raises:
-        ReportError: its score is damaged.
-    """
+def _result(page: VideosPage, more_facts: Facts) -> Result:
     (video,) = page.videos
     score = video.scored.score
-    when = when_scored(scored.runs)
-    more_facts: Facts = (("Scored", when),) if when and not score.scored_at else ()
     if score.verdict is None or score.prob_fake is None:
         if score.status not in NO_VERDICTS:
             raise ReportError(f"{video.file_name}: its score is damaged ({score.status}, no verdict); score it again")
@@ -132,12 +128,10 @@ def result_of(page: VideosPage, scored: Scored) -> Result:
     warnings, notes = list(page.warnings), list(more_facts)
     if video.message and score.status is Status.PARTIAL:
         warnings.append(f"What was wrong with the file: {video.message}")
-    elif video.message and not page.no_verdict:
+    elif video.message:
         notes.append(("Note", video.message))
-    reason = page.no_verdict
-    meaning = (ONLY_A_SCORE.format(reason=reason) if reason else MEANINGS[score.verdict], NOT_LOOKED_AT)
-    told = alike_words(score.alike) if score.alike else ""
-    return Result(page, video, meaning, warnings, None, mark(score.prob_fake), notes, told)
+    meaning = (MEANINGS[score.verdict], NOT_LOOKED_AT)
+    return Result(page, video, meaning, warnings, None, mark(score.prob_fake), notes)
 
 
 def mark(prob_fake: float) -> Mark:

@@ -4,22 +4,86 @@ It shows the results and their limits and, for every video, the file, the faces 
 FAKE. It needs no other file, loads nothing and sends nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from markupsafe import Markup
 
 from dfd.base.files import write_text
 from dfd.report.page.document import rendered
 from dfd.report.page.policy import page_policy
-from dfd.report.page.wording import shortened
+from dfd.report.page.wording import (
+    SAID,
+    SHAPES,
+    STATUS_WORDS,
+    counted,
+    minute,
+    names_below_common_folder,
+    shortened,
+    training_words,
+    visible,
+)
 from dfd.report.videos.anew import with_verdicts_anew
-from dfd.report.videos.content import TITLE, VideosPage, videos_page
-from dfd.report.videos.fragment import result_of
-from dfd.report.videos.scored import Scored, read_scored, refuse_to_replace, write_merged
+from dfd.report.videos.pictures import picture_sizes
+from dfd.report.videos.scored import RunFacts, Scored, ScoredVideo, read_scored, refuse_to_replace, write_merged
+from dfd.report.videos.timeline import Scale
+from dfd.report.videos.views import Facts, VideoView, view
+from dfd.report.videos.warnings import NO_PROOF, caveats, found_warnings
+from dfd.runs.settings import flat, shown
 
+TITLE = "Scored videos"
 PAGE_NAME = "report.html"
+MAX_DETAILED = 2000
+"""Number of videos with their own section, most suspicious first; all are in the table."""
+MAX_WINDOWS_IN_NUMBERS = 4000
+"""Number of windows on the page above which their values are not listed; predictions.jsonl has them."""
+
+
+ABOUT_DETECTOR = (
+    *("file", "weights_sha256", "backbone", "temporal", "num_parameters", "clip_len", "clip_stride", "image_size"),
+    *("threshold", "temperature", "uncertain_margin", "aggregation"),
+)
+CALIBRATED_ON = ("split", "store", "num_real", "num_fake", "aggregation", "windows_per_track", "note")
+"""Facts of a calibration that a report tells; its figures are not among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Number of videos with a verdict, or with none."""
+
+    verdict: str
+    shape: str
+    word: str
+    number: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideosPage:
+    """Data of the page's template."""
+
+    title: str
+    subtitle: str
+    when: str
+    """Day and minute of the scoring; empty if not known."""
+    tallies: Sequence[Tally]
+    summary: Sequence[str]
+    caveats: Sequence[str]
+    """What must be said beside the detector's scores."""
+    no_verdict: str
+    """Reason why the detector gives no verdicts; empty if it gives them."""
+    warnings: Sequence[str]
+    key_facts: Facts
+    about: Facts
+    scale: Scale
+    videos: Sequence[VideoView]
+    with_verdict: Sequence[VideoView]
+    """Videos with a verdict and a section."""
+    without_verdict: Sequence[VideoView]
+    num_without_section: int
 
 
 def write_videos_report(
@@ -53,29 +117,22 @@ def write_videos_report(
     is_new = bool(changes) or len(scored.folders) > 1
     if is_new:
         refuse_to_replace(scored.folders, output)
-    text = render(videos_page(scored, title=title, warnings=warnings), scored)
+    text = render(videos_page(scored, title=title, warnings=warnings))
     output.mkdir(parents=True, exist_ok=True)
     if is_new:
         write_merged(scored, output)
     return write_text(output / PAGE_NAME, text, errors="replace")
 
 
-def render(page: VideosPage, scored: Scored) -> str:
-    """Render the page as HTML; its policy allows only its own script and loads nothing.
-
-    A single video has the page that the web shows of it, without a table.
-    """
-    names = ["css/video.css", "videos.css"]
-    result = result_of(page, scored) if len(page.videos) == 1 else None
-    if result:
-        names.append("css/result.css")
+def render(page: VideosPage) -> str:
+    """Render the page as HTML; its policy allows only its own script and loads nothing."""
     templates = files("dfd.report").joinpath("templates")
-    style = "".join(templates.joinpath(name).read_text("utf-8") for name in names) + _print_head(page)
+    style = "".join(templates.joinpath(name).read_text("utf-8") for name in ("css/video.css", "videos.css"))
+    style += _print_head(page)
     script = templates.joinpath("videos.js").read_text("utf-8")
     # The style's only text from outside is the escaped head; the script is a file of this package.
     policy = page_policy(style=style, script=script)
-    values = {"page": page, "policy": policy, "style": Markup(style), "script": Markup(script)}
-    return rendered("one.html.j2", **values, result=result) if result else rendered("videos.html.j2", **values)
+    return rendered("videos.html.j2", page=page, policy=policy, style=Markup(style), script=Markup(script))
 
 
 def _print_head(page: VideosPage) -> str:
@@ -97,3 +154,105 @@ def _css_text(text: str) -> str:
     """
     shown = (sign if sign.isascii() and (sign.isalnum() or sign == " ") else f"\\{ord(sign):x} " for sign in text)
     return f'"{"".join(shown)}"'
+
+
+def videos_page(scored: Scored, *, title: str = TITLE, warnings: Sequence[str] = ()) -> VideosPage:
+    """Collect the data of the page of scored videos."""
+    run, videos = scored.run, scored.videos
+    scale = Scale(run.threshold, run.band) if run and run.gives_verdicts else Scale()
+    sizes = picture_sizes(len(videos))
+    num_windows = sum(len(track.windows) for video in videos for track in video.score.tracks)
+    names = names_below_common_folder([video.score.path for video in videos])
+    in_numbers = num_windows <= MAX_WINDOWS_IN_NUMBERS
+    views = [
+        view(video, name, scale=scale, sizes=sizes, is_detailed=index < MAX_DETAILED, in_numbers=in_numbers)
+        for index, (video, name) in enumerate(zip(videos, names, strict=True))
+    ]
+    return VideosPage(
+        title=visible(title),
+        subtitle=_subtitle(scored),
+        when=when_scored(scored.runs),
+        tallies=tallies(videos),
+        summary=[NO_PROOF],
+        caveats=list(caveats(run)) if run else [],
+        no_verdict=visible(run.no_verdict) if run else "",
+        warnings=[*map(visible, warnings), *found_warnings(scored)],
+        key_facts=_key_facts(scored),
+        about=list(_about(scored)),
+        scale=scale,
+        videos=views,
+        with_verdict=[one for one in views if one.is_detailed and one.verdict != "none"],
+        without_verdict=[one for one in views if one.is_detailed and one.verdict == "none"],
+        num_without_section=sum(not one.is_detailed for one in views),
+    )
+
+
+def _subtitle(scored: Scored) -> str:
+    inputs = dict.fromkeys(visible(PurePath(run.input).name) for run in scored.runs if run.input)
+    parts = [counted(len(scored.videos), "video")]
+    if inputs:
+        parts.append(f"from {', '.join(inputs)}")
+    if when := when_scored(scored.runs):
+        parts.append(f"scored {when}")
+    return ", ".join(parts)
+
+
+def when_scored(runs: Sequence[RunFacts]) -> str:
+    """Day and minute at which scoring started, first and last for several folders; empty if not known."""
+    times = sorted(run.started for run in runs if run.started)
+    if not times:
+        return ""
+    return " to ".join(dict.fromkeys((minute(times[0]), minute(times[-1]))))
+
+
+def tallies(videos: Sequence[ScoredVideo]) -> list[Tally]:
+    """Numbers of videos by verdict, and of those without one by reason."""
+    verdicts = Counter(str(video.score.verdict) for video in videos if video.has_verdict)
+    statuses = Counter(video.score.status for video in videos)
+    names = ("fake", "uncertain", "real")
+    found = [Tally(name, SHAPES[name], SAID[name], verdicts[name]) for name in names]
+    failed = {status: words for status, words in STATUS_WORDS.items() if statuses[status] and not status.has_faces}
+    reasons = [f"{statuses[status]:,} {words}" for status, words in failed.items()]
+    without = sum(not video.has_verdict for video in videos)
+    return [*found, Tally("none", SHAPES["none"], "no verdict", without, ", ".join(reasons))]
+
+
+def _key_facts(scored: Scored) -> Facts:
+    run = scored.run
+    facts = [("Detector", visible(scored.model) if scored.model else "not known")]
+    if run and not run.gives_verdicts:
+        facts.append(("Verdicts", "none, only scores"))
+    elif run and run.threshold is not None:
+        low, high = run.band or (run.threshold, run.threshold)
+        facts.append(("Signs of a fake", f"from a score of {high:.3g} on"))
+        if low < high:
+            facts.append(("Cannot tell", f"from {low:.3g} to {high:.3g}"))
+    facts.append(("Trained on", training_words(run.of_model("data")) if run else "not known"))
+    if run and run.model:
+        facts.append(("Calibrated", "no" if run.temperature is None else "yes"))
+    return facts
+
+
+def _about(scored: Scored) -> Iterator[tuple[str, str]]:
+    """Facts in run.json about the detector and the settings, as plain lines."""
+    run = scored.run
+    if run is not None:
+        if run.dfd:
+            yield "dfd", visible(run.dfd)
+        facts = {key: run.model.get(key) for key in ABOUT_DETECTOR}
+        facts |= {f"data.{key}": run.of_model("data", key) for key in ("store", "manifest_sha256", "index_sha256")}
+        facts["data.split"] = run.of_model("data", "split", "mode")
+        yield from ((key, visible(shown(value))) for key, value in facts.items() if value is not None)
+        # Not the figures: those are of the training's own kind of videos. The model card has them, for experts.
+        calibration = run.of_model("calibration")
+        if isinstance(calibration, Mapping):
+            told = {key: calibration[key] for key in CALIBRATED_ON if calibration.get(key) not in (None, "")}
+            yield from _flat("calibration", told)
+        yield from _flat("versions", run.model.get("versions"))
+    yield from _flat("settings", scored.settings)
+    if len(scored.folders) > 1:
+        yield "merged from", ", ".join(visible(folder.name) for folder in scored.folders)
+
+
+def _flat(group: str, values: object) -> Iterator[tuple[str, str]]:
+    yield from ((visible(f"{group}.{key}"), visible(shown(value))) for key, value in flat(values).items())
