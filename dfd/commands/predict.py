@@ -37,13 +37,15 @@ from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
 from dfd.scoring.aggregation import NO_VERDICT, one_sided_warning
-from dfd.scoring.options import detector_options, run_facts, settings_of, start_workers
+from dfd.scoring.options import affordable_windows, detector_options, run_facts, settings_of, start_workers
 from dfd.scoring.ray import RayEngine
 
 if TYPE_CHECKING:
     from dfd.scoring.detector import Detector
     from dfd.scoring.panel import Ensemble, Panel
 
+LEAST_WINDOWS = 32
+"""Windows that are scored of any video that has so many."""
 MAX_SHOWN = 40
 """So many rows are printed; the CSV has all."""
 
@@ -58,6 +60,7 @@ def predict(config: PredictConfig) -> None:
     if config.runtime == "auto" and not config.overwrite:
         config.runtime = runtime_of_folder(folder, Path(inputs_of(config.checkpoint)[0]))
     with refusing("predict"):
+        config.max_windows = windows_for(config, folder, inputs, paths)
         engine, detector = engine_of(config, paths, is_new=config.overwrite or not (folder / JSONL_NAME).exists())
 
     aggregation = detector.describe()["aggregation"]
@@ -244,6 +247,24 @@ def remarks(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 def _printable(text: str) -> str:
     """``text`` without line ends, markup or what no terminal can show: a file name may hold all of them."""
     return escape(repr(text)[1:-1])
+
+
+def windows_for(config: PredictConfig, folder: Path, inputs: Sequence[str], paths: Sequence[Path]) -> Any:
+    """What ``max_windows`` is: of a single video given by its name, as many as can be afforded; else as it is given.
+
+    A folder that holds scores is gone on with as it was begun, and a card's own number is kept: it is part of how the
+    detector's authors score.
+    """
+    if config.max_windows != "auto" or config.engine != "local":
+        return config.max_windows
+    if not config.overwrite and (folder / JSONL_NAME).is_file():
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            return read_json(folder / RUN_NAME)["settings"]["max_windows"]
+    files = [checkpoint_path(name) for name in inputs_of(config.checkpoint)]
+    has_rule = any((card := read_card(file)) and card.scoring.get("max_windows") for file in files)
+    if has_rule or len(paths) != 1 or [Path(name).expanduser() for name in inputs] != list(paths):
+        return config.max_windows
+    return max(LEAST_WINDOWS, affordable_windows(files, config.look_seconds))
 
 
 def runtime_of_folder(folder: Path, checkpoint: Path) -> str:
