@@ -28,15 +28,7 @@ from dfd.scoring.look.workers import look_settings
 from dfd.scoring.runtimes.folding import fold_batchnorm as fold_into_convolutions
 from dfd.scoring.runtimes.load import load_runtime
 from dfd.scoring.runtimes.runtime import OnnxRuntime, Runtime, TorchRuntime
-from dfd.scoring.video import MAX_SHOWN_FACES, Piece, _joined, _Video, now
-
-DESCRIBED = (
-    *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
-    *("calibration", "metrics", "data", "versions"),
-)
-
-OF_THE_END = ("num_faces", "num_frames", "num_windows", "num_windows_possible", "duration_seconds")
-"""Facts of a score that the last piece of a video brings."""
+from dfd.scoring.video import DESCRIBED, MAX_SHOWN_FACES, OF_THE_END, Piece, _joined, _Video, now
 
 
 class Detector(Engine[_Video]):

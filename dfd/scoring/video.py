@@ -13,6 +13,13 @@ from dfd.base.types import FileFacts, FloatArray, FrameArray, WindowScore
 from dfd.faces.found import FaceBoxes, FaceWindow, Thumbnail, WindowsEnd
 from dfd.scoring.aggregation import Aggregation
 
+DESCRIBED = (
+    *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
+    *("calibration", "metrics", "data", "versions"),
+)
+"""Fields of a card by which a report describes a detector."""
+OF_THE_END = ("num_faces", "num_frames", "num_windows", "num_windows_possible", "duration_seconds")
+"""Facts of a score that the last piece of a video brings."""
 MAX_SHOWN_FACES = 8
 """Faces of a video whose moments are kept, the most suspicious: what a person looks at, and a bound on memory."""
 

@@ -10,10 +10,11 @@ import pytest
 
 from dfd.base.errors import ReportError
 from dfd.base.types import Status, Verdict, VideoScore
+from dfd.models.files.caveat import DEMO
 from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.report.page.wording import probability
 from dfd.report.videos.fragment import MEANINGS, NO_VERDICTS, NOT_REAL, render_result
-from dfd.report.videos.warnings import IS_DEMO, NO_RUN, NOT_CALIBRATED, NOT_LOOKED_AT
+from dfd.report.videos.warnings import NO_RUN, NOT_CALIBRATED, NOT_LOOKED_AT
 from tests.report.test_videos_report import HOSTILE_NAMES, TEMPLATES, Page, facts, make_folder, no_face, score
 
 WITHOUT_VERDICT = [status for status in Status if not status.has_faces]
@@ -132,7 +133,7 @@ def test_every_status_without_a_verdict_has_words_of_its_own():
 @pytest.mark.parametrize(
     ("change", "run", "sentence"),
     [
-        ({}, {"data": {"is_demo": True}}, IS_DEMO),
+        ({}, {"data": {"is_demo": True}}, DEMO),
         ({}, {"temperature": None}, NOT_CALIBRATED),
         ({"possible": 100}, {}, "This video was examined only in part (40 frames in 4 of 100 windows, 4 %)."),
         ({"status": Status.PARTIAL}, {}, "This video is damaged: only the readable part was scored."),
@@ -165,7 +166,7 @@ def test_every_face_has_its_timeline_its_numbers_and_its_moments_most_suspicious
     assert_sound(page)
     assert_harmless(page)
     assert "The faces over time" in page.text
-    assert page.text.index("Face 2 ▲ fake, 0.930") < page.text.index("Face 1 ● real, 0.200")
+    assert page.text.index("Face 2 ▲ signs of a fake, 0.930") < page.text.index("Face 1 ● no sign found, 0.200")
     assert len(page.named("desc")) == 2
     assert page.text.count("Every window in numbers") == 2
     assert page.values("alt").count("The same with heat where it suggests fake") == 6
@@ -178,7 +179,7 @@ def test_the_file_and_the_detector_are_named_and_the_machine_is_not(tmp_path):
     for words in (
         *("123.5 kB (123,456 bytes)", "640 × 360 pixels", "Scored 31 January 2026, 21:40 UTC"),
         *("Detector resnext50@1f2e", "210 videos (70 real, 140 fake) of ffpp; forgeries: X2"),
-        *("Calibrated yes, temperature 1.3", "settings.max_windows 16"),
+        *("Calibrated yes", "settings.max_windows 16"),
         hashlib.sha256(b"/home/ann/inbox/a.mp4").hexdigest(),
     ):
         assert words in page.text

@@ -125,7 +125,7 @@ def _result(page: VideosPage, more_facts: Facts) -> Result:
         if score.status not in NO_VERDICTS:
             raise ReportError(f"{video.file_name}: its score is damaged ({score.status}, no verdict); score it again")
         return Result(page, video, (NOT_REAL,), (), NO_VERDICTS[score.status], None, more_facts)
-    warnings, notes = list(page.warnings), list(more_facts)
+    warnings, notes = [*page.caveats, *page.warnings], list(more_facts)
     if video.message and score.status is Status.PARTIAL:
         warnings.append(f"What was wrong with the file: {video.message}")
     elif video.message:
