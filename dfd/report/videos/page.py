@@ -172,7 +172,7 @@ def videos_page(scored: Scored, *, title: str = TITLE, warnings: Sequence[str] =
         title=visible(title),
         subtitle=_subtitle(scored),
         when=when_scored(scored.runs),
-        tallies=tallies(videos),
+        tallies=tallies(videos, gives_verdicts=run is None or run.gives_verdicts),
         summary=[NO_PROOF],
         caveats=list(caveats(run)) if run else [],
         no_verdict=visible(run.no_verdict) if run else "",
@@ -205,12 +205,17 @@ def when_scored(runs: Sequence[RunFacts]) -> str:
     return " to ".join(dict.fromkeys((minute(times[0]), minute(times[-1]))))
 
 
-def tallies(videos: Sequence[ScoredVideo]) -> list[Tally]:
-    """Numbers of videos by verdict, and of those without one by reason."""
+def tallies(videos: Sequence[ScoredVideo], *, gives_verdicts: bool = True) -> list[Tally]:
+    """Numbers of videos by verdict, and of those without one by reason; of a detector without verdicts, of scores."""
     verdicts = Counter(str(video.score.verdict) for video in videos if video.has_verdict)
     statuses = Counter(video.score.status for video in videos)
     names = ("fake", "uncertain", "real")
     found = [Tally(name, SHAPES[name], SAID[name], verdicts[name]) for name in names]
+    if not gives_verdicts:
+        scores = Tally(
+            "uncertain", SHAPES["uncertain"], SAID["uncertain"], verdicts["uncertain"], "a score, no verdict"
+        )
+        found = [scores]
     failed = {status: words for status, words in STATUS_WORDS.items() if statuses[status] and not status.has_faces}
     reasons = [f"{statuses[status]:,} {words}" for status, words in failed.items()]
     without = sum(not video.has_verdict for video in videos)
@@ -228,7 +233,7 @@ def _key_facts(scored: Scored) -> Facts:
         if low < high:
             facts.append(("Cannot tell", f"from {low:.3g} to {high:.3g}"))
     facts.append(("Trained on", training_words(run.of_model("data")) if run else "not known"))
-    if run and run.model:
+    if run and run.model and run.gives_verdicts:
         facts.append(("Calibrated", "no" if run.temperature is None else "yes"))
     return facts
 

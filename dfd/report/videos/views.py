@@ -29,6 +29,7 @@ class MomentView:
     number: int
     crop: Picture
     heatmap: Picture | None
+    has_heat: bool
     percent: float
     """Position in the video, in percent."""
     lane: int
@@ -107,9 +108,16 @@ class VideoView:
         return wording.alike_words(found) if found else ""
 
     @property
+    def remark(self) -> str:
+        """Message of the scoring without what the page says of all videos at once: that windows were left out."""
+        return "; ".join(
+            part for part in self.message.split("; ") if "windows were looked at, evenly spaced" not in part
+        )
+
+    @property
     def note(self) -> str:
-        """Shortened message for a row."""
-        return wording.shortened(self.message, MAX_NOTE)
+        """Shortened remark for a row."""
+        return wording.shortened(self.remark, MAX_NOTE)
 
     def file_facts(self) -> Facts:
         """Facts about the scored file: size, resolution, codec and duration."""
@@ -249,7 +257,7 @@ def _moments(moments: Sequence[ShownMoment], track: TrackScore, drawn: Timeline)
         facts = moment.facts
         box = track.windows[facts.window].box if facts.window < len(track.windows) else None
         when, prob = wording.clock(facts.seconds, decimals=1), wording.probability(facts.prob_fake)
-        views.append(MomentView(number, moment.crop, moment.heatmap, place, lane, when, prob, box))
+        views.append(MomentView(number, moment.crop, moment.heatmap, moment.has_heat, place, lane, when, prob, box))
     return views
 
 
