@@ -83,7 +83,12 @@ def predict(config: PredictConfig) -> None:
             print(f"the verdicts of {writer.num_told_anew} scored videos were told anew, with today's threshold")
         if len(waiting) < len(paths):
             print(f"{len(paths) - len(waiting)} of {len(paths)} are already in {writer.csv_path}")
-        others = list(write_scores(engine, waiting, writer, asked=inputs))
+        try:
+            others = list(write_scores(engine, waiting, writer, asked=inputs))
+        except KeyboardInterrupt:
+            done = f"{len(writer.done & {str(path) for path in paths})} of {len(paths)} are in {folder}"
+            remedy = f"run it again with output={folder} to go on, or see them now: dfd report {folder}"
+            raise KeyboardInterrupt(f"interrupted; {done}; {remedy}") from None
         if not writer.done and num_shards == 1:
             raise NothingToScore(f"{', '.join(inputs[:3])}: none of the {len(paths)} files is a video")
         if others:

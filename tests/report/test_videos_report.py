@@ -537,7 +537,7 @@ def test_a_thousand_videos_stay_within_what_opens_and_what_is_left_out_is_said(t
     assert len(page.source) < 32_000_000
     assert_sound(page)
     assert len(page.named("article")) == 1000
-    assert all(image["loading"] == "lazy" for image in page.named("img"))
+    assert all(image["decoding"] == "async" for image in page.named("img"))
     assert "left out here to keep the page small; the pictures are in evidence/" in page.text
 
 
