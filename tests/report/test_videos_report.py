@@ -223,7 +223,7 @@ def test_the_page_says_what_scored_when_and_that_it_is_no_proof(mixed):
     assert "210 videos (70 real, 140 fake) of ffpp; forgeries: X2" in text
     assert "1 video was examined only in part (40 frames in 4 of 100 windows, 4 %)" in text
     assert "1 video is damaged: only the readable part was scored." in text
-    assert "2 videos are without a verdict. That does not make them real." in text
+    assert "2 videos are without a verdict. That does not make them genuine." in text
 
 
 def test_nothing_is_loaded_from_anywhere_and_only_the_pages_own_script_may_run(mixed):

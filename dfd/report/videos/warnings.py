@@ -59,7 +59,7 @@ def found_warnings(scored: Scored) -> Iterator[str]:
         yield f"{_of_all(partial, videos)} {_be(partial)} damaged: only the readable part was scored."
     if without := sum(not video.has_verdict for video in videos):
         them = "it" if without == 1 else "them"
-        yield f"{_of_all(without, videos)} {_be(without)} without a verdict. That does not make {them} real."
+        yield f"{_of_all(without, videos)} {_be(without)} without a verdict. That does not make {them} genuine."
     versions = sorted({run.dfd for run in scored.runs if run.dfd})
     if len(versions) > 1:
         yield f"The folders were scored with different versions of dfd: {', '.join(map(visible, versions))}."
