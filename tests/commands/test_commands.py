@@ -5,6 +5,7 @@ import csv
 import importlib
 import io
 import json
+import os
 import re
 import shlex
 import shutil
@@ -14,6 +15,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -446,14 +448,20 @@ def test_ctrl_c_says_what_is_kept_and_the_command_that_goes_on(
 ) -> None:
     command = [sys.executable, str(ROOT / "train.py"), *TINY, *UNTESTED, f"data.store={tiny_store}"]
     command += ["trainer.max_epochs=999", "callbacks.early_stopping=null", "hydra.run.dir=my run"]
-    started = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    piped: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    shows_where = os.environ | {"PYTHONFAULTHANDLER": "1"}
+    started = subprocess.Popen(command, cwd=tmp_path, env=shows_where, **piped)
     last = tmp_path / "my run" / "checkpoints" / "last.ckpt"
     begun = tmp_path / "my run" / "config.yaml"  # written just before the first step
     deadline = time.monotonic() + 120
     while not (last if epochs_before else begun).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     started.send_signal(signal.SIGINT)
-    output = started.communicate(timeout=120)[0]
+    try:
+        output = started.communicate(timeout=120)[0]
+    except subprocess.TimeoutExpired:
+        started.send_signal(signal.SIGABRT)
+        pytest.fail(f"still runs after Ctrl-C: {started.communicate()[0][-4000:]}")
     assert started.returncode == 130, output[-2000:]
     assert "Traceback" not in output
     if last.exists():
