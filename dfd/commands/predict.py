@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -70,10 +71,11 @@ def predict(config: PredictConfig) -> None:
     settings = settings_of(config, detector)
     continued: dict[str, Any] = {"overwrite": config.overwrite, "asked": {str(path) for path in paths}}
     continued["detectors"] = detector.parts
-    labelled = labelled_in(detector.card.calibration, aggregation=aggregation)
-    continued["tell_anew"] = partial(
-        told_anew, settings=settings, gives_verdicts=detector.gives_verdicts, labelled=labelled
-    )
+    if run_model(folder).get("temperature", math.nan) == detector.card.temperature:  # else the scores differ, too
+        labelled = labelled_in(detector.card.calibration, aggregation=aggregation)
+        continued["tell_anew"] = partial(
+            told_anew, settings=settings, gives_verdicts=detector.gives_verdicts, labelled=labelled
+        )
     with engine, PredictionWriter(folder, model=detector.name, settings=settings, **continued) as writer:
         write_run(folder, run_facts(config, detector, settings))
         waiting = [path for path in paths if str(path) not in writer.done]
@@ -270,6 +272,14 @@ def windows_for(config: PredictConfig, folder: Path, inputs: Sequence[str], path
     if has_rule or len(paths) != 1 or [Path(name).expanduser() for name in inputs] != list(paths):
         return config.max_windows
     return max(LEAST_WINDOWS, affordable_windows(files, config.look_seconds))
+
+
+def run_model(folder: Path) -> Mapping[str, Any]:
+    """Description of the detector in a folder's ``run.json``; empty if there is none to be had."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        found = read_json(folder / RUN_NAME)["model"]
+        return found if isinstance(found, Mapping) else {}
+    return {}
 
 
 def runtime_of_folder(folder: Path, checkpoint: Path) -> str:
