@@ -126,6 +126,7 @@ class PredictConfig:
     face_detector: dict[str, Any] | None
     crop: dict[str, Any] | None
     max_windows: Any
+    span: str | None
     window_stride: int | None
     max_faces: int
     aggregation: str | None

@@ -21,6 +21,7 @@ class WindowSettings:
         max_faces: faces scored in each clip, largest first.
         max_decode_side: longer side of the decoded frames in pixels; None keeps the size of the source.
         every_frame: detect faces in all frames, also those that no clip needs: for boxes on the whole video.
+        span: part of the video in seconds, (start, end), from which clips are taken; None: all of it.
         video_stream: number of the video stream in the file, from 0; None: the one that players show.
         limits: largest frame that is decoded.
 
@@ -35,6 +36,7 @@ class WindowSettings:
     max_faces: int = 8
     max_decode_side: int | None = MAX_DECODE_SIDE
     every_frame: bool = False
+    span: tuple[float, float] | None = None
     video_stream: int | None = None
     limits: VideoLimits = field(default_factory=VideoLimits)
 
@@ -45,9 +47,11 @@ class WindowSettings:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if self.video_stream is not None and self.video_stream < 0:
             raise ValueError(f"video_stream must be 0 or more, got {self.video_stream}")
+        if self.span is not None and not 0 <= self.span[0] < self.span[1]:
+            raise ValueError(f"span must be (start, end) in seconds, with 0 <= start < end, got {self.span}")
 
     @property
-    def span(self) -> int:
+    def clip_span(self) -> int:
         """Frames from the first to the last of a clip, both included."""
         return (self.clip_len - 1) * self.clip_stride + 1
 
@@ -57,7 +61,7 @@ class WindowSettings:
         >>> WindowSettings(clip_len=10).num_possible(309), WindowSettings(clip_len=10, window_stride=5).num_possible(25)
         (30, 4)
         """
-        return max(1, (num_frames - self.span) // (self.window_stride or self.span) + 1)
+        return max(1, (num_frames - self.clip_span) // (self.window_stride or self.clip_span) + 1)
 
     def starts(self, num_frames: int, *, first: int = 0) -> list[int]:
         """First frame of each clip, from ``first`` on; the last clip ends with the video.

@@ -20,6 +20,7 @@ from dfd.models.files.card import read_card
 from dfd.process.pool import WorkerPool
 from dfd.scoring.look.workers import look_settings, numbered_windows_task, start_worker, worker_pool
 from dfd.video.file.container import VideoLimits
+from dfd.video.sampling import read_span
 
 if TYPE_CHECKING:
     from dfd.scoring.detector import Detector
@@ -35,7 +36,7 @@ OTHER = (
     *("deadline_seconds", "stall_seconds"),
 )
 
-LOOKS = ("face_detector", "crop", *DECISIVE[:5], "limits")
+LOOKS = ("face_detector", "crop", *DECISIVE[:5], "limits", "span")
 """Options that decide what a worker looks at."""
 
 
@@ -50,6 +51,7 @@ def detector_options(config: PredictConfig) -> dict[str, Any]:
         "limits": VideoLimits(**config.limits),
         "uncertain_margin": config.uncertain_margin,
         "boxes": config.annotate,
+        "span": read_span(config.span) if config.span else None,
         "fold_batchnorm": True,
         **{name: getattr(config, name) for name in (*DECISIVE, *OTHER)},
     }
@@ -92,6 +94,7 @@ def settings_of(config: PredictConfig, detector: Detector | Ensemble | Panel) ->
         "max_windows": detector.windows.max_windows,
         "aggregation": detector.describe()["aggregation"],
         **({"votes": config.votes} if config.votes else {}),
+        **({"span": config.span} if config.span else {}),
         "threshold": detector.threshold,
         "uncertain_margin": config.uncertain_margin,
     }
