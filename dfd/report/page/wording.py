@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import PurePath
 
-from dfd.base.types import Status
+from dfd.base.types import Status, Verdict
 from dfd.runs.settings import nested
 
 DASH = "–"
@@ -13,6 +13,8 @@ NO_BREAK = "\u00a0"
 """Space at which lines do not break."""
 SHAPES = {"fake": "▲", "uncertain": "◆", "real": "●", "none": "○"}
 """Shape of each verdict, shown beside its word and colour; ``none`` means that there is no verdict."""
+SAID = {**{str(verdict): verdict.words for verdict in Verdict}, "none": "no verdict"}
+"""Words in which each verdict is told."""
 ORDER = {"fake": 3, "uncertain": 2, "real": 1, "none": 0}
 STATUS_WORDS = {
     Status.OK: "scored",

@@ -135,7 +135,7 @@ class VideoView:
             facts.append(("Faces followed", str(score.num_faces)))
         for one in score.detectors:
             said = one.message if one.prob_fake is None else wording.probability(one.prob_fake)
-            verdict = f", {one.verdict}" if one.verdict else ", no verdict" if one.prob_fake is not None else ""
+            verdict = f", {one.verdict.words}" if one.verdict else ", no verdict" if one.prob_fake is not None else ""
             facts.append((short_name(one.model), f"{wording.visible(said)}{verdict}"))
         facts.append(("Time taken", f"{score.seconds:.1f} s"))
         return facts
