@@ -1,5 +1,6 @@
 """Settings of the windows that are scored in a video, and the results that processing a video yields."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dfd.base.types import FileFacts, FloatArray, FrameArray
@@ -77,6 +78,15 @@ class WindowSettings:
         starts = window_starts(num_frames - first, clip_len=self.clip_len, stride=self.clip_stride, num_windows=number)
         return [first + start for start in starts]
 
+    def num_frames_of(self, starts: Sequence[int], num_frames: int) -> int:
+        """Number of different frames of a video of ``num_frames`` in the clips that begin at ``starts``.
+
+        >>> WindowSettings(clip_len=3, clip_stride=2).num_frames_of([0, 2, 8], 11)
+        6
+        """
+        places = range(0, self.clip_span, self.clip_stride)
+        return len({frame for start in starts for place in places if (frame := start + place) < num_frames})
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -123,6 +133,7 @@ class FaceBoxes:
 class WindowsEnd:
     """Summary of a video, as one view shows it, after all of it was processed.
 
+    ``num_frames`` counts the frames of the clips that were looked at, not those that were decoded to follow the faces.
     ``no_window`` says why the view has no window although another has; empty otherwise.
     """
 

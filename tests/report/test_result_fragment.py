@@ -10,13 +10,14 @@ import pytest
 
 from dfd.base.errors import ReportError
 from dfd.base.types import Status, Verdict, VideoScore
+from dfd.models.files.caveat import DEMO
 from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.report.page.policy import report_policy
 from dfd.report.page.wording import probability
 from dfd.report.videos.fragment import MEANINGS, NO_VERDICTS, NOT_REAL, render_result
 from dfd.report.videos.fragment import WITHOUT_VERDICT as WITHOUT_VERDICT_MEANING
 from dfd.report.videos.single import write_result_page
-from dfd.report.videos.warnings import IS_DEMO, NO_RUN, NOT_CALIBRATED, NOT_LOOKED_AT
+from dfd.report.videos.warnings import NO_RUN, NOT_CALIBRATED, NOT_LOOKED_AT
 from tests.report.test_videos_report import HOSTILE_NAMES, TEMPLATES, Page, facts, make_folder, no_face, score
 
 WITHOUT_VERDICT = [status for status in Status if not status.has_faces]
@@ -62,10 +63,10 @@ def assert_sound(page: Page) -> None:
 @pytest.mark.parametrize(
     ("prob", "verdict", "words"),
     [
-        (0.93, Verdict.FAKE, "▲ Signs of a fake Probability of fake 0.930 0.930"),
-        (0.45, Verdict.UNCERTAIN, "◆ Cannot tell Probability of fake 0.450 0.450"),
-        (0.55, Verdict.UNCERTAIN, "◆ Cannot tell Probability of fake 0.550 0.550"),
-        (0.1, Verdict.REAL, "● No sign found Probability of fake 0.100 0.100"),
+        (0.93, Verdict.FAKE, "▲ Signs of a fake Score 0.930 from 0 to 1;"),
+        (0.45, Verdict.UNCERTAIN, "◆ Cannot tell Score 0.450 from 0 to 1;"),
+        (0.55, Verdict.UNCERTAIN, "◆ Cannot tell Score 0.550 from 0 to 1;"),
+        (0.1, Verdict.REAL, "● No sign found Score 0.100 from 0 to 1;"),
     ],
 )
 def test_a_verdict_is_said_first_by_word_and_shape_with_what_it_means(tmp_path, prob, verdict, words):
@@ -89,7 +90,7 @@ def test_the_marker_stands_at_the_probability_and_the_scale_is_said_in_words(tmp
     assert threshold["x1"] == threshold["x2"] == "30.0%"
     (words,) = page.values("aria-label")
     assert words.endswith(" to 1, fake. The threshold is 0.3. From 0.2 to 0.42 cannot be told.")
-    assert words.startswith(f"Probability of fake {probability(prob)} on a scale from 0, no sign of a fake, ")
+    assert words.startswith(f"Score {probability(prob)} on a scale from 0, no sign of a fake, ")
 
 
 def test_the_parts_of_the_scale_fill_it_without_overlap(tmp_path):
@@ -111,7 +112,7 @@ def test_without_run_json_the_scale_has_no_threshold(tmp_path):
     page = fragment_of(make_folder(tmp_path, [score("a.mp4", 0.9)]))
     assert_sound(page)
     assert NO_RUN in page.text
-    assert page.values("aria-label") == ["Probability of fake 0.900 on a scale from 0, no sign of a fake, to 1, fake."]
+    assert page.values("aria-label") == ["Score 0.900 on a scale from 0, no sign of a fake, to 1, fake."]
     assert not [one for one in page.values("class") if one in ("threshold", "band", "zone real")]
 
 
@@ -123,7 +124,7 @@ def test_a_video_without_a_verdict_is_not_called_real_and_its_owner_is_told_what
     assert page.text.startswith("○ No verdict")
     for words in (NO_VERDICTS[status].reason, NO_VERDICTS[status].advice, NOT_REAL, "program: what happened"):
         assert words in page.text
-    assert "Probability of fake" not in page.text
+    assert "more suspicious" not in page.text
     assert NOT_CALIBRATED not in page.text, "there is no score to be read with care"
     assert page.values("aria-label") == []
 
@@ -136,7 +137,6 @@ def test_every_status_without_a_verdict_has_words_of_its_own():
 @pytest.mark.parametrize(
     ("change", "run", "sentence"),
     [
-        ({}, {"data": {"is_demo": True}}, IS_DEMO),
         ({}, {"temperature": None}, NOT_CALIBRATED),
         ({"possible": 100}, {}, "This video was examined only in part (40 frames in 4 of 100 windows, 4 %)."),
         ({"status": Status.PARTIAL}, {}, "This video is damaged: only the readable part was scored."),
@@ -173,9 +173,13 @@ def test_a_part_and_a_still_are_said_where_one_sees_it(tmp_path, message, words)
 def test_a_score_without_a_verdict_is_not_said_to_be_near_a_threshold(tmp_path):
     folder = make_folder(tmp_path, [score("a.mp4", 0.9)], run=facts())
     text = remark(folder, "no verdict: x is not calibrated", verdict="uncertain")
-    assert text.startswith("◆ Cannot tell Probability of fake 0.900")
+    assert text.startswith("◆ Cannot tell Score 0.900")
     assert f"{WITHOUT_VERDICT_MEANING} The reason: x is not calibrated." in text
     assert MEANINGS[Verdict.UNCERTAIN] not in text
+
+
+def test_the_demonstrations_detector_has_a_caveat_even_without_one_in_its_card(tmp_path):
+    assert result(tmp_path, score("a.mp4", 0.9), data={"is_demo": True}).text.startswith(f"About this detector {DEMO}")
 
 
 def test_the_caveat_of_the_detector_comes_before_everything_else(tmp_path):
@@ -260,7 +264,7 @@ def test_the_file_and_the_detector_are_named_and_the_machine_is_not(tmp_path):
     for words in (
         *("123.5 kB (123,456 bytes)", "640 × 360 pixels", "Scored 31 January 2026, 21:40 UTC"),
         *("Detector resnext50@1f2e", "210 videos (70 real, 140 fake) of ffpp; forgeries: X2"),
-        *("Calibrated yes, temperature 1.3", "settings.max_windows 16"),
+        *("Calibrated yes", "settings.max_windows 16"),
         hashlib.sha256(b"/home/ann/inbox/a.mp4").hexdigest(),
     ):
         assert words in page.text

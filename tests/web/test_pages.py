@@ -167,14 +167,14 @@ def test_a_detector_without_verdicts_says_so_instead_of_its_threshold() -> None:
 @pytest.mark.parametrize("is_demo", [True, False])
 def test_a_demonstration_is_called_one(client: Client, is_demo: bool) -> None:
     show_worker(**DEMO, data={"is_demo": is_demo})
-    assert (b"This is a demonstration" in client.get("/").content) is is_demo
-    assert (b"drawn demonstration videos" in client.get("/about/").content) is is_demo
+    for address in ("/", "/about/"):
+        assert (b"trained on drawn demonstration videos: its scores" in client.get(address).content) is is_demo
 
 
 def test_what_is_not_known_of_a_detector_is_called_unknown() -> None:
     facts = dict(presentation.detector_facts({"name": "from elsewhere", "threshold": 0.5}))
     assert facts["Detector"] == "from elsewhere"
-    assert facts["Signs of a fake"] == "from a probability of 0.5 on"
+    assert facts["Signs of a fake"] == "from a score of 0.5 on"
     unknown = ("Network for each frame", "Over the frames", "Examines", "Trained on")
     assert {facts[name] for name in unknown} == {"unknown"}
     assert facts["Calibrated"].startswith("no")

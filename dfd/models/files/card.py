@@ -48,7 +48,9 @@ class DetectorCard:
             metrics and their 95 % intervals. Empty: it was not tested, or was changed since.
         calibration: how ``temperature`` and ``threshold`` were found: on how many videos, what it changed. Empty: not.
         scoring: how its authors score a video, where that is not dfd's way: ``aggregation`` (a name), ``max_windows``.
-        caveat: what must be said beside its scores; empty: nothing more than of any detector.
+        caveat: what must be said beside its scores; empty: what :func:`dfd.models.files.caveat.caveat_of` makes of
+            ``data`` and ``test``.
+        no_verdict: reason why its scores come without a verdict; empty: there is none.
         origin: of an adopted detector: who published it, its licences and training sets, the figures.
         versions: of the libraries.
         format_version: of this card.
@@ -68,6 +70,7 @@ class DetectorCard:
     test: dict[str, Any] = field(default_factory=dict)
     scoring: dict[str, Any] = field(default_factory=dict)
     caveat: str = ""
+    no_verdict: str = ""
     origin: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=library_versions)
     format_version: int = FORMAT_VERSION
@@ -125,7 +128,7 @@ class DetectorCard:
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers: fit for JSON and for ``weights_only=True``."""
         values = {**asdict(self), "label_order": list(self.label_order)}
-        for name in ("test", "scoring", "caveat", "origin"):  # older versions know no such keys
+        for name in ("test", "scoring", "caveat", "no_verdict", "origin"):  # older versions know no such keys
             if not values[name]:
                 del values[name]
         return values

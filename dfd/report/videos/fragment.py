@@ -8,17 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from dfd.base.errors import ReportError
 from dfd.base.types import DetectorScore, Status, Verdict
 from dfd.predictions.layout import JSONL_NAME
 from dfd.report.page.document import rendered
-from dfd.report.page.wording import STATUS_WORDS, probability, visible
+from dfd.report.page.wording import STATUS_WORDS, probability
 from dfd.report.videos.page import VideosPage, videos_page
 from dfd.report.videos.scored import Scored, read_scored
 from dfd.report.videos.views import Facts, VideoView, short_name
 from dfd.report.videos.warnings import NOT_LOOKED_AT
+from dfd.scoring.aggregation import NO_VERDICT
 
 MEANINGS = {
     Verdict.FAKE: (
@@ -26,7 +26,7 @@ MEANINGS = {
         "not a proof: genuine videos sometimes look like that, too."
     ),
     Verdict.UNCERTAIN: (
-        "The probability is too close to the threshold to tell. Treat the video as not judged, whichever side of the "
+        "The score is too close to the threshold to tell. Treat the video as not judged, whichever side of the "
         "threshold it is on."
     ),
     Verdict.REAL: (
@@ -39,8 +39,8 @@ WITHOUT_VERDICT = (
     "detector, and how often such a video is fake is not known. Treat the video as not judged."
 )
 NOT_REAL = "That does not make the video genuine: nothing is known about it."
-NO_VERDICT = "no verdict: "
-"""Begins the remark on a score that comes without a verdict; the reason follows."""
+FOR_VISITORS = ("; a larger max_windows examines more.", "; name a part of the video to have more of it examined.")
+"""Advice on the command line, and that on a page."""
 IMPORTANT = ("only the part", "a still picture", "the detectors disagree")
 """Beginnings of remarks that belong on top of a result."""
 FAR_APART = 0.5
@@ -111,9 +111,6 @@ class Result:
 
     page: VideosPage
     video: VideoView
-    caveats: Sequence[str]
-    when: tuple[str, str] | None
-    about: Facts
     meaning: Sequence[str]
     warnings: Sequence[str] = ()
     no_verdict: NoVerdict | None = None
@@ -121,6 +118,7 @@ class Result:
     more_facts: Facts = ()
     detectors: Sequence[DetectorView] = ()
     disagreement: str = ""
+    when: tuple[str, str] | None = None
 
     @property
     def is_still(self) -> bool:
@@ -155,30 +153,27 @@ def read_result(folder: Path) -> Result:
 def _result(page: VideosPage, scored: Scored) -> Result:
     (video,) = page.videos
     score = video.scored.score
-    model = scored.run.model if scored.run else {}
-    caveats = caveats_of(model)
-    # Figures of the training's own validation videos say nothing about other videos, and read as if they did.
-    about = [(name, value) for name, value in page.about if not name.startswith("metrics.")]
-    shared: dict[str, Any] = {"caveats": caveats, "when": _when(scored), "about": about}
+    when = _when(scored)
     if score.verdict is None or score.prob_fake is None:
         if score.status not in NO_VERDICTS:
             raise ReportError(f"{video.file_name}: its score is damaged ({score.status}, no verdict); score it again")
-        return Result(page, video, meaning=(NOT_REAL,), no_verdict=NO_VERDICTS[score.status], **shared)
+        return Result(page, video, meaning=(NOT_REAL,), no_verdict=NO_VERDICTS[score.status], when=when)
     remarks, _, why = video.message.partition(NO_VERDICT)
     important, others = _sorted_remarks(remarks)
     if score.status is Status.PARTIAL and others:
         important.append(f"What was wrong with the file: {others}")
     meaning = WITHOUT_VERDICT if why else MEANINGS[score.verdict]
+    reason = f"The reason: {why}." if why else ""
     return Result(
         page,
         video,
-        meaning=(meaning, *([f"The reason: {why}."] if why else []), NOT_LOOKED_AT),
-        warnings=[*important, *(line for line in page.warnings if not any(text in line for text in caveats))],
+        meaning=[text for text in (meaning, reason, NOT_LOOKED_AT) if text],
+        warnings=[*important, *(line.replace(*FOR_VISITORS) for line in page.warnings)],
         mark=mark(score.prob_fake),
         more_facts=[("Note", others)] if others and score.status is not Status.PARTIAL else (),
         detectors=[_detector_view(one) for one in score.detectors],
         disagreement=_disagreement(score.detectors),
-        **shared,
+        when=when,
     )
 
 
@@ -207,28 +202,10 @@ def _disagreement(detectors: Sequence[DetectorScore]) -> str:
     )
 
 
-def caveats_of(model: Mapping[str, Any]) -> list[str]:
-    """What must be said beside the scores of the detectors that a run describes, each text once, with their names.
-
-    >>> caveats_of({"name": "a@01", "caveat": "Trained on paintings."})
-    ['Trained on paintings.']
-    >>> caveats_of({"detectors": [{"name": "a@01", "caveat": "Old."}, {"name": "b@02", "caveat": "Old."}]})
-    ['a, b: Old.']
-    """
-    each = model.get("detectors")
-    described = [one for one in each if isinstance(one, Mapping)] if isinstance(each, list) else [model]
-    names: dict[str, list[str]] = {}
-    for one in described:
-        if caveat := visible(str(one.get("caveat") or "")):
-            names.setdefault(caveat, []).append(short_name(str(one.get("name") or "a detector")))
-    is_one = len(described) == 1
-    return [caveat if is_one else f"{', '.join(of)}: {caveat}" for caveat, of in names.items()]
-
-
 def _when(scored: Scored) -> tuple[str, str] | None:
     """Time of scoring, as ISO 8601 and in words, both UTC; None if it is not known."""
     (video,) = scored.videos
-    text = getattr(video.score, "scored_at", "") or (scored.run.started if scored.run else None)
+    text = video.score.scored_at or (scored.run.started if scored.run else None)
     try:
         when = datetime.fromisoformat(text or "").astimezone(UTC)
     except ValueError:

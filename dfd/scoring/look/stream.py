@@ -128,7 +128,8 @@ def _end(
     # Of a damaged video, what the frames that could be decoded hold.
     num_possible = settings.num_possible(reader.num_frames - reader.first_frame)
     looked_at = clips[0].looked_at
-    num_windows = min(num_possible, sum(start < reader.num_frames for start in clips[0].starts))
+    starts = [start for start in clips[0].starts if start < reader.num_frames]
+    num_windows = min(num_possible, len(starts))
     num_dropped = sum(one.num_dropped for one in clips)
     remarks = _remarks(settings, num_windows, settings.num_possible(len(looked_at)), num_dropped, unscored)
     no_window = (
@@ -137,7 +138,7 @@ def _end(
     )
     return WindowsEnd(
         num_faces=len(faces),
-        num_frames=passes[0].extractor.num_frames,
+        num_frames=settings.num_frames_of(starts, reader.num_frames),
         num_windows=num_windows,
         num_windows_possible=num_possible,
         duration_seconds=_duration(reader),

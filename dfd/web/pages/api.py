@@ -20,7 +20,7 @@ from ninja.security import HttpBearer
 
 from dfd import __version__
 from dfd.base.errors import ConfigError, ReportError
-from dfd.report.videos.fragment import caveats_of
+from dfd.report.videos.warnings import caveats_of
 from dfd.web.intake import admission
 from dfd.web.intake.uploads import FIELD, Refusal, TooSlow, drain, prepare, receive
 from dfd.web.jobs import life as jobs

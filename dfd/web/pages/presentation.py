@@ -95,7 +95,7 @@ def detector_facts(described: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _thresholds(threshold: float | None, band: Any) -> Iterator[tuple[str, str]]:
-    yield "Signs of a fake", UNKNOWN if threshold is None else f"from a probability of {threshold:.3g} on"
+    yield "Signs of a fake", UNKNOWN if threshold is None else f"from a score of {threshold:.3g} on"
     yield "Cannot tell", f"from {band[0]:.3g} to {band[1]:.3g}" if band and band[0] < band[1] else "no band"
 
 

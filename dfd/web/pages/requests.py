@@ -12,7 +12,7 @@ from django.utils.functional import SimpleLazyObject
 
 from dfd import __version__
 from dfd.base.errors import ConfigError
-from dfd.report.videos.fragment import caveats_of
+from dfd.report.videos.warnings import caveats_of
 from dfd.video.sampling import read_span
 from dfd.web.jobs.life import Asked
 from dfd.web.models import Job, options
