@@ -255,7 +255,7 @@ def test_every_face_has_its_timeline_its_numbers_and_its_moments_most_suspicious
     assert len(page.named("desc")) == 2
     assert page.text.count("Every window in numbers") == 2
     assert page.values("alt").count("The same with heat where it suggests fake") == 6
-    assert "2 0:02.2 prob. fake 0.930 box 11, 20 to 110, 140 px" in page.text
+    assert "2 0:02.2 score 0.930 box 11, 20 to 110, 140 px" in page.text
     assert "The face over time" in result(tmp_path / "one", score("a.mp4", 0.9)).text
 
 

@@ -13,7 +13,7 @@ from dfd.base.errors import ReportError
 from dfd.base.types import DetectorScore, Status, Verdict
 from dfd.predictions.layout import JSONL_NAME
 from dfd.report.page.document import rendered
-from dfd.report.page.wording import STATUS_WORDS, probability
+from dfd.report.page.wording import STATUS_WORDS, probability, visible
 from dfd.report.videos.page import VideosPage, videos_page
 from dfd.report.videos.scored import Scored, read_scored
 from dfd.report.videos.views import Facts, VideoView, short_name
@@ -158,8 +158,8 @@ def _result(page: VideosPage, scored: Scored) -> Result:
         if score.status not in NO_VERDICTS:
             raise ReportError(f"{video.file_name}: its score is damaged ({score.status}, no verdict); score it again")
         return Result(page, video, meaning=(NOT_REAL,), no_verdict=NO_VERDICTS[score.status], when=when)
-    remarks, _, why = video.message.partition(NO_VERDICT)
-    important, others = _sorted_remarks(remarks)
+    why = visible(score.message.partition(NO_VERDICT)[2])  # a page of many videos says it once, for all of them
+    important, others = _sorted_remarks(video.message.partition(NO_VERDICT)[0])
     if score.status is Status.PARTIAL and others:
         important.append(f"What was wrong with the file: {others}")
     meaning = WITHOUT_VERDICT if why else MEANINGS[score.verdict]
