@@ -31,7 +31,7 @@ from dfd.report.videos.pictures import picture_sizes
 from dfd.report.videos.scored import RunFacts, Scored, ScoredVideo, read_scored, refuse_to_replace, write_merged
 from dfd.report.videos.timeline import Scale
 from dfd.report.videos.views import Facts, VideoView, view
-from dfd.report.videos.warnings import NO_PROOF, caveats, found_warnings
+from dfd.report.videos.warnings import NO_PROOF, caveats_of, found_warnings
 from dfd.runs.settings import flat, shown
 
 TITLE = "Scored videos"
@@ -174,7 +174,7 @@ def videos_page(scored: Scored, *, title: str = TITLE, warnings: Sequence[str] =
         when=when_scored(scored.runs),
         tallies=tallies(videos, gives_verdicts=run is None or run.gives_verdicts),
         summary=[NO_PROOF],
-        caveats=list(caveats(run)) if run else [],
+        caveats=caveats_of(run.model) if run else [],
         no_verdict=visible(run.no_verdict) if run else "",
         warnings=[*map(visible, warnings), *found_warnings(scored)],
         key_facts=_key_facts(scored),

@@ -8,8 +8,8 @@ from typing import Any
 from dfd.base.types import Status
 from dfd.models.files.caveat import DEMO
 from dfd.report.page.wording import counted, visible
-from dfd.report.videos.scored import RunFacts, Scored, ScoredVideo
-from dfd.report.videos.views import is_capped, looked_at
+from dfd.report.videos.scored import Scored, ScoredVideo
+from dfd.report.videos.views import is_capped, looked_at, short_name
 from dfd.runs.settings import nested
 from dfd.scoring.aggregation import one_sided_warning
 
@@ -65,15 +65,22 @@ def found_warnings(scored: Scored) -> Iterator[str]:
         yield f"The folders were scored with different versions of dfd: {', '.join(map(visible, versions))}."
 
 
-def caveats(run: RunFacts) -> Iterator[str]:
-    """Yield what must be said beside the scores of each detector."""
-    each = run.of_model("detectors")
-    several: list[Mapping[str, Any]] = [one for one in each if isinstance(one, dict)] if isinstance(each, list) else []
-    for one in several or [run.model]:
+def caveats_of(model: Mapping[str, Any]) -> list[str]:
+    """What must be said beside the scores of the detectors that are described, each text once, with their names.
+
+    >>> caveats_of({"name": "a@01", "caveat": "Trained on paintings."})
+    ['Trained on paintings.']
+    >>> caveats_of({"detectors": [{"name": "a@01", "caveat": "Old."}, {"name": "b@02", "caveat": "Old."}]})
+    ['a, b: Old.']
+    """
+    each = model.get("detectors")
+    several = [one for one in each if isinstance(one, Mapping)] if isinstance(each, list) else []
+    names: dict[str, list[str]] = {}
+    for one in several or [model]:
         caveat = one.get("caveat") or (DEMO if nested(one, "data", "is_demo") else "")
         if caveat:
-            name = f"{visible(str(one.get('name', '')).rpartition('@')[0])}: " if several else ""
-            yield f"{name}{visible(str(caveat))}"
+            names.setdefault(visible(str(caveat)), []).append(short_name(str(one.get("name", ""))))
+    return [f"{', '.join(of)}: {caveat}" if several else caveat for caveat, of in names.items()]
 
 
 def _of_all(number: int, videos: Sequence[ScoredVideo]) -> str:
