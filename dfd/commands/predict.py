@@ -104,9 +104,9 @@ def predict(config: PredictConfig) -> None:
     say_caveat(detector)
     print(f"predictions.csv and predictions.jsonl (every face and window) are in {folder}")
     if config.report and writer.done:
-        from dfd.report.videos.page import write_videos_report
+        from dfd.report.videos.single import write_scored_report
 
-        print(f"the report, one file to hand on, is {write_videos_report([folder], folder)}")
+        print(f"the report, one file to hand on, is {write_scored_report([folder], folder)}")
 
 
 def engine_of(

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from dfd.base.errors import DfdError, disk_sentence
 from dfd.config.cli.catalogue import Arguments
-from dfd.report.videos.page import TITLE as VIDEOS_TITLE
-from dfd.report.videos.page import write_videos_report
 from dfd.report.videos.scored import find_scored
+from dfd.report.videos.single import write_scored_report
 
 DESCRIPTION = """For folders of train.py: compare the runs, with tables of training, validation and test with intervals,
 McNemar's test between every two runs, learning curves, confusion matrices and ROC curves, and what is needed to
@@ -61,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if scored:
             changes = {name: value for name in CHANGES if (value := getattr(chosen, name)) is not None}
             output = chosen.output or (scored[0] if len(scored) == 1 and not changes else _dated_output())
-            page = write_videos_report(scored, output, title=chosen.title or VIDEOS_TITLE, changes=changes)
+            page = write_scored_report(scored, output, title=chosen.title, changes=changes)
             done = f"{len(scored)} folder{'s' if len(scored) != 1 else ''} of scored videos read"
         else:
             # Not at the top: figures and metrics import torch, and --help does not wait for it.

@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dfd.metrics.alike import MAX_KEPT, NEAREST, alike, check_prevalence, labelled_in, labelled_scores, wilson_interval
@@ -81,6 +81,7 @@ def test_a_card_keeps_a_bounded_number_of_scores_that_spread_as_all_do() -> None
 probabilities = st.floats(0, 1)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(probabilities, st.lists(probabilities, min_size=10), st.lists(probabilities, min_size=10), st.floats(0.01, 0.99))
 def test_what_is_said_is_possible_for_any_table(
     score: float, real: list[float], fake: list[float], prevalence: float
@@ -93,6 +94,7 @@ def test_what_is_said_is_possible_for_any_table(
     assert found.num_real_as_high == sum(one >= score for one in real)
 
 
+@settings(deadline=None)
 @given(st.floats(0.02, 0.98), st.floats(0.02, 0.98))
 def test_where_fakes_are_rarer_fewer_such_scores_are_fake(one: float, other: float) -> None:
     low, high = sorted((one, other))
