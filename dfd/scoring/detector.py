@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfd.base.errors import ConfigError
 from dfd.base.types import FrameArray, Label, Moment, Status, TrackScore, Verdict, VideoScore
 from dfd.faces.crop import Crop
 from dfd.faces.found import Found
@@ -102,8 +101,6 @@ class Detector(Engine[_Video]):
         if moments_per_face < 0:
             raise ValueError(f"moments_per_face must not be negative, got {moments_per_face}")
         aggregation = aggregation or card.scoring.get("aggregation") or rules.DEFAULT_AGGREGATION
-        if isinstance(aggregation, str) and aggregation not in rules.AGGREGATIONS:
-            raise ConfigError(f"aggregation={aggregation} is not one of {', '.join(rules.AGGREGATIONS)}")
         self.runtime = runtime
         self.model = model
         self.num_parameters = None if model is None else sum(p.numel() for p in model.parameters())
@@ -112,7 +109,7 @@ class Detector(Engine[_Video]):
         self.face_detector, self.extraction, self.windows = look_settings(
             card, name=name, face_detector=face_detector, crop=crop, every_frame=boxes, **windows
         )
-        self.aggregation = rules.AGGREGATIONS[aggregation] if isinstance(aggregation, str) else aggregation
+        self.aggregation = rules.aggregation_named(aggregation) if isinstance(aggregation, str) else aggregation
         self.threshold = card.threshold if threshold is None else threshold
         self.uncertain_margin = uncertain_margin
         self.uncertain_band = uncertain_band(self.threshold, uncertain_margin)
@@ -122,7 +119,8 @@ class Detector(Engine[_Video]):
         """Reason why scores come without a verdict; empty if they come with one."""
         self._remark = rules.NO_VERDICT + self.no_verdict if self.no_verdict else ""
         self.caveat, self.prevalence = caveat_of(card), check_prevalence(prevalence)
-        self.aggregation_name = getattr(self.aggregation, "__name__", repr(self.aggregation))
+        named = getattr(aggregation, "__name__", repr(aggregation))
+        self.aggregation_name = aggregation if isinstance(aggregation, str) else named
         self._labelled = labelled_in(card.calibration, aggregation=self.aggregation_name)
         super().__init__(
             (self.face_detector, self.extraction, self.windows),
