@@ -61,7 +61,7 @@ def predict(config: PredictConfig) -> None:
     if config.runtime == "auto" and not config.overwrite:
         config.runtime = runtime_of_folder(folder, Path(inputs_of(config.checkpoint)[0]))
     with refusing("predict"):
-        config.max_windows = windows_for(config, folder, inputs, paths)
+        config.max_windows, config.sparse_windows = windows_for(config, folder, inputs, paths)
         engine, detector = engine_of(config, paths, is_new=config.overwrite or not (folder / JSONL_NAME).exists())
 
     aggregation = detector.describe()["aggregation"]
@@ -256,22 +256,27 @@ def _printable(text: str) -> str:
     return escape(repr(text)[1:-1])
 
 
-def windows_for(config: PredictConfig, folder: Path, inputs: Sequence[str], paths: Sequence[Path]) -> Any:
-    """What ``max_windows`` is: of a single video given by its name, as many as can be afforded; else as it is given.
+def windows_for(
+    config: PredictConfig, folder: Path, inputs: Sequence[str], paths: Sequence[Path]
+) -> tuple[Any, int | None]:
+    """What ``max_windows`` and ``sparse_windows`` are: of a single video given by its name, as many as can be afforded.
 
     A folder that holds scores is gone on with as it was begun, and a card's own number is kept: it is part of how the
     detector's authors score.
     """
-    if config.max_windows != "auto" or config.engine != "local":
-        return config.max_windows
+    as_given = config.max_windows, config.sparse_windows
+    if config.max_windows != "auto" or config.sparse_windows is not None or config.engine != "local":
+        return as_given
     if not config.overwrite and (folder / JSONL_NAME).is_file():
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            return read_json(folder / RUN_NAME)["settings"]["max_windows"]
+            settings = read_json(folder / RUN_NAME)["settings"]
+            return settings["max_windows"], settings.get("sparse_windows")
     files = [checkpoint_path(name) for name in inputs_of(config.checkpoint)]
     has_rule = any((card := read_card(file)) and card.scoring.get("max_windows") for file in files)
     if has_rule or len(paths) != 1 or [Path(name).expanduser() for name in inputs] != list(paths):
-        return config.max_windows
-    return max(LEAST_WINDOWS, affordable_windows(files, config.look_seconds))
+        return as_given
+    whole, sparse = affordable_windows(files, config.look_seconds)
+    return max(LEAST_WINDOWS, whole), max(LEAST_WINDOWS, sparse)
 
 
 def run_model(folder: Path) -> Mapping[str, Any]:
@@ -289,8 +294,5 @@ def runtime_of_folder(folder: Path, checkpoint: Path) -> str:
     """
     if checkpoint.suffix == ".onnx" or not (folder / JSONL_NAME).is_file():
         return "auto"
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        runtime = {"TorchRuntime": "torch", "OnnxRuntime": "onnx"}[read_json(folder / RUN_NAME)["model"]["runtime"]]
-        if runtime == "torch" or all(find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript")):
-            return runtime
-    return "auto"
+    runtime = {"TorchRuntime": "torch", "OnnxRuntime": "onnx"}.get(str(run_model(folder).get("runtime")), "auto")
+    return runtime if runtime != "onnx" or all(map(find_spec, ("onnx", "onnxruntime", "onnxscript"))) else "auto"
