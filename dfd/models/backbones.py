@@ -5,18 +5,21 @@ file with its name to ``conf/backbone``.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dfd.base.errors import ConfigError
 from dfd.models.networks import efficientnet_lite, mesonet, vgg19
+from dfd.models.networks.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, Mean, Pool, Resample, Std, Triple
 from dfd.models.networks.efficientnet_lite import EfficientNetLite
 from dfd.models.networks.lora import add_lora
 from dfd.models.networks.measuring import measured_features
 from dfd.models.networks.paddings import set_paddings
+from dfd.models.networks.residuals import two_stream
 from dfd.models.networks.resnext import NUM_FEATURES, ResNeXt50
+from dfd.models.networks.video import video
 from dfd.models.pretrained import (
     INCEPTION_V3_WEIGHTS,
     RESNEXT50_WEIGHTS,
@@ -29,64 +32,7 @@ from dfd.models.pretrained import (
     load_weights,
 )
 
-Triple = tuple[float, float, float]
-Resample = Literal["bilinear", "bicubic", "nearest"]
-Pool = Literal["avg", "max", "avgmax", "catavgmax", "token", "map"]
-Mean = Annotated[float, (0, 1)]
-Std = Annotated[float, (0.001, 10)]
-
-# Statistics of the ImageNet training pictures, which torchvision's and most of timm's weights expect.
-IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
-IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
-
-
-class Backbone(nn.Module):
-    """Maps pictures ``(N, C, H, W)``, normalised by ``mean`` and ``std``, to features ``(N, num_features)``.
-
-    Attributes:
-        num_features: length of the feature vector.
-        mean: mean per channel of pictures in 0..1; the classifier subtracts it.
-        std: standard deviation per channel; the classifier divides by it.
-        input_size: fixed side of the network's input, to which the classifier resizes; None if any size fits.
-        resample: how the classifier resizes, see :func:`~dfd.models.classifier.resized`.
-        min_size: smallest side that passes through all of its strides.
-        frozen: whether its weights are fixed: no gradients, and always evaluation mode.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        *,
-        num_features: int,
-        mean: Triple = IMAGENET_MEAN,
-        std: Triple = IMAGENET_STD,
-        input_size: int | None = None,
-        resample: Resample | None = None,
-        min_size: int = 1,
-        frozen: bool = False,
-    ) -> None:
-        super().__init__()
-        self.frozen = frozen
-        self.network = network
-        self.num_features = num_features
-        self.mean = mean
-        self.std = std
-        self.input_size = input_size
-        self.resample = resample
-        self.min_size = min_size
-        if frozen:
-            self.requires_grad_(requires_grad=False)
-            self.eval()
-
-    def train(self, mode: bool = True) -> "Backbone":
-        """Switch between training and evaluation mode; a frozen backbone stays in evaluation mode."""
-        super().train(mode and not self.frozen)
-        return self
-
-    def forward(self, images_NCHW: Tensor) -> Tensor:
-        """Features, shape ``(N, num_features)``."""
-        features_ND: Tensor = self.network(images_NCHW)
-        return features_ND
+__all__ = ["BACKBONES", "IMAGENET_MEAN", "IMAGENET_STD", "Backbone", "Resample", "Triple"]
 
 
 def resnext50(*, pretrained: bool = True, weights: str | None = None, freeze: bool = False) -> Backbone:
@@ -280,6 +226,8 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "vgg19_pool3": vgg19_pool3,
     "meso4": meso4,
     "mesoinception4": mesoinception4,
+    "two_stream": two_stream,
+    "video": video,
 }
 """Functions by option name; a config or checkpoint can call no others."""
 

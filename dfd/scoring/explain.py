@@ -58,9 +58,9 @@ class ClipExplanation:
 class ClipEvidence:
     """What each frame and each place adds to the logit of FAKE less that of REAL, to first order, signed.
 
-    ``by_frame`` ``(T,)`` is in logits, taken at the backbone's features. ``by_place`` ``(T, h, w)`` is taken at
-    ``layer`` (a module of the backbone; empty for the pixels) and given as a density: its mean over all places and
-    frames is what they add together.
+    ``by_frame`` ``(T,)`` is in logits, taken at the backbone's features; one of clips may have fewer than
+    frames. ``by_place`` ``(T, h, w)`` is taken at ``layer`` (a module of the backbone; empty for the pixels) and given
+    as a density: its mean over all places and frames is what they add together.
     """
 
     by_frame: Tensor
@@ -77,7 +77,7 @@ def explain_clip(model: ClipClassifier, frames_TCHW: Tensor) -> ClipExplanation:
         ValueError: the shape is another, or the model is in training mode.
     """
     evidence = clip_evidence(model, frames_TCHW)
-    frame = int(evidence.by_frame.argmax())
+    frame = int((evidence.by_frame.argmax() + 0.5) * len(frames_TCHW) / len(evidence.by_frame))
     peak = float(evidence.by_place.abs().max())
     side = frames_TCHW.shape[-1]
     if not peak:

@@ -50,11 +50,13 @@ class FeatureCache(ClipArrays):
         reader: decoder of the clips, one of :data:`dfd.data.clips.reader.READERS`.
 
     Raises:
-        ConfigError: the backbone is not frozen, so its features would change with every step.
+        ConfigError: the backbone is not frozen, so its features would change with every step, or it sees clips.
         StoreError: a clip's file cannot be read.
     """
 
     def __init__(self, store: Path, index: pd.DataFrame, model: ClipClassifier, *, reader: str = READER) -> None:
+        if model.backbone.sees_clips:
+            raise ConfigError("data.cache_features=true needs a backbone of frames; this one sees whole clips")
         if not model.backbone.frozen:
             raise ConfigError(
                 "data.cache_features=true needs backbone.freeze=true: the features of a trained backbone change with "
