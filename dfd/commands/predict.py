@@ -38,15 +38,13 @@ from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
 from dfd.scoring.aggregation import NO_VERDICT, one_sided_warning
-from dfd.scoring.options import affordable_windows, detector_options, run_facts, settings_of, start_workers
+from dfd.scoring.options import detector_options, run_facts, settings_of, start_workers, windows_of_one
 from dfd.scoring.ray import RayEngine
 
 if TYPE_CHECKING:
     from dfd.scoring.detector import Detector
     from dfd.scoring.panel import Ensemble, Panel
 
-LEAST_WINDOWS = 32
-"""Windows that are scored of any video that has so many."""
 MAX_SHOWN = 40
 """So many rows are printed; the CSV has all."""
 
@@ -272,11 +270,9 @@ def windows_for(
             settings = read_json(folder / RUN_NAME)["settings"]
             return settings["max_windows"], settings.get("sparse_windows")
     files = [checkpoint_path(name) for name in inputs_of(config.checkpoint)]
-    has_rule = any((card := read_card(file)) and card.scoring.get("max_windows") for file in files)
-    if has_rule or len(paths) != 1 or [Path(name).expanduser() for name in inputs] != list(paths):
+    if len(paths) != 1 or [Path(name).expanduser() for name in inputs] != list(paths):
         return as_given
-    whole, sparse = affordable_windows(files, config.look_seconds)
-    return max(LEAST_WINDOWS, whole), max(LEAST_WINDOWS, sparse)
+    return windows_of_one(config, files, look_seconds=config.look_seconds)
 
 
 def run_model(folder: Path) -> Mapping[str, Any]:

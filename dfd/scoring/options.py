@@ -39,6 +39,9 @@ OTHER = (
 SECONDS_PER_FRAME, SECONDS_PER_SEEK, SECONDS_PER_BYTE = 0.015, 0.25, 1.25e-9
 """Estimated cost, on a core of a server, of a frame, of seeking a window, and of a frame for each byte of a network."""
 
+LEAST_WINDOWS = 32
+"""Windows that are scored of any video that has so many."""
+
 LOOKS = ("face_detector", "crop", *DECISIVE[:5], "limits", "span", "sparse_windows")
 """Options that decide what a worker looks at."""
 
@@ -83,6 +86,26 @@ def affordable_windows(files: Sequence[Path], look_seconds: float) -> tuple[int,
     networks = sum(length * size * SECONDS_PER_BYTE for length, size in zip(clip_lens, sizes, strict=True))
     frames = max(clip_lens) * SECONDS_PER_FRAME
     return int(look_seconds / (frames + networks)), int(look_seconds / (frames + SECONDS_PER_SEEK + networks))
+
+
+def windows_of_one(config: PredictConfig, files: Sequence[Path], *, look_seconds: float) -> tuple[Any, int | None]:
+    """What ``max_windows`` and ``sparse_windows`` are for a video that is looked at alone: what ``look_seconds`` allow.
+
+    What the options say is kept, and so is the number in a card: it is part of how the detector's authors score.
+
+    Args:
+        config: options; ``max_windows=auto`` leaves the choice.
+        files: those of the detectors.
+        look_seconds: time for the video, of one core.
+
+    Raises:
+        ConfigError: ``look_seconds`` is not above 0.
+    """
+    has_rule = any((card := read_card(file)) and card.scoring.get("max_windows") for file in files)
+    if config.max_windows != "auto" or config.sparse_windows is not None or has_rule:
+        return config.max_windows, config.sparse_windows
+    whole, sparse = affordable_windows(files, look_seconds)
+    return max(LEAST_WINDOWS, whole), max(LEAST_WINDOWS, sparse)
 
 
 def start_workers(config: PredictConfig, checkpoint: Path, paths: Sequence[Path], *, begin: bool = False) -> WorkerPool:
