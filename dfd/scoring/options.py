@@ -81,7 +81,8 @@ def affordable_windows(files: Sequence[Path], look_seconds: float) -> tuple[int,
     """
     if not look_seconds > 0:
         raise ConfigError(f"look_seconds must be above 0, got {look_seconds}; max_windows=32 looks at 32 windows")
-    clip_lens = [card.clip_len if (card := read_card(file)) else 1 for file in files]
+    # Only a .safetensors is read here: for others, clips of ten frames.
+    clip_lens = [card.clip_len if (card := read_card(file)) else 10 for file in files]
     sizes = [file.stat().st_size if file.is_file() else 0 for file in files]
     networks = sum(length * size * SECONDS_PER_BYTE for length, size in zip(clip_lens, sizes, strict=True))
     frames = max(clip_lens) * SECONDS_PER_FRAME

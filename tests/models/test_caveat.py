@@ -53,6 +53,11 @@ def test_a_detector_of_which_nothing_is_known_says_so() -> None:
     assert caveat_of(DetectorCard(model={}, image_size=64, clip_len=1)) == UNKNOWN
 
 
+def test_a_fine_tuned_detector_says_what_it_began_from() -> None:
+    lineage = [{"detector": "best", "copied": ["backbone"]}, {"name": "gend-clip-l14"}]
+    assert " Its weights began from best, gend-clip-l14. " in made_caveat(replace(CARD, lineage=lineage))
+
+
 def test_the_caveat_follows_the_card_unless_it_is_of_its_own() -> None:
     tested = with_made_caveat(with_made_caveat(CARD), test=TEST)
     assert "0.71" in tested.caveat

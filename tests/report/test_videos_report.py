@@ -651,7 +651,7 @@ def test_nothing_moves_and_all_is_printed():
 
 
 def test_the_command_tells_scored_videos_from_training_runs(tmp_path, capsys):
-    folder = make_folder(tmp_path / "scores", [score("a.mp4", 0.9)], run=facts())
+    folder = make_folder(tmp_path / "scores", [score("a.mp4", 0.9), score("b.mp4", 0.1)], run=facts())
     assert main([str(folder)]) == 0
     assert f"the report is {folder / 'report.html'}" in capsys.readouterr().out
     assert "Scored videos" in Page(folder / "report.html").text
@@ -662,6 +662,22 @@ def test_the_command_tells_scored_videos_from_training_runs(tmp_path, capsys):
     assert "make one report of scored videos and another of training runs" in capsys.readouterr().err
     assert main([str(run), "--output", str(tmp_path / "out")]) == 0
     assert "1 run compared" in capsys.readouterr().out
+
+
+def test_one_video_has_the_page_of_its_result_unless_a_title_asks_for_the_table(tmp_path, capsys):
+    folder = make_folder(tmp_path / "scores", [score("a.mp4", 0.9)], run=facts())
+    assert main([str(folder)]) == 0
+    page = Page(folder / "report.html")
+    assert "What dfd" in page.text
+    assert "All videos" not in page.text
+    assert main([str(folder), "--threshold", "0.95", "--output", str(tmp_path / "strict")]) == 0
+    strict = Page(tmp_path / "strict" / "report.html").text
+    assert "What dfd" in strict
+    assert "Signs of a fake" in page.text
+    assert "Signs of a fake Scor" not in strict
+    assert main([str(folder), "--title", "Tonight", "--output", str(tmp_path / "table")]) == 0
+    assert "All videos" in Page(tmp_path / "table" / "report.html").text
+    assert "1 folder of scored videos read" in capsys.readouterr().out
 
 
 def test_the_command_finds_the_shards_in_a_folder(tmp_path, capsys):

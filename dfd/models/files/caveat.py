@@ -38,7 +38,8 @@ def made_caveat(card: DetectorCard) -> str:
         known = card.origin.get("training_data")
         return f"This detector was trained on {known}." if known else UNKNOWN
     words = training_words(card.data)
-    began = ", ".join(str(one["name"]) for one in card.lineage if one.get("name"))
+    ancestors = (one.get("name") or one.get("detector") for one in card.lineage)
+    began = ", ".join(str(name) for name in ancestors if name)
     origin = f" Its weights began from {began}." if began else ""
     return f"This detector was trained on {words}.{origin} {_tested(card)}" if words else UNKNOWN
 
