@@ -9,6 +9,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from dfd.base.errors import ConfigError
+from dfd.base.names.plugins import use_plugins
 from dfd.config.check import check
 from dfd.config.cli.declared import Declared
 from dfd.config.cli.kinds import Kinds
@@ -34,4 +35,5 @@ def predict_config(checkpoint: str | Sequence[str], overrides: Sequence[str] = (
     names = checkpoint if isinstance(checkpoint, str) or len(checkpoint) > 1 else checkpoint[0]
     OmegaConf.update(cfg, "checkpoint", names if isinstance(names, str) else list(names))
     OmegaConf.update(cfg, "input", input)
+    use_plugins(*cfg.plugins)
     return check(cfg, PredictConfig)

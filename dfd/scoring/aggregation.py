@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from math import exp, log
 from statistics import fmean
 
-from dfd.base.types import Verdict
+from dfd.base.errors import ConfigError
+from dfd.base.names import plugins
+from dfd.base.types import Label, Verdict
 
 WindowsByTrack = Sequence[Sequence[float]]
 """For each face track, the probability of FAKE of each of its windows; at least one track, none without a window."""
@@ -110,6 +112,19 @@ AGGREGATIONS: dict[str, Aggregation] = {
 DEFAULT_AGGREGATION = max_of_means.__name__
 
 
+def aggregation_named(name: str) -> Aggregation:
+    """Rule with this name: one of :data:`AGGREGATIONS`, or the one of a plug-in at its dotted name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = AGGREGATIONS.get(name) or plugins.parts("aggregation").get(name)
+    if found is None:
+        hint = f"; {plugins.remedy(name)}" if "." in name else ""
+        raise ConfigError(f"aggregation={name} is not one of {', '.join(AGGREGATIONS)}{hint}")
+    return found
+
+
 def _mean_of_all(windows: WindowsByTrack) -> float:
     return sum(map(sum, windows)) / sum(map(len, windows))
 
@@ -155,6 +170,17 @@ def verdict(prob_fake: float, *, threshold: float, margin: float = 0.0) -> Verdi
     if low < high and low <= prob_fake <= high:
         return Verdict.UNCERTAIN
     return Verdict.FAKE if prob_fake >= threshold else Verdict.REAL
+
+
+def side(prob_fake: float, *, threshold: float, gives_verdicts: bool = True) -> tuple[Label | None, float | None]:
+    """Label on whose side of the threshold a score lies, and its probability; None for a detector without verdicts.
+
+    >>> side(0.7, threshold=0.5), side(0.7, threshold=0.5, gives_verdicts=False)
+    ((<Label.FAKE: 1>, 0.7), (None, None))
+    """
+    if not gives_verdicts:
+        return None, None
+    return (Label.FAKE, prob_fake) if prob_fake >= threshold else (Label.REAL, 1 - prob_fake)
 
 
 def one_sided_warning(counts: Mapping[str, int], *, share: float = 0.95, at_least: int = 20) -> str | None:
