@@ -118,6 +118,7 @@ def report(given: argparse.Namespace, data: Path, videos: list[Path]) -> None:
         port = free.getsockname()[1]
     base = f"http://127.0.0.1:{port}"
     options = {"checkpoint": given.checkpoint, "data": data, "port": port, "keep_hours": given.keep_minutes / 60}
+    options |= {"uploads_at_once": 0}  # all browsers have one address here
     command = [sys.executable, "-m", "dfd.web", *(f"{key}={value}" for key, value in options.items())]
     log = data.parent / "log"
     with log.open("w") as output:

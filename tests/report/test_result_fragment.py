@@ -170,6 +170,13 @@ def test_a_part_and_a_still_are_said_where_one_sees_it(tmp_path, message, words)
     assert ("Note one more thing" in text) == ("one more" in message)
 
 
+def test_how_much_was_looked_at_is_said_once(tmp_path):
+    folder = make_folder(tmp_path, [score("a.mp4", 0.9, num_windows=4, possible=100)], run=facts())
+    text = remark(folder, "4 of 100 windows were looked at, evenly spaced (max_windows=4)")
+    assert "This video was examined only in part" in text
+    assert "windows were looked at" not in text
+
+
 def test_a_score_without_a_verdict_is_not_said_to_be_near_a_threshold(tmp_path):
     folder = make_folder(tmp_path, [score("a.mp4", 0.9)], run=facts())
     text = remark(folder, "no verdict: x is not calibrated", verdict="uncertain")

@@ -225,7 +225,9 @@ class TestResults:
         work(scorer)
         job = Job.objects.get()
         assert job.outcome == "ok"
-        assert "A still picture, scored as one frame" in result(client.get(f"/jobs/{job.pk}/").content.decode())
+        shown = page(client, f"/jobs/{job.pk}/")
+        assert "A still picture, scored as one frame" in result(shown)
+        assert "Look again" not in shown
 
     def test_a_failure_of_the_set_up_tells_the_log_why_and_the_visitor_no_path(
         self, client: Client, video: bytes, scorer: Any, monkeypatch: Any, caplog: Any

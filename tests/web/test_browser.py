@@ -4,6 +4,7 @@ They need a chromium: the one on the PATH, or ``DFD_TEST_CHROMIUM``. ``DFD_TEST_
 every page.
 """
 
+import csv
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from urllib.error import URLError
 
 import pytest
 
+from dfd.base.types import Verdict
 from tests.conftest import SHARED, drawn_frames
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -32,6 +34,7 @@ SCORE_MS = 120_000
 NARROW, WIDE = {"width": 400, "height": 800}, {"width": 1300, "height": 900}
 TOO_LARGE = "his file is larger than 1 MiB, the most that is accepted here; cut or re-encode the video"
 NO_VIDEO = "his is not a video: its first bytes are not those of a known video format"
+FINDINGS = {verdict.words: str(verdict) for verdict in Verdict}
 EXPECTED_STATUSES = ("404", "413", "415", "503")
 
 
@@ -71,7 +74,7 @@ def service(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         if not key.startswith("DFD_WEB_") and key != "DJANGO_SETTINGS_MODULE"
     }
     options = (f"checkpoint={tiny_checkpoint}", f"data={data}", f"port={port}", "max_upload_mb=1", "max_files=3")
-    command = [sys.executable, "-m", "dfd.web", *options, "min_free_mb=0", "num_workers=1"]
+    command = [sys.executable, "-m", "dfd.web", *options, "keep_uploads=true", "min_free_mb=0", "num_workers=1"]
     url = f"http://127.0.0.1:{port}"
     with (data / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -158,7 +161,7 @@ class Visitor:
     def wait_for_verdict(self) -> str:
         self.page.wait_for_selector(".finding .verdict", timeout=SCORE_MS)
         words: str = self.page.inner_text(".finding .verdict")
-        return words.split()[-1].lower()
+        return words.partition(" ")[2].lower()
 
 
 @pytest.fixture
@@ -200,28 +203,30 @@ def scored(browser: Any, service: Service, videos: list[Path]) -> tuple[Any, str
 def test_a_video_is_sent_scored_kept_and_deleted(
     visit: Callable[..., Visitor], videos: list[Path], service: Service
 ) -> None:
-    visitor = visit()
+    visitor = visit(timezone_id="Asia/Tokyo")
     page = visitor.page
     visitor.go()
     visitor.send(videos[0])
     page.wait_for_url("**/jobs/*/")
     assert page.inner_text("h1") == videos[0].name
     verdict = visitor.wait_for_verdict()
-    assert verdict in ("fake", "real", "uncertain")
+    assert verdict in FINDINGS
 
     with page.expect_popup() as opened:
         page.get_by_role("link", name="Look at it").click()
     opened.value.wait_for_load_state()
-    assert videos[0].name in opened.value.inner_text("main")
-    assert verdict in opened.value.inner_text("main")
-    assert not opened.value.evaluate("document.getElementById('filter').hidden"), "the report's script did not run"
+    assert opened.value.inner_text("h1") == videos[0].name
+    assert verdict in opened.value.inner_text("main").lower()
+    for shown in (page, opened.value):
+        assert "UTC" in shown.inner_text(".finding time")
+        assert "GMT+9" in shown.inner_text(".finding time"), "the reader's own time is missing"
     opened.value.close()
     with page.expect_download() as kept:
         page.get_by_role("link", name="Download the report").click()
     assert kept.value.suggested_filename == f"{videos[0].stem}-report.html"
     with page.expect_download() as kept:
         page.get_by_role("link", name="Download the data").click()
-    assert json.loads(kept.value.path().read_text())["verdict"] == verdict
+    assert json.loads(kept.value.path().read_text())["verdict"] == FINDINGS[verdict]
 
     job = page.url
     folder = service.data / "jobs" / job.rstrip("/").rpartition("/")[2].replace("-", "")
@@ -243,14 +248,72 @@ def test_a_new_browser_sends_two_videos_at_once_and_watches_both(
     visitor.send(*videos)
     playwright.expect(page.locator(".files .taken")).to_have_count(2)
     page.click("#results")
+    page.wait_for_url("**/batches/*/")
     page.evaluate("window.isFirstLoad = true")
     playwright.expect(page.locator("tbody .badge")).to_have_count(2, timeout=SCORE_MS)
     assert page.evaluate("window.isFirstLoad"), "the page was loaded again instead of kept up to date"
     names = page.locator("tbody th a").all_inner_texts()
     assert sorted(names) == sorted(path.name for path in videos)
+    assert "2 of 2 are done" in page.inner_text("#how-far")
+    page.get_by_role("button", name="File").click()
+    names = sorted(path.name for path in videos)
+    assert page.locator("tbody th a").all_inner_texts() == names
+    page.get_by_role("button", name="File").click()
+    assert page.locator("tbody th a").all_inner_texts() == names[::-1]
+    with page.expect_download() as kept:
+        page.get_by_role("link", name="Download the table").click()
+    rows = list(csv.DictReader(kept.value.path().read_text().splitlines()))
+    assert sorted(row["path"] for row in rows) == names
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="Look at it").click()
+    opened.value.wait_for_load_state()
+    assert not opened.value.evaluate("document.getElementById('filter').hidden"), "the report's script did not run"
+    assert all(name in opened.value.inner_text("#videos") for name in names)
+    opened.value.close()
+    visitor.go("/jobs/")
     page.click("summary:has-text('Delete all')")
     page.get_by_role("button", name="Delete all now").click()
     page.wait_for_selector(".empty")
+
+
+def test_a_part_is_looked_at_again_from_the_page_of_the_result(
+    visit: Callable[..., Visitor], scored: tuple[Any, str]
+) -> None:
+    cookies, job = scored
+    visitor = visit(storage_state=cookies)
+    page = visitor.page
+    visitor.go(job)
+    page.fill("#span", "soon")
+    page.get_by_role("button", name="Look again").click()
+    assert page.url.endswith(job), "a part that cannot be read was sent off"
+    page.fill("#span", "0:00-0:01")
+    page.get_by_role("button", name="Look again").click()
+    page.wait_for_url(lambda url: not url.endswith(job))
+    visitor.wait_for_verdict()
+    assert "Only the part 0:00-0:01 was looked at." in page.inner_text("main")
+    assert "You have sent this very file before" in page.inner_text(".same")
+
+
+def test_only_a_part_is_sent_to_be_looked_at(visit: Callable[..., Visitor], videos: list[Path]) -> None:
+    visitor = visit()
+    page = visitor.page
+    visitor.go()
+    page.click("summary:has-text('Options')")
+    page.fill("#span", "later")
+    visitor.send(videos[0])
+    assert page.inner_text("#problem") == "Write the part as 0:40-1:00."
+    page.fill("#span", "0:00-0:01")
+    page.click("#submit")
+    page.wait_for_url("**/jobs/*/")
+    assert "only 0:00-0:01" in page.inner_text(".under")
+
+
+def test_rows_of_the_upload_page_follow_their_videos(visit: Callable[..., Visitor], videos: list[Path]) -> None:
+    visitor = visit()
+    visitor.go()
+    visitor.send(*videos)
+    scored = visitor.page.locator(".files .says:has-text('Scored')")
+    playwright.expect(scored).to_have_count(2, timeout=SCORE_MS)
 
 
 def test_without_a_script_a_video_is_sent_and_its_result_comes_by_itself(
@@ -263,7 +326,7 @@ def test_without_a_script_a_video_is_sent_and_its_result_comes_by_itself(
     page.wait_for_url("**/jobs/")
     assert NO_VIDEO in page.inner_text("[role=alert]")
     page.get_by_role("link", name=videos[0].name, exact=True).click()
-    assert visitor.wait_for_verdict() in ("fake", "real", "uncertain")
+    assert visitor.wait_for_verdict() in FINDINGS
     page.click("summary:has-text('Delete')")
     page.get_by_role("button", name="Delete it now").click()
     page.wait_for_selector(".empty")
@@ -403,8 +466,9 @@ def test_everything_can_be_reached_and_done_by_keyboard(visit: Callable[..., Vis
     outline = page.locator(".drop").evaluate("zone => getComputedStyle(zone).outlineStyle")
     assert outline == "solid", "the zone does not show that its field has the focus"
     page.set_input_files("#video", videos[0])
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Remove"
+    for name in ("Options", "Remove"):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == name
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "submit"
     page.keyboard.press("Enter")

@@ -274,7 +274,7 @@ def test_the_servers_own_log_has_no_values_in_it() -> None:
         record = logging.LogRecord("g", logging.WARNING, "", 0, text, values, None)
         WithoutValues().filter(record)
         line = JsonFormatter().format(record)
-        assert text[:12] in line
+        assert text[:8] in line
         for word in ("203.0.113.7", "2001:db8", "Jane"):
             assert word not in line
 

@@ -179,7 +179,8 @@ def _result(page: VideosPage, scored: Scored) -> Result:
 
 def _sorted_remarks(text: str) -> tuple[list[str], str]:
     """Remarks that belong on top of a result, as sentences, and the others as they were."""
-    remarks = [remark for remark in text.split("; ") if remark]
+    # How many windows were looked at is a warning already.
+    remarks = [remark for remark in text.split("; ") if remark and "windows were looked at" not in remark]
     important = [f"{remark[0].upper()}{remark[1:]}." for remark in remarks if remark.startswith(IMPORTANT[:2])]
     return important, "; ".join(remark for remark in remarks if not remark.startswith(IMPORTANT))
 

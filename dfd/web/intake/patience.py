@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from django.http import HttpRequest
 
-FORM_SECONDS = 30.0
+FORM_SECONDS = 5.0
 """Time for the body of any request that is not an upload."""
 LOOK_SECONDS = 60.0
 """Time over which the rate of an upload is measured."""

@@ -173,6 +173,7 @@ def job_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         # Rendered by dfd.report with autoescape, so that all text from the sender is escaped.
         "fragment": mark_safe(presentation.fragment_of(job)),
         "can_retry": job.state == Job.State.FAILED and job.is_kept,
+        "is_still": "a still picture" in job.message,
         "can_look_again": job.state == Job.State.DONE and job.is_kept,
     }
     return render(request, "web/job.html", context)

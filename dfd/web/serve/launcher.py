@@ -61,6 +61,9 @@ def check_detector(options: WebOptions) -> None:
                 named = name if path == first else f"{name} needs {path.name} beside it"
                 raise ConfigError(f"checkpoint={named}: no such file")
     config = predict_config(options.checkpoints, shlex.split(options.detector))
+    number = config.max_windows
+    if not (number in ("auto", None) or (isinstance(number, int) and number is not True and number > 0)):
+        raise ConfigError(f"max_windows={number}: give a whole number above 0, null for all, or auto")
     chosen, card = config.face_detector, read_card(files[0])
     found = {"name": target_name(chosen), **chosen} if chosen else (card.crop.get("face_detector") if card else None)
     if isinstance(found, Mapping) and isinstance(detector := found.get("name"), str):
