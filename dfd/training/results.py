@@ -24,7 +24,7 @@ VAL_METRICS = ("val/loss", *map(str, clip_metrics("val/")))
 
 
 def best_checkpoint(trainer: Trainer) -> str | None:
-    """Checkpoint that was best on val; None if none was written (``callbacks=none``, ``debug=fast``)."""
+    """Checkpoint that was best on val; None if none was written (``callbacks=none``, ``debug=one_batch``)."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
             return callback.best_model_path

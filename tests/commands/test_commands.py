@@ -147,7 +147,7 @@ def test_remarks_on_videos_name_the_video_or_how_many_there_are() -> None:
 
 
 def test_a_trial_of_a_few_batches_says_that_nothing_was_kept(tiny_store: Path, tmp_path: Path) -> None:
-    done = train(tmp_path / "run", tiny_store, "debug=fast", *UNTESTED)
+    done = train(tmp_path / "run", tiny_store, "debug=one_batch", *UNTESTED)
     assert "nothing was kept" in done.stdout.splitlines()[-1]
     assert "the run is in" not in done.stdout
 
@@ -401,6 +401,20 @@ def test_a_schedule_of_torch_needs_its_name_and_no_more(tiny_store: Path, tmp_pa
     scheduler = "+scheduler={_target_: torch.optim.lr_scheduler.CosineAnnealingLR, T_max: 3}"
     train(tmp_path, tiny_store, "~scheduler", scheduler, "trainer.max_epochs=1", *UNTESTED)
     assert (tmp_path / "detector.safetensors").is_file()
+
+
+def test_overfitting_learns_a_few_batches_by_heart_and_keeps_nothing(tiny_store: Path, tmp_path: Path) -> None:
+    train(tmp_path, tiny_store, "debug=overfit", "optimizer.lr=1e-2", "data.batch_size=2", "trainer.max_epochs=40")
+    losses = [float(row["train/loss"]) for row in history(tmp_path) if row["train/loss"]]
+    assert losses[-1] < 0.1 < losses[0]
+    assert not [*tmp_path.rglob("*.ckpt"), *tmp_path.rglob("*.safetensors")]
+
+
+def test_a_profile_says_how_long_the_clips_and_the_steps_take(tiny_store: Path, tmp_path: Path) -> None:
+    train(tmp_path, tiny_store, "debug=profile")
+    table = (tmp_path / "fit-profile.txt").read_text()
+    assert "train_dataloader_next" in table
+    assert "optimizer_step" in table
 
 
 def test_a_wrong_monitor_is_refused_before_the_first_batch(tiny_store: Path, tmp_path: Path) -> None:
