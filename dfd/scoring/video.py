@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,13 @@ from dfd.base.types import FileFacts, FloatArray, FrameArray, WindowScore
 from dfd.faces.found import FaceBoxes, FaceWindow, Thumbnail, WindowsEnd
 from dfd.scoring.aggregation import Aggregation
 
+DESCRIBED = (
+    *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
+    *("calibration", "metrics", "data", "versions"),
+)
+"""Fields of a card by which a report describes a detector."""
+OF_THE_END = ("num_faces", "num_frames", "num_windows", "num_windows_possible", "duration_seconds")
+"""Facts of a score that the last piece of a video brings."""
 MAX_SHOWN_FACES = 8
 """Faces of a video whose moments are kept, the most suspicious: what a person looks at, and a bound on memory."""
 
@@ -83,3 +91,8 @@ def _joined(pieces: Iterable[FaceBoxes]) -> tuple[NDArray[np.int64], FloatArray]
     ordered = list(pieces)
     frames = np.concatenate([piece.start_frame + np.arange(len(piece.boxes_xyxy)) for piece in ordered])
     return frames, np.concatenate([piece.boxes_xyxy for piece in ordered])
+
+
+def now() -> str:
+    """Time of day as it is written beside a score: ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
