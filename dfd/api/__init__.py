@@ -83,7 +83,7 @@ def prepare(
 
 
 def network(
-    backbone: Part, temporal: Part = "mean", head: Part = "standard", *, dropout: float = 0.4
+    backbone: Part, temporal: Part = "mean", head: Part = "standard", *, dropout: float | None = None
 ) -> ClipClassifier:
     """Build a network of named parts, such as ``network(("timm", {"name": "resnet18"}), temporal="gru")``.
 
@@ -91,7 +91,7 @@ def network(
         ConfigError: a part or an option is unknown, or does not fit.
     """
     places = {"backbone": "backbones", "temporal": "temporal", "head": "heads"}
-    config: dict[str, Any] = {"dropout": dropout}
+    config: dict[str, Any] = {} if dropout is None else {"dropout": dropout}
     for name, part in {"backbone": backbone, "temporal": temporal, "head": head}.items():
         called, options = (part, {}) if isinstance(part, str) else part
         target = called if "." in called else f"dfd.models.{places[name]}.{called}"

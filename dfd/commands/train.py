@@ -138,9 +138,12 @@ def prepare(
         optimizer=build({**config.optimizer, "_partial_": True}),
         scheduler=build({**config.scheduler, "_partial_": True}) if config.scheduler else None,
         card=card_of(model, data, lineage),
-        loss={name: build(node) for name, node in config.loss.items() if node},
+        # Configurations of older versions know neither losses nor tuning.
+        loss={name: build(node) for name, node in config.loss.items() if node} if config.loss else None,
+        label_smoothing=config.label_smoothing,
+        class_weights=config.class_weights,
         freeze_batchnorm=config.freeze_batchnorm,
-        tuning=Tuning(**asdict(config.tuning)),
+        tuning=Tuning(**asdict(config.tuning)) if config.tuning else None,
     )
     module.loss.setup(model, data)
     return data, module, resumed

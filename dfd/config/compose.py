@@ -35,5 +35,5 @@ def predict_config(checkpoint: str | Sequence[str], overrides: Sequence[str] = (
     names = checkpoint if isinstance(checkpoint, str) or len(checkpoint) > 1 else checkpoint[0]
     OmegaConf.update(cfg, "checkpoint", names if isinstance(names, str) else list(names))
     OmegaConf.update(cfg, "input", input)
-    use_plugins(*cfg.plugins)
+    use_plugins(*(cfg.get("plugins") or ()))
     return check(cfg, PredictConfig)

@@ -50,7 +50,7 @@ class PreprocessConfig:
     shard: str
     engine: str
     ray: RayVideosConfig
-    plugins: list[str]
+    plugins: list[str] | None
 
 
 @dataclass
@@ -71,7 +71,7 @@ class TrainConfig:
     backbone: dict[str, Any]
     temporal: dict[str, Any]
     head: dict[str, Any] | None
-    loss: dict[str, Any]
+    loss: dict[str, Any] | None
     optimizer: dict[str, Any]
     scheduler: Any
     trainer: dict[str, Any]
@@ -81,7 +81,7 @@ class TrainConfig:
     label_smoothing: float
     class_weights: Any
     freeze_batchnorm: bool
-    tuning: TuningConfig
+    tuning: TuningConfig | None
     compile: bool
     seed: int | None
     ckpt_path: str | None
@@ -92,7 +92,7 @@ class TrainConfig:
     num_sample_clips: int
     optimized_metric: str
     tags: list[str]
-    plugins: list[str]
+    plugins: list[str] | None
 
 
 @dataclass
@@ -108,7 +108,7 @@ class EvaluateConfig:
     suite: str | None
     stores: Any
     disturbances: list[str] | None
-    plugins: list[str]
+    plugins: list[str] | None
 
 
 @dataclass
@@ -121,7 +121,7 @@ class CalibrateConfig:
     device: str
     output: str | None
     overwrite: bool
-    plugins: list[str]
+    plugins: list[str] | None
 
 
 @dataclass
@@ -169,7 +169,7 @@ class PredictConfig:
     shard: str
     engine: str
     ray: RayConfig
-    plugins: list[str]
+    plugins: list[str] | None
 
 
 @dataclass
@@ -181,7 +181,7 @@ class ExportConfig:
     half: bool
     output: str | None
     licence: str | None
-    plugins: list[str]
+    plugins: list[str] | None
 
 
 SCHEMAS: dict[str, type[Any]] = {

@@ -71,7 +71,7 @@ class DetectorModule(TrainedModule):
         loss: losses by name, whose weighted sum is minimised (:mod:`dfd.training.learning.losses`); None for
             cross-entropy with the next two options.
         label_smoothing: label smoothing of the cross-entropy.
-        class_weights: weights of REAL and FAKE in the cross-entropy, for unbalanced data.
+        class_weights: weights of REAL and FAKE in the cross-entropy, or ``balanced`` (after ``loss.setup``).
         freeze_batchnorm: keep the running statistics of the backbone's batch normalisation that came with its weights.
             A batch of 4 clips of 10 frames normalises by 40 frames of only 4 faces; with pretrained weights and small
             batches, frozen statistics can be better. The original system does not freeze them.
@@ -87,7 +87,7 @@ class DetectorModule(TrainedModule):
         scheduler: Scheduler | None = None,
         loss: Mapping[str, nn.Module | LossFunction] | None = None,
         label_smoothing: float = 0.0,
-        class_weights: Sequence[float] | None = None,
+        class_weights: Sequence[float] | str | None = None,
         freeze_batchnorm: bool = False,
         tuning: Tuning | None = None,
     ) -> None:
