@@ -20,8 +20,6 @@ LONGER: dict[str, int] = {
     "dfd/data/sources/ffpp.py": 324,
     "dfd/data/sources/manifest.py": 310,
     "dfd/faces/detectors/mtcnn.py": 332,
-    "dfd/faces/extract.py": 324,
-    "dfd/faces/track.py": 327,
     "dfd/scoring/detector.py": 330,
     "dfd/training/module.py": 375,
     "dfd/video/decode.py": 313,

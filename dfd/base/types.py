@@ -152,12 +152,25 @@ class WindowScore:
 
 @dataclass(frozen=True, slots=True)
 class TrackScore:
-    """Score of one tracked face with its windows in order, aggregated by :mod:`dfd.scoring.aggregation`."""
+    """Score of one appearance, a face within one shot, with its windows in order.
+
+    ``track`` is its number in the video, from 0, and ``shot`` that of the shot. ``face_score`` is how sure the face
+    detector was, on average; None where it is not known. ``weak`` says why the appearance has no part in the video's
+    score; empty if it has. Windows are aggregated by :mod:`dfd.scoring.aggregation`.
+    """
 
     track: Count
     prob_fake: Prob
     verdict: Verdict
     windows: tuple[WindowScore, ...]
+    shot: Count = 0
+    face_score: Prob | None = None
+    weak: str = ""
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Start of the first window and end of the last one, in seconds."""
+        return (self.windows[0].start_seconds, self.windows[-1].end_seconds) if self.windows else (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

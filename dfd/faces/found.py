@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from dfd.base.types import FileFacts, FloatArray, FrameArray
 from dfd.faces.crop import Crop
+from dfd.faces.tracks.appearances import Appearance
 from dfd.video.file.container import MAX_DECODE_SIDE, VideoLimits
 from dfd.video.sampling import window_starts
 
@@ -119,7 +120,8 @@ class FaceBoxes:
 class WindowsEnd:
     """Summary of a video, as one view shows it, after all of it was processed.
 
-    ``no_window`` says why the view has no window although another has; empty otherwise.
+    ``no_window`` says why the view has no window although another has; empty otherwise. ``appearances`` are the faces,
+    the same for all views: those with a window in any view come first.
     """
 
     num_faces: int
@@ -132,6 +134,7 @@ class WindowsEnd:
     seconds_by_stage: dict[str, float]
     view: int = 0
     no_window: str = ""
+    appearances: tuple[Appearance, ...] = ()
 
 
 Found = FileFacts | Thumbnail | FaceWindow | FaceBoxes | float | WindowsEnd

@@ -18,6 +18,9 @@ TrackAndVideoScores = tuple[list[float], float]
 
 Aggregation = Callable[[WindowsByTrack], TrackAndVideoScores]
 
+SHORT_SHARE = 0.25
+"""Share of the most windows of any appearance below which another counts as short; see :func:`weakness`."""
+
 PRIOR_WINDOWS = 2.0
 """How many windows of the whole video's mean are added to each track by :func:`max_of_shrunk_means`."""
 
@@ -98,6 +101,43 @@ def _confident_mean(probs: Sequence[float]) -> float:
     if len(fakes) > len(probs) / 2.5 and len(fakes) > 11:
         return fmean(fakes)
     return fmean(reals if len(reals) > 0.9 * len(probs) else probs)
+
+
+def weakness(num_windows: int, most_windows: int, *, edge_fraction: float = 0.0, is_sure: bool = True) -> str:
+    """Reason why an appearance should not decide on a video alone; empty if it may.
+
+    A patch of background that is taken for a face, or half a face that passes at the frame's edge, is seen for a short
+    time, cut off, or with a low score of the face detector. One of these happens to every face; an appearance of which
+    two are true is weak. Windows count in relation to the appearance that has most of them.
+
+    >>> weakness(7, 32, edge_fraction=1.0)
+    "seen in 7 windows only and cut off by the frame's edge"
+    >>> weakness(7, 32), weakness(20, 32, edge_fraction=1.0), weakness(32, 32, is_sure=False)
+    ('', '', '')
+    """
+    reasons = []
+    if num_windows < SHORT_SHARE * most_windows:
+        reasons.append(f"seen in {num_windows} window{'' if num_windows == 1 else 's'} only")
+    if edge_fraction >= 0.5:
+        reasons.append("cut off by the frame's edge")
+    if not is_sure:
+        reasons.append("hardly recognised as a face")
+    return " and ".join(reasons) if len(reasons) > 1 else ""
+
+
+def without_weak(aggregation: Aggregation, windows: WindowsByTrack, is_weak: Sequence[bool]) -> TrackAndVideoScores:
+    """Aggregation in which weak tracks get a score but have no part in the video's, unless all tracks are weak.
+
+    >>> without_weak(max_of_means, [[0.25], [0.75]], [False, True])
+    ([0.25, 0.75], 0.25)
+    """
+    tracks, video = aggregation(windows)
+    strong = [index for index, weak in enumerate(is_weak) if not weak]
+    if strong and len(strong) < len(windows):
+        decisive, video = aggregation([windows[index] for index in strong])
+        for index, prob in zip(strong, decisive, strict=True):
+            tracks[index] = prob
+    return tracks, video
 
 
 AGGREGATIONS: dict[str, Aggregation] = {

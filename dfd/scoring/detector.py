@@ -26,7 +26,7 @@ from dfd.scoring.look.workers import look_settings
 from dfd.scoring.runtimes.folding import fold_batchnorm as fold_into_convolutions
 from dfd.scoring.runtimes.load import load_runtime
 from dfd.scoring.runtimes.runtime import OnnxRuntime, Runtime, TorchRuntime
-from dfd.scoring.video import MAX_SHOWN_FACES, Piece, _joined, _Video
+from dfd.scoring.video import MAX_SHOWN_FACES, Piece, _Kept, _Video
 
 DESCRIBED = (
     *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
@@ -243,14 +243,9 @@ class Detector(Engine[_Video]):
         if not np.isfinite([window.prob_fake for scored in video.tracks.values() for window in scored]).all():
             message = "the detector gave no number: its weights are not finite; train again with a lower learning rate"
             return self.failed(video, Failure(Status.ERROR, message))
-        order = sorted(video.tracks)
-        by_track, prob_fake = self.aggregation([[w.prob_fake for w in video.tracks[track]] for track in order])
-        tracks = tuple(
-            TrackScore(track, prob, self._verdict(prob), tuple(video.tracks[track]))
-            for track, prob in zip(order, by_track, strict=True)
-        )
+        tracks, kept, prob_fake = video.aggregated(self.aggregation, self._verdict)
         began = time.perf_counter()
-        moments = tuple(self._moments(video, tracks))
+        moments = tuple(self._moments(tracks, kept))
         explaining = time.perf_counter() - began
         label = Label.FAKE if prob_fake >= self.threshold else Label.REAL
         return VideoScore(
@@ -269,7 +264,7 @@ class Detector(Engine[_Video]):
             tracks=tracks,
             thumbnail=video.thumbnail,
             moments=moments,
-            boxes={track: _joined(pieces) for track, pieces in video.boxes.items()},
+            boxes=video.boxes_by_number(),
         )
 
     def _verdict(self, prob_fake: float) -> Verdict:
@@ -287,10 +282,10 @@ class Detector(Engine[_Video]):
             else f"no verdict: {self.card.origin.get('name', self.name)} is not calibrated; {how}"
         )
 
-    def _moments(self, video: _Video, tracks: Iterable[TrackScore]) -> Iterator[Moment]:
+    def _moments(self, tracks: Iterable[TrackScore], kept_by_track: Mapping[int, list[_Kept]]) -> Iterator[Moment]:
         """The most suspicious windows of the most suspicious faces, both in falling order."""
         for track in sorted(tracks, key=lambda track: -track.prob_fake)[:MAX_SHOWN_FACES]:
-            for kept in video.kept.get(track.track, []):
+            for kept in kept_by_track[track.track][: self.moments_per_face]:
                 crops, when = kept.window.crops, kept.window.frame_seconds
                 frame, heatmap = self._explain(crops)
                 yield Moment(track.track, kept.place, when[frame], kept.prob_fake, crops[frame], heatmap)

@@ -13,6 +13,7 @@ from dfd.faces.extract import ExtractionSettings, FaceExtractor
 from dfd.faces.found import FaceBoxes, FaceWindow, Found, View, WindowsEnd, WindowSettings
 from dfd.faces.no_face import no_face_message
 from dfd.faces.one_pass import OnePass
+from dfd.faces.tracks.appearances import Appearance, numbered
 from dfd.faces.turned import WORDS, quarter_turns_with_faces
 from dfd.process.stages import StageClock
 from dfd.video.decode import VideoReader
@@ -102,8 +103,11 @@ def stream_windows(
             with clock("detect"):
                 why = no_face_message(upright.extractor.num_frames, upright.extractor.faceless, detector, extraction)
             raise NoFaceFound("; ".join(part for part in (f"{path}: {why}", reader.partial) if part))
+        scored = {track for one in passes for clips in one.clips for track in clips.scored}
+        appearances = tuple(numbered((one for each in passes for one in each.appearances()), scored=scored))
         ends = [
-            _end(number, view, reader, passes, faces, words, dict(clock.seconds)) for number, view in enumerate(views)
+            _end(number, view, reader, passes, appearances, words, dict(clock.seconds))
+            for number, view in enumerate(views)
         ]
         if all(end.no_window for end in ends):
             raise NoFaceFound(f"{path}: {ends[0].no_window}")
@@ -115,7 +119,7 @@ def _end(
     view: View,
     reader: VideoReader | StillReader,
     passes: Sequence[OnePass],
-    faces: set[int],
+    appearances: tuple[Appearance, ...],
     words: Sequence[str],
     seconds_by_stage: dict[str, float],
 ) -> WindowsEnd:
@@ -123,7 +127,8 @@ def _end(
     settings = view.windows
     clips = [one.clips[number] for one in passes]
     scored = {track for one in clips for track in one.scored}
-    unscored = len(faces - scored - {track for one in clips for track in one.dropped})
+    dropped = {track for one in clips for track in one.dropped}
+    unscored = sum((scored | dropped).isdisjoint(one.tracks) for one in appearances)
     # Of a damaged video, what the frames that could be decoded hold.
     num_possible = settings.num_possible(reader.num_frames - reader.first_frame)
     num_windows = min(num_possible, sum(start < reader.num_frames for start in clips[0].starts))
@@ -134,7 +139,7 @@ def _end(
         f"{settings.clip_stride} frames apart; use a detector with shorter clips"
     )
     return WindowsEnd(
-        num_faces=len(faces),
+        num_faces=len(appearances),
         num_frames=passes[0].extractor.num_frames,
         num_windows=num_windows,
         num_windows_possible=num_possible,
@@ -144,6 +149,7 @@ def _end(
         seconds_by_stage=seconds_by_stage,
         view=number,
         no_window="" if scored else no_window,
+        appearances=appearances,
     )
 
 
