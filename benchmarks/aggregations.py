@@ -139,7 +139,11 @@ def score_all(detector: Detector, real: Sequence[Path], fakes: Sequence[Path], k
                 score = detector.score(source)
                 line: dict[str, Any] = {"path": str(path), "encoding": name, "label": label}
                 line["tracks"] = [
-                    {"probs": [window.prob_fake for window in track.windows], "weak": track.weak}
+                    {
+                        "probs": [window.prob_fake for window in track.windows],
+                        "weak": track.weak,
+                        "shot": track.shot,
+                    }
                     for track in score.tracks
                 ]
                 done[str(path), name] = line

@@ -155,12 +155,19 @@ def write_scores(
 
 def annotate(folder: Path, detector: Detector | Ensemble | Panel, *, deadline_seconds: float) -> None:
     """Draw faces and scores into each scored video that has not been drawn yet; says which cannot be drawn."""
-    from dfd.predictions.annotate.video import annotate_task, num_without_boxes, to_annotate
+    from dfd.predictions.annotate.face import Rules
+    from dfd.predictions.annotate.tasks import annotate_task, num_without_boxes, to_annotate
 
+    each = getattr(detector, "detectors", []) if detector.parts else []
+    rules = Rules(
+        threshold=detector.threshold if getattr(detector, "gives_verdicts", True) else None,
+        uncertain_margin=detector.uncertain_margin,
+        by_detector=tuple((one.name, one.threshold if one.gives_verdicts else None) for one in each),
+        caveat=getattr(detector, "caveat", detector.card.caveat),
+    )
     tasks = to_annotate(
         folder,
-        threshold=detector.threshold,
-        uncertain_margin=detector.uncertain_margin,
+        rules=rules,
         limits=detector.windows.limits,
         video_stream=detector.windows.video_stream,
     )
@@ -177,7 +184,7 @@ def annotate(folder: Path, detector: Detector | Ensemble | Panel, *, deadline_se
             if message:
                 bar.console.print(f"{_printable(task.value['path'])}: {_printable(message)}", highlight=False)
             bar.update(progress, advance=1)
-    print(f"videos with boxes and scores are in {folder / ANNOTATED_NAME}")
+    print(f"videos and pictures with boxes and scores are in {folder / ANNOTATED_NAME}")
 
 
 def summarize(writer: PredictionWriter) -> None:
