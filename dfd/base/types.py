@@ -178,7 +178,8 @@ class FileFacts:
     """Facts about a scored file, for those who receive the result: its bytes, and what its header claims.
 
     ``sha256`` is that of the whole file, ``modified_seconds`` its last change in seconds since 1970. Properties of a
-    video are None if the file could not be read as one.
+    video are None if the file could not be read as one. ``stated`` is what the file says of its own making, by name:
+    see :mod:`dfd.video.file.stated`.
     """
 
     size_bytes: Count
@@ -189,6 +190,7 @@ class FileFacts:
     codec: str | None = None
     num_frames: Count | None = None
     modified_seconds: Amount | None = field(default=None, compare=False)
+    stated: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

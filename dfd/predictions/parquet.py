@@ -50,7 +50,9 @@ def _column(pa: Any, hint: Any) -> Any:
     if get_origin(hint) is tuple:
         return pa.list_(_column(pa, kind))
     if is_dataclass(kind):
-        return pa.struct({name: _column(pa, one) for name, one in get_type_hints(kind).items()})
+        # Names that differ from file to file have no column: predictions.jsonl has them.
+        hints = {name: one for name, one in get_type_hints(kind).items() if get_origin(one) is not Mapping}
+        return pa.struct({name: _column(pa, one) for name, one in hints.items()})
     return {int: pa.int64(), float: pa.float64()}.get(kind, pa.string())
 
 

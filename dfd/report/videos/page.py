@@ -66,6 +66,8 @@ class VideosPage:
     """Videos with a verdict and a section."""
     without_verdict: Sequence[VideoView]
     num_without_section: int
+    links_annotated: bool = False
+    """Whether the page will lie beside the annotated videos."""
 
 
 def write_videos_report(
@@ -89,7 +91,8 @@ def write_videos_report(
     scored = read_scored(folders)
     if len(scored.folders) > 1:
         refuse_to_replace(scored.folders, output)
-    text = render(videos_page(scored, title=title, warnings=warnings))
+    is_beside = [folder.resolve() for folder in scored.folders] == [output.resolve()]
+    text = render(videos_page(scored, title=title, warnings=warnings, links_annotated=is_beside))
     output.mkdir(parents=True, exist_ok=True)
     if len(scored.folders) > 1:
         write_merged(scored, output)
@@ -106,8 +109,10 @@ def render(page: VideosPage) -> str:
     return rendered("videos.html.j2", page=page, policy=policy, style=Markup(style), script=Markup(script))
 
 
-def videos_page(scored: Scored, *, title: str = TITLE, warnings: Sequence[str] = ()) -> VideosPage:
-    """Collect the data of the page of scored videos."""
+def videos_page(
+    scored: Scored, *, title: str = TITLE, warnings: Sequence[str] = (), links_annotated: bool = False
+) -> VideosPage:
+    """Collect the data of the page of scored videos; ``links_annotated``: it will lie in their folder."""
     run, videos = scored.run, scored.videos
     scale = Scale(run.threshold, run.band) if run else Scale()
     sizes = picture_sizes(len(videos))
@@ -131,6 +136,7 @@ def videos_page(scored: Scored, *, title: str = TITLE, warnings: Sequence[str] =
         with_verdict=[one for one in views if one.is_detailed and one.verdict != "none"],
         without_verdict=[one for one in views if one.is_detailed and one.verdict == "none"],
         num_without_section=sum(not one.is_detailed for one in views),
+        links_annotated=links_annotated,
     )
 
 

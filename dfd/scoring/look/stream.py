@@ -18,6 +18,7 @@ from dfd.faces.turned import WORDS, quarter_turns_with_faces
 from dfd.process.stages import StageClock
 from dfd.video.decode import VideoReader
 from dfd.video.file.formats import VIDEO_SUFFIXES
+from dfd.video.file.stated import stated_by_still, stated_by_video
 from dfd.video.still import StillReader, is_still
 
 _HASHED_AT_ONCE = 2**25
@@ -218,6 +219,13 @@ def _counted(num_faces: int) -> str:
 
 def _video_facts(facts: FileFacts, reader: VideoReader | StillReader) -> FileFacts:
     info = reader.info
+    is_video = isinstance(reader, VideoReader)
     return replace(
-        facts, width=info.width, height=info.height, fps=info.fps, codec=info.codec, num_frames=reader.num_frames
+        facts,
+        width=info.width,
+        height=info.height,
+        fps=info.fps,
+        codec=info.codec,
+        num_frames=reader.num_frames,
+        stated=stated_by_video(reader.path, info) if is_video else stated_by_still(reader.path),
     )
