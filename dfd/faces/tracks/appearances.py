@@ -28,6 +28,8 @@ looks of one face in one shot correlate by 0.84 in the median and by 0.6 or more
 """
 CUT_OFF = 0.1
 """Share of a box outside of the frame from which a face is cut off by the frame's edge."""
+AROUND = 1.0
+"""How much of what surrounds a face is compared with it, to each side, in sides of its box: hair, clothes, place."""
 _LOOK_SIDE = 16
 
 
@@ -168,8 +170,10 @@ def _areas(boxes: FloatArray) -> FloatArray:
 
 def _look(frame: int, image: NDArray[np.uint8], box: FloatArray) -> _Look:
     height, width = image.shape[:2]
-    x1, y1 = (int(np.clip(np.floor(value), 0, side - 1)) for value, side in ((box[0], width), (box[1], height)))
-    x2 = int(np.clip(np.ceil(box[2]), x1 + 1, width))
-    y2 = int(np.clip(np.ceil(box[3]), y1 + 1, height))
+    margin = AROUND * (box[2:] - box[:2])
+    left, top = np.floor(box[:2] - margin)
+    right, bottom = np.ceil(box[2:] + margin)
+    x1, y1 = (int(np.clip(value, 0, side - 1)) for value, side in ((left, width), (top, height)))
+    x2, y2 = int(np.clip(right, x1 + 1, width)), int(np.clip(bottom, y1 + 1, height))
     small = opencv().resize(image[y1:y2, x1:x2], (_LOOK_SIDE, _LOOK_SIDE), interpolation=filters()["area"])
     return _Look(frame, np.array(box, np.float32), np.asarray(small, np.float32))
