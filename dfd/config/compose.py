@@ -9,6 +9,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from dfd.base.errors import ConfigError
+from dfd.base.names.plugins import use_plugins
 from dfd.config.check import check
 from dfd.config.cli.declared import Declared
 from dfd.config.cli.kinds import Kinds
@@ -33,4 +34,5 @@ def predict_config(checkpoint: str, overrides: Sequence[str] = (), *, input: str
     # Not as overrides: a path may hold any sign of Hydra's grammar.
     OmegaConf.update(cfg, "checkpoint", checkpoint)
     OmegaConf.update(cfg, "input", input)
+    use_plugins(*cfg.plugins)
     return check(cfg, PredictConfig)

@@ -21,7 +21,7 @@ from scipy.special import expit, logit
 from dfd.base.types import Label
 from dfd.metrics.videos import SMALLEST_PROB, video_metrics
 from dfd.models.files.card import DetectorCard
-from dfd.scoring.aggregation import AGGREGATIONS, DEFAULT_AGGREGATION
+from dfd.scoring.aggregation import DEFAULT_AGGREGATION, aggregation_named
 
 LogOddsByTrack = Sequence[Sequence[float]]
 """Log-odds of one video's windows, for each face track."""
@@ -81,7 +81,7 @@ def video_probs(
     >>> video_probs([[[0.0, 0.0], [-50.0]], [[2.0]]], temperature=2.0).round(3).tolist()
     [0.5, 0.731]
     """
-    aggregate = AGGREGATIONS[aggregation]
+    aggregate = aggregation_named(aggregation)
     divisor = temperature or 1.0
     windows = [[expit(np.asarray(track, float) / divisor).tolist() for track in tracks] for tracks in log_odds]
     return np.array([aggregate(tracks)[1] for tracks in windows])
@@ -104,7 +104,7 @@ def calibrate(
     Args:
         log_odds: log-odds of the windows of each video, (N,).
         label: values of :class:`~dfd.base.types.Label`, (N,).
-        aggregation: a key of ``AGGREGATIONS``.
+        aggregation: a name that :func:`~dfd.scoring.aggregation.aggregation_named` takes.
         card: card that ``before`` refers to; None stands for no temperature and a threshold of 0.5.
 
     Returns:

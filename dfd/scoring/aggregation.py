@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import exp, log
 from statistics import fmean
 
+from dfd.base.errors import ConfigError
+from dfd.base.names import plugins
 from dfd.base.types import Verdict
 
 WindowsByTrack = Sequence[Sequence[float]]
@@ -146,6 +148,19 @@ AGGREGATIONS: dict[str, Aggregation] = {
 }
 
 DEFAULT_AGGREGATION = max_of_means.__name__
+
+
+def aggregation_named(name: str) -> Aggregation:
+    """Rule with this name: one of :data:`AGGREGATIONS`, or the one of a plug-in at its dotted name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = AGGREGATIONS.get(name) or plugins.parts("aggregation").get(name)
+    if found is None:
+        hint = f"; {plugins.remedy(name)}" if "." in name else ""
+        raise ConfigError(f"aggregation={name} is not one of {', '.join(AGGREGATIONS)}{hint}")
+    return found
 
 
 def _mean_of_all(windows: WindowsByTrack) -> float:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfd.base.errors import ConfigError
 from dfd.base.types import FloatArray, FrameArray, Label, Moment, Status, TrackScore, Verdict, VideoScore
 from dfd.faces.crop import Crop
 from dfd.faces.found import Found
@@ -19,7 +18,7 @@ from dfd.models.files.checkpoint import refuse_mixed_clips
 from dfd.models.starter import checkpoint_path
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
-from dfd.scoring.aggregation import AGGREGATIONS, DEFAULT_AGGREGATION, Aggregation, uncertain_band, verdict
+from dfd.scoring.aggregation import DEFAULT_AGGREGATION, Aggregation, aggregation_named, uncertain_band, verdict
 from dfd.scoring.engine import Engine
 from dfd.scoring.explain import explain_clip
 from dfd.scoring.look.workers import look_settings
@@ -105,8 +104,6 @@ class Detector(Engine[_Video]):
         if moments_per_face < 0:
             raise ValueError(f"moments_per_face must not be negative, got {moments_per_face}")
         aggregation = aggregation or card.scoring.get("aggregation") or DEFAULT_AGGREGATION
-        if isinstance(aggregation, str) and aggregation not in AGGREGATIONS:
-            raise ConfigError(f"aggregation={aggregation} is not one of {', '.join(AGGREGATIONS)}")
         self.runtime = runtime
         self.model = model
         self.num_parameters = None if model is None else sum(p.numel() for p in model.parameters())
@@ -115,7 +112,7 @@ class Detector(Engine[_Video]):
         self.face_detector, self.extraction, self.windows = look_settings(
             card, name=name, face_detector=face_detector, crop=crop, every_frame=boxes, **windows
         )
-        self.aggregation = AGGREGATIONS[aggregation] if isinstance(aggregation, str) else aggregation
+        self.aggregation = aggregation_named(aggregation) if isinstance(aggregation, str) else aggregation
         self.threshold = card.threshold if threshold is None else threshold
         self.uncertain_margin = uncertain_margin
         self.uncertain_band = uncertain_band(self.threshold, uncertain_margin)

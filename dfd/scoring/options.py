@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dfd import __version__
 from dfd.base.errors import CheckpointError, ConfigError
 from dfd.base.machine import num_cores
-from dfd.config.build import build, options, target_name
+from dfd.config.build import build, options, part_name
 from dfd.config.schemas import PredictConfig, inputs_of
 from dfd.models.files.card import read_card
 from dfd.process.pool import WorkerPool
@@ -45,7 +45,7 @@ def detector_options(config: PredictConfig) -> dict[str, Any]:
     if unknown := config.limits.keys() - {"max_width", "max_height"}:
         raise ConfigError(f"limits: no such key {', '.join(sorted(map(str, unknown)))}; it has max_width, max_height")
     return {
-        "face_detector": {"name": target_name(chosen), **options(chosen)} if chosen else None,
+        "face_detector": {"name": part_name(chosen, "dfd.faces.detect"), **options(chosen)} if chosen else None,
         "crop": build(config.crop) if config.crop else None,
         "limits": VideoLimits(**config.limits),
         "uncertain_margin": config.uncertain_margin,

@@ -141,5 +141,5 @@ def test_a_model_for_comparison_only_is_not_calibrated(store: Path, tmp_path: Pa
 
 
 def test_a_trial_run_without_checkpoints_has_nothing_to_calibrate(store: Path, tmp_path: Path) -> None:
-    train(tmp_path, store, "debug=fast")
+    train(tmp_path, store, "debug=one_batch")
     assert not (tmp_path / "detector.safetensors").exists()

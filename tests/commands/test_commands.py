@@ -5,6 +5,7 @@ import csv
 import importlib
 import io
 import json
+import os
 import re
 import shlex
 import shutil
@@ -14,6 +15,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,7 +147,7 @@ def test_remarks_on_videos_name_the_video_or_how_many_there_are() -> None:
 
 
 def test_a_trial_of_a_few_batches_says_that_nothing_was_kept(tiny_store: Path, tmp_path: Path) -> None:
-    done = train(tmp_path / "run", tiny_store, "debug=fast", *UNTESTED)
+    done = train(tmp_path / "run", tiny_store, "debug=one_batch", *UNTESTED)
     assert "nothing was kept" in done.stdout.splitlines()[-1]
     assert "the run is in" not in done.stdout
 
@@ -401,6 +403,20 @@ def test_a_schedule_of_torch_needs_its_name_and_no_more(tiny_store: Path, tmp_pa
     assert (tmp_path / "detector.safetensors").is_file()
 
 
+def test_overfitting_learns_a_few_batches_by_heart_and_keeps_nothing(tiny_store: Path, tmp_path: Path) -> None:
+    train(tmp_path, tiny_store, "debug=overfit", "optimizer.lr=1e-2", "data.batch_size=2", "trainer.max_epochs=40")
+    losses = [float(row["train/loss"]) for row in history(tmp_path) if row["train/loss"]]
+    assert losses[-1] < 0.1 < losses[0]
+    assert not [*tmp_path.rglob("*.ckpt"), *tmp_path.rglob("*.safetensors")]
+
+
+def test_a_profile_says_how_long_the_clips_and_the_steps_take(tiny_store: Path, tmp_path: Path) -> None:
+    train(tmp_path, tiny_store, "debug=profile")
+    table = (tmp_path / "fit-profile.txt").read_text()
+    assert "train_dataloader_next" in table
+    assert "optimizer_step" in table
+
+
 def test_a_wrong_monitor_is_refused_before_the_first_batch(tiny_store: Path, tmp_path: Path) -> None:
     done = run(
         *("train", *TINY, f"data.store={tiny_store}", f"hydra.run.dir={tmp_path}"),
@@ -446,14 +462,20 @@ def test_ctrl_c_says_what_is_kept_and_the_command_that_goes_on(
 ) -> None:
     command = [sys.executable, str(ROOT / "train.py"), *TINY, *UNTESTED, f"data.store={tiny_store}"]
     command += ["trainer.max_epochs=999", "callbacks.early_stopping=null", "hydra.run.dir=my run"]
-    started = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    piped: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    shows_where = os.environ | {"PYTHONFAULTHANDLER": "1"}
+    started = subprocess.Popen(command, cwd=tmp_path, env=shows_where, **piped)
     last = tmp_path / "my run" / "checkpoints" / "last.ckpt"
     begun = tmp_path / "my run" / "config.yaml"  # written just before the first step
     deadline = time.monotonic() + 120
     while not (last if epochs_before else begun).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     started.send_signal(signal.SIGINT)
-    output = started.communicate(timeout=120)[0]
+    try:
+        output = started.communicate(timeout=120)[0]
+    except subprocess.TimeoutExpired:
+        started.send_signal(signal.SIGABRT)
+        pytest.fail(f"still runs after Ctrl-C: {started.communicate()[0][-4000:]}")
     assert started.returncode == 130, output[-2000:]
     assert "Traceback" not in output
     if last.exists():

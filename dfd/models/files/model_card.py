@@ -140,6 +140,9 @@ def _limits(card: DetectorCard) -> str:
         "it is measured: `python -m dfd.evaluate`.",
         "- How well it works for people of different age, sex or skin colour: unknown; the card does not say.",
     ]
+    if card.plugins:
+        names = ", ".join(map(escaped, card.plugins))
+        lines.append(f"- It is made with code that is not part of dfd, and needs the plug-ins {names}.")
     if _network_part(card, "temporal") == "mean":
         lines.append("- It is blind to the order of frames: it averages over them.")
     return "\n".join(lines)
@@ -155,6 +158,14 @@ def _licence(card: DetectorCard, licence: str | None) -> str:
     )
     backbone = _mapping(card.model, "backbone")
     name = _network_part(card, "backbone")
+    for ancestor in card.lineage:
+        terms = ancestor.get("licence_weights", "unknown")
+        called = ancestor.get("name") or ancestor.get("detector", UNKNOWN)
+        lines.append(
+            f"- It was fine-tuned from the detector {escaped(called)}, whose terms are inherited: {escaped(terms)}."
+        )
+    if card.lineage:
+        return "\n".join(lines)
     if backbone.get("weights"):
         lines.append("- Training began from a file of weights, whose terms are inherited, too: unknown.")
     elif backbone.get("pretrained"):
