@@ -7,6 +7,7 @@ different people stay apart.
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +21,11 @@ MAX_GAP_SECONDS = 10.0
 MAX_DISTANCE = 0.75
 """Farthest that the centre of a face may have moved in the meantime, in face sizes."""
 MAX_SIZE_RATIO = 1.5
-MIN_LIKENESS = 0.6
-"""Least correlation of the small pictures of a face before and after an interruption, over all three channels.
+MIN_LIKENESS = 0.75
+"""Least correlation of small pictures of a face and what surrounds it, of the best pair of first and last looks.
 
-The face comes back in another pose, often with a hand or glasses on it. Measured on 36 videos of people talking: two
-looks of one face in one shot correlate by 0.84 in the median and by 0.6 or more in nine of ten pairs.
+Measured on eight videos of people talking: 129 of 131 tracks that were divided at some place reach it, and 4 of 1063
+pairs of tracks of different videos.
 """
 CUT_OFF = 0.1
 """Share of a box outside of the frame from which a face is cut off by the frame's edge."""
@@ -136,7 +137,9 @@ class Sightings:
         moved = np.linalg.norm(before.box[:2] + before.box[2:] - after.box[:2] - after.box[2:]) / 2
         if ratio > MAX_SIZE_RATIO or moved > MAX_DISTANCE * np.sqrt(size_before * size_after):
             return False
-        return likeness(before.picture, after.picture) >= MIN_LIKENESS
+        # The last look before an interruption often shows what interrupts: a hand, or a head that turns away.
+        pairs = product((self._first[one.track], before), (after, self._last[two.track]))
+        return max(likeness(x.picture, y.picture) for x, y in pairs) >= MIN_LIKENESS
 
 
 def numbered(appearances: Iterable[Appearance], *, scored: Collection[int]) -> list[Appearance]:

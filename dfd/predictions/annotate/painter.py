@@ -51,7 +51,7 @@ class Painter:
         picture_height, picture_width = self._picture
         self.width = picture_width + picture_width % 2
         self._size = max(14, round(0.011 * (picture_width + picture_height)))
-        self._labels: dict[tuple[int, tuple[tuple[float, bool] | None, ...]], captions.Plate] = {}
+        self._labels: dict[tuple[int, tuple[tuple[float, bool] | None, ...], str], captions.Plate] = {}
         duration = None
         if isinstance(reader, VideoReader):
             duration = clock.seconds([reader.num_frames - 1])[0] + 1 / reader.fps
@@ -104,7 +104,7 @@ class Painter:
             _draw_box(picture, box, self._color(one), self._size, solid=is_exact)
         taken: list[tuple[int, int, int, int]] = []
         for one, box in reversed(shown):
-            label = self._label(one)
+            label = self._label(one, self._picture[1] - max(0.0, float(box[0])))
             left, top = _place(label, box, picture.shape[:2], self._size, taken)
             taken.append((left, top, left + label.shape[1], top + label.shape[0]))
             captions.blend(picture, label, left, top)
@@ -117,19 +117,21 @@ class Painter:
         judged = [verdict for voice, prob in found if (verdict := voice.judge(prob)) is not None]
         return captions.color_of(judged[0] if judged else None)
 
-    def _label(self, one: Shown) -> captions.Plate:
-        key = (one.face.track, one.found)
+    def _label(self, one: Shown, room: float) -> captions.Plate:
+        """Label of a face, with the number that the report gives it; short where ``room`` pixels hold no longer one."""
+        number = str(one.face.track + 1)
+        whole = self._plate(one, f"appearance {number}")
+        if whole.shape[1] <= room:
+            return whole
+        short = self._plate(one, number)
+        return short if short.shape[1] <= self._picture[1] else self._plate(one, "")
+
+    def _plate(self, one: Shown, name: str) -> captions.Plate:
+        key = (one.face.track, one.found, name)
         if key not in self._labels:
-            name = f"appearance {one.face.track + 1}"  # as the report counts them
-            said = list(self._said(one))
-            color = self._color(one)
             is_exact = any(item is not None and item[1] for item in one.found)
-            for start in ([(name, WHITE)], [(str(one.face.track + 1), WHITE)], []):
-                parts = [*(start if one.face.is_scored else []), *said]
-                label = captions.plate(parts, self._size, stripe=color, dimmed=not is_exact)
-                if label.shape[1] <= self._picture[1]:
-                    break
-            self._labels[key] = label
+            parts = [*([(name, WHITE)] if name and one.face.is_scored else []), *self._said(one)]
+            self._labels[key] = captions.plate(parts, self._size, stripe=self._color(one), dimmed=not is_exact)
         return self._labels[key]
 
     def _said(self, one: Shown) -> list[tuple[str, Color]]:
