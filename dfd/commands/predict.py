@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,19 +22,23 @@ from rich.table import Table
 
 from dfd.base.errors import ConfigError
 from dfd.base.progress import progress_bar
+from dfd.base.types import Verdict
 from dfd.base.untrusted import read_json
 from dfd.config.entry import output_dir, parse_shard, refusing
 from dfd.config.schemas import PredictConfig, inputs_of
+from dfd.metrics.alike import labelled_in
 from dfd.models.files.card import num_networks, read_card
 from dfd.models.starter import checkpoint_path
 from dfd.predictions.inputs import NothingToScore, find_inputs, is_no_video
 from dfd.predictions.layout import ANNOTATED_NAME, JSONL_NAME, NOT_VIDEOS_NAME, RUN_NAME
 from dfd.predictions.parquet import write_parquet
+from dfd.predictions.rows import read_scores
+from dfd.predictions.verdicts import told_anew
 from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
-from dfd.scoring.aggregation import one_sided_warning
-from dfd.scoring.options import detector_options, run_facts, settings_of, start_workers
+from dfd.scoring.aggregation import NO_VERDICT, one_sided_warning
+from dfd.scoring.options import detector_options, run_facts, settings_of, start_workers, windows_of_one
 from dfd.scoring.ray import RayEngine
 
 if TYPE_CHECKING:
@@ -53,6 +59,7 @@ def predict(config: PredictConfig) -> None:
     if config.runtime == "auto" and not config.overwrite:
         config.runtime = runtime_of_folder(folder, Path(inputs_of(config.checkpoint)[0]))
     with refusing("predict"):
+        config.max_windows, config.sparse_windows = windows_for(config, folder, inputs, paths)
         engine, detector = engine_of(config, paths, is_new=config.overwrite or not (folder / JSONL_NAME).exists())
 
     aggregation = detector.describe()["aggregation"]
@@ -62,14 +69,26 @@ def predict(config: PredictConfig) -> None:
     settings = settings_of(config, detector)
     continued: dict[str, Any] = {"overwrite": config.overwrite, "asked": {str(path) for path in paths}}
     continued["detectors"] = detector.parts
+    if run_model(folder).get("temperature", math.nan) == detector.card.temperature:  # else the scores differ, too
+        labelled = labelled_in(detector.card.calibration, aggregation=aggregation)
+        continued["tell_anew"] = partial(
+            told_anew, settings=settings, gives_verdicts=detector.gives_verdicts, labelled=labelled
+        )
     with engine, PredictionWriter(folder, model=detector.name, settings=settings, **continued) as writer:
         write_run(folder, run_facts(config, detector, settings))
         waiting = [path for path in paths if str(path) not in writer.done]
         if writer.changed:
             print(f"{len(writer.changed)} have been changed since they were scored, and are scored again")
+        if writer.num_told_anew:
+            print(f"the verdicts of {writer.num_told_anew} scored videos were told anew, with today's threshold")
         if len(waiting) < len(paths):
             print(f"{len(paths) - len(waiting)} of {len(paths)} are already in {writer.csv_path}")
-        others = list(write_scores(engine, waiting, writer, asked=inputs))
+        try:
+            others = list(write_scores(engine, waiting, writer, asked=inputs))
+        except KeyboardInterrupt:
+            done = f"{len(writer.done & {str(path) for path in paths})} of {len(paths)} are in {folder}"
+            remedy = f"run it again with output={folder} to go on, or see them now: dfd report {folder}"
+            raise KeyboardInterrupt(f"interrupted; {done}; {remedy}") from None
         if not writer.done and num_shards == 1:
             raise NothingToScore(f"{', '.join(inputs[:3])}: none of the {len(paths)} files is a video")
         if others:
@@ -79,14 +98,13 @@ def predict(config: PredictConfig) -> None:
             annotate(folder, detector, deadline_seconds=config.deadline_seconds)
     if config.engine == "ray":
         write_parquet(folder)
-    summarize(writer)
-    if detector.card.data.get("is_demo"):
-        print("This detector was trained on drawn demonstration videos: its scores say nothing about real deepfakes.")
+    summarize(writer, gives_verdicts=detector.gives_verdicts)
+    say_caveat(detector)
     print(f"predictions.csv and predictions.jsonl (every face and window) are in {folder}")
     if config.report and writer.done:
-        from dfd.report.videos.page import write_videos_report
+        from dfd.report.videos.single import write_scored_report
 
-        print(f"the report, one file to hand on, is {write_videos_report([folder], folder)}")
+        print(f"the report, one file to hand on, is {write_scored_report([folder], folder)}")
 
 
 def engine_of(
@@ -160,10 +178,10 @@ def annotate(folder: Path, detector: Detector | Ensemble | Panel, *, deadline_se
 
     each = getattr(detector, "detectors", []) if detector.parts else []
     rules = Rules(
-        threshold=detector.threshold if getattr(detector, "gives_verdicts", True) else None,
+        threshold=detector.threshold if detector.gives_verdicts else None,
         uncertain_margin=detector.uncertain_margin,
         by_detector=tuple((one.name, one.threshold if one.gives_verdicts else None) for one in each),
-        caveat=getattr(detector, "caveat", detector.card.caveat),
+        caveat=detector.caveat,
     )
     tasks = to_annotate(
         folder,
@@ -187,45 +205,89 @@ def annotate(folder: Path, detector: Detector | Ensemble | Panel, *, deadline_se
     print(f"videos and pictures with boxes and scores are in {folder / ANNOTATED_NAME}")
 
 
-def summarize(writer: PredictionWriter) -> None:
+def summarize(writer: PredictionWriter, *, gives_verdicts: bool = True) -> None:
     """A table in the terminal: what became of the videos, and the verdicts, most suspicious first."""
     with writer.csv_path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = sorted(csv.DictReader(file), key=lambda row: -float(row["prob_fake"] or -1))
     shown = Table(title=", ".join(f"{n} {status}" for status, n in writer.counts.most_common()), box=SIMPLE)
     for name in ("video", "status", "verdict"):
         shown.add_column(name, overflow="fold")
-    for name in ("prob. fake", "confidence", "faces"):
+    for name in ("score", "faces"):
         shown.add_column(name, justify="right")
     console = Console()
-    colors = {"fake": "[bold red]fake[/]", "real": "[green]real[/]", "uncertain": "[yellow]uncertain[/]"}
+    colors = {Verdict.FAKE: "bold red", Verdict.REAL: "blue", Verdict.UNCERTAIN: "yellow"}
+    told = {str(verdict): f"[{color}]{verdict.words}[/]" for verdict, color in colors.items()}
     for row in rows[:MAX_SHOWN]:
-        probs = [f"{float(row[name]):.3f}" if row[name] else "" for name in ("prob_fake", "confidence")]
-        verdict = colors.get(row["verdict"], "")
-        shown.add_row(_printable(Path(row["path"]).name), row["status"], verdict, *probs, row["num_faces"])
+        score = f"{float(row['prob_fake']):.3f}" if row["prob_fake"] else ""
+        verdict = told.get(row["verdict"], "")
+        shown.add_row(_printable(Path(row["path"]).name), row["status"], verdict, score, row["num_faces"])
     console.print(shown)
-    for line in remarks(rows[:MAX_SHOWN]):
+    for line in remarks(read_scores(writer.folder).values()):
         console.print(f"[yellow]{_printable(line)}[/]", highlight=False, soft_wrap=True)
     if len(rows) > MAX_SHOWN:
         print(f"… and {len(rows) - MAX_SHOWN} more in {writer.csv_path}")
-    if warning := one_sided_warning(Counter(row["verdict"] for row in rows if row["verdict"])):
+    verdicts = Counter(row["verdict"] for row in rows if row["verdict"])
+    if gives_verdicts and (warning := one_sided_warning(verdicts)):
         console.print(f"[bold yellow]{warning}[/]", highlight=False)
 
 
-def remarks(rows: Iterable[Mapping[str, str]]) -> Iterator[str]:
-    """What is to be said of videos, each kind of remark once: of which video, or of how many and one as an example."""
-    kinds: dict[str, list[Mapping[str, str]]] = {}
+def say_caveat(detector: Detector | Ensemble | Panel) -> None:
+    """Say once what must be known beside the scores, and why they come without verdicts."""
+    console = Console()
+    if detector.caveat:
+        console.print(f"[bold yellow]About this detector:[/] {_printable(detector.caveat)}", highlight=False)
+    if reason := detector.describe()["no_verdict"]:
+        console.print(f"[bold yellow]Only scores, no verdicts:[/] {_printable(reason)}", highlight=False)
+
+
+def remarks(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """What is to be said of videos, each kind of remark once: of which video, or of how many and one as an example.
+
+    Reasons for giving no verdict are left out: they are the detector's, and :func:`say_caveat` tells them.
+    """
+    kinds: dict[str, list[tuple[str, str]]] = {}
     for row in rows:
-        if row["message"]:
-            kinds.setdefault(re.sub(r"\d+", "0", row["message"].replace(row["path"], "")), []).append(row)
+        message = row["message"].partition(NO_VERDICT)[0].removesuffix("; ").replace(f"{row['path']}: ", "")
+        for part in message.split("; ") if row["status"] in ("ok", "partial") else [message]:
+            if part:
+                kinds.setdefault(re.sub(r"\d+", "0", part), []).append((Path(row["path"]).name, part))
     for found in kinds.values():
-        path, message = found[0]["path"], found[0]["message"]
-        named = message if path in message else f"{Path(path).name}: {message}"
-        yield named if len(found) == 1 else f"{len(found)} videos, such as {named}"
+        (name, part), number = found[0], len(found)
+        yield f"{name}: {part}" if number == 1 else f"{number} videos, such as {name}: {part}"
 
 
 def _printable(text: str) -> str:
     """``text`` without line ends, markup or what no terminal can show: a file name may hold all of them."""
     return escape(repr(text)[1:-1])
+
+
+def windows_for(
+    config: PredictConfig, folder: Path, inputs: Sequence[str], paths: Sequence[Path]
+) -> tuple[Any, int | None]:
+    """What ``max_windows`` and ``sparse_windows`` are: of a single video given by its name, as many as can be afforded.
+
+    A folder that holds scores is gone on with as it was begun, and a card's own number is kept: it is part of how the
+    detector's authors score.
+    """
+    as_given = config.max_windows, config.sparse_windows
+    if config.max_windows != "auto" or config.sparse_windows is not None or config.engine != "local":
+        return as_given
+    if not config.overwrite and (folder / JSONL_NAME).is_file():
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            settings = read_json(folder / RUN_NAME)["settings"]
+            return settings["max_windows"], settings.get("sparse_windows")
+    files = [checkpoint_path(name) for name in inputs_of(config.checkpoint)]
+    if len(paths) != 1 or [Path(name).expanduser() for name in inputs] != list(paths):
+        return as_given
+    return windows_of_one(config, files, look_seconds=config.look_seconds)
+
+
+def run_model(folder: Path) -> Mapping[str, Any]:
+    """Description of the detector in a folder's ``run.json``; empty if there is none to be had."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        found = read_json(folder / RUN_NAME)["model"]
+        return found if isinstance(found, Mapping) else {}
+    return {}
 
 
 def runtime_of_folder(folder: Path, checkpoint: Path) -> str:
@@ -235,8 +297,5 @@ def runtime_of_folder(folder: Path, checkpoint: Path) -> str:
     """
     if checkpoint.suffix == ".onnx" or not (folder / JSONL_NAME).is_file():
         return "auto"
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        runtime = {"TorchRuntime": "torch", "OnnxRuntime": "onnx"}[read_json(folder / RUN_NAME)["model"]["runtime"]]
-        if runtime == "torch" or all(find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript")):
-            return runtime
-    return "auto"
+    runtime = {"TorchRuntime": "torch", "OnnxRuntime": "onnx"}.get(str(run_model(folder).get("runtime")), "auto")
+    return runtime if runtime != "onnx" or all(map(find_spec, ("onnx", "onnxruntime", "onnxscript"))) else "auto"

@@ -143,11 +143,15 @@ class PredictConfig:
     face_detector: dict[str, Any] | None
     crop: dict[str, Any] | None
     max_windows: Any
+    look_seconds: float
+    sparse_windows: int | None
+    span: str | None
     window_stride: int | None
     max_faces: int
     aggregation: str | None
     threshold: float | None
     uncertain_margin: float
+    prevalence: float | None
     runtime: str
     report: bool
     annotate: bool

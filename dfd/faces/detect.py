@@ -6,6 +6,7 @@ detectors return boxes with a score and the same five landmarks, whichever packa
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from dfd.base.errors import ConfigError
@@ -173,6 +174,18 @@ DETECTORS: dict[str, Callable[..., FaceDetector]] = {
     "retinaface": retinaface,
     "fixed_box": fixed_box,
 }
+
+
+def fetch_weights(name: str, *, weights: str | None = None, **_: object) -> Path | None:
+    """Path of the weights of a face detector, downloaded if need be; None if they come with dfd, or it has none.
+
+    For a service that is to refuse at its start what each of its videos would fail on.
+
+    Raises:
+        WeightsMissing: when the weights cannot be found or downloaded.
+    """
+    known = {"yunet": YUNET_WEIGHTS, "retinaface": RETINAFACE_WEIGHTS}.get(name)
+    return None if known is None else fetch(known, path=weights, option=WEIGHTS_OPTION)
 
 
 def detector_options(name: str, **options: object) -> dict[str, object]:

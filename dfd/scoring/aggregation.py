@@ -10,7 +10,7 @@ from statistics import fmean
 
 from dfd.base.errors import ConfigError
 from dfd.base.names import plugins
-from dfd.base.types import Verdict
+from dfd.base.types import Label, Verdict
 
 WindowsByTrack = Sequence[Sequence[float]]
 """For each face track, the probability of FAKE of each of its windows; at least one track, none without a window."""
@@ -23,6 +23,8 @@ Aggregation = Callable[[WindowsByTrack], TrackAndVideoScores]
 SHORT_SHARE = 0.25
 """Share of the most windows of any appearance below which another counts as short; see :func:`weakness`."""
 
+NO_VERDICT = "no verdict: "
+"""Begins the last remark of a score that comes without a verdict; the reason follows."""
 PRIOR_WINDOWS = 2.0
 """How many windows of the whole video's mean are added to each track by :func:`max_of_shrunk_means`."""
 
@@ -210,13 +212,24 @@ def verdict(prob_fake: float, *, threshold: float, margin: float = 0.0) -> Verdi
     return Verdict.FAKE if prob_fake >= threshold else Verdict.REAL
 
 
+def side(prob_fake: float, *, threshold: float, gives_verdicts: bool = True) -> tuple[Label | None, float | None]:
+    """Label on whose side of the threshold a score lies, and its probability; None for a detector without verdicts.
+
+    >>> side(0.7, threshold=0.5), side(0.7, threshold=0.5, gives_verdicts=False)
+    ((<Label.FAKE: 1>, 0.7), (None, None))
+    """
+    if not gives_verdicts:
+        return None, None
+    return (Label.FAKE, prob_fake) if prob_fake >= threshold else (Label.REAL, 1 - prob_fake)
+
+
 def one_sided_warning(counts: Mapping[str, int], *, share: float = 0.95, at_least: int = 20) -> str | None:
     """A sentence if more than ``share`` of a set of videos gets the same verdict: more often a fault than a finding.
 
     A detector that meets other footage than it was trained on tends to say the same of all of it.
 
     >>> one_sided_warning({"real": 99, "fake": 1}).partition(":")[0]
-    '99 of 100 scored videos are called real'
+    '99 of 100 scored videos have the verdict “no sign found”'
     >>> one_sided_warning({"real": 95, "fake": 5}), one_sided_warning({"fake": 19})
     (None, None)
 
@@ -229,9 +242,10 @@ def one_sided_warning(counts: Mapping[str, int], *, share: float = 0.95, at_leas
     verdict_, count = max(counts.items(), key=lambda item: item[1], default=("", 0))
     if total < at_least or count <= share * total:
         return None
+    words = Verdict(verdict_).words
     return (
-        f"{count} of {total} scored videos are called {verdict_}: if you did not expect that, the detector may not "
-        "know footage of this kind, or the faces may be cropped otherwise than in its training. Look at some of the "
+        f"{count} of {total} scored videos have the verdict “{words}”: if you did not expect that, the detector may "
+        "not know footage of this kind, or the faces may be cropped otherwise than in its training. Look at some "
         "crops, measure it on videos whose label you know (python -m dfd.evaluate), and fit its threshold to them "
         "(python -m dfd.calibrate)"
     )

@@ -9,32 +9,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfd.base.types import FloatArray, FrameArray, Label, Moment, Status, TrackScore, Verdict, VideoScore
+from dfd.base.types import FrameArray, Label, Moment, Status, TrackScore, Verdict, VideoScore
 from dfd.faces.crop import Crop
 from dfd.faces.found import Found
+from dfd.metrics.alike import alike, check_prevalence, labelled_in
 from dfd.models.classifier import ClipClassifier
 from dfd.models.files.card import DetectorCard, refuse_part
+from dfd.models.files.caveat import caveat_of, why_no_verdict
 from dfd.models.files.checkpoint import refuse_mixed_clips
 from dfd.models.starter import checkpoint_path
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
-from dfd.scoring.aggregation import DEFAULT_AGGREGATION, Aggregation, aggregation_named, uncertain_band, verdict
+from dfd.scoring import aggregation as rules
+from dfd.scoring.aggregation import Aggregation, side, uncertain_band, verdict
 from dfd.scoring.engine import Engine
-from dfd.scoring.explain import explain_clip
+from dfd.scoring.explain import explained
 from dfd.scoring.look.workers import look_settings
 from dfd.scoring.runtimes.folding import fold_batchnorm as fold_into_convolutions
 from dfd.scoring.runtimes.load import load_runtime
 from dfd.scoring.runtimes.runtime import OnnxRuntime, Runtime, TorchRuntime
-from dfd.scoring.video import MAX_SHOWN_FACES, Piece, _Kept, _Video
-
-DESCRIBED = (
-    *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
-    *("calibration", "metrics", "data", "versions", "caveat"),
-)
-
-
-OF_THE_END = ("num_faces", "num_frames", "num_windows", "num_windows_possible", "duration_seconds")
-"""Facts of a score that the last piece of a video brings."""
+from dfd.scoring.video import DESCRIBED, MAX_SHOWN_FACES, OF_THE_END, Piece, _Kept, _Video, now
 
 
 class Detector(Engine[_Video]):
@@ -55,6 +49,8 @@ class Detector(Engine[_Video]):
         threshold: a video is called fake from this probability on; None: the checkpoint's.
         uncertain_margin: half the width of the band of the verdict ``uncertain``; see
             :func:`dfd.scoring.aggregation.uncertain_band`.
+        prevalence: assumed share of fakes among the videos, for :attr:`~dfd.base.types.VideoScore.alike`; None: that
+            among the labelled videos that the detector was calibrated on.
         moments_per_face: windows that are kept to be shown, the most suspicious of each face; 0: none.
         heatmaps: explain these windows: see :mod:`dfd.scoring.explain`.
         boxes: look for faces in every frame and give their boxes along, for
@@ -88,6 +84,7 @@ class Detector(Engine[_Video]):
         aggregation: str | Aggregation | None = None,
         threshold: float | None = None,
         uncertain_margin: float = 0.1,
+        prevalence: float | None = None,
         moments_per_face: int = 3,
         heatmaps: bool = True,
         boxes: bool = False,
@@ -103,7 +100,7 @@ class Detector(Engine[_Video]):
             refuse_mixed_clips(model, name)
         if moments_per_face < 0:
             raise ValueError(f"moments_per_face must not be negative, got {moments_per_face}")
-        aggregation = aggregation or card.scoring.get("aggregation") or DEFAULT_AGGREGATION
+        aggregation = aggregation or card.scoring.get("aggregation") or rules.DEFAULT_AGGREGATION
         self.runtime = runtime
         self.model = model
         self.num_parameters = None if model is None else sum(p.numel() for p in model.parameters())
@@ -112,14 +109,19 @@ class Detector(Engine[_Video]):
         self.face_detector, self.extraction, self.windows = look_settings(
             card, name=name, face_detector=face_detector, crop=crop, every_frame=boxes, **windows
         )
-        self.aggregation = aggregation_named(aggregation) if isinstance(aggregation, str) else aggregation
+        self.aggregation = rules.aggregation_named(aggregation) if isinstance(aggregation, str) else aggregation
         self.threshold = card.threshold if threshold is None else threshold
         self.uncertain_margin = uncertain_margin
         self.uncertain_band = uncertain_band(self.threshold, uncertain_margin)
         self.moments_per_face = moments_per_face
         self.heatmaps = heatmaps and model is not None
-        self.gives_verdicts = card.temperature is not None or not card.origin
-        """Whether a score comes with a verdict: not for an adopted detector that was not calibrated here."""
+        self.no_verdict = why_no_verdict(card, name)
+        """Reason why scores come without a verdict; empty if they come with one."""
+        self._remark = rules.NO_VERDICT + self.no_verdict if self.no_verdict else ""
+        self.caveat, self.prevalence = caveat_of(card), check_prevalence(prevalence)
+        named = getattr(aggregation, "__name__", repr(aggregation))
+        self.aggregation_name = aggregation if isinstance(aggregation, str) else named
+        self._labelled = labelled_in(card.calibration, aggregation=self.aggregation_name)
         super().__init__(
             (self.face_detector, self.extraction, self.windows),
             batch_size=(8 if runtime.device_type == "cpu" else 16) if batch_size is None else batch_size,
@@ -182,10 +184,13 @@ class Detector(Engine[_Video]):
             "runtime": type(self.runtime).__name__,
             "num_parameters": self.num_parameters,
             **{name: getattr(card, name) for name in DESCRIBED},
+            "caveat": self.caveat,
+            "no_verdict": self.no_verdict,
+            "prevalence": self.prevalence,
             "threshold": self.threshold,
             "uncertain_margin": self.uncertain_margin,
             "uncertain_band": list(self.uncertain_band),
-            "aggregation": getattr(self.aggregation, "__name__", repr(self.aggregation)),
+            "aggregation": self.aggregation_name,
         }
 
     def score_windows(self, path: str | Path, found: Iterable[Found | Failure]) -> VideoScore:
@@ -226,9 +231,14 @@ class Detector(Engine[_Video]):
 
     def failed(self, video: _Video, failure: Failure) -> VideoScore:
         """Score of a video that cannot be scored: its status and message."""
-        facts: dict[str, Any] = {"model": self.name, "file": video.file, "thumbnail": video.thumbnail}
+        seen: dict[str, Any] = {
+            "model": self.name,
+            "file": video.file,
+            "thumbnail": video.thumbnail,
+            "scored_at": now(),
+        }
         seconds = time.perf_counter() - video.began
-        return VideoScore(str(video.path), failure.status, message=failure.message, seconds=seconds, **facts)
+        return VideoScore(str(video.path), failure.status, message=failure.message, seconds=seconds, **seen)
 
     def finished(self, video: _Video) -> VideoScore:
         """Score of a video of which everything was taken."""
@@ -244,19 +254,22 @@ class Detector(Engine[_Video]):
         began = time.perf_counter()
         moments = tuple(self._moments(tracks, kept))
         explaining = time.perf_counter() - began
-        label = Label.FAKE if prob_fake >= self.threshold else Label.REAL
+        label, confidence = side(prob_fake, threshold=self.threshold, gives_verdicts=self.gives_verdicts)
         return VideoScore(
             path=str(video.path),
             status=Status.PARTIAL if end.partial else Status.OK,
             verdict=self._verdict(prob_fake),
             label=label,
             prob_fake=prob_fake,
-            confidence=prob_fake if label is Label.FAKE else 1 - prob_fake,
+            confidence=confidence,
             **{name: getattr(end, name) for name in OF_THE_END},
             seconds=time.perf_counter() - video.began,
             seconds_by_stage={**end.seconds_by_stage, "network": video.network_seconds, "explain": explaining},
             model=self.name,
-            message="; ".join(part for part in (end.partial, end.message, self._without_verdict) if part),
+            message="; ".join(part for part in (end.partial, end.message, self._remark) if part),
+            alike=alike(prob_fake, self._labelled, prevalence=self.prevalence) if self._labelled else None,
+            caveat=self.caveat,
+            scored_at=now(),
             file=video.file,
             tracks=tracks,
             thumbnail=video.thumbnail,
@@ -264,35 +277,22 @@ class Detector(Engine[_Video]):
             boxes=video.boxes_by_number(),
         )
 
-    def _verdict(self, prob_fake: float) -> Verdict:
-        if not self.gives_verdicts:
-            return Verdict.UNCERTAIN
-        return verdict(prob_fake, threshold=self.threshold, margin=self.uncertain_margin)
-
     @property
-    def _without_verdict(self) -> str:
-        """Remark on a score without a verdict; empty if there is a verdict."""
-        how = "dfd calibrate fits it to labelled videos"
-        return (
-            ""
-            if self.gives_verdicts
-            else f"no verdict: {self.card.origin.get('name', self.name)} is not calibrated; {how}"
-        )
+    def gives_verdicts(self) -> bool:
+        """Whether a score comes with a verdict."""
+        return not self.no_verdict
+
+    def _verdict(self, prob_fake: float) -> Verdict:
+        told = verdict(prob_fake, threshold=self.threshold, margin=self.uncertain_margin)
+        return told if self.gives_verdicts else Verdict.UNCERTAIN
 
     def _moments(self, tracks: Iterable[TrackScore], kept_by_track: Mapping[int, list[_Kept]]) -> Iterator[Moment]:
         """The most suspicious windows of the most suspicious faces, both in falling order."""
         for track in sorted(tracks, key=lambda track: -track.prob_fake)[:MAX_SHOWN_FACES]:
             for kept in kept_by_track[track.track][: self.moments_per_face]:
                 crops, when = kept.window.crops, kept.window.frame_seconds
-                frame, heatmap = self._explain(crops)
+                frame, heatmap = explained(self.model if self.heatmaps else None, crops)
                 yield Moment(track.track, kept.place, when[frame], kept.prob_fake, crops[frame], heatmap)
-
-    def _explain(self, crops: FrameArray) -> tuple[int, FloatArray | None]:
-        """The frame of a clip that is shown, and why; without heat maps, its middle."""
-        if self.model is None or not self.heatmaps:
-            return len(crops) // 2, None
-        why = explain_clip(self.model, torch.from_numpy(crops).permute(0, 3, 1, 2))
-        return why.frame, why.heatmap
 
     def prob_fake(self, clips: Iterable[FrameArray]) -> list[float]:
         """The probability of FAKE of each clip (T, S, S, 3), calibrated if the checkpoint holds a temperature."""

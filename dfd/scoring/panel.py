@@ -9,13 +9,13 @@ from statistics import fmean
 from typing import Any
 
 from dfd.base.errors import ConfigError
-from dfd.base.types import DetectorScore, Label, TrackScore, Verdict, VideoScore
+from dfd.base.types import DetectorScore, TrackScore, Verdict, VideoScore
 from dfd.faces.found import FaceWindow, View, WindowsEnd
 from dfd.models.files.card import num_networks, read_card
 from dfd.models.published.names import members
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
-from dfd.scoring.aggregation import verdict
+from dfd.scoring.aggregation import NO_VERDICT, side, verdict
 from dfd.scoring.detector import Detector
 from dfd.scoring.engine import Engine
 from dfd.scoring.video import Piece
@@ -47,6 +47,7 @@ class _Several(Engine[_Videos]):
         self.face_detector, self.extraction, self.windows = first.face_detector, first.extraction, first.windows
         self.card = first.card
         self.uncertain_margin = first.uncertain_margin
+        self.caveat: str = " ".join(dict.fromkeys(detector.caveat for detector in self.detectors if detector.caveat))
         views = [View(detector.extraction.crop, detector.windows) for detector in self.detectors]
         different = list(dict.fromkeys(views))
         self._view = [different.index(view) for view in views]
@@ -62,7 +63,14 @@ class _Several(Engine[_Videos]):
     def describe(self) -> dict[str, Any]:
         """What a report says of the detectors, as plain values: the first one's facts, and those of each."""
         described = [detector.describe() for detector in self.detectors]
-        return {**described[0], "name": self.name, "threshold": self.threshold, "detectors": described}
+        no_verdict = "" if self.gives_verdicts else described[0]["no_verdict"]
+        facts = {"name": self.name, "threshold": self.threshold, "caveat": self.caveat, "no_verdict": no_verdict}
+        return {**described[0], **facts, "detectors": described}
+
+    @property
+    @abstractmethod
+    def gives_verdicts(self) -> bool:
+        """Whether a score comes with a verdict."""
 
     @property
     @abstractmethod
@@ -139,25 +147,34 @@ class Panel(_Several):
             for detector, score in zip(self.detectors, scores, strict=True)
         )
         first = next((score for score in scores if score.status.has_faces), scores[0])
-        whole = replace(first, model=self.name, detectors=each, seconds_by_stage=_summed(scores))
+        whole = replace(first, model=self.name, detectors=each, seconds_by_stage=_summed(scores), alike=None)
+        if whole.caveat:
+            whole = replace(whole, caveat=self.caveat)
         known = [(number, score.prob_fake) for number, score in enumerate(scores) if score.prob_fake is not None]
         voting = [(number, prob) for number, prob in known if self._votes(number)]
         if not voting:
             return whole
         prob_fake = self._combined([prob for _, prob in voting], [number for number, _ in voting])
         threshold = self._combined([self.detectors[number].threshold for number, _ in voting], [n for n, _ in voting])
-        label = Label.FAKE if prob_fake >= threshold else Label.REAL
+        label, confidence = side(prob_fake, threshold=threshold)
         said = verdict(prob_fake, threshold=threshold, margin=self.detectors[0].uncertain_margin)
         calls = {each[number].verdict for number, _ in voting} - {Verdict.UNCERTAIN}
         disagree = "the detectors disagree" if len(calls) > 1 else ""
+        # The combined score has a verdict, even if the first detector, whose remarks these are, gives none.
+        message = whole.message.partition(NO_VERDICT)[0].removesuffix("; ")
         return replace(
             whole,
             prob_fake=prob_fake,
             verdict=said,
             label=label,
-            confidence=prob_fake if label is Label.FAKE else 1 - prob_fake,
-            message="; ".join(part for part in (whole.message, disagree) if part),
+            confidence=confidence,
+            message="; ".join(part for part in (message, disagree) if part),
         )
+
+    @property
+    def gives_verdicts(self) -> bool:
+        """Whether a score comes with a verdict: if one of the detectors that vote gives any."""
+        return any(map(self._votes, range(len(self.detectors))))
 
     def _votes(self, number: int) -> bool:
         return self.detectors[number].gives_verdicts and self.weights[number] > 0
@@ -177,7 +194,10 @@ class Ensemble(_Several):
     It gives no verdict. Heat maps and moments are the first network's.
     """
 
-    gives_verdicts = False
+    @property
+    def gives_verdicts(self) -> bool:
+        """Whether a score comes with a verdict: never."""
+        return False
 
     @property
     def threshold(self) -> float:
@@ -192,13 +212,12 @@ class Ensemble(_Several):
             return replace(first, model=self.name)
         prob_fake = fmean(score.prob_fake for score in scores if score.prob_fake is not None)
         tracks = tuple(_mean_track(found) for found in zip(*(score.tracks for score in scores), strict=True))
-        label = Label.FAKE if prob_fake >= self.threshold else Label.REAL
         return replace(
             first,
             model=self.name,
             prob_fake=prob_fake,
-            label=label,
-            confidence=prob_fake if label is Label.FAKE else 1 - prob_fake,
+            label=None,
+            confidence=None,
             tracks=tracks,
             seconds_by_stage=_summed(scores),
         )

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,13 @@ from dfd.faces.found import FaceBoxes, FaceWindow, Thumbnail, WindowsEnd
 from dfd.faces.tracks.appearances import Appearance
 from dfd.scoring.aggregation import Aggregation, weakness, without_weak
 
+DESCRIBED = (
+    *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
+    *("calibration", "metrics", "data", "versions"),
+)
+"""Fields of a card by which a report describes a detector."""
+OF_THE_END = ("num_faces", "num_frames", "num_windows", "num_windows_possible", "duration_seconds")
+"""Facts of a score that the last piece of a video brings."""
 MAX_SHOWN_FACES = 8
 """Faces of a video whose moments are kept, the most suspicious: what a person looks at, and a bound on memory."""
 
@@ -133,3 +141,8 @@ def _joined(pieces: Iterable[FaceBoxes]) -> tuple[NDArray[np.int64], FloatArray]
     ordered = list(pieces)
     frames = np.concatenate([piece.start_frame + np.arange(len(piece.boxes_xyxy)) for piece in ordered])
     return frames, np.concatenate([piece.boxes_xyxy for piece in ordered])
+
+
+def now() -> str:
+    """Time of day as it is written beside a score: ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -16,6 +16,7 @@ from dfd.figures import style as plots
 from dfd.figures.curves import learning_curves, read_history
 from dfd.metrics.clips import clip_metrics
 from dfd.models.files.card import DetectorCard
+from dfd.models.files.caveat import with_made_caveat
 from dfd.models.files.checkpoint import load_checkpoint, load_model, save_safetensors, weights_sha256
 from dfd.models.networks.lora import merge_lora
 
@@ -66,7 +67,7 @@ def write_run_summary(
         card: calibrated card of the best checkpoint; None takes the one saved in training.
     """
     model, saved = load_model(best)
-    card = card or saved
+    card = with_made_caveat(card or saved)
     best_epoch = int(torch.load(best, map_location="meta", weights_only=True)["epoch"]) + 1  # Lightning's begins at 0
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
     train: dict[str, float] = {}

@@ -13,14 +13,16 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dfd.models.files.checkpoint import load_checkpoint, weights_sha256
-from tests.conftest import ROOT
+from dfd.models.files.checkpoint import load_checkpoint, load_model, save_safetensors, weights_sha256
+from dfd.predictions.rows import read_scores
+from dfd.video.encode import write_video
+from tests.conftest import ROOT, drawn_frames
 
 TINY = [
     *("backbone=timm", "backbone.name=test_resnet", "backbone.pretrained=false", "temporal.hidden_features=16"),
@@ -136,13 +138,20 @@ def test_remarks_on_videos_name_the_video_or_how_many_there_are() -> None:
     from dfd.commands.predict import remarks
 
     capped = "{} of {} windows were looked at, evenly spaced (max_windows=4)"
-    rows = [{"path": f"in/{number}.mp4", "message": capped.format(4, 50 + number)} for number in range(8)]
-    rows += [{"path": "in/x.mp4", "message": "ends early"}, {"path": "in/y.mp4", "message": "in/y.mp4: no face"}]
-    rows.append({"path": "in/z.mp4", "message": ""})
-    assert list(remarks(rows)) == [
-        f"8 videos, such as 0.mp4: {capped.format(4, 50)}",
+    rows = [
+        (f"in/{number}.mp4", "ok", f"{capped.format(4, 50 + number)}; no verdict: it is weak") for number in range(8)
+    ]
+    rows += [
+        ("in/x.mp4", "partial", f"ends early; {capped.format(4, 9)}"),
+        ("in/y.mp4", "no_face", "in/y.mp4: no face"),
+    ]
+    rows += [("in/z.mp4", "ok", ""), ("in/w.mp4", "unreadable", "no video; get it again")]
+    lines = [{"path": path, "status": status, "message": message} for path, status, message in rows]
+    assert list(remarks(lines)) == [
+        f"9 videos, such as 0.mp4: {capped.format(4, 50)}",
         "x.mp4: ends early",
-        "in/y.mp4: no face",
+        "y.mp4: no face",
+        "w.mp4: no video; get it again",
     ]
 
 
@@ -296,6 +305,70 @@ def test_a_second_prediction_scores_only_what_is_new(inbox: Path, tiny_checkpoin
     assert after.startswith(before)
     assert len(after.splitlines()) == len(before.splitlines()) + 1
     assert "3 of 5 are already in" in done.stdout
+
+
+def test_another_threshold_tells_verdicts_anew_and_another_temperature_is_refused(
+    inbox: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    detector, output = tmp_path / "one.safetensors", tmp_path / "out"
+    model, card = load_model(tiny_checkpoint)
+    save_safetensors(detector, model, card)
+    clip = inbox / "a.mp4"
+    predict(clip, detector, output, "threshold=0.0001", "uncertain_margin=0")
+    before = read_scores(output)[str(clip)]
+    done = predict(clip, detector, output, "threshold=0.9999", "uncertain_margin=0")
+    after = read_scores(output)[str(clip)]
+    assert (before["verdict"], after["verdict"]) == ("fake", "real")
+    assert (after["prob_fake"], after["scored_at"]) == (before["prob_fake"], before["scored_at"])
+    assert "told anew" in done.stdout
+    save_safetensors(detector, model, replace(card, temperature=3.0))
+    done = predict(clip, detector, output, "threshold=0.5", "uncertain_margin=0", check=False)
+    assert done.returncode == 1
+    assert "threshold is 0.9999 there, 0.5 here" in " ".join(done.stderr.split())
+
+
+def test_a_single_video_is_looked_at_whole_and_a_folder_in_part(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    clip = folder / "long.mp4"
+    write_video(clip, drawn_frames(0, num_frames=160), fps=25)  # 40 windows of 4 frames
+    predict(clip, tiny_checkpoint, tmp_path / "one")
+    predict(folder, tiny_checkpoint, tmp_path / "many")
+    predict(clip, tiny_checkpoint, tmp_path / "little", "look_seconds=0.001")
+    found = {name: read_scores(tmp_path / name)[str(clip)] for name in ("one", "many", "little")}
+    counts = {name: (line["num_windows"], line["num_frames"]) for name, line in found.items()}
+    assert counts == {"one": (40, 160), "many": (32, 128), "little": (32, 128)}
+    predict(clip, tiny_checkpoint, tmp_path / "many")  # goes on as it was begun
+    assert read_scores(tmp_path / "many") == {str(clip): found["many"]}
+
+
+def test_what_must_be_known_of_a_detector_is_said_once(tiny_checkpoint: Path, inbox: Path, tmp_path: Path) -> None:
+    model, card = load_model(tiny_checkpoint)
+    silent = replace(card, caveat="Trained on paintings. And on masks.", no_verdict="it is too weak")
+    save_safetensors(tmp_path / "silent.safetensors", model, silent)
+    done = predict(inbox, tmp_path / "silent.safetensors", tmp_path / "out")
+    for words in ("Trained on paintings. And on masks.", "Only scores, no verdicts: it is too weak"):
+        assert done.stdout.count(words) == 1
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
+    assert rows["a.mp4"]["verdict"] == "uncertain"
+    assert rows["a.mp4"]["message"] == "no verdict: it is too weak; Trained on paintings."
+    assert "paintings" not in rows["text.mp4"]["message"]
+    assert {line["caveat"] for line in read_scores(tmp_path / "out").values()} == {silent.caveat, ""}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.index("Trained on paintings. And on masks.") < page.index("cannot tell")
+
+
+def test_an_interruption_names_the_folder_to_go_on_in(
+    tiny_checkpoint: Path, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dfd.commands.predict.write_scores", stop)
+    done = predict(inbox, tiny_checkpoint, tmp_path / "out", check=False)
+    assert done.returncode == 130
+    assert f"run it again with output={tmp_path / 'out'} to go on" in " ".join(done.stderr.split())
 
 
 def test_a_list_of_files_is_scored(inbox: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:

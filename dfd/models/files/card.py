@@ -49,7 +49,9 @@ class DetectorCard:
             metrics and their 95 % intervals. Empty: it was not tested, or was changed since.
         calibration: how ``temperature`` and ``threshold`` were found: on how many videos, what it changed. Empty: not.
         scoring: how its authors score a video, where that is not dfd's way: ``aggregation`` (a name), ``max_windows``.
-        caveat: what must be said beside its scores; empty: nothing more than of any detector.
+        caveat: what must be said beside its scores; empty: what :func:`dfd.models.files.caveat.caveat_of` makes of
+            ``data`` and ``test``.
+        no_verdict: reason why its scores come without a verdict; empty: there is none.
         lineage: detectors that its weights began from, the nearest first: name, hash, which parts were taken, on what
             it had been trained. Empty: it was not fine-tuned.
         plugins: packages of the user's own code that its parts come from; loading asks the user for them.
@@ -72,6 +74,7 @@ class DetectorCard:
     test: dict[str, Any] = field(default_factory=dict)
     scoring: dict[str, Any] = field(default_factory=dict)
     caveat: str = ""
+    no_verdict: str = ""
     lineage: list[dict[str, Any]] = field(default_factory=list)
     plugins: list[str] = field(default_factory=list)
     origin: dict[str, Any] = field(default_factory=dict)
@@ -131,7 +134,8 @@ class DetectorCard:
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers: fit for JSON and for ``weights_only=True``."""
         values = {**asdict(self), "label_order": list(self.label_order)}
-        for name in ("test", "scoring", "caveat", "lineage", "plugins", "origin"):  # older versions know no such keys
+        # Older versions know no such keys.
+        for name in ("test", "scoring", "caveat", "no_verdict", "lineage", "plugins", "origin"):
             if not values[name]:
                 del values[name]
         return values

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dfd.base.types import Label
 from dfd.models.files.card import DetectorCard
+from dfd.models.files.caveat import caveat_of, why_no_verdict
 from dfd.models.files.markdown import (
     UNKNOWN,
     _code,
@@ -24,6 +25,8 @@ _ORIGIN = {
     **{"title": "Published as", "home": "Its authors' code", "licence_code": "Licence of that code"},
     **{"training_data": "Trained on", "citation": "Publication", "verified": "Verified by dfd"},
 }
+MAX_CAVEAT = 2000
+"""Maximum length of the caveat and of the reason for giving no verdict, in characters."""
 _INITIAL_WEIGHTS_LICENCES = {"resnext50": RESNEXT50_WEIGHTS.licence, "inception_v3": INCEPTION_V3_WEIGHTS.licence}
 
 
@@ -58,8 +61,9 @@ def _head(card: DetectorCard, file: str) -> str:
         f"A network ({_network(card)}) that gives the probability that the face in a clip of {card.clip_len} frames "
         "was forged. Made with dfd.",
     ]
-    if card.caveat:
-        lines.append(f"> **To be known beside its scores.** {escaped(card.caveat)}")
+    lines.append(f"> **To be known beside its scores.** {escaped(caveat_of(card), at_most=MAX_CAVEAT)}")
+    if why := why_no_verdict(card, Path(file).stem):
+        lines.append(f"> **It gives no verdict**, only a score\\: {escaped(why, at_most=MAX_CAVEAT)}.")
     if card.data.get("is_demo"):
         lines.append(
             "> **Trained on drawn demonstration videos.** It shows that the software works. Its scores say nothing "

@@ -19,6 +19,7 @@ from dfd.process.stages import StageClock
 from dfd.video.decode import VideoReader
 from dfd.video.file.formats import VIDEO_SUFFIXES
 from dfd.video.file.stated import stated_by_still, stated_by_video
+from dfd.video.sampling import span_words
 from dfd.video.still import StillReader, is_still
 
 _HASHED_AT_ONCE = 2**25
@@ -132,16 +133,18 @@ def _end(
     unscored = sum((scored | dropped).isdisjoint(one.tracks) for one in appearances)
     # Of a damaged video, what the frames that could be decoded hold.
     num_possible = settings.num_possible(reader.num_frames - reader.first_frame)
-    num_windows = min(num_possible, sum(start < reader.num_frames for start in clips[0].starts))
+    looked_at = clips[0].looked_at
+    starts = [start for start in clips[0].starts if start < reader.num_frames]
+    num_windows = min(num_possible, len(starts))
     num_dropped = sum(one.num_dropped for one in clips)
-    remarks = _remarks(settings, num_windows, num_possible, num_dropped, unscored)
+    remarks = _remarks(settings, num_windows, settings.num_possible(len(looked_at)), num_dropped, unscored)
     no_window = (
         f"{_counted(unscored)} found, but none for half of a clip of {settings.clip_len} frames, "
         f"{settings.clip_stride} frames apart; use a detector with shorter clips"
     )
     return WindowsEnd(
         num_faces=len(appearances),
-        num_frames=passes[0].extractor.num_frames,
+        num_frames=settings.num_frames_of(starts, reader.num_frames),
         num_windows=num_windows,
         num_windows_possible=num_possible,
         duration_seconds=_duration(reader),
@@ -164,6 +167,8 @@ def _duration(reader: VideoReader | StillReader) -> float | None:
 def _video_remarks(reader: VideoReader | StillReader, settings: WindowSettings) -> Iterator[str]:
     """What is out of the ordinary in how the file holds its pictures."""
     info = reader.info
+    if settings.span is not None:
+        yield f"only the part {span_words(settings.span)} was looked at"
     if isinstance(reader, StillReader):
         repeated = f", repeated {settings.clip_len} times: the detector was made for moving faces"
         yield f"a still picture, scored as one frame{repeated if settings.clip_len > 1 else ''}"
@@ -180,7 +185,8 @@ def _remarks(
     settings: WindowSettings, num_windows: int, num_possible: int, num_dropped: int, num_unscored: int
 ) -> Iterator[str]:
     if num_windows < num_possible:
-        cap = f"max_windows={settings.max_windows}"
+        is_sparse = settings.sparse_windows is not None
+        cap = f"sparse_windows={settings.sparse_windows}" if is_sparse else f"max_windows={settings.max_windows}"
         yield f"{num_windows} of {num_possible} windows were looked at, evenly spaced ({cap})"
     if num_unscored:
         yield f"{_counted(num_unscored)} seen for less than half of a clip and not scored"
