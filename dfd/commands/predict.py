@@ -183,12 +183,8 @@ def annotate(folder: Path, detector: Detector | Ensemble | Panel, *, deadline_se
         by_detector=tuple((one.name, one.threshold if one.gives_verdicts else None) for one in each),
         caveat=detector.caveat,
     )
-    tasks = to_annotate(
-        folder,
-        rules=rules,
-        limits=detector.windows.limits,
-        video_stream=detector.windows.video_stream,
-    )
+    windows = detector.windows
+    tasks = to_annotate(folder, rules=rules, limits=windows.limits, video_stream=windows.video_stream)
     if without := num_without_boxes(folder):
         remedy = "add overwrite=true to score them so"
         print(f"{without} videos were scored without annotate=true and are not drawn; {remedy}")

@@ -7,6 +7,7 @@ several faces any one may be swapped, so the most suspicious of them stands for 
 from collections.abc import Callable, Mapping, Sequence
 from math import exp, log
 from statistics import fmean
+from typing import Any
 
 from dfd.base.errors import ConfigError
 from dfd.base.names import plugins
@@ -149,7 +150,18 @@ AGGREGATIONS: dict[str, Aggregation] = {
     for function in (max_of_means, max_of_shrunk_means, mean_of_windows, max_of_windows, share, confident)
 }
 
-DEFAULT_AGGREGATION = max_of_means.__name__
+DEFAULT_AGGREGATION = max_of_shrunk_means.__name__
+"""Rule of a detector that says nothing else; docs/predictions.md has what was measured."""
+
+
+def aggregation_of(scoring: Mapping[str, Any], calibration: Mapping[str, Any]) -> str:
+    """Rule of a detector: the one that its card asks for, else the one that it was calibrated with, else the default.
+
+    >>> aggregation_of({}, {"aggregation": "max_of_means"}), aggregation_of({}, {})
+    ('max_of_means', 'max_of_shrunk_means')
+    """
+    named = scoring.get("aggregation") or calibration.get("aggregation")
+    return named if isinstance(named, str) and named else DEFAULT_AGGREGATION
 
 
 def aggregation_named(name: str) -> Aggregation:

@@ -45,7 +45,7 @@ class Detector(Engine[_Video]):
             detector was trained with.
         crop: what is cut out of a frame; None: as the detector was trained.
         aggregation: from windows to faces and to the video: a name in :data:`dfd.scoring.aggregation.AGGREGATIONS`, or
-            a function of that kind; None: the card's, else ``max_of_means``.
+            a function of that kind; None: that of :func:`~dfd.scoring.aggregation.aggregation_of`.
         threshold: a video is called fake from this probability on; None: the checkpoint's.
         uncertain_margin: half the width of the band of the verdict ``uncertain``; see
             :func:`dfd.scoring.aggregation.uncertain_band`.
@@ -100,7 +100,7 @@ class Detector(Engine[_Video]):
             refuse_mixed_clips(model, name)
         if moments_per_face < 0:
             raise ValueError(f"moments_per_face must not be negative, got {moments_per_face}")
-        aggregation = aggregation or card.scoring.get("aggregation") or rules.DEFAULT_AGGREGATION
+        aggregation = aggregation or rules.aggregation_of(card.scoring, card.calibration)
         self.runtime = runtime
         self.model = model
         self.num_parameters = None if model is None else sum(p.numel() for p in model.parameters())

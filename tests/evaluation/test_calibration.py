@@ -54,7 +54,7 @@ def test_of_several_windows_and_faces_it_is_the_videos_probability_that_is_fitte
     label = (generator.random(2000) < shown).astype(int)
     found = calibrate(log_odds, label)
     assert found.temperature == pytest.approx(2.0, rel=0.1)
-    assert found.aggregation == "max_of_means"
+    assert found.aggregation == "max_of_shrunk_means"
     windows_alone = calibrate([[[window]] for video in log_odds for window in np.ravel(video)], label.repeat(6))
     assert windows_alone.temperature != pytest.approx(2.0, rel=0.5)
 

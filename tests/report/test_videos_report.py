@@ -319,6 +319,9 @@ def test_the_report_leads_to_the_annotated_videos_that_lie_beside_it(tmp_path):
     found = [link for link in page.values("href") if link.startswith("annotated/")]
     assert sorted(unquote(link) for link in found) == sorted(f"annotated/{name}" for name in names)
     assert all(urlsplit(link).fragment == "" and (folder / unquote(link)).is_file() for link in found)
+    (folder / "predictions.jsonl").write_text((folder / "predictions.jsonl").read_text().splitlines()[0] + "\n")
+    single = Page(write_videos_report([folder], folder))
+    assert [unquote(link) for link in single.values("href") if "annotated" in link] == [f"annotated/{names[0]}"]
     elsewhere = Page(write_videos_report([folder], tmp_path / "out"))
     assert not [link for link in elsewhere.values("href") if "annotated" in link]
 
