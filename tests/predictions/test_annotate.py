@@ -262,9 +262,20 @@ def test_an_appearance_that_does_not_count_is_grey_and_says_so(tmp_path, monkeyp
     (track,) = scored((0, 1, 0.9)).tracks
     score = replace(scored((0, 1, 0.9)), tracks=(replace(track, weak="short and cut off"),))
     annotate(tmp_path / "a.mp4", tmp_path / "b.mp4", score, everywhere(4))
-    assert "does not count" in texts
+    assert "does not count · score 0.90" in texts
     edge = frames_of(tmp_path / "b.mp4")[1].astype(int)[259:262, 202:215].reshape(-1, 3)
     assert np.ptp(edge.mean(axis=0)) < 60
+
+
+def test_a_label_lies_on_no_other_face_where_there_is_room(tmp_path):
+    draw(tmp_path / "a.mp4", size=(640, 360), num_frames=2)
+    left, right = (10.0, 140.0, 60.0, 220.0), (200.0, 60.0, 320.0, 200.0)
+    boxes = {**everywhere(2, left, track=0), **everywhere(2, right, track=1)}
+    score = replace(scored((0, 1, 0.9)), tracks=scored((0, 1, 0.1)).tracks + scored((0, 1, 0.9), track=1).tracks)
+    annotate(tmp_path / "a.mp4", tmp_path / "b.mp4", score, boxes)
+    before, after = frames_of(tmp_path / "a.mp4")[1].astype(int), frames_of(tmp_path / "b.mp4")[1].astype(int)
+    inside = np.abs(after[75:185, 215:305] - before[75:185, 215:305])
+    assert np.percentile(inside, 99) < 20, "the right face is seen"
 
 
 def test_a_face_that_was_not_scored_is_drawn_grey(tmp_path):

@@ -105,7 +105,8 @@ class Painter:
         taken: list[tuple[int, int, int, int]] = []
         for one, box in reversed(shown):
             label = self._label(one, self._picture[1] - max(0.0, float(box[0])))
-            left, top = _place(label, box, picture.shape[:2], self._size, taken)
+            others = [other for _, other in shown if other is not box]
+            left, top = _place(label, box, picture.shape[:2], self._size, taken, others)
             taken.append((left, top, left + label.shape[1], top + label.shape[0]))
             captions.blend(picture, label, left, top)
 
@@ -149,7 +150,8 @@ class Painter:
                 words = f"{voice.name[:16]} {captions.hundredths(item[0])}"
             said.append((words, captions.color_of(verdict)))
         if one.face.is_weak:
-            return [*((words, GREY) for words, _ in said), ("does not count", GREY)]
+            scores = ", ".join(captions.hundredths(item[0]) for item in one.found if item is not None)
+            return [(f"does not count · score {scores}", GREY)]
         return said
 
 
@@ -170,9 +172,17 @@ def _draw_box(picture: FrameArray, box: FloatArray, color: Color, size: int, *, 
 
 
 def _place(
-    label: captions.Plate, box: FloatArray, shape: tuple[int, ...], size: int, taken: list[tuple[int, int, int, int]]
+    label: captions.Plate,
+    box: FloatArray,
+    shape: tuple[int, ...],
+    size: int,
+    taken: list[tuple[int, int, int, int]],
+    others: list[FloatArray],
 ) -> tuple[int, int]:
-    """Left and top of a label: above its box, or below, or within, where it is whole and on no other label."""
+    """Left and top of a label: above its box, or below, or within, where it is whole and on no other label.
+
+    Where there is a choice, it is on no other face either.
+    """
     height, width = label.shape[:2]
     x1, y1, _, y2 = (round(float(value)) for value in box)
     space = max(3, round(0.25 * size))
@@ -180,7 +190,9 @@ def _place(
     tops = [y1 - height - space, y2 + space, y1 + space, y2 - height - space]
     whole = [top for top in tops if 0 <= top <= shape[0] - height] or [max(0, min(tops[0], shape[0] - height))]
     free = [top for top in whole if not any(_overlap((left, top, left + width, top + height), one) for one in taken)]
-    return left, (free or whole)[0]
+    faces = [(round(float(x1)), round(float(y1)), round(float(x2)), round(float(y2))) for x1, y1, x2, y2 in others]
+    clear = [top for top in free if not any(_overlap((left, top, left + width, top + height), one) for one in faces)]
+    return left, (clear or free or whole)[0]
 
 
 def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
