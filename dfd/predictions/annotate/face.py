@@ -61,10 +61,12 @@ class Voice:
 def voices_of(score: VideoScore, rules: Rules) -> Iterator[Voice]:
     """The detectors that scored a video: several, or the one that is not named."""
     thresholds = dict(rules.by_detector)
+    are_apart = len({short_name(one.model) for one in score.detectors}) == len(score.detectors)
     for one in score.detectors:
         threshold = thresholds.get(one.model, rules.threshold) if one.verdict is not None else None
         tracks = {track.track: track for track in one.tracks}
-        yield Voice(short_name(one.model), threshold, rules.uncertain_margin, one.prob_fake, tracks)
+        name = short_name(one.model) if are_apart else one.model
+        yield Voice(name, threshold, rules.uncertain_margin, one.prob_fake, tracks)
     if not score.detectors:
         tracks = {track.track: track for track in score.tracks}
         yield Voice("", rules.threshold, rules.uncertain_margin, score.prob_fake, tracks)

@@ -147,7 +147,7 @@ class Painter:
             verdict = voice.judge(item[0])
             words = captions.score_words(item[0], verdict)
             if voice.name:
-                words = f"{voice.name[:16]} {captions.hundredths(item[0])}"
+                words = f"{voice.name[:20]} {captions.hundredths(item[0])}"
             said.append((words, captions.color_of(verdict)))
         if one.face.is_weak:
             scores = ", ".join(captions.hundredths(item[0]) for item in one.found if item is not None)
