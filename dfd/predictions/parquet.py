@@ -23,8 +23,8 @@ def write_parquet(folder: Path) -> Path:
     r"""Make ``predictions.parquet`` in ``folder`` from the ``predictions.jsonl`` there, whole; its path.
 
     A row per video: the columns of the CSV, text, numbers or null, then ``file`` and ``tracks``, nested as in the JSON
-    lines, but for ``file.stated``. The file's metadata has ``schema_version``. Parquet's text is UTF-8: what is not in a file's name is written
-    as an escape, ``\udcff`` for the byte ff.
+    lines, but for ``file.stated``. The file's metadata has ``schema_version``. Parquet's text is UTF-8: what is not in
+    a file's name is written as an escape, ``\udcff`` for the byte ff.
 
     Raises:
         ConfigError: pyarrow is not installed.
