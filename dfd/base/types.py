@@ -152,12 +152,25 @@ class WindowScore:
 
 @dataclass(frozen=True, slots=True)
 class TrackScore:
-    """Score of one tracked face with its windows in order, aggregated by :mod:`dfd.scoring.aggregation`."""
+    """Score of one appearance, a face within one shot, with its windows in order.
+
+    ``track`` is its number in the video, from 0, and ``shot`` that of the shot. ``face_score`` is how sure the face
+    detector was, on average; None where it is not known. ``weak`` says why the appearance has no part in the video's
+    score; empty if it has. Windows are aggregated by :mod:`dfd.scoring.aggregation`.
+    """
 
     track: Count
     prob_fake: Prob
     verdict: Verdict
     windows: tuple[WindowScore, ...]
+    shot: Count = 0
+    face_score: Prob | None = None
+    weak: str = ""
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Start of the first window and end of the last one, in seconds."""
+        return (self.windows[0].start_seconds, self.windows[-1].end_seconds) if self.windows else (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +178,8 @@ class FileFacts:
     """Facts about a scored file, for those who receive the result: its bytes, and what its header claims.
 
     ``sha256`` is that of the whole file, ``modified_seconds`` its last change in seconds since 1970. Properties of a
-    video are None if the file could not be read as one.
+    video are None if the file could not be read as one. ``stated`` is what the file says of its own making, by name:
+    see :mod:`dfd.video.file.stated`.
     """
 
     size_bytes: Count
@@ -176,6 +190,7 @@ class FileFacts:
     codec: str | None = None
     num_frames: Count | None = None
     modified_seconds: Amount | None = field(default=None, compare=False)
+    stated: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,15 +173,18 @@ def write_scores(
 
 def annotate(folder: Path, detector: Detector | Ensemble | Panel, *, deadline_seconds: float) -> None:
     """Draw faces and scores into each scored video that has not been drawn yet; says which cannot be drawn."""
-    from dfd.predictions.annotate.video import annotate_task, num_without_boxes, to_annotate
+    from dfd.predictions.annotate.face import Rules
+    from dfd.predictions.annotate.tasks import annotate_task, num_without_boxes, to_annotate
 
-    tasks = to_annotate(
-        folder,
-        threshold=detector.threshold,
+    each = getattr(detector, "detectors", []) if detector.parts else []
+    rules = Rules(
+        threshold=detector.threshold if detector.gives_verdicts else None,
         uncertain_margin=detector.uncertain_margin,
-        limits=detector.windows.limits,
-        video_stream=detector.windows.video_stream,
+        by_detector=tuple((one.name, one.threshold if one.gives_verdicts else None) for one in each),
+        caveat=detector.caveat,
     )
+    windows = detector.windows
+    tasks = to_annotate(folder, rules=rules, limits=windows.limits, video_stream=windows.video_stream)
     if without := num_without_boxes(folder):
         remedy = "add overwrite=true to score them so"
         print(f"{without} videos were scored without annotate=true and are not drawn; {remedy}")
@@ -195,7 +198,7 @@ def annotate(folder: Path, detector: Detector | Ensemble | Panel, *, deadline_se
             if message:
                 bar.console.print(f"{_printable(task.value['path'])}: {_printable(message)}", highlight=False)
             bar.update(progress, advance=1)
-    print(f"videos with boxes and scores are in {folder / ANNOTATED_NAME}")
+    print(f"videos and pictures with boxes and scores are in {folder / ANNOTATED_NAME}")
 
 
 def summarize(writer: PredictionWriter, *, gives_verdicts: bool = True) -> None:

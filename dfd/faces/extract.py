@@ -19,7 +19,8 @@ from dfd.faces.crop import Crop
 from dfd.faces.crop.base import filters, opencv
 from dfd.faces.detect import FaceDetector
 from dfd.faces.settings import ExtractionSettings
-from dfd.faces.track import Tracker, TrackSpan, TrackSummary, confirmed, main_track
+from dfd.faces.tracks.shots import ShotCutDetector
+from dfd.faces.tracks.track import Tracker, TrackSpan, TrackSummary, confirmed, main_track
 from dfd.faces.turned import PictureSample
 from dfd.process.stages import StageClock
 
@@ -56,50 +57,6 @@ class FaceChunk:
         """The face cut out of each frame, ``(F, S, S, 3)``."""
         faces = zip(self.frames, self.boxes_xyxy, self.landmarks, strict=True)
         return np.stack([crop.cut(frame, box, points) for frame, box, points in faces])
-
-
-class ShotCutDetector:
-    """Tells cuts from motion by a sparse grid of pixels.
-
-    A cell has changed if it differs in any channel by more than 20 of 255 from the change of the whole picture, so that
-    a flash or a fade is no cut. A frame begins a new shot if its share of changed cells is 0.35 above the usual share
-    in the previous frames. After a gap in the frames everything may have moved, so 0.7 of the cells must have changed.
-
-    Measured on 36 videos of people talking: both cuts are found, and no others (next highest: 0.32, a jump in a still
-    shot). In random joins of two of them, 1224 of 1260 cuts are found; the others join videos of one original, of one
-    studio, or with equally plain backgrounds.
-    """
-
-    GRID = 32
-    CHANGE = 20
-    CUT_FRACTION = 0.35
-    GAP_CUT_FRACTION = 0.7
-    MEMORY = 10
-
-    def __init__(self) -> None:
-        self._before: NDArray[np.int16] | None = None
-        self._size: tuple[int, ...] = ()
-        self._restless: deque[float] = deque(maxlen=self.MEMORY)
-
-    def is_cut(self, frame: Image, *, after_gap: bool = False) -> bool:
-        """Whether this frame ``(H, W, 3)`` begins a new shot, as a new size does; False for the first frame."""
-        rows, columns = (_grid(length, self.GRID) for length in frame.shape[:2])
-        cells = frame[rows[:, None], columns].astype(np.int16)
-        before, self._before = self._before, cells
-        size, self._size = self._size, frame.shape
-        if before is None:
-            return False
-        if size != frame.shape:
-            return True
-        change = cells - before
-        change -= np.median(change, axis=(0, 1)).astype(np.int16)
-        changed = float((np.abs(change).max(axis=-1) > self.CHANGE).mean())
-        if after_gap:
-            return changed > self.GAP_CUT_FRACTION
-        usual = float(np.median(self._restless)) if self._restless else 0.0
-        # Cuts are remembered too: one does not affect a median, and footage in constant motion is soon recognised.
-        self._restless.append(changed)
-        return changed > self.CUT_FRACTION + usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,8 +274,3 @@ def _scaled(face: FaceBox, scale_x: float, scale_y: float) -> FaceBox:
         score=face.score,
         landmarks=tuple((x * scale_x, y * scale_y) for x, y in face.landmarks),
     )
-
-
-def _grid(length: int, num_points: int) -> NDArray[np.intp]:
-    """Centres of ``num_points`` equal parts, without repetitions."""
-    return np.unique(((np.arange(num_points) + 0.5) * length / num_points).astype(np.intp))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from dfd.base.types import FileFacts, FloatArray, FrameArray
 from dfd.faces.crop import Crop
+from dfd.faces.tracks.appearances import Appearance
 from dfd.video.file.container import MAX_DECODE_SIDE, VideoLimits
 from dfd.video.sampling import window_starts
 
@@ -148,7 +149,8 @@ class WindowsEnd:
     """Summary of a video, as one view shows it, after all of it was processed.
 
     ``num_frames`` counts the frames of the clips that were looked at, not those that were decoded to follow the faces.
-    ``no_window`` says why the view has no window although another has; empty otherwise.
+    ``no_window`` says why the view has no window although another has; empty otherwise. ``appearances`` are the faces,
+    the same for all views: those with a window in any view come first.
     """
 
     num_faces: int
@@ -161,6 +163,7 @@ class WindowsEnd:
     seconds_by_stage: dict[str, float]
     view: int = 0
     no_window: str = ""
+    appearances: tuple[Appearance, ...] = ()
 
 
 Found = FileFacts | Thumbnail | FaceWindow | FaceBoxes | float | WindowsEnd

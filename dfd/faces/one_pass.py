@@ -12,6 +12,7 @@ from dfd.base.types import FloatArray, FrameArray
 from dfd.faces.crop import Crop
 from dfd.faces.extract import FaceChunk, FaceExtractor, confirmed, shrink
 from dfd.faces.found import FaceBoxes, FaceWindow, Found, Thumbnail, View, WindowSettings
+from dfd.faces.tracks.appearances import Appearance, Sightings
 from dfd.faces.turned import ENOUGH_FACES, turned, turned_back
 from dfd.process.stages import ahead
 from dfd.video.decode import VideoReader
@@ -42,6 +43,7 @@ class OnePass:
         self.reader, self.extractor = reader, extractor
         self.quarter_turns, self.first_track = quarter_turns, first_track
         self.clips = [_Clips(self, number, view) for number, view in enumerate(views)]
+        self._sightings = Sightings()
 
     def run(self) -> Iterator[Found]:
         """Iterate over the results as they are found."""
@@ -78,6 +80,15 @@ class OnePass:
         """Tracks that count as faces."""
         return {self.first_track + track.track for track in confirmed(self.extractor.tracks)}
 
+    def appearances(self) -> list[Appearance]:
+        """Faces of the video, each from its first to its last frame within a shot; all of them after :meth:`run`."""
+        return self._sightings.appearances(
+            confirmed(self.extractor.tracks),
+            fps=self.reader.fps,
+            threshold=getattr(self.extractor.detector, "threshold", 0.0),
+            first_track=self.first_track,
+        )
+
     @property
     def next_track(self) -> int:
         """First track number that this pass does not use."""
@@ -99,6 +110,7 @@ class OnePass:
     def _add(self, piece: FaceChunk) -> None:
         """Cut out what some view needs of a piece, once for all views with the same crop."""
         with self.extractor.clock("crop"):
+            self._sightings.add(piece.track, piece.start_frame, piece.frames, piece.boxes_xyxy)
             for index, frame in enumerate(piece.frames):
                 box, points = piece.boxes_xyxy[index], piece.landmarks[index]
                 cut: dict[Crop, FrameArray] = {}

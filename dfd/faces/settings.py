@@ -9,7 +9,7 @@ from dfd.base.errors import CheckpointError, ConfigError
 from dfd.base.untrusted import option_problems, shown
 from dfd.faces.crop import Crop, Square, crop_of
 from dfd.faces.detect import factory
-from dfd.faces.track import MAX_MISSED, SMOOTHING
+from dfd.faces.tracks.track import MAX_MISSED, SMOOTHING
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class ExtractionSettings:
         key_frame_stride: frames from one detection to the next.
         detection_side: longer side in pixels of the detector's input; larger frames are shrunk to it.
         max_missed: consecutive key frames on which a face may be missed without ending its track.
-        smoothing: 0..1, see :class:`dfd.faces.track.Tracker`.
+        smoothing: 0..1, see :class:`dfd.faces.tracks.track.Tracker`.
 
     Raises:
         ValueError: when a setting is out of range.

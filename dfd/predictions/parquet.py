@@ -23,8 +23,8 @@ def write_parquet(folder: Path) -> Path:
     r"""Make ``predictions.parquet`` in ``folder`` from the ``predictions.jsonl`` there, whole; its path.
 
     A row per video: the columns of the CSV, text, numbers or null, then ``file`` and ``tracks``, nested as in the JSON
-    lines. The file's metadata has ``schema_version``. Parquet's text is UTF-8: what is not in a file's name is written
-    as an escape, ``\udcff`` for the byte ff.
+    lines, but for ``file.stated``. The file's metadata has ``schema_version``. Parquet's text is UTF-8: what is not in
+    a file's name is written as an escape, ``\udcff`` for the byte ff.
 
     Raises:
         ConfigError: pyarrow is not installed.
@@ -50,7 +50,9 @@ def _column(pa: Any, hint: Any) -> Any:
     if get_origin(hint) is tuple:
         return pa.list_(_column(pa, kind))
     if is_dataclass(kind):
-        return pa.struct({name: _column(pa, one) for name, one in get_type_hints(kind).items()})
+        # Names that differ from file to file have no column: predictions.jsonl has them.
+        hints = {name: one for name, one in get_type_hints(kind).items() if get_origin(one) is not Mapping}
+        return pa.struct({name: _column(pa, one) for name, one in hints.items()})
     return {int: pa.int64(), float: pa.float64()}.get(kind, pa.string())
 
 

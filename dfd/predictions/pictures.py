@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dfd.base.types import FloatArray, FrameArray, VideoScore
-from dfd.predictions.layout import EVIDENCE_NAME
+from dfd.predictions.layout import ANNOTATED_NAME, EVIDENCE_NAME
 from dfd.predictions.rows import PredictionsError
 
 JPEG_QUALITY = 88
@@ -98,6 +98,12 @@ def evidence_place(path: str) -> str:
     'evidence/3754d6cb3a38e118'
     """
     return f"{EVIDENCE_NAME}/{hashlib.sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+
+
+def annotated_files(folder: Path, path: str) -> list[Path]:
+    """Annotated videos and pictures of the file ``path`` in the output folder, of which there is one at most."""
+    digest = evidence_place(path).rpartition("/")[2][:8]
+    return sorted(drawn for suffix in ("mp4", "jpg") for drawn in folder.glob(f"{ANNOTATED_NAME}/*-{digest}.{suffix}"))
 
 
 def _save_jpeg(picture: FrameArray, folder: Path, name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Self
 from dfd.base.files import take_lock, write_json, write_table, write_text
 from dfd.base.types import Status, VideoScore
 from dfd.predictions import layout
-from dfd.predictions.pictures import evidence_place, write_evidence
+from dfd.predictions.pictures import annotated_files, evidence_place, write_evidence
 from dfd.predictions.rows import SCHEMA_VERSION, PredictionsError, columns_of, json_of, read_scores, row_of
 from dfd.predictions.verdicts import TOLD_ANEW
 
@@ -110,7 +110,7 @@ class PredictionWriter:
         """Save its pictures, append it to both files and hand them to the operating system."""
         place = evidence_place(score.path)
         remove(self.folder / place)
-        for drawn in self.folder.glob(f"{layout.ANNOTATED_NAME}/*-{place.rpartition('/')[2][:8]}.mp4"):
+        for drawn in annotated_files(self.folder, score.path):
             remove(drawn)
         value = json_of(score) | write_evidence(score, self.folder) | {"settings": self.settings}
         self._jsonl_file.write(json.dumps(value) + "\n")

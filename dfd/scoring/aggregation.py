@@ -7,6 +7,7 @@ several faces any one may be swapped, so the most suspicious of them stands for 
 from collections.abc import Callable, Mapping, Sequence
 from math import exp, log
 from statistics import fmean
+from typing import Any
 
 from dfd.base.errors import ConfigError
 from dfd.base.names import plugins
@@ -19,6 +20,9 @@ TrackAndVideoScores = tuple[list[float], float]
 """A score for each track, in the same order, and the video's."""
 
 Aggregation = Callable[[WindowsByTrack], TrackAndVideoScores]
+
+SHORT_SHARE = 0.25
+"""Share of the most windows of any appearance below which another counts as short; see :func:`weakness`."""
 
 NO_VERDICT = "no verdict: "
 """Begins the last remark of a score that comes without a verdict; the reason follows."""
@@ -104,12 +108,60 @@ def _confident_mean(probs: Sequence[float]) -> float:
     return fmean(reals if len(reals) > 0.9 * len(probs) else probs)
 
 
+def weakness(num_windows: int, most_windows: int, *, edge_fraction: float = 0.0, is_sure: bool = True) -> str:
+    """Reason why an appearance should not decide on a video alone; empty if it may.
+
+    A patch of background that is taken for a face, or half a face that passes at the frame's edge, is seen for a short
+    time, cut off, or with a low score of the face detector. One of these happens to every face; an appearance of which
+    two are true is weak. Windows count in relation to the appearance that has most of them.
+
+    >>> weakness(7, 32, edge_fraction=1.0)
+    "seen in 7 windows only and cut off by the frame's edge"
+    >>> weakness(7, 32), weakness(20, 32, edge_fraction=1.0), weakness(32, 32, is_sure=False)
+    ('', '', '')
+    """
+    reasons = []
+    if num_windows < SHORT_SHARE * most_windows:
+        reasons.append(f"seen in {num_windows} window{'' if num_windows == 1 else 's'} only")
+    if edge_fraction >= 0.5:
+        reasons.append("cut off by the frame's edge")
+    if not is_sure:
+        reasons.append("hardly recognised as a face")
+    return " and ".join(reasons) if len(reasons) > 1 else ""
+
+
+def without_weak(aggregation: Aggregation, windows: WindowsByTrack, is_weak: Sequence[bool]) -> TrackAndVideoScores:
+    """Aggregation in which weak tracks get a score but have no part in the video's, unless all tracks are weak.
+
+    >>> without_weak(max_of_means, [[0.25], [0.75]], [False, True])
+    ([0.25, 0.75], 0.25)
+    """
+    tracks, video = aggregation(windows)
+    strong = [index for index, weak in enumerate(is_weak) if not weak]
+    if strong and len(strong) < len(windows):
+        decisive, video = aggregation([windows[index] for index in strong])
+        for index, prob in zip(strong, decisive, strict=True):
+            tracks[index] = prob
+    return tracks, video
+
+
 AGGREGATIONS: dict[str, Aggregation] = {
     function.__name__: function
     for function in (max_of_means, max_of_shrunk_means, mean_of_windows, max_of_windows, share, confident)
 }
 
-DEFAULT_AGGREGATION = max_of_means.__name__
+DEFAULT_AGGREGATION = max_of_shrunk_means.__name__
+"""Rule of a detector that says nothing else; docs/predictions.md has what was measured."""
+
+
+def aggregation_of(scoring: Mapping[str, Any], calibration: Mapping[str, Any]) -> str:
+    """Rule of a detector: the one that its card asks for, else the one that it was calibrated with, else the default.
+
+    >>> aggregation_of({}, {"aggregation": "max_of_means"}), aggregation_of({}, {})
+    ('max_of_means', 'max_of_shrunk_means')
+    """
+    named = scoring.get("aggregation") or calibration.get("aggregation")
+    return named if isinstance(named, str) and named else DEFAULT_AGGREGATION
 
 
 def aggregation_named(name: str) -> Aggregation:

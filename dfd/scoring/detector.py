@@ -28,7 +28,7 @@ from dfd.scoring.look.workers import look_settings
 from dfd.scoring.runtimes.folding import fold_batchnorm as fold_into_convolutions
 from dfd.scoring.runtimes.load import load_runtime
 from dfd.scoring.runtimes.runtime import OnnxRuntime, Runtime, TorchRuntime
-from dfd.scoring.video import DESCRIBED, MAX_SHOWN_FACES, OF_THE_END, Piece, _joined, _Video, now
+from dfd.scoring.video import DESCRIBED, MAX_SHOWN_FACES, OF_THE_END, Piece, _Kept, _Video, now
 
 
 class Detector(Engine[_Video]):
@@ -45,7 +45,7 @@ class Detector(Engine[_Video]):
             detector was trained with.
         crop: what is cut out of a frame; None: as the detector was trained.
         aggregation: from windows to faces and to the video: a name in :data:`dfd.scoring.aggregation.AGGREGATIONS`, or
-            a function of that kind; None: the card's, else ``max_of_means``.
+            a function of that kind; None: that of :func:`~dfd.scoring.aggregation.aggregation_of`.
         threshold: a video is called fake from this probability on; None: the checkpoint's.
         uncertain_margin: half the width of the band of the verdict ``uncertain``; see
             :func:`dfd.scoring.aggregation.uncertain_band`.
@@ -100,7 +100,7 @@ class Detector(Engine[_Video]):
             refuse_mixed_clips(model, name)
         if moments_per_face < 0:
             raise ValueError(f"moments_per_face must not be negative, got {moments_per_face}")
-        aggregation = aggregation or card.scoring.get("aggregation") or rules.DEFAULT_AGGREGATION
+        aggregation = aggregation or rules.aggregation_of(card.scoring, card.calibration)
         self.runtime = runtime
         self.model = model
         self.num_parameters = None if model is None else sum(p.numel() for p in model.parameters())
@@ -250,14 +250,9 @@ class Detector(Engine[_Video]):
         if not np.isfinite([window.prob_fake for scored in video.tracks.values() for window in scored]).all():
             message = "the detector gave no number: its weights are not finite; train again with a lower learning rate"
             return self.failed(video, Failure(Status.ERROR, message))
-        order = sorted(video.tracks)
-        by_track, prob_fake = self.aggregation([[w.prob_fake for w in video.tracks[track]] for track in order])
-        tracks = tuple(
-            TrackScore(track, prob, self._verdict(prob), tuple(video.tracks[track]))
-            for track, prob in zip(order, by_track, strict=True)
-        )
+        tracks, kept, prob_fake = video.aggregated(self.aggregation, self._verdict)
         began = time.perf_counter()
-        moments = tuple(self._moments(video, tracks))
+        moments = tuple(self._moments(tracks, kept))
         explaining = time.perf_counter() - began
         label, confidence = side(prob_fake, threshold=self.threshold, gives_verdicts=self.gives_verdicts)
         return VideoScore(
@@ -279,7 +274,7 @@ class Detector(Engine[_Video]):
             tracks=tracks,
             thumbnail=video.thumbnail,
             moments=moments,
-            boxes={track: _joined(pieces) for track, pieces in video.boxes.items()},
+            boxes=video.boxes_by_number(),
         )
 
     @property
@@ -291,10 +286,10 @@ class Detector(Engine[_Video]):
         told = verdict(prob_fake, threshold=self.threshold, margin=self.uncertain_margin)
         return told if self.gives_verdicts else Verdict.UNCERTAIN
 
-    def _moments(self, video: _Video, tracks: Iterable[TrackScore]) -> Iterator[Moment]:
+    def _moments(self, tracks: Iterable[TrackScore], kept_by_track: Mapping[int, list[_Kept]]) -> Iterator[Moment]:
         """The most suspicious windows of the most suspicious faces, both in falling order."""
         for track in sorted(tracks, key=lambda track: -track.prob_fake)[:MAX_SHOWN_FACES]:
-            for kept in video.kept.get(track.track, []):
+            for kept in kept_by_track[track.track][: self.moments_per_face]:
                 crops, when = kept.window.crops, kept.window.frame_seconds
                 frame, heatmap = explained(self.model if self.heatmaps else None, crops)
                 yield Moment(track.track, kept.place, when[frame], kept.prob_fake, crops[frame], heatmap)

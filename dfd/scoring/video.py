@@ -1,17 +1,18 @@
 """One video while it is scored: its windows, and the score that they come to."""
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dfd.base.types import FileFacts, FloatArray, FrameArray, WindowScore
+from dfd.base.types import FileFacts, FloatArray, FrameArray, TrackScore, Verdict, WindowScore
 from dfd.faces.found import FaceBoxes, FaceWindow, Thumbnail, WindowsEnd
-from dfd.scoring.aggregation import Aggregation
+from dfd.faces.tracks.appearances import Appearance
+from dfd.scoring.aggregation import Aggregation, weakness, without_weak
 
 DESCRIBED = (
     *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
@@ -84,6 +85,55 @@ class _Video:
             tracks = list(self.kept)
             by_track, _ = aggregation([[score.prob_fake for score in self.tracks[track]] for track in tracks])
             del self.kept[min(zip(by_track, tracks, strict=True))[1]]
+
+    def appearances(self) -> Iterator[tuple[Appearance, list[WindowScore], list[_Kept]]]:
+        """Appearances that have a scored window, in the order of their numbers, with their windows in order.
+
+        The places of what is kept of a track become those in the appearance.
+        """
+        known = self.end.appearances if self.end is not None else ()
+        lone = self.tracks.keys() - {track for one in known for track in one.tracks}
+        others = (Appearance(len(known) + number, (track,), 0, 1.0, 0.0) for number, track in enumerate(sorted(lone)))
+        for appearance in (*known, *others):
+            windows: list[WindowScore] = []
+            kept: list[_Kept] = []
+            for track in appearance.tracks:
+                kept += (replace(one, place=one.place + len(windows)) for one in self.kept.get(track, ()))
+                windows += self.tracks.get(track, ())
+            if windows:
+                yield appearance, windows, sorted(kept, key=lambda one: (-one.prob_fake, one.place))
+
+    def aggregated(
+        self, aggregation: Aggregation, judge: Callable[[float], Verdict]
+    ) -> tuple[tuple[TrackScore, ...], dict[int, list[_Kept]], float]:
+        """Scores of the appearances, what is kept of each by its number, and the score of the video.
+
+        A weak appearance has no part in the video's score; see :func:`~dfd.scoring.aggregation.weakness`.
+        """
+        found = list(self.appearances())
+        most = max(len(windows) for _, windows, _ in found)
+        weak = [
+            weakness(len(windows), most, edge_fraction=one.edge_fraction, is_sure=one.is_sure)
+            for one, windows, _ in found
+        ]
+        probs = [[window.prob_fake for window in windows] for _, windows, _ in found]
+        by_track, prob_fake = without_weak(aggregation, probs, list(map(bool, weak)))
+        tracks = tuple(
+            TrackScore(one.number, prob, judge(prob), tuple(windows), one.shot, one.face_score, why)
+            for (one, windows, _), prob, why in zip(found, by_track, weak, strict=True)
+        )
+        return tracks, {one.number: kept for one, _, kept in found}, prob_fake
+
+    def boxes_by_number(self) -> dict[int, tuple[NDArray[np.int64], FloatArray]]:
+        """Frames and boxes of each appearance by its number; those of no appearance have the numbers after the last."""
+        known = self.end.appearances if self.end is not None else ()
+        number_of = {track: one.number for one in known for track in one.tracks}
+        lone = (track for track in sorted(self.boxes) if track not in number_of)
+        number_of |= {track: len(known) + place for place, track in enumerate(lone)}
+        pieces: dict[int, list[FaceBoxes]] = {}
+        for track in sorted(self.boxes):
+            pieces.setdefault(number_of[track], []).extend(self.boxes[track])
+        return {number: _joined(found) for number, found in sorted(pieces.items())}
 
 
 def _joined(pieces: Iterable[FaceBoxes]) -> tuple[NDArray[np.int64], FloatArray]:

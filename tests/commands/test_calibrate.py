@@ -45,7 +45,7 @@ def test_a_run_leaves_a_calibrated_detector_and_tests_that_one(calibrated: tuple
     card, _ = load_checkpoint(folder / "detector.safetensors")
     assert card.temperature is not None
     found = card.calibration
-    assert (found["split"], found["windows_per_track"], found["aggregation"]) == ("val", 4, "max_of_means")
+    assert (found["split"], found["windows_per_track"], found["aggregation"]) == ("val", 4, "max_of_shrunk_means")
     assert (found["num_real"], found["num_fake"]) == (5, 5)
     assert {"ece", "brier", "nll", "balanced_accuracy"} == set(found["before"]) == set(found["after"])
     summary = json.loads((folder / "summary.json").read_text())

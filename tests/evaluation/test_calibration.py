@@ -54,7 +54,7 @@ def test_of_several_windows_and_faces_it_is_the_videos_probability_that_is_fitte
     label = (generator.random(2000) < shown).astype(int)
     found = calibrate(log_odds, label)
     assert found.temperature == pytest.approx(2.0, rel=0.1)
-    assert found.aggregation == "max_of_means"
+    assert found.aggregation == "max_of_shrunk_means"
     windows_alone = calibrate([[[window]] for video in log_odds for window in np.ravel(video)], label.repeat(6))
     assert windows_alone.temperature != pytest.approx(2.0, rel=0.5)
 
@@ -62,7 +62,8 @@ def test_of_several_windows_and_faces_it_is_the_videos_probability_that_is_fitte
 def test_the_probability_of_a_video_is_the_aggregation_of_its_windows():
     log_odds = [[[2.0, -1.0], [0.5]], [[-3.0]]]
     expected = [np.mean([expit(2.0 / 1.5), expit(-1.0 / 1.5)]), expit(-2.0)]
-    assert video_probs(log_odds, temperature=1.5) == pytest.approx(np.maximum(expected, [expit(0.5 / 1.5), 0]))
+    found = video_probs(log_odds, temperature=1.5, aggregation="max_of_means")
+    assert found == pytest.approx(np.maximum(expected, [expit(0.5 / 1.5), 0]))
     assert video_probs(log_odds, aggregation="max_of_windows") == pytest.approx([expit(2.0), expit(-3.0)])
 
 

@@ -6,7 +6,8 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from dfd.base.types import FaceBox
-from dfd.faces.track import Tracker, TrackSummary, _best_pairs, confirmed, main_track, without_duplicates
+from dfd.faces.tracks.matching import best_pairs, without_duplicates
+from dfd.faces.tracks.track import Tracker, TrackSummary, confirmed, main_track
 
 
 def face(x, y, size=40.0, score=0.99):
@@ -81,7 +82,7 @@ def test_pairs_are_those_of_the_largest_likeness_in_sum(shape):
         likeness = generator.uniform(0.1, 2, shape) * (generator.uniform(size=shape) < share)
         rows, columns = linear_sum_assignment(likeness, maximize=True)
         expected = {(i, j) for i, j in zip(rows, columns, strict=True) if likeness[i, j]}
-        assert set(_best_pairs(likeness)) == expected
+        assert set(best_pairs(likeness)) == expected
         num_ambiguous += len(expected) < (likeness > 0).sum()
     assert bool(num_ambiguous > 10) is (shape != (1, 1))
 
@@ -89,7 +90,7 @@ def test_pairs_are_those_of_the_largest_likeness_in_sum(shape):
 def test_a_worker_that_sees_faces_apart_does_not_wait_for_scipy():
     code = (
         "import sys\n"
-        "from dfd.faces.track import Tracker\n"
+        "from dfd.faces.tracks.track import Tracker\n"
         "from dfd.base.types import FaceBox\n"
         "def face(x): return FaceBox(x, 50, x + 40, 90, 0.9, ((x + 20, 70),) * 5)\n"
         "tracker = Tracker()\n"

@@ -12,7 +12,7 @@ from dfd.faces.detect import FixedBox, build_detector
 from dfd.faces.extract import ExtractionSettings, FaceExtractor
 from dfd.faces.found import FaceBoxes, FaceWindow, WindowsEnd, WindowSettings
 from dfd.faces.no_face import no_face_message
-from dfd.faces.track import Tracker
+from dfd.faces.tracks.track import Tracker
 from dfd.faces.turned import quarter_turns_with_faces, turned_back
 from dfd.scoring.look.stream import stream_windows
 from dfd.video.encode import write_video

@@ -1,15 +1,22 @@
 """The annotated video: all of the source's frames and sound, and on them what was scored, no more."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from dfd.base.errors import UnreadableVideo
-from dfd.base.types import Label, Status, TrackScore, Verdict, VideoScore, WindowScore
+from dfd.base.types import DetectorScore, Label, Status, TrackScore, Verdict, VideoScore, WindowScore
+from dfd.predictions.annotate.captions import VERDICT_COLORS
+from dfd.predictions.annotate.face import Rules
+from dfd.predictions.annotate.still import annotate_still
 from dfd.predictions.annotate.video import annotate_video
+from dfd.predictions.rows import json_of
+from dfd.scoring.aggregation import verdict
 from dfd.video.decode import VideoReader
 from dfd.video.encode import VideoWriter, write_video
 from dfd.video.sound import SoundCopy
@@ -31,7 +38,8 @@ def everywhere(num_frames: int, box: tuple[float, ...] = BOX, track: int = 0) ->
 
 
 def annotate(source: Path, target: Path, score: VideoScore | None = None, boxes: dict | None = None, **options):
-    return annotate_video(source, target, score or scored((0, 1, 0.93)), boxes or {}, threshold=0.5, **options)
+    rules = options.pop("rules", Rules(0.5))
+    return annotate_video(source, target, score or scored((0, 1, 0.93)), boxes or {}, rules=rules, **options)
 
 
 def frames_of(path: Path) -> np.ndarray:
@@ -106,7 +114,7 @@ def test_the_box_is_where_the_face_is_and_the_rest_as_it_was(tmp_path):
     assert np.median(change[190, 198:203]) > 30  # the left edge, at half its height
     assert np.median(change[258:263, 260]) > 30  # the lower edge
     untouched = np.ones((360, 640), bool)
-    untouched[70:270, 190:460] = False  # the box and, above it, the label
+    untouched[70:270, 190:620] = False  # the box and, above it, the label
     assert np.percentile(change[untouched], 99) < 20  # the encoder's loss
     inside = change[140:240, 220:300]
     assert np.percentile(inside, 99) < 20
@@ -140,6 +148,134 @@ def test_only_a_frame_within_a_window_has_a_closed_box(tmp_path):
     assert box_is_drawn(after[5], before[5], at=middle)
     assert not box_is_drawn(after[30], before[30], at=middle)
     assert box_is_drawn(after[30], before[30], at=corner)
+
+
+def nearest_verdict(frame: np.ndarray) -> Verdict:
+    """Verdict in whose colour the label above the box is written."""
+    label = frame[96:114, 315:480].reshape(-1, 3).astype(int)
+    colorful = label[np.argsort(np.ptp(label, axis=1))[-100:]]
+    color = np.median(colorful, axis=0)
+    return min(VERDICT_COLORS, key=lambda verdict: np.abs(color - VERDICT_COLORS[verdict]).sum())
+
+
+@pytest.mark.parametrize("clip_len", [1, 2])
+@pytest.mark.parametrize("name", ["a.mp4", "late.ts"])
+def test_every_frame_shows_the_score_that_its_own_window_has_in_the_records(tmp_path, clip_len, name):
+    """Windows follow each other, as with ``max_windows=null``, so that each begins where another ends."""
+    num_frames = 40
+    source = draw(tmp_path / name, size=(640, 360), num_frames=num_frames)  # the clock of late.ts begins at 1.4 s
+    probs = [0.95, 0.05, 0.5]
+    with VideoReader(source) as reader:
+        times = reader.clock_seconds(range(num_frames))
+    starts = range(0, num_frames, clip_len)
+    windows = [
+        (times[start], times[min(start + clip_len, num_frames) - 1] + 1 / 25, probs[number % 3])
+        for number, start in enumerate(starts)
+    ]
+    annotate(source, tmp_path / "b.mp4", scored(*windows), everywhere(num_frames), rules=Rules(0.5, 0.1))
+    value = json_of(scored(*windows))
+    for index, frame in enumerate(frames_of(tmp_path / "b.mp4")):
+        covering = [
+            window
+            for window in value["tracks"][0]["windows"]
+            if window["start_seconds"] <= times[index] + 1e-6 and times[index] + 1e-6 < window["end_seconds"]
+        ]
+        expected = verdict(covering[-1]["prob_fake"], threshold=0.5, margin=0.1)
+        assert nearest_verdict(frame) is expected, index
+
+
+def texts_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """All that is written into pictures from now on."""
+    texts: list[str] = []
+    written = ImageDraw.ImageDraw.text
+
+    def keep(self, xy, text, *args, **kwargs):
+        texts.append(text)
+        return written(self, xy, text, *args, **kwargs)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", keep)
+    return texts
+
+
+def test_a_still_of_it_keeps_its_meaning(tmp_path, monkeypatch):
+    """Words that mean something stand before each score: no "REAL 17 %", which reads as the opposite."""
+    draw(tmp_path / "a.mp4", size=(640, 360), num_frames=2)
+    texts = texts_of(monkeypatch)
+    low = replace(scored((0, 1, 0.06), prob=0.17), verdict=Verdict.REAL)
+    annotate(tmp_path / "a.mp4", tmp_path / "b.mp4", low, everywhere(2))
+    assert "no sign found · score 0.17" in texts
+    assert "no sign found · score 0.06" in texts
+    assert "appearance 1" in texts
+    assert not any(word in text for text in texts for word in ("%", "REAL", "real"))
+
+
+def test_what_must_be_said_beside_the_scores_is_in_every_frame(tmp_path, monkeypatch):
+    draw(tmp_path / "a.mp4", size=(640, 360), num_frames=2)
+    texts = texts_of(monkeypatch)
+    caveat = "It was trained on drawn faces only, and nothing should depend on what it says of real ones."
+    annotate(tmp_path / "a.mp4", tmp_path / "b.mp4", rules=Rules(0.5, caveat=caveat))
+    annotate(tmp_path / "a.mp4", tmp_path / "c.mp4")
+    lines = [text for text in texts if "nothing should depend" in text or "trained on drawn" in text]
+    assert " ".join(lines) == caveat
+    with_caveat, without = frames_of(tmp_path / "b.mp4"), frames_of(tmp_path / "c.mp4")
+    assert with_caveat.shape[1] > without.shape[1]
+    rows = with_caveat[1, without.shape[1] :].astype(int)
+    assert (rows.max(axis=(1, 2)) > 120).any()
+
+
+def test_a_caveat_that_is_too_long_ends_in_an_ellipsis(tmp_path, monkeypatch):
+    draw(tmp_path / "a.mp4", size=(640, 360), num_frames=1)
+    texts = texts_of(monkeypatch)
+    annotate(tmp_path / "a.mp4", tmp_path / "b.mp4", rules=Rules(0.5, caveat="word " * 500))
+    lines = [text for text in texts if text.startswith("word")]
+    assert len(lines) == 4
+    assert [text.endswith("…") for text in lines] == [False, False, False, True]
+
+
+def test_a_detector_without_verdicts_shows_scores_without_words_for_them(tmp_path, monkeypatch):
+    draw(tmp_path / "a.mp4", size=(640, 360), num_frames=2)
+    texts = texts_of(monkeypatch)
+    annotate(tmp_path / "a.mp4", tmp_path / "b.mp4", scored((0, 1, 0.93)), everywhere(2), rules=Rules(None))
+    assert "no verdict · score 0.93" in texts
+    assert not any("signs of a fake" in text for text in texts)
+
+
+def test_several_detectors_stand_side_by_side(tmp_path, monkeypatch):
+    draw(tmp_path / "a.mp4", size=(640, 360), num_frames=50)
+    texts = texts_of(monkeypatch)
+    first, second = scored((0, 2, 0.93)), scored((0, 1, 0.07), (1, 2, 0.6))
+    parts = (
+        DetectorScore("one@0123", Status.OK, 0.93, Verdict.FAKE, 1, first.tracks),
+        DetectorScore("two@4567", Status.OK, 0.34, None, 2, second.tracks),
+    )
+    score = replace(first, detectors=parts)
+    annotate(tmp_path / "a.mp4", tmp_path / "b.mp4", score, everywhere(50), rules=Rules(0.5))
+    annotate(tmp_path / "a.mp4", tmp_path / "c.mp4", first, everywhere(50))
+    assert {"one: signs of a fake · score 0.93", "two: no verdict · score 0.34"} <= set(texts)
+    assert {"one 0.93", "two 0.07", "two 0.60"} <= set(texts)
+    assert frames_of(tmp_path / "b.mp4").shape[1] > frames_of(tmp_path / "c.mp4").shape[1], "a time line for each"
+
+
+def test_an_appearance_that_does_not_count_is_grey_and_says_so(tmp_path, monkeypatch):
+    draw(tmp_path / "a.mp4", size=(640, 360), num_frames=4)
+    texts = texts_of(monkeypatch)
+    (track,) = scored((0, 1, 0.9)).tracks
+    score = replace(scored((0, 1, 0.9)), tracks=(replace(track, weak="short and cut off"),))
+    annotate(tmp_path / "a.mp4", tmp_path / "b.mp4", score, everywhere(4))
+    assert "does not count · score 0.90" in texts
+    edge = frames_of(tmp_path / "b.mp4")[1].astype(int)[259:262, 202:215].reshape(-1, 3)
+    assert np.ptp(edge.mean(axis=0)) < 60
+
+
+def test_a_label_lies_on_no_other_face_where_there_is_room(tmp_path):
+    draw(tmp_path / "a.mp4", size=(640, 360), num_frames=2)
+    left, right = (10.0, 140.0, 60.0, 220.0), (200.0, 60.0, 320.0, 200.0)
+    boxes = {**everywhere(2, left, track=0), **everywhere(2, right, track=1)}
+    score = replace(scored((0, 1, 0.9)), tracks=scored((0, 1, 0.1)).tracks + scored((0, 1, 0.9), track=1).tracks)
+    annotate(tmp_path / "a.mp4", tmp_path / "b.mp4", score, boxes)
+    before, after = frames_of(tmp_path / "a.mp4")[1].astype(int), frames_of(tmp_path / "b.mp4")[1].astype(int)
+    inside = np.abs(after[75:185, 215:305] - before[75:185, 215:305])
+    assert np.percentile(inside, 99) < 20, "the right face is seen"
 
 
 def test_a_face_that_was_not_scored_is_drawn_grey(tmp_path):
@@ -367,7 +503,7 @@ def test_a_part_of_another_size_is_drawn_in_its_own_shape(tmp_path):
     assert (first.std(axis=(0, 2)) > 5).all()
     # 360 x 640 in 360 lines is 202 pixels wide, in the middle; beside it nothing.
     assert second[:, :210].max() < 40
-    assert second[:, 430:].max() < 40
+    assert second[:180, 430:].max() < 40  # above the label
     assert number_of(second[:, 219:421]) == 5
     annotate(source, tmp_path / "c.mp4", scored((0.4, 0.8, 0.93)), {})
     changed = np.abs(second.astype(int) - frames_of(tmp_path / "c.mp4")[15][:360, :640]).max(axis=-1) > 60
@@ -375,3 +511,25 @@ def test_a_part_of_another_size_is_drawn_in_its_own_shape(tmp_path):
     rows, columns = np.nonzero(changed[top + 5 :])  # below the label
     drawn = np.array([columns.min() - 219, columns.max() - 219, rows.max() + top + 5])
     assert drawn == pytest.approx(np.array([60, 180, 520]) * 360 / 640, abs=5)
+
+
+def test_a_still_picture_becomes_a_picture_with_boxes_and_scores(tmp_path, monkeypatch):
+    picture = drawn_frames(0, num_frames=1, side=640)[0][:360]
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    texts = texts_of(monkeypatch)
+    rules = Rules(0.5, caveat="Trained on videos.")
+    boxes = {0: (np.array([0]), np.float32([BOX]))}
+    annotate_still(tmp_path / "a.png", tmp_path / "b.jpg", scored((0, 1 / 30, 0.93)), boxes, rules=rules)
+    with Image.open(tmp_path / "b.jpg") as drawn:
+        assert drawn.format == "JPEG"
+        after = np.asarray(drawn).astype(int)
+    assert after.shape[1] == 640
+    change = np.abs(after[:360] - picture).max(axis=-1)
+    assert np.median(change[190, 198:203]) > 30
+    assert np.percentile(change[280:], 99) < 30
+    assert {"signs of a fake · score 0.93", "whole picture", "Trained on videos."} <= set(texts)
+    assert not any("over time" in text or "0:00" in text for text in texts)
+    with pytest.raises(ValueError, match=r"end in \.jpg"):
+        annotate_still(tmp_path / "a.png", tmp_path / "b.png", scored((0, 1, 0.9)), {}, rules=rules)
+    with pytest.raises(ValueError, match="would overwrite"):
+        annotate_still(tmp_path / "b.jpg", tmp_path / "b.jpg", scored((0, 1, 0.9)), {}, rules=rules)

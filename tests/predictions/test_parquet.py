@@ -28,6 +28,9 @@ def test_a_row_is_its_json_line(folder: Path) -> None:
     table = pq.read_table(folder / "predictions.parquet")
     lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     lines[2]["path"] = "c\\udcff.mp4"
+    for line in lines:
+        if line["file"]:
+            del line["file"]["stated"]  # its names differ from file to file, so it has no column
     assert table.column_names == [*COLUMNS, "file", "tracks"]
     assert table.to_pylist() == [{name: line[name] for name in table.column_names} for line in lines]
     assert table.schema.metadata[b"schema_version"] == str(SCHEMA_VERSION).encode()

@@ -258,7 +258,7 @@ def test_every_face_has_its_timeline_its_numbers_and_its_moments_most_suspicious
     assert_sound(page)
     assert_harmless(page)
     assert "The faces over time" in page.text
-    assert page.text.index("Face 2 ▲ signs of a fake, 0.930") < page.text.index("Face 1 ● no sign found, 0.200")
+    assert page.text.index("Appearance 2 (0:00–0:06) ▲ signs of") < page.text.index("Appearance 1 (0:00–0:06) ● no")
     assert len(page.named("desc")) == 2
     assert page.text.count("Every window in numbers") == 2
     assert page.values("alt").count("The same with heat where it suggests fake") == 6

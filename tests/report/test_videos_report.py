@@ -11,6 +11,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from dfd.base.types import FileFacts, Label, Moment, Status, TrackScore, VideoSc
 from dfd.commands.report import main
 from dfd.metrics.alike import alike
 from dfd.models.files.caveat import DEMO
+from dfd.predictions.pictures import evidence_place
 from dfd.predictions.rows import read_scores
 from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.report.page.policy import report_policy
@@ -294,9 +296,39 @@ def test_the_page_is_sound(mixed):
     assert "4 windows from 0:00 to 0:06: mean 0.930, highest 0.930 at 0:00.0, 4 of 4 at or above" in page.text
 
 
+def test_an_appearance_that_does_not_count_says_why(tmp_path):
+    one = score("a.mp4", 0.2, 0.93)
+    weak = replace(one.tracks[1], weak="seen in 7 windows only and cut off by the frame's edge")
+    folder = make_folder(tmp_path / "s", [replace(one, tracks=(one.tracks[0], weak))], run=facts())
+    page = Page(write_videos_report([folder], tmp_path / "out"))
+    said = "It does not count for the whole video: seen in 7 windows only and cut off by the frame's edge."
+    assert page.text.count(said) == 2, "below the timeline and in its description"
+
+
+def test_the_report_leads_to_the_annotated_videos_that_lie_beside_it(tmp_path):
+    paths = ["in/a b#.mp4", "in/portrait.jpg", "in/not drawn.mp4"]
+    folder = make_folder(tmp_path / "s", [score(path, 0.9) for path in paths], run=facts())
+    names = [
+        f"{Path(path).stem}-{evidence_place(path).rpartition('/')[2][:8]}.{suffix}"
+        for path, suffix in zip(paths[:2], ("mp4", "jpg"), strict=True)
+    ]
+    (folder / "annotated").mkdir()
+    for name in names:
+        (folder / "annotated" / name).write_bytes(b"drawn")
+    page = Page(write_videos_report([folder], folder))
+    found = [link for link in page.values("href") if link.startswith("annotated/")]
+    assert sorted(unquote(link) for link in found) == sorted(f"annotated/{name}" for name in names)
+    assert all(urlsplit(link).fragment == "" and (folder / unquote(link)).is_file() for link in found)
+    (folder / "predictions.jsonl").write_text((folder / "predictions.jsonl").read_text().splitlines()[0] + "\n")
+    single = Page(write_videos_report([folder], folder))
+    assert [unquote(link) for link in single.values("href") if "annotated" in link] == [f"annotated/{names[0]}"]
+    elsewhere = Page(write_videos_report([folder], tmp_path / "out"))
+    assert not [link for link in elsewhere.values("href") if "annotated" in link]
+
+
 def test_each_moment_has_its_crop_the_heat_its_time_and_its_place(mixed):
     page = mixed[1]
-    assert "Face 2 at 0:02.2, as the detector saw it" in page.values("alt")
+    assert "Appearance 2 (0:00–0:06) at 0:02.2, as the detector saw it" in page.values("alt")
     assert page.values("alt").count("The same with heat where it suggests fake") == 3 + 3 + 3
     assert "2 0:02.2 score 0.930 box 11, 20 to 110, 140 px" in page.text
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dfd.scoring.aggregation import AGGREGATIONS, confident, share
+from dfd.scoring.aggregation import AGGREGATIONS, confident, share, weakness, without_weak
 
 SURE_FAKE, SURE_REAL, UNSURE = 0.9, 0.1, 0.4
 
@@ -54,3 +54,30 @@ def test_any_aggregation_of_equal_windows_below_one_half_or_above_stays_on_their
         tracks, video = AGGREGATIONS[name]([[prob] * 3, [prob] * 30])
         assert len(tracks) == 2
         assert all((score >= 0.5) == (prob >= 0.5) for score in (*tracks, video))
+
+
+@pytest.mark.parametrize("name", AGGREGATIONS)
+def test_a_weak_appearance_has_a_score_but_no_part_in_the_video_s(name: str) -> None:
+    aggregation = AGGREGATIONS[name]
+    alone = aggregation([[0.3] * 20])
+    tracks, video = without_weak(aggregation, [[0.3] * 20, [0.99] * 3], [False, True])
+    assert video == alone[1]
+    assert tracks[0] == alone[0][0]
+    assert tracks[1] > tracks[0]
+
+
+@pytest.mark.parametrize("name", AGGREGATIONS)
+def test_weak_appearances_decide_where_nothing_else_is_there(name: str) -> None:
+    windows = [[0.3] * 4, [0.9] * 3]
+    assert without_weak(AGGREGATIONS[name], windows, [True, True]) == AGGREGATIONS[name](windows)
+
+
+def test_one_fault_alone_makes_no_appearance_weak() -> None:
+    """A short but clear face may be the forgery; a close-up is cut off; a face that is turned away is hardly found."""
+    assert not weakness(1, 32)
+    assert not weakness(32, 32, edge_fraction=1.0)
+    assert not weakness(32, 32, is_sure=False)
+    assert "only and cut off" in weakness(7, 32, edge_fraction=1.0)
+    assert "only and hardly recognised" in weakness(7, 32, is_sure=False)
+    assert weakness(8, 32, edge_fraction=0.5, is_sure=False)
+    assert not weakness(8, 32, edge_fraction=0.49, is_sure=False)

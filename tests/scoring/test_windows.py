@@ -200,7 +200,9 @@ def test_the_file_and_a_picture_of_it_come_first(tmp_path: Path) -> None:
     items = found_in(path)
     facts = [item for item in items if isinstance(item, FileFacts)]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert facts[-1] == FileFacts(path.stat().st_size, digest, 240, 96, 20.0, "h264", 40)
+    stated = facts[-1].stated
+    assert facts[-1] == FileFacts(path.stat().st_size, digest, 240, 96, 20.0, "h264", 40, stated=stated)
+    assert stated["sound"] == "none"
     pictures = [item.picture for item in items if isinstance(item, Thumbnail)]
     assert [picture.shape for picture in pictures] == [(96, 240, 3)] * 2
     assert items.index(facts[0]) == 0

@@ -16,6 +16,7 @@ MODULES = {
     "dfd.adopt": "dfd.commands.adopt",
     "dfd.data.identity_demo": "dfd.data.demo.identity",
     "dfd.starter": "dfd.models.starter",
+    "dfd.faces.track": "dfd.faces.tracks.track",
     # Used as `_target_` in the configurations of runs.
     "dfd.data.blend_module": "dfd.data.blend.module",
     "dfd.data.demo_module": "dfd.data.demo.module",

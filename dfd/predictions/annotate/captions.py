@@ -10,12 +10,14 @@ from PIL import Image, ImageDraw, ImageFont
 from dfd.base.types import FrameArray, Verdict
 
 Color = tuple[int, int, int]
+Letters = ImageFont.FreeTypeFont
 Plate = NDArray[np.uint8]
 """A picture with opacity, RGBA ``(h, w, 4)``."""
 
 BACKING: Color = (17, 19, 23)
 WHITE: Color = (244, 245, 247)
 GREY: Color = (160, 166, 176)
+PALE: Color = (206, 210, 216)
 
 # Vermilion, yellow and sky blue of Okabe and Ito (2008), told apart with any colour vision, lightened to stand out
 # from the backing. A word is always beside them.
@@ -24,21 +26,33 @@ VERDICT_COLORS: dict[Verdict, Color] = {
     Verdict.UNCERTAIN: (245, 208, 66),
     Verdict.REAL: (92, 190, 240),
 }
-VERDICT_WORDS = {Verdict.FAKE: "FAKE", Verdict.UNCERTAIN: "uncertain", Verdict.REAL: "REAL"}
-
 _BACKING_OPACITY = 225
 _DIMMED = 0.75
 
 
-def percent(prob: float) -> str:
-    """A probability in whole percent; nothing is ever certain.
+def score_words(prob: float, verdict: Verdict | None) -> str:
+    """A probability of FAKE with what it means in front, so that a still of the video keeps its meaning.
 
-    >>> [percent(p) for p in (0.9312, 0.9999, 0.0, 0.005)]
-    ['93 %', '>99 %', '<1 %', '<1 %']
+    >>> score_words(0.1712, Verdict.REAL), score_words(0.9999, Verdict.FAKE), score_words(0.5, None)
+    ('no sign found · score 0.17', 'signs of a fake · score >0.99', 'no verdict · score 0.50')
+    """
+    return f"{verdict.words if verdict is not None else 'no verdict'} · score {hundredths(prob)}"
+
+
+def hundredths(prob: float) -> str:
+    """A probability with two decimals; nothing is ever certain.
+
+    >>> [hundredths(p) for p in (0.9312, 0.9999, 0.0, 0.005)]
+    ['0.93', '>0.99', '<0.01', '<0.01']
     """
     if prob >= 0.995:
-        return ">99 %"
-    return "<1 %" if prob < 0.01 else f"{prob:.0%}".replace("%", " %")
+        return ">0.99"
+    return "<0.01" if prob < 0.01 else f"{prob:.2f}"
+
+
+def color_of(verdict: Verdict | None) -> Color:
+    """Colour of a verdict, and of a score without one."""
+    return PALE if verdict is None else VERDICT_COLORS[verdict]
 
 
 def clock(seconds: float) -> str:
@@ -77,6 +91,25 @@ def fitted(text: str, letters: ImageFont.FreeTypeFont, width: float) -> str:
     while text and letters.getlength(text + "…") > width:
         text = text[:-1]
     return text + "…" if text else ""
+
+
+def wrapped(text: str, letters: ImageFont.FreeTypeFont, width: float, *, max_lines: int) -> list[str]:
+    """``text`` in lines of at most ``width`` pixels; an ellipsis stands for what does not fit.
+
+    >>> wrapped("one two three", font(10), font(10).getlength("one two"), max_lines=2)
+    ['one two', 'three']
+    """
+    lines: list[str] = []
+    words = printable(text).split()
+    while words and len(lines) < max_lines:
+        number = 1
+        while number < len(words) and letters.getlength(" ".join(words[: number + 1])) <= width:
+            number += 1
+        if len(lines) == max_lines - 1:
+            number = len(words)
+        lines.append(fitted(" ".join(words[:number]), letters, width))
+        words = words[number:]
+    return lines
 
 
 def plate(parts: list[tuple[str, Color]], size: int, *, stripe: Color | None = None, dimmed: bool = False) -> Plate:

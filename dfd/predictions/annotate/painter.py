@@ -1,6 +1,7 @@
 """Drawing faces, scores and the strip below the picture into frames."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import ceil
 
 import cv2
@@ -8,34 +9,53 @@ import numpy as np
 
 from dfd.base.types import FloatArray, FrameArray, VideoScore
 from dfd.predictions.annotate import captions
-from dfd.predictions.annotate.captions import BACKING, GREY, VERDICT_COLORS, VERDICT_WORDS, WHITE, Color
-from dfd.predictions.annotate.face import FaceBoxes, Look, _Clock, _Face
-from dfd.predictions.annotate.strip import _Strip
+from dfd.predictions.annotate.captions import BACKING, GREY, WHITE, Color
+from dfd.predictions.annotate.face import Clock, Face, FaceBoxes, Rules, voices_of
+from dfd.predictions.annotate.strip import Strip
 from dfd.video.decode import VideoReader
+from dfd.video.still import StillReader
 
 MIN_SIDE = 480
 """A picture whose longer side is shorter is enlarged by a whole number, or no text would fit."""
 
 
-class _Painter:
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A face as it is drawn on a frame: its box, and the score of each voice, with whether that is of this frame."""
+
+    face: Face
+    box: FloatArray
+    found: tuple[tuple[float, bool] | None, ...]
+
+
+class Painter:
     """Draws frames of one video. ``width`` and ``height`` are of what it draws, both even."""
 
     def __init__(
-        self, reader: VideoReader, clock: _Clock, score: VideoScore, boxes: Mapping[int, FaceBoxes], look: Look
+        self,
+        reader: VideoReader | StillReader,
+        clock: Clock,
+        score: VideoScore,
+        boxes: Mapping[int, FaceBoxes],
+        rules: Rules,
     ) -> None:
-        scores = {track.track: track for track in score.tracks}
-        self._reader = reader
-        tracks = sorted({*scores, *boxes})
-        self._faces = [_Face(track, boxes.get(track), scores.get(track), reader, clock) for track in tracks]
-        self._look = look
+        self._reader, self._rules = reader, rules
+        self._voices = list(voices_of(score, rules))
+        numbers = sorted({*boxes, *(number for voice in self._voices for number in voice.tracks)})
+        self._faces = [
+            Face(number, boxes.get(number), [voice.tracks.get(number) for voice in self._voices], reader, clock)
+            for number in numbers
+        ]
         self._zoom = ceil(MIN_SIDE / max(reader.width, reader.height))
         self._picture = (reader.height * self._zoom, reader.width * self._zoom)
         picture_height, picture_width = self._picture
         self.width = picture_width + picture_width % 2
         self._size = max(14, round(0.011 * (picture_width + picture_height)))
-        self._labels: dict[tuple[int, float | None, bool], captions.Plate] = {}
-        self._duration = clock.seconds([reader.num_frames - 1])[0] + 1 / reader.fps
-        self._strip = _Strip(self.width, self._size, score, self._faces, self._duration, look)
+        self._labels: dict[tuple[int, tuple[tuple[float, bool] | None, ...], str], captions.Plate] = {}
+        duration = None
+        if isinstance(reader, VideoReader):
+            duration = clock.seconds([reader.num_frames - 1])[0] + 1 / reader.fps
+        self._strip = Strip(self.width, self._size, score, self._voices, self._faces, duration, rules)
         self.height = picture_height + len(self._strip.pixels)
         self.height += self.height % 2
 
@@ -66,31 +86,73 @@ class _Painter:
         zoom = min(width / frame.shape[1], height / frame.shape[0])
         return zoom, round((width - frame.shape[1] * zoom) / 2), round((height - frame.shape[0] * zoom) / 2)
 
+    def shown(self, index: int, seconds: float) -> list[Shown]:
+        """Faces that are drawn on a frame, the most suspicious last; boxes are in pixels of the source."""
+        voices = range(len(self._voices))
+        boxes = ((face, face.box(index, self._rules.max_gap_seconds)) for face in self._faces)
+        found = [
+            Shown(face, box, tuple(face.score_at(seconds, voice) for voice in voices))
+            for face, box in boxes
+            if box is not None
+        ]
+        return sorted(found, key=lambda one: max((item[0] for item in one.found if item is not None), default=-1.0))
+
     def _draw_faces(self, picture: FrameArray, index: int, seconds: float, scale: float, offset: FloatArray) -> None:
-        boxes = [(face, face.box(index, self._look.max_gap_seconds)) for face in self._faces]
-        shown = [(face, box * scale + offset, face.score_at(seconds)) for face, box in boxes if box is not None]
-        shown.sort(key=lambda item: -1.0 if item[2] is None else item[2][0])  # the most suspicious on top
-        for _, box, found in shown:
-            color = GREY if found is None else VERDICT_COLORS[self._look.judge(found[0])]
-            _draw_box(picture, box, color, self._size, solid=found is not None and found[1])
+        shown = [(one, one.box * scale + offset) for one in self.shown(index, seconds)]
+        for one, box in shown:
+            is_exact = any(item is not None and item[1] for item in one.found)
+            _draw_box(picture, box, self._color(one), self._size, solid=is_exact)
         taken: list[tuple[int, int, int, int]] = []
-        for face, box, found in reversed(shown):
-            label = self._label(face.track, found)
-            left, top = _place(label, box, picture.shape[:2], self._size, taken)
+        for one, box in reversed(shown):
+            label = self._label(one, self._picture[1] - max(0.0, float(box[0])))
+            others = [other for _, other in shown if other is not box]
+            left, top = _place(label, box, picture.shape[:2], self._size, taken, others)
             taken.append((left, top, left + label.shape[1], top + label.shape[0]))
             captions.blend(picture, label, left, top)
 
-    def _label(self, track: int, found: tuple[float, bool] | None) -> captions.Plate:
-        prob, covered = found if found is not None else (None, False)
-        key = (track, prob, covered)
+    def _color(self, one: Shown) -> Color:
+        """Colour of the first verdict; of the first score where no detector gives verdicts."""
+        found = [(voice, item[0]) for voice, item in zip(self._voices, one.found, strict=True) if item is not None]
+        if one.face.is_weak or not found:
+            return GREY
+        judged = [verdict for voice, prob in found if (verdict := voice.judge(prob)) is not None]
+        return captions.color_of(judged[0] if judged else None)
+
+    def _label(self, one: Shown, room: float) -> captions.Plate:
+        """Label of a face, with the number that the report gives it; short where ``room`` pixels hold no longer one."""
+        number = str(one.face.track + 1)
+        whole = self._plate(one, f"appearance {number}")
+        if whole.shape[1] <= room:
+            return whole
+        short = self._plate(one, number)
+        return short if short.shape[1] <= self._picture[1] else self._plate(one, "")
+
+    def _plate(self, one: Shown, name: str) -> captions.Plate:
+        key = (one.face.track, one.found, name)
         if key not in self._labels:
-            text, color = "not scored", GREY
-            if prob is not None:
-                verdict = self._look.judge(prob)
-                text, color = f"{VERDICT_WORDS[verdict]} {captions.percent(prob)}", VERDICT_COLORS[verdict]
-            parts = [(f"face {track + 1}", WHITE), (text, color)]  # as the report counts them
-            self._labels[key] = captions.plate(parts, self._size, stripe=color, dimmed=not covered)
+            is_exact = any(item is not None and item[1] for item in one.found)
+            parts = [*([(name, WHITE)] if name and one.face.is_scored else []), *self._said(one)]
+            self._labels[key] = captions.plate(parts, self._size, stripe=self._color(one), dimmed=not is_exact)
         return self._labels[key]
+
+    def _said(self, one: Shown) -> list[tuple[str, Color]]:
+        """Words and colour of each score of a face."""
+        if not one.face.is_scored:
+            return [("not scored", GREY)]
+        said: list[tuple[str, Color]] = []
+        for voice, item in zip(self._voices, one.found, strict=True):
+            if item is None:
+                said.append((f"{voice.name} not scored".strip(), GREY))
+                continue
+            verdict = voice.judge(item[0])
+            words = captions.score_words(item[0], verdict)
+            if voice.name:
+                words = f"{voice.name[:20]} {captions.hundredths(item[0])}"
+            said.append((words, captions.color_of(verdict)))
+        if one.face.is_weak:
+            scores = ", ".join(captions.hundredths(item[0]) for item in one.found if item is not None)
+            return [(f"does not count · score {scores}", GREY)]
+        return said
 
 
 def _draw_box(picture: FrameArray, box: FloatArray, color: Color, size: int, *, solid: bool) -> None:
@@ -110,9 +172,17 @@ def _draw_box(picture: FrameArray, box: FloatArray, color: Color, size: int, *, 
 
 
 def _place(
-    label: captions.Plate, box: FloatArray, shape: tuple[int, ...], size: int, taken: list[tuple[int, int, int, int]]
+    label: captions.Plate,
+    box: FloatArray,
+    shape: tuple[int, ...],
+    size: int,
+    taken: list[tuple[int, int, int, int]],
+    others: list[FloatArray],
 ) -> tuple[int, int]:
-    """Left and top of a label: above its box, or below, or within, where it is whole and on no other label."""
+    """Left and top of a label: above its box, or below, or within, where it is whole and on no other label.
+
+    Where there is a choice, it is on no other face either.
+    """
     height, width = label.shape[:2]
     x1, y1, _, y2 = (round(float(value)) for value in box)
     space = max(3, round(0.25 * size))
@@ -120,7 +190,9 @@ def _place(
     tops = [y1 - height - space, y2 + space, y1 + space, y2 - height - space]
     whole = [top for top in tops if 0 <= top <= shape[0] - height] or [max(0, min(tops[0], shape[0] - height))]
     free = [top for top in whole if not any(_overlap((left, top, left + width, top + height), one) for one in taken)]
-    return left, (free or whole)[0]
+    faces = [(round(float(x1)), round(float(y1)), round(float(x2)), round(float(y2))) for x1, y1, x2, y2 in others]
+    clear = [top for top in free if not any(_overlap((left, top, left + width, top + height), one) for one in faces)]
+    return left, (clear or free or whole)[0]
 
 
 def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:

@@ -2,7 +2,8 @@
 
 A solid box has the score of the window that covers this very frame. Of a frame between windows only the corners are
 drawn and the label is dim: its score is that of the face's nearest window. Nothing is drawn where a face was not looked
-for, and a face that was followed but not scored is said to be so.
+for, and a face that was followed but not scored is said to be so. Words stand before every score, since one frame may
+be passed on without the rest.
 """
 
 import os
@@ -14,14 +15,9 @@ from typing import Any
 from av.error import FFmpegError
 
 from dfd.base.files import written_whole
-from dfd.base.machine import begin_task, hold_to_one_core, limit_tasks
-from dfd.base.types import Verdict, VideoScore
-from dfd.predictions.annotate.face import FaceBoxes, Look, _Clock
-from dfd.predictions.annotate.painter import _Painter
-from dfd.predictions.layout import ANNOTATED_NAME
-from dfd.predictions.pictures import BOXES_NAME, evidence_place, read_boxes
-from dfd.predictions.rows import read_scores, score_of
-from dfd.scoring.aggregation import verdict
+from dfd.base.types import VideoScore
+from dfd.predictions.annotate.face import Clock, FaceBoxes, Rules
+from dfd.predictions.annotate.painter import Painter
 from dfd.video.decode import VideoReader
 from dfd.video.encode import VideoWriter
 from dfd.video.file.container import DEFAULT_LIMITS, VideoLimits
@@ -49,10 +45,8 @@ def annotate_video(
     score: VideoScore,
     boxes: Mapping[int, FaceBoxes],
     *,
-    threshold: float,
-    uncertain_margin: float = 0.0,
+    rules: Rules,
     max_side: int = 1280,
-    max_gap_seconds: float = 0.5,
     limits: VideoLimits | None = None,
     video_stream: int | None = None,
 ) -> AnnotatedVideo:
@@ -68,10 +62,8 @@ def annotate_video(
         target: the file to write; overwritten if it exists.
         score: of the video, with its tracks.
         boxes: by track, for the frames that were looked at.
-        threshold: probability from which a face is called fake.
-        uncertain_margin: as for :func:`dfd.scoring.aggregation.verdict`.
+        rules: by which scores are told.
         max_side: longest side of the picture in pixels; the strip below it comes on top.
-        max_gap_seconds: between two frames with boxes of one face that are no further apart, the box moves evenly.
         limits: see :class:`dfd.video.decode.VideoReader`.
         video_stream: which of the file's video streams, from 0; None: the one that players show.
 
@@ -88,16 +80,13 @@ def annotate_video(
     if max_side < 2:
         raise ValueError(f"max_side must be 2 pixels or more, got {max_side}")
 
-    def judge(prob: float) -> Verdict:
-        return verdict(prob, threshold=threshold, margin=uncertain_margin)
-
     limits = limits or DEFAULT_LIMITS
     with (
         written_whole(target) as unfinished,
         VideoReader(source, max_side=max_side, limits=limits, stream=video_stream) as reader,
     ):
-        clock = _Clock(reader)
-        painter = _Painter(reader, clock, clock.shifted(score), boxes, Look(judge, threshold, max_gap_seconds))
+        clock = Clock(reader)
+        painter = Painter(reader, clock, clock.shifted(score), boxes, rules)
         with SoundCopy(source, start_seconds=clock.zero) as sound:
             try:
                 num_frames = _write(unfinished, reader, clock, painter, sound)
@@ -111,7 +100,7 @@ def annotate_video(
         return AnnotatedVideo(num_frames, "; ".join(part for part in (reader.partial, message) if part))
 
 
-def _write(path: Path, reader: VideoReader, clock: _Clock, painter: "_Painter", sound: SoundCopy | None) -> int:
+def _write(path: Path, reader: VideoReader, clock: Clock, painter: Painter, sound: SoundCopy | None) -> int:
     num_frames = 0
     with VideoWriter(
         path,
@@ -129,58 +118,3 @@ def _write(path: Path, reader: VideoReader, clock: _Clock, painter: "_Painter", 
                 writer.write(painter.paint(index, seconds, frame)[None], seconds=[seconds])
             num_frames += len(frames)
     return num_frames
-
-
-_MAX_STEM_BYTES = 180  # of the 255 that a name may have
-
-
-@dataclass(frozen=True, slots=True)
-class AnnotateTask:
-    """One video of a folder of scores that is to be drawn."""
-
-    folder: Path
-    value: Mapping[str, Any]
-    threshold: float
-    uncertain_margin: float
-    limits: VideoLimits
-    video_stream: int | None = None
-
-    @property
-    def target(self) -> Path:
-        """Named after the video, and by a part of its path's hash: two videos may have one name."""
-        stem = os.fsencode(Path(self.value["path"]).stem)[:_MAX_STEM_BYTES].rstrip(b" .")
-        digest = evidence_place(self.value["path"]).rpartition("/")[2][:8]
-        return self.folder / ANNOTATED_NAME / f"{os.fsdecode(stem)}-{digest}.mp4"
-
-
-def to_annotate(folder: Path, **options: Any) -> list[AnnotateTask]:
-    """Tasks for the scored videos of ``folder`` with boxes that have not been drawn yet; ``options`` are the task's."""
-    tasks = [AnnotateTask(folder, value, **options) for value in read_scores(folder).values()]
-    return [task for task in tasks if _has_boxes(folder, task.value) and not task.target.exists()]
-
-
-def num_without_boxes(folder: Path) -> int:
-    """Number of scored videos of ``folder`` that cannot be drawn, since their boxes were not kept."""
-    scored = [value for value in read_scores(folder).values() if value["verdict"] is not None]
-    return sum(not _has_boxes(folder, value) for value in scored)
-
-
-def _has_boxes(folder: Path, value: Mapping[str, Any]) -> bool:
-    return (folder / evidence_place(value["path"]) / BOXES_NAME).is_file()
-
-
-def annotate_task(task: AnnotateTask) -> str:
-    """In a worker: draw one video; what of it is not in the result."""
-    hold_to_one_core()
-    limit_tasks(task.limits.task_bytes)
-    begin_task()
-    task.target.parent.mkdir(parents=True, exist_ok=True)
-    score = score_of(task.value)
-    done = annotate_video(
-        *(score.path, task.target, score, read_boxes(task.folder, score.path) or {}),
-        threshold=task.threshold,
-        uncertain_margin=task.uncertain_margin,
-        limits=task.limits,
-        video_stream=task.video_stream,
-    )
-    return done.message

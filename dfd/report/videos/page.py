@@ -84,6 +84,8 @@ class VideosPage:
     """Videos with a verdict and a section."""
     without_verdict: Sequence[VideoView]
     num_without_section: int
+    links_annotated: bool = False
+    """Whether the page will lie beside the annotated videos."""
 
 
 def write_videos_report(
@@ -117,7 +119,8 @@ def write_videos_report(
     is_new = bool(changes) or len(scored.folders) > 1
     if is_new:
         refuse_to_replace(scored.folders, output)
-    text = render(videos_page(scored, title=title, warnings=warnings))
+    is_beside = [folder.resolve() for folder in scored.folders] == [output.resolve()]
+    text = render(videos_page(scored, title=title, warnings=warnings, links_annotated=is_beside))
     output.mkdir(parents=True, exist_ok=True)
     if is_new:
         write_merged(scored, output)
@@ -156,8 +159,10 @@ def _css_text(text: str) -> str:
     return f'"{"".join(shown)}"'
 
 
-def videos_page(scored: Scored, *, title: str = TITLE, warnings: Sequence[str] = ()) -> VideosPage:
-    """Collect the data of the page of scored videos."""
+def videos_page(
+    scored: Scored, *, title: str = TITLE, warnings: Sequence[str] = (), links_annotated: bool = False
+) -> VideosPage:
+    """Collect the data of the page of scored videos; ``links_annotated``: it will lie in their folder."""
     run, videos = scored.run, scored.videos
     scale = Scale(run.threshold, run.band) if run and run.gives_verdicts else Scale()
     sizes = picture_sizes(len(videos))
@@ -184,6 +189,7 @@ def videos_page(scored: Scored, *, title: str = TITLE, warnings: Sequence[str] =
         with_verdict=[one for one in views if one.is_detailed and one.verdict != "none"],
         without_verdict=[one for one in views if one.is_detailed and one.verdict == "none"],
         num_without_section=sum(not one.is_detailed for one in views),
+        links_annotated=links_annotated,
     )
 
 

@@ -4,9 +4,13 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from urllib.parse import quote
 
 from dfd.base.types import TrackScore, WindowScore
+from dfd.predictions.layout import ANNOTATED_NAME
+from dfd.predictions.pictures import annotated_files
 from dfd.report.page import wording
+from dfd.report.videos.facts import appearance_name, stated_facts, weak_words
 from dfd.report.videos.pictures import Picture, PictureSizes, ShownEvidence, ShownMoment, embed
 from dfd.report.videos.scored import ScoredVideo
 from dfd.report.videos.timeline import Scale, Timeline, timeline
@@ -119,6 +123,12 @@ class VideoView:
         """Shortened remark for a row."""
         return wording.shortened(self.remark, MAX_NOTE)
 
+    @property
+    def annotated(self) -> str:
+        """Address of the annotated video or picture, relative to the folder of its scores; empty if there is none."""
+        found = annotated_files(self.scored.folder, self.scored.score.path)
+        return quote(f"{ANNOTATED_NAME}/{found[0].name}", errors="surrogateescape") if found else ""
+
     def file_facts(self) -> Facts:
         """Facts about the scored file: size, resolution, codec and duration."""
         score, file = self.scored.score, self.scored.score.file
@@ -132,6 +142,7 @@ class VideoView:
                 "Codec": None if file.codec is None else wording.visible(file.codec),
                 "Frames": None if file.num_frames is None else f"{file.num_frames:,}",
             }
+            facts |= stated_facts(file.stated)
         seconds = score.duration_seconds
         facts["Duration"] = None if seconds is None else wording.clock(seconds, decimals=1)
         return [(name, text) for name, text in facts.items() if text is not None]
@@ -148,7 +159,7 @@ class VideoView:
         if score.num_frames or self.scored.has_verdict:
             facts.append(("Examined", looked_at(self.scored)))
         if self.scored.has_verdict:
-            facts.append(("Faces followed", str(score.num_faces)))
+            facts.append(("Appearances", f"{score.num_faces:,}"))
         for one in score.detectors:
             said = one.message if one.prob_fake is None else wording.probability(one.prob_fake)
             verdict = f", {one.verdict.words}" if one.verdict else ", no verdict" if one.prob_fake is not None else ""
@@ -209,11 +220,11 @@ def view(
             moments = [moment for moment in evidence.moments if not number and moment.facts.track == track.track]
             face = FaceView(
                 anchor=f"{anchor}-face-{track.track + 1}{f'-{number + 1}' if number else ''}",
-                name=f"Face {track.track + 1}{f', {detector}' if detector else ''}",
+                name=appearance_name(track, detector),
                 verdict=str(track.verdict),
                 prob=wording.probability(track.prob_fake),
                 timeline=drawn,
-                summary=_summary(track, drawn),
+                summary=_summary(track, drawn) + (f" {weak_words(track)}" if track.weak else ""),
                 windows=track.windows if len(track.windows) <= most else (),
                 moments=_moments(moments, track, drawn),
             )

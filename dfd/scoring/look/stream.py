@@ -13,10 +13,12 @@ from dfd.faces.extract import ExtractionSettings, FaceExtractor
 from dfd.faces.found import FaceBoxes, FaceWindow, Found, View, WindowsEnd, WindowSettings
 from dfd.faces.no_face import no_face_message
 from dfd.faces.one_pass import OnePass
+from dfd.faces.tracks.appearances import Appearance, numbered
 from dfd.faces.turned import WORDS, quarter_turns_with_faces
 from dfd.process.stages import StageClock
 from dfd.video.decode import VideoReader
 from dfd.video.file.formats import VIDEO_SUFFIXES
+from dfd.video.file.stated import stated_by_still, stated_by_video
 from dfd.video.sampling import span_words
 from dfd.video.still import StillReader, is_still
 
@@ -103,8 +105,11 @@ def stream_windows(
             with clock("detect"):
                 why = no_face_message(upright.extractor.num_frames, upright.extractor.faceless, detector, extraction)
             raise NoFaceFound("; ".join(part for part in (f"{path}: {why}", reader.partial) if part))
+        scored = {track for one in passes for clips in one.clips for track in clips.scored}
+        appearances = tuple(numbered((one for each in passes for one in each.appearances()), scored=scored))
         ends = [
-            _end(number, view, reader, passes, faces, words, dict(clock.seconds)) for number, view in enumerate(views)
+            _end(number, view, reader, passes, appearances, words, dict(clock.seconds))
+            for number, view in enumerate(views)
         ]
         if all(end.no_window for end in ends):
             raise NoFaceFound(f"{path}: {ends[0].no_window}")
@@ -116,7 +121,7 @@ def _end(
     view: View,
     reader: VideoReader | StillReader,
     passes: Sequence[OnePass],
-    faces: set[int],
+    appearances: tuple[Appearance, ...],
     words: Sequence[str],
     seconds_by_stage: dict[str, float],
 ) -> WindowsEnd:
@@ -124,7 +129,8 @@ def _end(
     settings = view.windows
     clips = [one.clips[number] for one in passes]
     scored = {track for one in clips for track in one.scored}
-    unscored = len(faces - scored - {track for one in clips for track in one.dropped})
+    dropped = {track for one in clips for track in one.dropped}
+    unscored = sum((scored | dropped).isdisjoint(one.tracks) for one in appearances)
     # Of a damaged video, what the frames that could be decoded hold.
     num_possible = settings.num_possible(reader.num_frames - reader.first_frame)
     looked_at = clips[0].looked_at
@@ -137,7 +143,7 @@ def _end(
         f"{settings.clip_stride} frames apart; use a detector with shorter clips"
     )
     return WindowsEnd(
-        num_faces=len(faces),
+        num_faces=len(appearances),
         num_frames=settings.num_frames_of(starts, reader.num_frames),
         num_windows=num_windows,
         num_windows_possible=num_possible,
@@ -147,6 +153,7 @@ def _end(
         seconds_by_stage=seconds_by_stage,
         view=number,
         no_window="" if scored else no_window,
+        appearances=appearances,
     )
 
 
@@ -218,6 +225,13 @@ def _counted(num_faces: int) -> str:
 
 def _video_facts(facts: FileFacts, reader: VideoReader | StillReader) -> FileFacts:
     info = reader.info
+    is_video = isinstance(reader, VideoReader)
     return replace(
-        facts, width=info.width, height=info.height, fps=info.fps, codec=info.codec, num_frames=reader.num_frames
+        facts,
+        width=info.width,
+        height=info.height,
+        fps=info.fps,
+        codec=info.codec,
+        num_frames=reader.num_frames,
+        stated=stated_by_video(reader.path, info) if is_video else stated_by_still(reader.path),
     )

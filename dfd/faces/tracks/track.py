@@ -15,19 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfd.base.types import FaceBox, FloatArray
+from dfd.faces.tracks.matching import best_pairs, likeness_of, within, without_duplicates
 
 Vector = NDArray[np.float64]
 
-# Two detections in one frame are the same face if they share this part of their union, or of the smaller of the two.
-DUPLICATE_IOU = 0.5
-DUPLICATE_OVERLAP = 0.75
 MAX_MISSED, SMOOTHING = 1, 0.5
 """Options of :class:`Tracker`, unless told otherwise."""
-# A detection may be the face of a track if it overlaps by this much ...
-MIN_IOU = 0.25
-# ... or, in fast motion, if its centre is nearer than this many face sizes and its size within a factor of two.
-REACH = 1.0
-MAX_SIZE_RATIO = 2.0
 # Jitter of detectors, as a fraction of the face's size; a larger deviation from steady motion counts as motion.
 NOISE = 0.03
 
@@ -49,7 +42,7 @@ class TrackSummary:
 
     ``num_detections`` frames of the track had a detection; ``num_key_frames``, the key frames of its shot up to its
     end, is the maximum. ``mean_score`` is over the detections; ``total_area`` is the sum of the box's area over the
-    frames, in square pixels.
+    frames, in square pixels. ``shot`` is the number of the shot, from 0.
     """
 
     track: int
@@ -60,6 +53,7 @@ class TrackSummary:
     num_key_frames: int
     mean_score: float
     total_area: float
+    shot: int = 0
 
 
 def main_track(tracks: Iterable[TrackSummary]) -> int | None:
@@ -85,8 +79,8 @@ class _Sighting:
 
 
 class _Track:
-    def __init__(self, number: int, sighting: _Sighting) -> None:
-        self.number = number
+    def __init__(self, number: int, sighting: _Sighting, shot: int) -> None:
+        self.number, self.shot = number, shot
         self.settled: _Sighting | None = None  # smoothed; frames up to it have been returned
         self.settled_as_seen: _Sighting | None = None  # the same before smoothing
         self.newest: _Sighting | None = sighting
@@ -160,6 +154,7 @@ class _Track:
             num_key_frames=num_key_frames,
             mean_score=self.total_score / self.num_detections,
             total_area=self.total_area,
+            shot=self.shot,
         )
 
 
@@ -183,6 +178,7 @@ class Tracker:
         self._live: list[_Track] = []
         self._ended: list[TrackSummary] = []
         self._num_tracks = 0
+        self._shot = 0
         self._num_key_frames = 0  # in this shot
         self._last_key_frame: int | None = None
 
@@ -219,7 +215,7 @@ class Tracker:
         taken = {id(sighting) for sighting in matched.values()}
         for sighting in sightings:
             if id(sighting) not in taken:
-                staying.append(_Track(self._num_tracks, sighting))
+                staying.append(_Track(self._num_tracks, sighting, self._shot))
                 self._num_tracks += 1
         self._live = staying
         return spans
@@ -237,6 +233,7 @@ class Tracker:
         self._ended += [track.summary(self._num_key_frames) for track in self._live]
         self._live = []
         self._num_key_frames = 0
+        self._shot += 1
         return spans
 
     @property
@@ -262,66 +259,11 @@ class Tracker:
         last = np.stack([track.last.state[:4] for track in self._live])
         moved = np.stack([t.last.state[:4] + t.velocity * (frame - t.last.frame) for t in self._live])
         if size is not None:
-            seen, last, moved = (_within(boxes, *size) for boxes in (seen, last, moved))
+            seen, last, moved = (within(boxes, *size) for boxes in (seen, last, moved))
         # A face may continue its motion or stop; both are tried.
-        likeness = np.maximum(_likeness(last, seen), _likeness(moved, seen))
-        return {self._live[i].number: sightings[j] for i, j in _best_pairs(likeness)}
-
-
-def _best_pairs(likeness: Vector) -> list[tuple[int, int]]:
-    """Pairs of row and column, each used once at most, with the largest sum of likeness; none with likeness 0."""
-    possible = likeness > 0
-    if possible.sum(axis=0).max() <= 1 and possible.sum(axis=1).max() <= 1:
-        rows, columns = np.nonzero(possible)
-    else:
-        # Imported only when faces come near each other: it takes longer than processing many a video.
-        from scipy.optimize import linear_sum_assignment
-
-        rows, columns = linear_sum_assignment(likeness, maximize=True)
-    pairs = zip(rows.tolist(), columns.tolist(), strict=True)
-    return [(row, column) for row, column in pairs if possible[row, column]]
-
-
-def without_duplicates(faces: Iterable[FaceBox]) -> list[FaceBox]:
-    """Faces, best first, without boxes that lie on, in or around a better one, as these show the same face."""
-    kept: list[FaceBox] = []
-    for face in sorted(faces, key=lambda face: -face.score):
-        if not any(_is_duplicate(face, other) for other in kept):
-            kept.append(face)
-    return kept
-
-
-def _is_duplicate(a: FaceBox, b: FaceBox) -> bool:
-    width = min(a.x2, b.x2) - max(a.x1, b.x1)
-    height = min(a.y2, b.y2) - max(a.y1, b.y1)
-    if width <= 0 or height <= 0:
-        return False
-    shared = width * height
-    return shared > DUPLICATE_IOU * (a.area + b.area - shared) or shared > DUPLICATE_OVERLAP * min(a.area, b.area)
+        likeness = np.maximum(likeness_of(last, seen), likeness_of(moved, seen))
+        return {self._live[i].number: sightings[j] for i, j in best_pairs(likeness)}
 
 
 def _state(face: FaceBox) -> Vector:
     return np.array([face.x1, face.y1, face.x2, face.y2, *np.ravel(face.landmarks), face.score], np.float64)
-
-
-def _within(boxes: Vector, width: int, height: int) -> Vector:
-    """Clip boxes that are larger than the frame in some direction to the frame; return all others as they are."""
-    too_large = (boxes[:, 2] - boxes[:, 0] > width) | (boxes[:, 3] - boxes[:, 1] > height)
-    clipped = np.clip(boxes, 0, [width, height, width, height])
-    return np.where(too_large[:, None], clipped, boxes)
-
-
-def _likeness(boxes: Vector, others: Vector) -> Vector:
-    """Likeness of each of K boxes to each of M others as its continuation, ``(K, M)``: 0 if impossible, up to 2."""
-    a, b = boxes[:, None], others[None]
-    size_a, size_b = np.maximum(a[..., 2:] - a[..., :2], 1e-6), np.maximum(b[..., 2:] - b[..., :2], 1e-6)
-    overlap = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    shared = np.prod(np.maximum(overlap, 0), axis=-1)
-    area_a, area_b = np.prod(size_a, axis=-1), np.prod(size_b, axis=-1)
-    iou = shared / (area_a + area_b - shared)
-    distance = np.linalg.norm(a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:], axis=-1) / 2
-    nearness = 1 - distance / (REACH * (area_a * area_b) ** 0.25)
-    ratio = np.sqrt(area_a / area_b)
-    similar = (ratio < MAX_SIZE_RATIO) & (ratio > 1 / MAX_SIZE_RATIO)
-    possible = (iou >= MIN_IOU) | ((nearness > 0) & similar)
-    return np.where(possible, iou + np.maximum(nearness, 0), 0.0)
