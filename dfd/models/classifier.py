@@ -297,5 +297,4 @@ def pooled_of(model: ClipClassifier, batch: ClipBatch | FeatureBatch) -> Tensor:
 
 def logits_of(model: ClipClassifier, batch: ClipBatch | FeatureBatch) -> Tensor:
     """Compute logits ``(B, 2)`` of a batch of frames or of the backbone's features."""
-    logits_BK: Tensor = model.classify(pooled_of(model, batch))
-    return logits_BK
+    return model.classify(pooled_of(model, batch))  # type: ignore[no-any-return]
