@@ -24,17 +24,33 @@ class RateColumn(ProgressColumn):
         return Text("" if speed is None else f"{speed * 60:.1f}/min", style="progress.data.speed")
 
 
-def progress_bar() -> Progress:
-    """Progress bar whose tasks carry a ``note``; on a pipe or in a log it prints only its last state."""
+class TimeLeftColumn(TimeRemainingColumn):
+    """Time left by the rate so far; before there is one, by the ``expected`` seconds of the task, if it has them."""
+
+    def render(self, task: Task) -> Text:
+        """Render the time left of ``task``."""
+        expected = task.fields.get("expected")
+        if expected is None or task.time_remaining is not None or task.elapsed is None:
+            return super().render(task)
+        minutes, seconds = divmod(max(0, round(expected - task.elapsed)), 60)
+        return Text(f"about {minutes // 60}:{minutes % 60:02d}:{seconds:02d}", style="progress.remaining")
+
+
+def progress_bar(*, transient: bool = False) -> Progress:
+    """Progress bar whose tasks carry a ``note``; on a pipe or in a log it prints only its last state.
+
+    A task may carry ``expected``, the seconds that it is expected to take. A ``transient`` bar disappears at its end.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         RateColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(),
+        TimeLeftColumn(),
         TextColumn("[dim]{task.fields[note]}[/]"),
         console=Console(stderr=True),
+        transient=transient,
     )
 
 

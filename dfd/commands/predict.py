@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -32,7 +33,7 @@ from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
 from dfd.scoring.aggregation import one_sided_warning
-from dfd.scoring.options import detector_options, run_facts, settings_of, start_workers
+from dfd.scoring.options import detector_options, expected_seconds, run_facts, settings_of, start_workers
 from dfd.scoring.ray import RayEngine
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ def predict(config: PredictConfig) -> None:
     folder = Path(config.output).expanduser() if config.output else output_dir()
     if config.runtime == "auto" and not config.overwrite:
         config.runtime = runtime_of_folder(folder, Path(inputs_of(config.checkpoint)[0]))
-    with refusing("predict"):
+    files = [checkpoint_path(name) for name in inputs_of(config.checkpoint)]
+    expected, began = expected_seconds(config, files, len(paths)), time.monotonic()
+    with refusing("predict"), progress_bar(transient=True) as bar:
+        bar.add_task("loading the detector", total=len(paths), note="", expected=expected)
         engine, detector = engine_of(config, paths, is_new=config.overwrite or not (folder / JSONL_NAME).exists())
 
     aggregation = detector.describe()["aggregation"]
@@ -69,7 +73,8 @@ def predict(config: PredictConfig) -> None:
             print(f"{len(writer.changed)} have been changed since they were scored, and are scored again")
         if len(waiting) < len(paths):
             print(f"{len(paths) - len(waiting)} of {len(paths)} are already in {writer.csv_path}")
-        others = list(write_scores(engine, waiting, writer, asked=inputs))
+        left = None if expected is None else expected - (time.monotonic() - began)
+        others = list(write_scores(engine, waiting, writer, asked=inputs, expected=left))
         if not writer.done and num_shards == 1:
             raise NothingToScore(f"{', '.join(inputs[:3])}: none of the {len(paths)} files is a video")
         if others:
@@ -106,14 +111,17 @@ def engine_of(
     if len(files) > 1 or num_networks(read_card(checkpoint)) > 1:
         if config.engine != "local":
             raise ConfigError(f"engine={config.engine} scores with one network; use engine=local")
-        from dfd.scoring.panel import load_panel
+        with ExitStack() as stack:
+            pool = stack.enter_context(start_workers(config, files, paths, begin=is_new))
+            from dfd.scoring.panel import load_panel
 
-        several = load_panel(files, weights=config.votes, num_videos=len(paths), **options)
+            several = load_panel(files, weights=config.votes, num_videos=len(paths), pool=pool, **options)
+            stack.pop_all()
         return several, several
     if config.engine == "local":
         with ExitStack() as stack:
             # Before torch is imported here.
-            pool = stack.enter_context(start_workers(config, checkpoint, paths, begin=is_new))
+            pool = stack.enter_context(start_workers(config, files, paths, begin=is_new))
             from dfd.scoring.detector import Detector
 
             detector = Detector.load(checkpoint, **options, pool=pool, num_videos=len(paths))
@@ -131,10 +139,14 @@ def write_scores(
     writer: PredictionWriter,
     *,
     asked: Sequence[str],
+    expected: float | None = None,
 ) -> Iterator[str]:
-    """Write each score as it comes, with a progress bar; yields the files that are no videos and got no row."""
+    """Write each score as it comes, with a progress bar; yields the files that are no videos and got no row.
+
+    ``expected`` is a rough time in seconds that it takes, for the time left before anything is done.
+    """
     with progress_bar() as bar:
-        task = bar.add_task("scoring", total=len(paths), note="")
+        task = bar.add_task("scoring", total=len(paths), note="", expected=expected)
         shares: dict[Path, float] = {}
         num_done = 0
 

@@ -22,20 +22,15 @@ from dfd.process.pool import WorkerPool
 from dfd.scoring.aggregation import AGGREGATIONS, DEFAULT_AGGREGATION, Aggregation, uncertain_band, verdict
 from dfd.scoring.engine import Engine
 from dfd.scoring.explain import explain_clip
-from dfd.scoring.look.workers import look_settings
-from dfd.scoring.runtimes.folding import fold_batchnorm as fold_into_convolutions
+from dfd.scoring.look.workers import look_settings, looks_of
 from dfd.scoring.runtimes.load import load_runtime
-from dfd.scoring.runtimes.runtime import OnnxRuntime, Runtime, TorchRuntime
-from dfd.scoring.video import MAX_SHOWN_FACES, Piece, _joined, _Video
+from dfd.scoring.runtimes.runtime import Runtime, TorchRuntime
+from dfd.scoring.video import MAX_SHOWN_FACES, OF_THE_END, Batches, Piece, _joined, _Video, batch_size_for
 
 DESCRIBED = (
     *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
     *("calibration", "metrics", "data", "versions", "caveat"),
 )
-
-
-OF_THE_END = ("num_faces", "num_frames", "num_windows", "num_windows_possible", "duration_seconds")
-"""Facts of a score that the last piece of a video brings."""
 
 
 class Detector(Engine[_Video]):
@@ -60,8 +55,9 @@ class Detector(Engine[_Video]):
         heatmaps: explain these windows: see :mod:`dfd.scoring.explain`.
         boxes: look for faces in every frame and give their boxes along, for
             :func:`dfd.predictions.annotate.video.annotate_video`.
-        batch_size: clips of one video through the network at once; None: 8 on a CPU, 16 on a GPU. Fewer take less
-            memory and more time: an LSTM's weights are read anew for every batch.
+        batch_size: clips through the network at once; None: see :func:`dfd.scoring.video.batch_size_for`. Fewer take
+            less memory and more time: an LSTM's weights are read anew for every batch.
+        across_videos: fill batches with clips of several videos; None: on a GPU only. See :class:`Batches`.
         num_workers: processes that decode and find faces; None: one per core.
         deadline_seconds: a video that takes longer is given up as ``timeout``.
         stall_seconds: so is one that comes no further for so long.
@@ -93,6 +89,7 @@ class Detector(Engine[_Video]):
         heatmaps: bool = True,
         boxes: bool = False,
         batch_size: int | None = None,
+        across_videos: bool | None = None,
         num_workers: int | None = None,
         deadline_seconds: float = 3600.0,
         stall_seconds: float = 300.0,
@@ -121,11 +118,12 @@ class Detector(Engine[_Video]):
         self.uncertain_band = uncertain_band(self.threshold, uncertain_margin)
         self.moments_per_face = moments_per_face
         self.heatmaps = heatmaps and model is not None
+        self._batches = Batches(runtime.device_type != "cpu" if across_videos is None else across_videos)
         self.gives_verdicts = card.temperature is not None or not card.origin
         """Whether a score comes with a verdict: not for an adopted detector that was not calibrated here."""
         super().__init__(
-            (self.face_detector, self.extraction, self.windows),
-            batch_size=(8 if runtime.device_type == "cpu" else 16) if batch_size is None else batch_size,
+            looks_of([(self.face_detector, self.extraction, self.windows)]),
+            batch_size=batch_size_for(runtime.device_type, self.num_parameters) if batch_size is None else batch_size,
             num_workers=num_workers,
             deadline_seconds=deadline_seconds,
             stall_seconds=stall_seconds,
@@ -140,7 +138,8 @@ class Detector(Engine[_Video]):
         runtime: str = "auto",
         device: str = "auto",
         num_videos: int | None = None,
-        fold_batchnorm: bool = False,
+        precision: str = "auto",
+        tuned: bool = False,
         is_part: bool = False,
         **options: Any,
     ) -> Self:
@@ -151,8 +150,9 @@ class Detector(Engine[_Video]):
             runtime: ``auto``, ``torch`` or ``onnx``; see :func:`dfd.scoring.runtimes.load.load_runtime`.
             device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
             num_videos: that are to be scored, for ``runtime=auto``: see :func:`dfd.scoring.runtimes.load.load_runtime`.
-            fold_batchnorm: put the backbone's batch normalisation into its convolutions: the same scores, sooner,
-                from a ``model`` whose weights are no longer those of the file.
+            precision: ``float32``, ``bf16`` (16 bits) or ``auto``: bf16 on a GPU that has it, else float32.
+            tuned: rearrange the network for speed, such as batch normalisation put into convolutions: the same scores,
+                sooner, from a ``model`` whose weights are no longer those of the file.
             is_part: accept one network of an ensemble; see :class:`dfd.scoring.panel.Ensemble`.
             options: those of the class.
 
@@ -160,14 +160,13 @@ class Detector(Engine[_Video]):
             CheckpointError: the file is missing, damaged, or of another program.
             ConfigError: there is no such runtime or device here.
         """
-        loaded, card, name, model = load_runtime(
-            checkpoint_path(checkpoint), runtime=runtime, device=device, num_videos=num_videos
-        )
+        given: dict[str, Any] = {"runtime": runtime, "device": device, "num_videos": num_videos, "precision": precision}
+        loaded, card, name, model = load_runtime(checkpoint_path(checkpoint), **given)
         if not is_part:
             refuse_part(card, str(checkpoint))
         detector = cls(loaded, card, name=name, model=model, **options)
-        if fold_batchnorm and model is not None and not isinstance(loaded, OnnxRuntime):
-            fold_into_convolutions(model.backbone.network)
+        if tuned and isinstance(loaded, TorchRuntime):
+            loaded.tune()
         return detector
 
     @classmethod
@@ -183,6 +182,7 @@ class Detector(Engine[_Video]):
             "name": self.name,
             **{part: str(node.get("name") or node["_target_"].rpartition(".")[2]) for part, node in parts.items()},
             "runtime": type(self.runtime).__name__,
+            "precision": getattr(self.runtime, "precision", "float32"),
             "num_parameters": self.num_parameters,
             **{name: getattr(card, name) for name in DESCRIBED},
             "threshold": self.threshold,
@@ -209,33 +209,35 @@ class Detector(Engine[_Video]):
         return _Video(path)
 
     def take(self, video: _Video, item: Piece) -> None:
-        """Keep what was found in a video, and score its windows once they fill a batch.
-
-        A batch is of one video: its probabilities differ in the last digits by how many clips it has, and so would a
-        video's by what else is scored beside it, or by where a run was stopped.
-        """
+        """Keep what was found in a video, and score its windows once they fill a batch: see :class:`Batches`."""
         video.take(item)
-        if len(video.waiting) >= self.batch_size:
-            self._look(video)
+        self._look(self._batches.full(video, self.batch_size))
 
-    def _look(self, video: _Video) -> None:
-        """Give every waiting window of a video its probability, and leave none waiting."""
+    def _look(self, videos: Iterable[_Video]) -> None:
+        """Give every waiting window of videos its probability, and leave none waiting."""
+        if not (waiting := [(video, window) for video in videos for window in video.waiting]):
+            return
         began = time.perf_counter()
-        probs = self.prob_fake([window.crops for window in video.waiting])
-        each = (time.perf_counter() - began) / max(1, len(video.waiting))
-        for window, prob in zip(video.waiting, probs, strict=True):
+        probs = self.prob_fake([window.crops for _, window in waiting])
+        each = (time.perf_counter() - began) / len(waiting)
+        for (video, window), prob in zip(waiting, probs, strict=True):
             video.add(window, prob, seconds=each, num_kept=self.moments_per_face, aggregation=self.aggregation)
-        video.waiting.clear()
+            video.waiting.clear()
+
+    def share(self, video: _Video, looked: float) -> float:
+        """Share of the work on a video that is done, 0..1; see :meth:`dfd.scoring.video._Video.share`."""
+        return video.share(looked)
 
     def failed(self, video: _Video, failure: Failure) -> VideoScore:
         """Score of a video that cannot be scored: its status and message."""
+        video.waiting.clear()  # a shared batch need not compute them
         facts: dict[str, Any] = {"model": self.name, "file": video.file, "thumbnail": video.thumbnail}
         seconds = time.perf_counter() - video.began
         return VideoScore(str(video.path), failure.status, message=failure.message, seconds=seconds, **facts)
 
     def finished(self, video: _Video) -> VideoScore:
         """Score of a video of which everything was taken."""
-        self._look(video)
+        self._look(self._batches.rest(video))
         end = video.end
         assert end is not None, "a worker ends every video that it does not fail on"
         if end.no_window:
@@ -280,12 +282,10 @@ class Detector(Engine[_Video]):
     @property
     def _without_verdict(self) -> str:
         """Remark on a score without a verdict; empty if there is a verdict."""
-        how = "dfd calibrate fits it to labelled videos"
-        return (
-            ""
-            if self.gives_verdicts
-            else f"no verdict: {self.card.origin.get('name', self.name)} is not calibrated; {how}"
-        )
+        if self.gives_verdicts:
+            return ""
+        name = self.card.origin.get("name", self.name)
+        return f"no verdict: {name} is not calibrated; dfd calibrate fits it to labelled videos"
 
     def _moments(self, video: _Video, tracks: Iterable[TrackScore]) -> Iterator[Moment]:
         """The most suspicious windows of the most suspicious faces, both in falling order."""

@@ -18,7 +18,7 @@ from dfd.config.build import build, options, target_name
 from dfd.config.schemas import PredictConfig, inputs_of
 from dfd.models.files.card import read_card
 from dfd.process.pool import WorkerPool
-from dfd.scoring.look.workers import look_settings, numbered_windows_task, start_worker, worker_pool
+from dfd.scoring.look.workers import look_settings, looks_of, numbered_windows_task, start_worker, worker_pool
 from dfd.video.file.container import VideoLimits
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ DECISIVE = (
     *("aggregation", "threshold"),
 )
 OTHER = (
-    *("runtime", "device", "moments_per_face", "heatmaps", "batch_size", "num_workers"),
+    *("runtime", "device", "precision", "moments_per_face", "heatmaps", "batch_size", "num_workers"),
     *("deadline_seconds", "stall_seconds"),
 )
 
@@ -50,20 +50,28 @@ def detector_options(config: PredictConfig) -> dict[str, Any]:
         "limits": VideoLimits(**config.limits),
         "uncertain_margin": config.uncertain_margin,
         "boxes": config.annotate,
-        "fold_batchnorm": True,
+        "tuned": True,
         **{name: getattr(config, name) for name in (*DECISIVE, *OTHER)},
     }
 
 
-def start_workers(config: PredictConfig, checkpoint: Path, paths: Sequence[Path], *, begin: bool = False) -> WorkerPool:
-    """Worker processes for these videos, on their way while the detector is loaded here: its option ``pool``.
+def start_workers(
+    config: PredictConfig, checkpoints: Sequence[Path], paths: Sequence[Path], *, begin: bool = False
+) -> WorkerPool:
+    """Worker processes for these videos, on their way while the detectors are loaded here: the option ``pool``.
 
-    Where the card can be read without torch they get ready, and with ``begin`` look at the first videos already. A card
-    that is wrong is for the detector to refuse.
+    Where the cards can be read without torch they get ready, and with ``begin`` look at the first videos already. A
+    card that is wrong is for the detector to refuse.
+
+    Args:
+        config: options of ``predict.py``.
+        checkpoints: a file for each detector; of an ensemble, that of its first network.
+        paths: the videos.
+        begin: look at the first videos.
     """
     given = detector_options(config)
-    card = read_card(checkpoint)
-    found = given["face_detector"] or (card.crop.get("face_detector") if card else None)
+    cards = [read_card(checkpoint) for checkpoint in checkpoints]
+    found = given["face_detector"] or (cards[0].crop.get("face_detector") if cards[0] else None)
     name = found.get("name") if isinstance(found, Mapping) else None
     pool = worker_pool(
         max(1, min(config.num_workers or num_cores(), len(paths))),
@@ -73,13 +81,42 @@ def start_workers(config: PredictConfig, checkpoint: Path, paths: Sequence[Path]
         detector=name,
     )
     pool.start()
-    if card is not None:
+    known = [card for card in cards if card is not None]
+    if len(known) == len(checkpoints):
         looks = {option: given[option] for option in LOOKS}
         with contextlib.suppress(CheckpointError, ValueError):
-            pool.prepare(start_worker, *look_settings(card, name=str(checkpoint), every_frame=config.annotate, **looks))
+            each = [
+                look_settings(card, name=str(checkpoint), every_frame=config.annotate, **looks)
+                for card, checkpoint in zip(known, checkpoints, strict=True)
+            ]
+            pool.prepare(start_worker, *looks_of(each))
             if begin:
                 pool.begin(numbered_windows_task, enumerate(paths))
     return pool
+
+
+START_SECONDS, TUNED = 6.0, 0.7
+"""Rough time until a detector is loaded, and the share of a crop's time in an untuned network that it takes."""
+
+
+def expected_seconds(config: PredictConfig, checkpoints: Sequence[Path], num_videos: int) -> float | None:
+    """Rough time that scoring takes on this CPU, by what the detectors' cards say a crop takes.
+
+    None if a card does not say it, or if a GPU may do it.
+    """
+    if config.device not in ("auto", "cpu") or (config.device == "auto" and Path("/dev/nvidia0").exists()):
+        return None
+    seconds = 0.0
+    for card in map(read_card, checkpoints):
+        cost = card.origin.get("seconds_per_crop") if card else None
+        if card is None or not isinstance(cost, int | float) or not 0 < cost < 1000:
+            return None
+        windows = card.scoring.get("max_windows", 32) if config.max_windows == "auto" else config.max_windows
+        if not isinstance(windows, int):
+            return None
+        shown = config.moments_per_face if config.heatmaps else 0
+        seconds += cost * (windows + shown)
+    return START_SECONDS + TUNED * seconds * num_videos / num_cores()
 
 
 def settings_of(config: PredictConfig, detector: Detector | Ensemble | Panel) -> dict[str, Any]:

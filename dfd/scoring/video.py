@@ -16,6 +16,9 @@ MAX_SHOWN_FACES = 8
 """Faces of a video whose moments are kept, the most suspicious: what a person looks at, and a bound on memory."""
 
 
+OF_THE_END = ("num_faces", "num_frames", "num_windows", "num_windows_possible", "duration_seconds")
+"""Facts of a score that the last piece of a video brings."""
+
 Piece = FaceWindow | FileFacts | Thumbnail | FaceBoxes | WindowsEnd
 """What a worker finds in a video, other than failures and signs of life."""
 
@@ -27,6 +30,10 @@ class _Kept:
     prob_fake: float
     place: int
     window: FaceWindow
+
+
+LOOKING = 0.1
+"""Part of a video's progress that looking for faces is; the network is the rest."""
 
 
 @dataclass(slots=True)
@@ -59,6 +66,17 @@ class _Video:
             case WindowsEnd():
                 self.end = item
 
+    def share(self, looked: float) -> float:
+        """Share of the work that is done, 0..1.
+
+        The clips that are still to be found are estimated by the share of the video that has been ``looked`` at.
+        """
+        scored = sum(len(windows) for windows in self.tracks.values())
+        found = scored + len(self.waiting)
+        if not found:
+            return LOOKING * looked
+        return LOOKING * looked + (1 - LOOKING) * scored / found * looked
+
     def add(
         self, window: FaceWindow, prob_fake: float, *, seconds: float, num_kept: int, aggregation: Aggregation
     ) -> None:
@@ -76,6 +94,55 @@ class _Video:
             tracks = list(self.kept)
             by_track, _ = aggregation([[score.prob_fake for score in self.tracks[track]] for track in tracks])
             del self.kept[min(zip(by_track, tracks, strict=True))[1]]
+
+
+class Batches:
+    """Clips that wait for the network until they fill a batch.
+
+    Args:
+        across_videos: whether a batch may hold clips of several videos. Probabilities differ in the last digits by
+            how many clips a batch has: without, a score does not depend on what is scored beside it, or on where a run
+            was stopped.
+    """
+
+    def __init__(self, across_videos: bool) -> None:
+        self.across_videos = across_videos
+        self._together: list[_Video] = []
+
+    def full(self, video: _Video, batch_size: int) -> list[_Video]:
+        """Videos whose waiting clips fill a batch, now that something of ``video`` was taken; none if they do not."""
+        if not self.across_videos:
+            return [video] if len(video.waiting) >= batch_size else []
+        if video.waiting and not any(one is video for one in self._together):
+            self._together.append(video)
+        return self._taken() if sum(len(one.waiting) for one in self._together) >= batch_size else []
+
+    def rest(self, video: _Video) -> list[_Video]:
+        """Videos to be looked at when ``video`` ends: it, and those that share its batch."""
+        return self._taken() if any(one is video for one in self._together) else [video]
+
+    def _taken(self) -> list[_Video]:
+        taken, self._together = self._together, []
+        return taken
+
+
+LARGE_NETWORK = 50_000_000
+"""Weights from which a batch on a CPU has two clips: with more, a vision transformer is no faster."""
+
+
+def batch_size_for(device_type: str, num_parameters: int | None) -> int:
+    """Clips at once where nobody says: few of a large network, so that the first are soon seen to be done.
+
+    Args:
+        device_type: ``cpu`` or ``cuda``.
+        num_parameters: of the network; None if they cannot be counted.
+
+    >>> batch_size_for("cuda", None), batch_size_for("cpu", 4_000_000), batch_size_for("cpu", 300_000_000)
+    (16, 8, 2)
+    """
+    if device_type != "cpu":
+        return 16
+    return 2 if (num_parameters or 0) >= LARGE_NETWORK else 8
 
 
 def _joined(pieces: Iterable[FaceBoxes]) -> tuple[NDArray[np.int64], FloatArray]:
