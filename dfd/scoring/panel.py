@@ -245,7 +245,11 @@ def load_panel(
     loaded: list[Detector | Ensemble] = []
     for path in files:
         files_of_one = members(path, num_networks(read_card(path)))
-        networks = [Detector.load(one, is_part=len(files_of_one) > 1, **options) for one in files_of_one]
+        networks: list[Detector] = []
+        for one in files_of_one:
+            # Only the first network's heat maps are shown.
+            drawn = {} if not loaded and not networks else {"heatmaps": False}
+            networks.append(Detector.load(one, is_part=len(files_of_one) > 1, **{**options, **drawn}))
         loaded.append(networks[0] if len(networks) == 1 else Ensemble(networks, name=networks[0].name))
     if len(loaded) == 1 and isinstance(loaded[0], Ensemble):
         if pool is not None:

@@ -158,6 +158,14 @@ def test_videos_begun_while_several_detectors_load_are_scored_by_all_of_them(
     assert [one.prob_fake for one in found.detectors] == pytest.approx([one.prob_fake for one in expected.detectors])
 
 
+def test_heat_maps_are_computed_for_the_first_network_only(files: list[Path], clip: Path) -> None:
+    with load_panel(files[:2], device="cpu", num_workers=1, max_windows=2) as panel:
+        assert [one.heatmaps for one in panel.detectors] == [True, False]
+        score = panel.score(clip)
+    assert score.moments
+    assert all(moment.heatmap is not None for moment in score.moments)
+
+
 def test_the_time_is_estimated_from_what_all_cards_say_a_crop_takes(files: list[Path], tmp_path: Path) -> None:
     model, card = load_model(files[2])
     costly = replace(card, origin={"seconds_per_crop": 2.0}, scoring={"max_windows": 8})
