@@ -7,12 +7,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from dfd.base.renamed import find_old_names
+from dfd.base.names.plugins import register, use_plugins
+from dfd.base.names.renamed import find_old_names
 
 if TYPE_CHECKING:
     from dfd.scoring.detector import Detector
 
-__all__ = ["Detector", "__version__"]
+__all__ = ["Detector", "__version__", "register", "use_plugins"]
 __version__ = "0.1.0"
 
 find_old_names()

@@ -10,7 +10,7 @@ PICTURE = ROOT / "docs" / "architecture.svg"
 
 ORDER = [
     *("base", "metrics", "models", "video", "process", "figures", "faces", "runs", "data", "config"),
-    *("training", "scoring", "evaluation", "predictions", "report", "studies", "web", "commands"),
+    *("training", "scoring", "evaluation", "predictions", "report", "studies", "web", "commands", "api"),
 ]
 """The packages, lowest first. Each imports only those before it."""
 TOP = "doors"

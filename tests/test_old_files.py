@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from dfd.base.renamed import FUNCTIONS, MODULES
+from dfd.base.names.renamed import FUNCTIONS, MODULES
 from dfd.base.types import Status
 from dfd.config.build import locate
 from dfd.config.check import check

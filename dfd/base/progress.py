@@ -1,5 +1,7 @@
 """Progress bar for long work: done, rate, time left and a note."""
 
+import time
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -25,21 +27,22 @@ class RateColumn(ProgressColumn):
 
 
 class TimeLeftColumn(TimeRemainingColumn):
-    """Time left by the rate so far; before there is one, by the ``expected`` seconds of the task, if it has them."""
+    """Time left by the rate so far; before there is one, until the time at which the task ``ends``, if it has that."""
 
     def render(self, task: Task) -> Text:
         """Render the time left of ``task``."""
-        expected = task.fields.get("expected")
-        if expected is None or task.time_remaining is not None or task.elapsed is None:
+        ends = task.fields.get("ends")
+        if ends is None or task.time_remaining is not None:
             return super().render(task)
-        minutes, seconds = divmod(max(0, round(expected - task.elapsed)), 60)
+        minutes, seconds = divmod(max(0, round(ends - time.monotonic())), 60)
         return Text(f"about {minutes // 60}:{minutes % 60:02d}:{seconds:02d}", style="progress.remaining")
 
 
 def progress_bar(*, transient: bool = False) -> Progress:
     """Progress bar whose tasks carry a ``note``; on a pipe or in a log it prints only its last state.
 
-    A task may carry ``expected``, the seconds that it is expected to take. A ``transient`` bar disappears at its end.
+    A task may carry ``ends``, an estimate of the :func:`time.monotonic` at which it ends. A ``transient`` bar
+    disappears at its end.
     """
     return Progress(
         TextColumn("{task.description}"),

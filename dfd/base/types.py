@@ -195,6 +195,26 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class Alike:
+    """Labelled videos that a detector scored most nearly like this one: ``lowest`` to ``highest``.
+
+    ``share_fake``, with its 95 % ``interval``, is how often such a video is fake where a share ``prevalence`` of all
+    videos is. Of the ``num_real_known`` labelled real videos, ``num_real_as_high`` have this video's score or a higher
+    one. :func:`dfd.metrics.alike.alike` counts them.
+    """
+
+    lowest: Prob
+    highest: Prob
+    num_real: Count
+    num_fake: Count
+    prevalence: Prob
+    share_fake: Prob
+    interval: tuple[Prob, Prob]
+    num_real_as_high: Count
+    num_real_known: Count
+
+
+@dataclass(frozen=True, slots=True)
 class DetectorScore:
     """What one of several detectors found in a video; ``verdict`` is None where it gives none, being uncalibrated."""
 
@@ -216,7 +236,9 @@ class VideoScore:
     "real". ``num_frames`` were scored, in ``num_windows`` of the ``num_windows_possible`` without a cap. ``seconds`` is
     the time taken, ``seconds_by_stage`` that of each stage; stages overlap. ``thumbnail`` ``(h, w, 3)``, ``moments``
     and ``boxes`` are for display, and neither compared nor printed; ``boxes`` has for each track, if asked for, F frame
-    indices and boxes ``(F, 4)`` in source pixels. ``detectors`` holds what each of several detectors found.
+    indices and boxes ``(F, 4)`` in source pixels. ``detectors`` holds what each of several detectors found. ``alike``
+    says how often such a score was right on labelled videos, if the detector knows any; ``caveat`` is what must be said
+    beside the score, and ``scored_at`` the time at which scoring ended (ISO 8601, UTC).
     """
 
     path: str
@@ -237,6 +259,9 @@ class VideoScore:
     file: FileFacts | None = None
     tracks: tuple[TrackScore, ...] = field(default=(), repr=False)
     detectors: tuple[DetectorScore, ...] = field(default=(), repr=False)
+    alike: Alike | None = None
+    caveat: str = field(default="", repr=False)
+    scored_at: str = field(default="", compare=False)
     thumbnail: FrameArray | None = field(default=None, repr=False, compare=False)
     moments: tuple[Moment, ...] = field(default=(), repr=False, compare=False)
     boxes: Mapping[int, tuple[NDArray[np.int64], FloatArray]] = field(default_factory=dict, repr=False, compare=False)

@@ -86,4 +86,12 @@ def calibrate(config: CalibrateConfig) -> None:
         logging.getLogger(__name__).warning(card.calibration["note"])
     save_safetensors(path, detector.model, card)
     print_calibration(detector.card, card)
+    if detector.no_verdict:
+        still = f"still without verdicts: {card.no_verdict}" if card.no_verdict else "with verdicts from now on"
+        print(f"its scores came without verdicts; they come {still}")
+    if labelled := card.calibration.get("labelled"):
+        print(
+            f"beside a score it says how often such a score was fake among these {sum(map(len, labelled.values()))} "
+            "videos; prevalence=SHARE of predict and report states the share of fakes that you expect among yours"
+        )
     print(f"the calibrated detector is {path}")

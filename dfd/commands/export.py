@@ -12,6 +12,7 @@ from dfd.config.schemas import ExportConfig
 from dfd.models.classifier import ClipClassifier
 from dfd.models.files import onnx as formats
 from dfd.models.files.card import DetectorCard, refuse_part
+from dfd.models.files.caveat import caveat_of
 from dfd.models.files.checkpoint import load_model, save_safetensors
 from dfd.models.files.model_card import model_card
 from dfd.models.starter import checkpoint_path
@@ -41,11 +42,11 @@ def output_file(output: str | None, format: str, folder: Path) -> Path:
 
 
 def shareable(card: DetectorCard) -> DetectorCard:
-    """``card`` without the folder that the first weights lay in: where things are on a machine is nobody's business."""
+    """``card`` with its caveat in words, and without the folder that the first weights lay in."""
     backbone = dict(card.model.get("backbone", {}))
     if backbone.get("weights"):
         backbone["weights"] = Path(str(backbone["weights"])).name
-    return replace(card, model={**card.model, "backbone": backbone})
+    return replace(card, model={**card.model, "backbone": backbone}, caveat=caveat_of(card))
 
 
 def write_detector(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import math
 import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,25 +23,32 @@ from rich.table import Table
 
 from dfd.base.errors import ConfigError
 from dfd.base.progress import progress_bar
+from dfd.base.types import Verdict
 from dfd.base.untrusted import read_json
 from dfd.config.entry import output_dir, parse_shard, refusing
 from dfd.config.schemas import PredictConfig, inputs_of
+from dfd.metrics.alike import labelled_in
 from dfd.models.files.card import num_networks, read_card
 from dfd.models.starter import checkpoint_path
 from dfd.predictions.inputs import NothingToScore, find_inputs, is_no_video
 from dfd.predictions.layout import ANNOTATED_NAME, JSONL_NAME, NOT_VIDEOS_NAME, RUN_NAME
 from dfd.predictions.parquet import write_parquet
+from dfd.predictions.rows import read_scores
+from dfd.predictions.verdicts import told_anew
 from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
-from dfd.scoring.aggregation import one_sided_warning
-from dfd.scoring.options import detector_options, expected_seconds, run_facts, settings_of, start_workers
+from dfd.scoring.aggregation import NO_VERDICT, one_sided_warning
+from dfd.scoring.options import affordable_windows, detector_options, run_facts, settings_of, start_workers
 from dfd.scoring.ray import RayEngine
+from dfd.scoring.runtimes.expected import expected_seconds
 
 if TYPE_CHECKING:
     from dfd.scoring.detector import Detector
     from dfd.scoring.panel import Ensemble, Panel
 
+LEAST_WINDOWS = 32
+"""Windows that are scored of any video that has so many."""
 MAX_SHOWN = 40
 """So many rows are printed; the CSV has all."""
 
@@ -54,10 +63,13 @@ def predict(config: PredictConfig) -> None:
     if config.runtime == "auto" and not config.overwrite:
         config.runtime = runtime_of_folder(folder, Path(inputs_of(config.checkpoint)[0]))
     files = [checkpoint_path(name) for name in inputs_of(config.checkpoint)]
-    expected, began = expected_seconds(config, files, len(paths)), time.monotonic()
+    is_new = config.overwrite or not (folder / JSONL_NAME).exists()
     with refusing("predict"), progress_bar(transient=True) as bar:
-        bar.add_task("loading the detector", total=len(paths), note="", expected=expected)
-        engine, detector = engine_of(config, paths, is_new=config.overwrite or not (folder / JSONL_NAME).exists())
+        config.max_windows = windows_for(config, folder, inputs, paths)
+        expected = expected_seconds(config, files, len(paths))
+        ends = None if expected is None else time.monotonic() + expected
+        bar.add_task("loading the detector", total=len(paths), note="", ends=ends)
+        engine, detector = engine_of(config, files, paths, is_new=is_new)
 
     aggregation = detector.describe()["aggregation"]
     fitted_for = detector.card.calibration.get("aggregation", aggregation)
@@ -66,15 +78,26 @@ def predict(config: PredictConfig) -> None:
     settings = settings_of(config, detector)
     continued: dict[str, Any] = {"overwrite": config.overwrite, "asked": {str(path) for path in paths}}
     continued["detectors"] = detector.parts
+    if run_model(folder).get("temperature", math.nan) == detector.card.temperature:  # else the scores differ, too
+        labelled = labelled_in(detector.card.calibration, aggregation=aggregation)
+        continued["tell_anew"] = partial(
+            told_anew, settings=settings, gives_verdicts=detector.gives_verdicts, labelled=labelled
+        )
     with engine, PredictionWriter(folder, model=detector.name, settings=settings, **continued) as writer:
         write_run(folder, run_facts(config, detector, settings))
         waiting = [path for path in paths if str(path) not in writer.done]
         if writer.changed:
             print(f"{len(writer.changed)} have been changed since they were scored, and are scored again")
+        if writer.num_told_anew:
+            print(f"the verdicts of {writer.num_told_anew} scored videos were told anew, with today's threshold")
         if len(waiting) < len(paths):
             print(f"{len(paths) - len(waiting)} of {len(paths)} are already in {writer.csv_path}")
-        left = None if expected is None else expected - (time.monotonic() - began)
-        others = list(write_scores(engine, waiting, writer, asked=inputs, expected=left))
+        try:
+            others = list(write_scores(engine, waiting, writer, asked=inputs, ends=ends))
+        except KeyboardInterrupt:
+            done = f"{len(writer.done & {str(path) for path in paths})} of {len(paths)} are in {folder}"
+            remedy = f"run it again with output={folder} to go on, or see them now: dfd report {folder}"
+            raise KeyboardInterrupt(f"interrupted; {done}; {remedy}") from None
         if not writer.done and num_shards == 1:
             raise NothingToScore(f"{', '.join(inputs[:3])}: none of the {len(paths)} files is a video")
         if others:
@@ -84,18 +107,17 @@ def predict(config: PredictConfig) -> None:
             annotate(folder, detector, deadline_seconds=config.deadline_seconds)
     if config.engine == "ray":
         write_parquet(folder)
-    summarize(writer)
-    if detector.card.data.get("is_demo"):
-        print("This detector was trained on drawn demonstration videos: its scores say nothing about real deepfakes.")
+    summarize(writer, gives_verdicts=detector.gives_verdicts)
+    say_caveat(detector)
     print(f"predictions.csv and predictions.jsonl (every face and window) are in {folder}")
     if config.report and writer.done:
-        from dfd.report.videos.page import write_videos_report
+        from dfd.report.videos.single import write_scored_report
 
-        print(f"the report, one file to hand on, is {write_videos_report([folder], folder)}")
+        print(f"the report, one file to hand on, is {write_scored_report([folder], folder)}")
 
 
 def engine_of(
-    config: PredictConfig, paths: list[Path], *, is_new: bool
+    config: PredictConfig, files: Sequence[Path], paths: list[Path], *, is_new: bool
 ) -> tuple[Detector | Ensemble | Panel | RayEngine, Detector | Ensemble | Panel]:
     """What scores these videos, and the detector that it scores with. Where none is scored yet, workers begin at once.
 
@@ -103,32 +125,22 @@ def engine_of(
         ConfigError: there is no such engine.
         CheckpointError: the checkpoint is missing, damaged, or of another program.
     """
-    files = [checkpoint_path(name) for name in inputs_of(config.checkpoint)]
     options = detector_options(config)
-    checkpoint = files[0]
     if config.votes and len(files) == 1:
         raise ConfigError("votes are for several detectors: checkpoint=[a,b]")
-    if len(files) > 1 or num_networks(read_card(checkpoint)) > 1:
-        if config.engine != "local":
-            raise ConfigError(f"engine={config.engine} scores with one network; use engine=local")
-        with ExitStack() as stack:
-            pool = stack.enter_context(start_workers(config, files, paths, begin=is_new))
-            from dfd.scoring.panel import load_panel
-
-            several = load_panel(files, weights=config.votes, num_videos=len(paths), pool=pool, **options)
-            stack.pop_all()
-        return several, several
     if config.engine == "local":
         with ExitStack() as stack:
             # Before torch is imported here.
             pool = stack.enter_context(start_workers(config, files, paths, begin=is_new))
-            from dfd.scoring.detector import Detector
+            from dfd.scoring.panel import load_any
 
-            detector = Detector.load(checkpoint, **options, pool=pool, num_videos=len(paths))
+            detector = load_any(files, weights=config.votes, num_videos=len(paths), pool=pool, **options)
             stack.pop_all()  # the detector closes it
         return detector, detector
+    if len(files) > 1 or num_networks(read_card(files[0])) > 1:
+        raise ConfigError(f"engine={config.engine} scores with one network; use engine=local")
     if config.engine == "ray":
-        engine = RayEngine(checkpoint, **asdict(config.ray), **options)
+        engine = RayEngine(files[0], **asdict(config.ray), **options)
         return engine, engine.detector
     raise ConfigError(f"engine={config.engine} is not one of local, ray")
 
@@ -139,14 +151,11 @@ def write_scores(
     writer: PredictionWriter,
     *,
     asked: Sequence[str],
-    expected: float | None = None,
+    ends: float | None = None,
 ) -> Iterator[str]:
-    """Write each score as it comes, with a progress bar; yields the files that are no videos and got no row.
-
-    ``expected`` is a rough time in seconds that it takes, for the time left before anything is done.
-    """
+    """Write each score as it comes, with a progress bar; yields the files that are no videos and got no row."""
     with progress_bar() as bar:
-        task = bar.add_task("scoring", total=len(paths), note="", expected=expected)
+        task = bar.add_task("scoring", total=len(paths), note="", ends=ends)
         shares: dict[Path, float] = {}
         num_done = 0
 
@@ -192,45 +201,86 @@ def annotate(folder: Path, detector: Detector | Ensemble | Panel, *, deadline_se
     print(f"videos with boxes and scores are in {folder / ANNOTATED_NAME}")
 
 
-def summarize(writer: PredictionWriter) -> None:
+def summarize(writer: PredictionWriter, *, gives_verdicts: bool = True) -> None:
     """A table in the terminal: what became of the videos, and the verdicts, most suspicious first."""
     with writer.csv_path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = sorted(csv.DictReader(file), key=lambda row: -float(row["prob_fake"] or -1))
     shown = Table(title=", ".join(f"{n} {status}" for status, n in writer.counts.most_common()), box=SIMPLE)
     for name in ("video", "status", "verdict"):
         shown.add_column(name, overflow="fold")
-    for name in ("prob. fake", "confidence", "faces"):
+    for name in ("score", "faces"):
         shown.add_column(name, justify="right")
     console = Console()
-    colors = {"fake": "[bold red]fake[/]", "real": "[green]real[/]", "uncertain": "[yellow]uncertain[/]"}
+    colors = {Verdict.FAKE: "bold red", Verdict.REAL: "blue", Verdict.UNCERTAIN: "yellow"}
+    told = {str(verdict): f"[{color}]{verdict.words}[/]" for verdict, color in colors.items()}
     for row in rows[:MAX_SHOWN]:
-        probs = [f"{float(row[name]):.3f}" if row[name] else "" for name in ("prob_fake", "confidence")]
-        verdict = colors.get(row["verdict"], "")
-        shown.add_row(_printable(Path(row["path"]).name), row["status"], verdict, *probs, row["num_faces"])
+        score = f"{float(row['prob_fake']):.3f}" if row["prob_fake"] else ""
+        verdict = told.get(row["verdict"], "")
+        shown.add_row(_printable(Path(row["path"]).name), row["status"], verdict, score, row["num_faces"])
     console.print(shown)
-    for line in remarks(rows[:MAX_SHOWN]):
+    for line in remarks(read_scores(writer.folder).values()):
         console.print(f"[yellow]{_printable(line)}[/]", highlight=False, soft_wrap=True)
     if len(rows) > MAX_SHOWN:
         print(f"… and {len(rows) - MAX_SHOWN} more in {writer.csv_path}")
-    if warning := one_sided_warning(Counter(row["verdict"] for row in rows if row["verdict"])):
+    verdicts = Counter(row["verdict"] for row in rows if row["verdict"])
+    if gives_verdicts and (warning := one_sided_warning(verdicts)):
         console.print(f"[bold yellow]{warning}[/]", highlight=False)
 
 
-def remarks(rows: Iterable[Mapping[str, str]]) -> Iterator[str]:
-    """What is to be said of videos, each kind of remark once: of which video, or of how many and one as an example."""
-    kinds: dict[str, list[Mapping[str, str]]] = {}
+def say_caveat(detector: Detector | Ensemble | Panel) -> None:
+    """Say once what must be known beside the scores, and why they come without verdicts."""
+    console = Console()
+    if detector.caveat:
+        console.print(f"[bold yellow]About this detector:[/] {_printable(detector.caveat)}", highlight=False)
+    if reason := detector.describe()["no_verdict"]:
+        console.print(f"[bold yellow]Only scores, no verdicts:[/] {_printable(reason)}", highlight=False)
+
+
+def remarks(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """What is to be said of videos, each kind of remark once: of which video, or of how many and one as an example.
+
+    Reasons for giving no verdict are left out: they are the detector's, and :func:`say_caveat` tells them.
+    """
+    kinds: dict[str, list[tuple[str, str]]] = {}
     for row in rows:
-        if row["message"]:
-            kinds.setdefault(re.sub(r"\d+", "0", row["message"].replace(row["path"], "")), []).append(row)
+        message = row["message"].partition(NO_VERDICT)[0].removesuffix("; ").replace(f"{row['path']}: ", "")
+        for part in message.split("; ") if row["status"] in ("ok", "partial") else [message]:
+            if part:
+                kinds.setdefault(re.sub(r"\d+", "0", part), []).append((Path(row["path"]).name, part))
     for found in kinds.values():
-        path, message = found[0]["path"], found[0]["message"]
-        named = message if path in message else f"{Path(path).name}: {message}"
-        yield named if len(found) == 1 else f"{len(found)} videos, such as {named}"
+        (name, part), number = found[0], len(found)
+        yield f"{name}: {part}" if number == 1 else f"{number} videos, such as {name}: {part}"
 
 
 def _printable(text: str) -> str:
     """``text`` without line ends, markup or what no terminal can show: a file name may hold all of them."""
     return escape(repr(text)[1:-1])
+
+
+def windows_for(config: PredictConfig, folder: Path, inputs: Sequence[str], paths: Sequence[Path]) -> Any:
+    """What ``max_windows`` is: of a single video given by its name, as many as can be afforded; else as it is given.
+
+    A folder that holds scores is gone on with as it was begun, and a card's own number is kept: it is part of how the
+    detector's authors score.
+    """
+    if config.max_windows != "auto" or config.engine != "local":
+        return config.max_windows
+    if not config.overwrite and (folder / JSONL_NAME).is_file():
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            return read_json(folder / RUN_NAME)["settings"]["max_windows"]
+    files = [checkpoint_path(name) for name in inputs_of(config.checkpoint)]
+    has_rule = any((card := read_card(file)) and card.scoring.get("max_windows") for file in files)
+    if has_rule or len(paths) != 1 or [Path(name).expanduser() for name in inputs] != list(paths):
+        return config.max_windows
+    return max(LEAST_WINDOWS, affordable_windows(files, config.look_seconds))
+
+
+def run_model(folder: Path) -> Mapping[str, Any]:
+    """Description of the detector in a folder's ``run.json``; empty if there is none to be had."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        found = read_json(folder / RUN_NAME)["model"]
+        return found if isinstance(found, Mapping) else {}
+    return {}
 
 
 def runtime_of_folder(folder: Path, checkpoint: Path) -> str:

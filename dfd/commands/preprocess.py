@@ -15,7 +15,7 @@ from dfd.base.errors import ConfigError, StoreError
 from dfd.base.progress import progress_bar
 from dfd.base.types import Label
 from dfd.base.words import did_you_mean
-from dfd.config.build import build, options, target_name
+from dfd.config.build import build, options, part_name, target_name
 from dfd.config.entry import parse_shard, refusing
 from dfd.config.schemas import PreprocessConfig
 from dfd.data.prepare.audio_only import DEFAULT_THRESHOLD, PairVerdict, compare_with_originals
@@ -146,7 +146,7 @@ def choose_with_progress(
 def settings_of(config: PreprocessConfig) -> PreparationSettings:
     """The part of the configuration that decides what the clips look like."""
     return PreparationSettings(
-        face_detector={"name": target_name(config.face_detector), **options(config.face_detector)},
+        face_detector={"name": part_name(config.face_detector, "dfd.faces.detect"), **options(config.face_detector)},
         faces=ExtractionSettings(crop=build(config.crop), **config.faces),
         **{name: getattr(config, name) for name in ("num_frames", "fps", "min_track_frames", "max_decode_side")},
         encode=config.encode,

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from dfd.base.errors import DfdError, disk_sentence
 from dfd.config.cli.catalogue import Arguments
-from dfd.report.videos.page import TITLE as VIDEOS_TITLE
-from dfd.report.videos.page import write_videos_report
 from dfd.report.videos.scored import find_scored
+from dfd.report.videos.single import write_scored_report
 
 DESCRIPTION = """For folders of train.py: compare the runs, with tables of training, validation and test with intervals,
 McNemar's test between every two runs, learning curves, confusion matrices and ROC curves, and what is needed to
@@ -19,9 +18,16 @@ that failed or were pruned too, and figures of the metric against what was varie
 
 For folders of predict.py: show the scored videos, with a table to sort and filter, and for each video the faces over
 time and the moments that speak for fake. Writes report.html (one file); of several folders, such as those of shards,
-the merged predictions.csv, predictions.jsonl and pictures, too."""
+the merged predictions.csv, predictions.jsonl and pictures, too. With --threshold, --uncertain-margin or --prevalence
+the verdicts are told anew, into another folder."""
+CHANGES = {
+    "threshold": "scored videos: signs of a fake from this score on, without scoring them again",
+    "uncertain_margin": "scored videos: half the width of the band of `cannot tell` around a threshold of 0.5",
+    "prevalence": "scored videos: share of fakes that you expect, such as 0.02, for how often such a score is right",
+}
 EXAMPLES = (
     "dfd report scores",
+    "dfd report scores --threshold 0.9 --output scores-0.9",
     "dfd report shards/* --output scores",
     "dfd report outputs/train/A outputs/train/B --output reports/a-or-b",
     'dfd report multirun/train/2026-01-31_12-00-00 --title "Sequence lengths"',
@@ -45,13 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="default: for one run, report/ in DIR; for one folder of scores, DIR itself; else outputs/report/TIME",
     )
     parser.add_argument("--title", help="heading of the report")
+    for name, words in CHANGES.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="NUMBER", type=float, help=words)
     chosen = parser.parse_args(arguments)
     folders: list[Path] = chosen.folders
     try:
         scored = find_scored(folders)
         if scored:
-            output = chosen.output or (scored[0] if len(scored) == 1 else _dated_output())
-            page = write_videos_report(scored, output, title=chosen.title or VIDEOS_TITLE)
+            changes = {name: value for name in CHANGES if (value := getattr(chosen, name)) is not None}
+            output = chosen.output or (scored[0] if len(scored) == 1 and not changes else _dated_output())
+            page = write_scored_report(scored, output, title=chosen.title, changes=changes)
             done = f"{len(scored)} folder{'s' if len(scored) != 1 else ''} of scored videos read"
         else:
             # Not at the top: figures and metrics import torch, and --help does not wait for it.

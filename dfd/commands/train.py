@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from dfd.data.clips.module import ClipDataModule
 from dfd.evaluation.splits import calibrated_card, evaluate_split
 from dfd.figures import style as plots
 from dfd.models.classifier import build_model
+from dfd.models.files.checkpoint import load_checkpoint
 from dfd.report.runs.write import add_test
 from dfd.scoring.detector import Detector
 from dfd.studies.pruning import trial_pruning
@@ -28,8 +30,11 @@ from dfd.training import resuming
 from dfd.training.callbacks import check_monitors, with_callbacks
 from dfd.training.distributed import build_trainer, check_processes, ending_together, first_prepares, meet, speak_once
 from dfd.training.facts import card_of, facts_of, tags_of
+from dfd.training.learning.compiling import compile_backbone
+from dfd.training.learning.starting import Start
+from dfd.training.learning.tuning import Tuning
 from dfd.training.loggers import count_epochs_from_one, finishing, quiet_lightning
-from dfd.training.module import LOGGED_METRICS, DetectorModule, compile_backbone
+from dfd.training.module import LOGGED_METRICS, DetectorModule
 from dfd.training.results import best_checkpoint, check_optimized_metric, optimized_value, write_run_summary
 from dfd.training.tracking import clip_sheet, log_results, log_run, sample_clips, trackers_of
 
@@ -107,8 +112,15 @@ def prepare(
         data.setup("test")  # that there is nothing to test on is better known before the training
     if resumed:
         resuming.check_same_data(resumed, data)
-    parts = {"backbone": config.backbone, "temporal": config.temporal, "head": config.head}
+    start = Start.of(config.init_from) if config.init_from and not resumed else None
+    backbone = {**config.backbone, **({"pretrained": False, "weights": None} if config.init_from else {})}
+    backbone = {name: value for name, value in backbone.items() if name in config.backbone}
+    parts = {"backbone": backbone, "temporal": config.temporal, "head": config.head}
     model = build_model({**parts, "dropout": config.dropout})
+    lineage = load_checkpoint(resumed)[0].lineage if resumed else []
+    if start:
+        lineage = start.copy_into(model)
+        start.warn_about(data.summary())
     if data.cache_frames:
         frames = data.use_frames()
         first_prepares(trainer, lambda: frames.fill(num_workers=data.num_workers))
@@ -125,11 +137,12 @@ def prepare(
         # Both are completed by code, so one that a person names by its _target_ need not say _partial_.
         optimizer=build({**config.optimizer, "_partial_": True}),
         scheduler=build({**config.scheduler, "_partial_": True}) if config.scheduler else None,
-        card=card_of(model, data),
-        label_smoothing=config.label_smoothing,
-        class_weights=data.class_weights() if config.class_weights == "balanced" else config.class_weights,
+        card=card_of(model, data, lineage),
+        loss={name: build(node) for name, node in config.loss.items() if node},
         freeze_batchnorm=config.freeze_batchnorm,
+        tuning=Tuning(**asdict(config.tuning)),
     )
+    module.loss.setup(model, data)
     return data, module, resumed
 
 

@@ -1,27 +1,36 @@
-"""Building what a checked configuration describes: only from packages that a configuration may name."""
+"""Building what a checked configuration describes: from the frameworks' parts and from the plug-ins that were named.
+
+This is no barrier against code: whoever types a command may name any package with ``plugins=``. It refuses what was not
+meant, such as a shell that a framework's development tools start. What a *file* may build is decided elsewhere
+(:func:`dfd.models.classifier.build_model`), by a closed table and the parts that named plug-ins have registered.
+"""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import hydra
 
 from dfd.base.errors import ConfigError, DfdError
-from dfd.base.renamed import FUNCTIONS
+from dfd.base.names import plugins
+from dfd.base.names.renamed import FUNCTIONS
 from dfd.base.words import nearest
 
-ALLOWED_PACKAGES = ("dfd.", "torch.", "lightning.", "torchvision.", "torchmetrics.", "timm.")
+OPEN = ("dfd", "torch.optim", "torch.nn", "lightning", "torchvision", "torchmetrics", "timm")
+"""Packages whose functions and classes a configuration may name, without a plug-in."""
 
 
 def locate(dotted: str) -> Callable[..., Any]:
-    """The callable at ``package.module.name``, from the packages that a config may name.
+    """The callable at ``package.module.name``, from :data:`OPEN` and the named plug-ins.
 
     Raises:
-        ConfigError: another package, or nothing there.
+        ConfigError: another package, or nothing callable there; or something that its module has only imported from
+            another package.
     """
     module_name, _, name = FUNCTIONS.get(dotted, dotted).rpartition(".")
-    if not dotted.startswith(ALLOWED_PACKAGES):
-        raise ConfigError(f"{dotted} is not in {', '.join(p.rstrip('.') for p in ALLOWED_PACKAGES)}")
+    if not _is_open(dotted):
+        root = dotted.partition(".")[0]
+        raise ConfigError(f"{dotted} is not in {', '.join(OPEN)}; if it is code that you trust, add plugins=[{root}]")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
@@ -31,17 +40,25 @@ def locate(dotted: str) -> Callable[..., Any]:
         close = nearest(name, public)
         raise ConfigError(f"{module_name} has no {name!r}" + (f"; did you mean {close!r}?" if close else ""))
     found: Callable[..., Any] = getattr(module, name)
+    home = f"{getattr(found, '__module__', None) or module_name}."
+    is_own = plugins.is_opened(dotted) or home.startswith((*(f"{package}." for package in OPEN), "torch."))
+    if not callable(found) or not is_own:
+        raise ConfigError(f"{dotted} is no function or class of {module_name}")
     return found
+
+
+def _is_open(dotted: str) -> bool:
+    return any(dotted.startswith(f"{package}.") for package in OPEN) or plugins.is_opened(dotted)
 
 
 def build(node: Mapping[str, Any]) -> Any:
     """Call what a checked config node describes; nested nodes first.
 
     Raises:
-        ConfigError: the call refuses a value; the message names the target.
+        ConfigError: a node names what may not be built, or the call refuses a value; the message names the target.
     """
-    if not str(node.get("_target_", "")).startswith(ALLOWED_PACKAGES):
-        raise ConfigError(f"{node.get('_target_')} may not be built from a config")
+    for target in _targets(node):
+        locate(target)
     try:
         return hydra.utils.instantiate(_with_todays_names(node), _convert_="all")
     except hydra.errors.InstantiationException as error:
@@ -53,6 +70,18 @@ def build(node: Mapping[str, Any]) -> Any:
         if isinstance(cause, ValueError | TypeError):
             raise ConfigError(f"{target_name(node)}: {cause}") from error
         raise
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """Every ``_target_`` in a node and in those that it holds."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        for value in node.values():
+            yield from _targets(value)
+    elif isinstance(node, list | tuple):
+        for item in node:
+            yield from _targets(item)
 
 
 def _with_todays_names(node: Any) -> Any:
@@ -76,6 +105,17 @@ def target_name(node: Mapping[str, Any]) -> str:
     'mtcnn'
     """
     return str(node["_target_"]).rpartition(".")[2]
+
+
+def part_name(node: Mapping[str, Any], module: str) -> str:
+    """Name of a part in cards: the short one of a function in dfd's ``module``, the dotted one of a plug-in's.
+
+    >>> part_name({"_target_": "dfd.faces.detect.mtcnn"}, "dfd.faces.detect")
+    'mtcnn'
+    >>> part_name({"_target_": "mypkg.faces.mine"}, "dfd.faces.detect")
+    'mypkg.faces.mine'
+    """
+    return str(node["_target_"]).removeprefix(f"{module}.")
 
 
 def options(node: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from dfd.base.errors import ConfigError
+from dfd.base.names.plugins import use_plugins
 from dfd.config.check import check
 from dfd.config.cli.declared import Declared
 from dfd.config.cli.kinds import Kinds
@@ -18,7 +19,7 @@ from dfd.config.folders import CONFIG_DIR
 from dfd.config.schemas import PredictConfig
 
 
-def predict_config(checkpoint: str, overrides: Sequence[str] = (), *, input: str = "") -> PredictConfig:
+def predict_config(checkpoint: str | Sequence[str], overrides: Sequence[str] = (), *, input: str = "") -> PredictConfig:
     """The configuration that ``predict.py checkpoint=… input=…`` would have with these overrides.
 
     Raises:
@@ -31,6 +32,8 @@ def predict_config(checkpoint: str, overrides: Sequence[str] = (), *, input: str
         kinds = Kinds(Declared("predict"), PredictConfig)
         raise ConfigError("; ".join(refusals(kinds, Line(overrides=list(overrides)), error))) from error
     # Not as overrides: a path may hold any sign of Hydra's grammar.
-    OmegaConf.update(cfg, "checkpoint", checkpoint)
+    names = checkpoint if isinstance(checkpoint, str) or len(checkpoint) > 1 else checkpoint[0]
+    OmegaConf.update(cfg, "checkpoint", names if isinstance(names, str) else list(names))
     OmegaConf.update(cfg, "input", input)
+    use_plugins(*cfg.plugins)
     return check(cfg, PredictConfig)

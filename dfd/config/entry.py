@@ -20,7 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dfd.base.errors import ConfigError, DfdError, RunDiverged, disk_sentence
 from dfd.base.machine import wait_without_spinning
-from dfd.base.renamed import todays_options
+from dfd.base.names import plugins
+from dfd.base.names.renamed import todays_options
 from dfd.config.check import check, logger, refuse_values
 from dfd.config.cli.catalogue import UsageError
 from dfd.config.cli.declared import Declared
@@ -123,6 +124,7 @@ def entry_point(
                 program.clear()
             in_multirun = HydraConfig.get().mode is RunMode.MULTIRUN
             try:
+                plugins.use_plugins(*(cfg.get("plugins") or ()))
                 complete(cfg)
                 refuse_values(kinds, cfg)
                 return _run_job(function, cfg) if in_multirun else function(cfg)

@@ -50,6 +50,17 @@ class PreprocessConfig:
     shard: str
     engine: str
     ray: RayVideosConfig
+    plugins: list[str]
+
+
+@dataclass
+class TuningConfig:
+    """Options of what a training learns of the backbone."""
+
+    learns: str
+    freeze_stages: int
+    layer_decay: float
+    backbone_rate: float
 
 
 @dataclass
@@ -60,6 +71,7 @@ class TrainConfig:
     backbone: dict[str, Any]
     temporal: dict[str, Any]
     head: dict[str, Any] | None
+    loss: dict[str, Any]
     optimizer: dict[str, Any]
     scheduler: Any
     trainer: dict[str, Any]
@@ -69,15 +81,18 @@ class TrainConfig:
     label_smoothing: float
     class_weights: Any
     freeze_batchnorm: bool
+    tuning: TuningConfig
     compile: bool
     seed: int | None
     ckpt_path: str | None
+    init_from: str | None
     calibrate: bool
     test: bool
     test_windows: int
     num_sample_clips: int
     optimized_metric: str
     tags: list[str]
+    plugins: list[str]
 
 
 @dataclass
@@ -93,6 +108,7 @@ class EvaluateConfig:
     suite: str | None
     stores: Any
     disturbances: list[str] | None
+    plugins: list[str]
 
 
 @dataclass
@@ -105,6 +121,7 @@ class CalibrateConfig:
     device: str
     output: str | None
     overwrite: bool
+    plugins: list[str]
 
 
 @dataclass
@@ -126,11 +143,14 @@ class PredictConfig:
     face_detector: dict[str, Any] | None
     crop: dict[str, Any] | None
     max_windows: Any
+    look_seconds: float
+    span: str | None
     window_stride: int | None
     max_faces: int
     aggregation: str | None
     threshold: float | None
     uncertain_margin: float
+    prevalence: float | None
     runtime: str
     report: bool
     annotate: bool
@@ -149,6 +169,7 @@ class PredictConfig:
     shard: str
     engine: str
     ray: RayConfig
+    plugins: list[str]
 
 
 @dataclass
@@ -160,6 +181,7 @@ class ExportConfig:
     half: bool
     output: str | None
     licence: str | None
+    plugins: list[str]
 
 
 SCHEMAS: dict[str, type[Any]] = {

@@ -9,7 +9,7 @@ Only the difference of the two logits matters: ``fake - real`` is the log-odds o
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from math import exp, isclose, log
 from typing import Any
 
@@ -21,7 +21,8 @@ from scipy.special import expit, logit
 from dfd.base.types import Label
 from dfd.metrics.videos import SMALLEST_PROB, video_metrics
 from dfd.models.files.card import DetectorCard
-from dfd.scoring.aggregation import AGGREGATIONS, DEFAULT_AGGREGATION
+from dfd.models.files.caveat import ON_BLENDS, with_made_caveat
+from dfd.scoring.aggregation import DEFAULT_AGGREGATION, aggregation_named
 
 LogOddsByTrack = Sequence[Sequence[float]]
 """Log-odds of one video's windows, for each face track."""
@@ -66,11 +67,19 @@ class Calibration:
         """Plain values that the card keeps beside temperature and threshold."""
         return {name: value for name, value in asdict(self).items() if name not in ("temperature", "threshold")}
 
-    def on(self, card: DetectorCard, **facts: Any) -> DetectorCard:
-        """Copy of ``card`` with this calibration and further ``facts`` about it, such as the split."""
-        calibration = {**facts, **self.to_dict()}
+    def on(self, card: DetectorCard, *, on_blends: bool = False, **facts: Any) -> DetectorCard:
+        """Copy of ``card`` with this calibration and further ``facts`` about it, such as the split.
+
+        A detector whose threshold was fitted to blends (``on_blends``) gives no verdict: their scores are not those of
+        recorded fakes. One that was fitted to labelled videos gives verdicts, even if it gave none before.
+        """
+        fitted = {"temperature": self.temperature, "threshold": self.threshold}
+        no_verdict = card.no_verdict if self.temperature is None else ""
+        if on_blends:
+            no_verdict = card.no_verdict or ON_BLENDS
         # Earlier test results refer to the old scores and verdicts.
-        return replace(card, temperature=self.temperature, threshold=self.threshold, calibration=calibration, test={})
+        calibration = {**facts, **self.to_dict()}
+        return with_made_caveat(card, **fitted, calibration=calibration, no_verdict=no_verdict, test={})
 
 
 def video_probs(
@@ -81,7 +90,7 @@ def video_probs(
     >>> video_probs([[[0.0, 0.0], [-50.0]], [[2.0]]], temperature=2.0).round(3).tolist()
     [0.5, 0.731]
     """
-    aggregate = AGGREGATIONS[aggregation]
+    aggregate = aggregation_named(aggregation)
     divisor = temperature or 1.0
     windows = [[expit(np.asarray(track, float) / divisor).tolist() for track in tracks] for tracks in log_odds]
     return np.array([aggregate(tracks)[1] for tracks in windows])
@@ -104,7 +113,7 @@ def calibrate(
     Args:
         log_odds: log-odds of the windows of each video, (N,).
         label: values of :class:`~dfd.base.types.Label`, (N,).
-        aggregation: a key of ``AGGREGATIONS``.
+        aggregation: a name that :func:`~dfd.scoring.aggregation.aggregation_named` takes.
         card: card that ``before`` refers to; None stands for no temperature and a threshold of 0.5.
 
     Returns:

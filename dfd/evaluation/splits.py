@@ -19,6 +19,7 @@ from dfd.data.clips.module import ClipDataModule
 from dfd.evaluation.calibration import calibrate, video_probs
 from dfd.figures import style as plots
 from dfd.figures.curves import confusion_matrix, reliability_diagram, roc_and_pr
+from dfd.metrics.alike import labelled_scores
 from dfd.metrics.videos import metrics_by_group, video_metrics
 from dfd.models.files.card import DetectorCard
 from dfd.scoring.aggregation import one_sided_warning, verdict
@@ -32,6 +33,9 @@ def calibrated_card(detector: Detector, data: ClipDataModule, split: str) -> Det
 
     Videos are scored as in an evaluation, with ``data.num_eval_clips`` windows per track. If nothing can be fitted, the
     card says so, its temperature is None and its threshold 0.5; see :func:`dfd.evaluation.calibration.calibrate`.
+
+    The card keeps the scores of the labelled videos, for :func:`dfd.metrics.alike.alike`, if these are neither blends
+    nor of the store that the detector was trained on: only then do they tell of other videos.
     """
     if detector.model is not None and detector.model.mixes_clips:
         note = "not calibrated: its score of a video depends on the other videos of its batch"
@@ -39,8 +43,16 @@ def calibrated_card(detector: Detector, data: ClipDataModule, split: str) -> Det
     table = score_windows(detector, data, split)
     summary = data.summary()
     facts = {key: summary[key] for key in ("store", "index_sha256", "videos_sha256")}
-    found = calibrate(table["log_odds"].tolist(), table["label"], card=detector.card)
-    return found.on(detector.card, split=split, windows_per_track=data.num_eval_clips, **facts)
+    log_odds, on_blends = table["log_odds"].tolist(), bool(summary.get("blend"))
+    found = calibrate(log_odds, table["label"], card=detector.card, aggregation=detector.aggregation_name)
+    if (
+        found.temperature is not None
+        and not on_blends
+        and detector.card.data.get("index_sha256") != facts["index_sha256"]
+    ):
+        probs = video_probs(log_odds, temperature=found.temperature, aggregation=found.aggregation)
+        facts["labelled"] = labelled_scores(probs.tolist(), (table["label"] == Label.FAKE).tolist())
+    return found.on(detector.card, on_blends=on_blends, split=split, windows_per_track=data.num_eval_clips, **facts)
 
 
 PREDICTION_COLUMNS = ["video_id", "dataset", "method", "label", "prob_fake", "predicted", "num_windows", "num_faces"]
@@ -77,9 +89,10 @@ def score_split(
     table = score_windows(detector, data, split, description=description)
     log_odds = table.pop("log_odds").tolist()
     temperature = detector.card.temperature
-    table["prob_fake"] = video_probs(log_odds, temperature=temperature)
+    rule = detector.aggregation_name
+    table["prob_fake"] = video_probs(log_odds, temperature=temperature, aggregation=rule)
     if temperature is not None:
-        table["prob_uncalibrated"] = video_probs(log_odds)
+        table["prob_uncalibrated"] = video_probs(log_odds, aggregation=rule)
     table["num_windows"] = [sum(map(len, tracks)) for tracks in log_odds]
     table["num_faces"] = [len(tracks) for tracks in log_odds]
     return table

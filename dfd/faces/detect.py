@@ -6,10 +6,12 @@ detectors return boxes with a score and the same five landmarks, whichever packa
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from dfd.base.errors import ConfigError
 from dfd.base.fetch import WeightsFile, fetch
+from dfd.base.names import plugins
 from dfd.base.types import FaceBox, FrameArray
 from dfd.base.words import did_you_mean, nearest
 
@@ -174,13 +176,39 @@ DETECTORS: dict[str, Callable[..., FaceDetector]] = {
 }
 
 
+def fetch_weights(name: str, *, weights: str | None = None, **_: object) -> Path | None:
+    """Path of the weights of a face detector, downloaded if need be; None if they come with dfd, or it has none.
+
+    For a service that is to refuse at its start what each of its videos would fail on.
+
+    Raises:
+        WeightsMissing: when the weights cannot be found or downloaded.
+    """
+    known = {"yunet": YUNET_WEIGHTS, "retinaface": RETINAFACE_WEIGHTS}.get(name)
+    return None if known is None else fetch(known, path=weights, option=WEIGHTS_OPTION)
+
+
 def detector_options(name: str, **options: object) -> dict[str, object]:
     """Name and all options of a detector, with defaults for those not given.
 
     >>> detector_options("fixed_box", x1=0.25)
     {'name': 'fixed_box', 'x1': 0.25, 'y1': 0.0, 'x2': 1.0, 'y2': 1.0}
     """
-    return {"name": name, **(DETECTORS[name].__kwdefaults__ or {}), **options}
+    return {"name": name, **(factory(name).__kwdefaults__ or {}), **options}
+
+
+def factory(name: str) -> Callable[..., FaceDetector]:
+    """Function that builds the detector with this name: dfd's own, or the one of a plug-in at its dotted name.
+
+    Raises:
+        ConfigError: when there is none.
+    """
+    found = DETECTORS.get(name) or plugins.parts("face_detector").get(name)
+    if found is None:
+        close = nearest(name, DETECTORS)
+        hint = f"; did you mean {close!r}?" if close else f"; {plugins.remedy(name)}" if "." in name else ""
+        raise ConfigError(f"no face detector {name!r}: there are {', '.join(DETECTORS)}{hint}")
+    return found
 
 
 def build_detector(name: str, **options: object) -> FaceDetector:
@@ -192,15 +220,12 @@ def build_detector(name: str, **options: object) -> FaceDetector:
     Raises:
         ConfigError: when there is no such detector, or it has no such option.
     """
-    if name not in DETECTORS:
-        close = nearest(name, DETECTORS)
-        hint = f"; did you mean {close!r}?" if close else ""
-        raise ConfigError(f"no face detector {name!r}: there are {', '.join(DETECTORS)}{hint}")
-    known = list(inspect.signature(DETECTORS[name]).parameters)
+    make = factory(name)
+    known = list(inspect.signature(make).parameters)
     for option in options:
         if option not in known:
             raise ConfigError(f"face detector {name} has no option {option!r}{did_you_mean(option, known)}")
-    return DETECTORS[name](**options)
+    return make(**options)
 
 
 def _check_fraction(option: str, value: float) -> None:

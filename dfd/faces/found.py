@@ -1,5 +1,6 @@
 """Settings of the windows that are scored in a video, and the results that processing a video yields."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dfd.base.types import FileFacts, FloatArray, FrameArray
@@ -21,6 +22,7 @@ class WindowSettings:
         max_faces: faces scored in each clip, largest first.
         max_decode_side: longer side of the decoded frames in pixels; None keeps the size of the source.
         every_frame: detect faces in all frames, also those that no clip needs: for boxes on the whole video.
+        span: part of the video in seconds, (start, end), from which clips are taken; None: all of it.
         video_stream: number of the video stream in the file, from 0; None: the one that players show.
         limits: largest frame that is decoded.
 
@@ -35,6 +37,7 @@ class WindowSettings:
     max_faces: int = 8
     max_decode_side: int | None = MAX_DECODE_SIDE
     every_frame: bool = False
+    span: tuple[float, float] | None = None
     video_stream: int | None = None
     limits: VideoLimits = field(default_factory=VideoLimits)
 
@@ -45,9 +48,11 @@ class WindowSettings:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if self.video_stream is not None and self.video_stream < 0:
             raise ValueError(f"video_stream must be 0 or more, got {self.video_stream}")
+        if self.span is not None and not 0 <= self.span[0] < self.span[1]:
+            raise ValueError(f"span must be (start, end) in seconds, with 0 <= start < end, got {self.span}")
 
     @property
-    def span(self) -> int:
+    def clip_span(self) -> int:
         """Frames from the first to the last of a clip, both included."""
         return (self.clip_len - 1) * self.clip_stride + 1
 
@@ -57,7 +62,7 @@ class WindowSettings:
         >>> WindowSettings(clip_len=10).num_possible(309), WindowSettings(clip_len=10, window_stride=5).num_possible(25)
         (30, 4)
         """
-        return max(1, (num_frames - self.span) // (self.window_stride or self.span) + 1)
+        return max(1, (num_frames - self.clip_span) // (self.window_stride or self.clip_span) + 1)
 
     def starts(self, num_frames: int, *, first: int = 0) -> list[int]:
         """First frame of each clip, from ``first`` on; the last clip ends with the video.
@@ -72,6 +77,15 @@ class WindowSettings:
             number = min(number, self.max_windows)
         starts = window_starts(num_frames - first, clip_len=self.clip_len, stride=self.clip_stride, num_windows=number)
         return [first + start for start in starts]
+
+    def num_frames_of(self, starts: Sequence[int], num_frames: int) -> int:
+        """Number of different frames of a video of ``num_frames`` in the clips that begin at ``starts``.
+
+        >>> WindowSettings(clip_len=3, clip_stride=2).num_frames_of([0, 2, 8], 11)
+        6
+        """
+        places = range(0, self.clip_span, self.clip_stride)
+        return len({frame for start in starts for place in places if (frame := start + place) < num_frames})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +133,7 @@ class FaceBoxes:
 class WindowsEnd:
     """Summary of a video, as one view shows it, after all of it was processed.
 
+    ``num_frames`` counts the frames of the clips that were looked at, not those that were decoded to follow the faces.
     ``no_window`` says why the view has no window although another has; empty otherwise.
     """
 

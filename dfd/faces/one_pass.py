@@ -7,14 +7,15 @@ from math import ceil
 
 import numpy as np
 
+from dfd.base.errors import NoFaceFound
 from dfd.base.types import FloatArray, FrameArray
 from dfd.faces.crop import Crop
 from dfd.faces.extract import FaceChunk, FaceExtractor, confirmed, shrink
-from dfd.faces.found import FaceBoxes, FaceWindow, Found, Thumbnail, View
+from dfd.faces.found import FaceBoxes, FaceWindow, Found, Thumbnail, View, WindowSettings
 from dfd.faces.turned import ENOUGH_FACES, turned, turned_back
 from dfd.process.stages import ahead
 from dfd.video.decode import VideoReader
-from dfd.video.sampling import clip_frame_indices
+from dfd.video.sampling import clip_frame_indices, span_words
 from dfd.video.still import StillReader
 
 THUMBNAIL_SIDE = 320
@@ -46,13 +47,13 @@ class OnePass:
         """Iterate over the results as they are found."""
         reader, extractor, first = self.reader, self.extractor, self.clips[0]
         is_first = self.quarter_turns == 0
-        ranges = [range(start, start + clips.settings.span) for clips in self.clips for start in clips.starts]
+        ranges = [range(start, start + clips.settings.clip_span) for clips in self.clips for start in clips.starts]
         looked_at = (
             [range(reader.first_frame, reader.num_frames)]
             if first.settings.every_frame
             else merge_ranges(sorted(ranges, key=lambda item: item.start), max_gap=extractor.settings.key_frame_stride)
         )
-        pictures = _Pictures(first.starts[0], first.starts[len(first.starts) // 2] + first.settings.span // 2)
+        pictures = _Pictures(first.starts[0], first.starts[len(first.starts) // 2] + first.settings.clip_span // 2)
         # If a core is free, the next frames are decoded during detection. Detection runs on key frames only, so the
         # queue must hold several chunks to keep both busy.
         depth = max(1, _AHEAD_BYTES // (reader.chunk_len * reader.height * reader.width * 3))
@@ -124,7 +125,8 @@ class _Clips:
         self._pass, self._number = one_pass, number
         self.crop, self.settings = view.crop, view.windows
         reader = one_pass.reader
-        self.starts = self.settings.starts(reader.num_frames, first=reader.first_frame)
+        self.looked_at = frames_in_span(reader, self.settings)
+        self.starts = self.settings.starts(self.looked_at.stop, first=self.looked_at.start)
         self._seen: dict[int, dict[int, dict[int, tuple[FrameArray, FloatArray]]]] = {}
         """Crop and box by start frame, track and place in the clip."""
         self.scored: set[int] = set()
@@ -134,7 +136,7 @@ class _Clips:
 
     def places(self, frame: int) -> Iterator[tuple[int, int]]:
         """Start of each clip that holds a frame, and the frame's place in it."""
-        first = bisect_left(self.starts, frame - self.settings.span + 1)
+        first = bisect_left(self.starts, frame - self.settings.clip_span + 1)
         for start in self.starts[first : bisect_right(self.starts, frame)]:
             place, off = divmod(frame - start, self.settings.clip_stride)
             if off == 0:
@@ -148,7 +150,7 @@ class _Clips:
         """Windows that end before frame ``settled``, in order; all remaining ones if it is None."""
         for start in sorted(self._seen):
             waits = settled is not None and (
-                start + self.settings.span > settled or undecided & self._seen[start].keys()
+                start + self.settings.clip_span > settled or undecided & self._seen[start].keys()
             )
             if waits:
                 return  # windows are yielded in order
@@ -215,6 +217,30 @@ class _Pictures:
         """Newest thumbnail since the last call, if any."""
         yield from self._taken[-1:]
         self._taken.clear()
+
+
+def frames_in_span(reader: VideoReader | StillReader, settings: WindowSettings) -> range:
+    """Frames of a video from which clips are taken: all, or those of ``settings.span``, and enough for one clip.
+
+    Raises:
+        NoFaceFound: when the video ends before the span starts.
+    """
+    first, stop = reader.first_frame, reader.num_frames
+    if settings.span is None:
+        return range(first, stop)
+
+    def seconds(frame: int) -> float:
+        return reader.clock_seconds([frame])[0]
+
+    start = bisect_left(range(stop), settings.span[0], lo=first, key=seconds)
+    if start == stop:
+        end = seconds(stop - 1) + 1 / reader.fps
+        raise NoFaceFound(
+            f"{reader.path}: the span {span_words(settings.span)} starts after the end of the video, which is "
+            f"{end:.1f} s long; name a part of it"
+        )
+    end_frame = max(bisect_left(range(stop), settings.span[1], lo=first, key=seconds), start + 1)
+    return range(max(first, min(start, stop - settings.clip_span)), end_frame)
 
 
 def merge_ranges(ranges: Iterable[range], *, max_gap: int) -> list[range]:

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from dfd.base.errors import CheckpointError
+from dfd.base.errors import CheckpointError, ConfigError
 from dfd.base.untrusted import option_problems, shown
 from dfd.faces.crop import Crop, Square, crop_of
-from dfd.faces.detect import DETECTORS
+from dfd.faces.detect import factory
 from dfd.faces.track import MAX_MISSED, SMOOTHING
 
 logger = logging.getLogger(__name__)
@@ -112,9 +112,13 @@ def face_detector_of(crop: Mapping[str, Any], *, name: str) -> dict[str, Any]:
     """
     found = crop.get("face_detector") or {"name": "mtcnn"}
     remedy = "name the detector yourself: face_detector=mtcnn"
-    if not isinstance(found, Mapping) or not isinstance(found.get("name"), str) or found["name"] not in DETECTORS:
+    if not isinstance(found, Mapping) or not isinstance(found.get("name"), str):
         raise CheckpointError(f"{name}: its card names a face detector that is unknown here ({shown(found)}); {remedy}")
-    chosen = DETECTORS[found["name"]]
+    try:
+        chosen = factory(found["name"])
+    except ConfigError as error:
+        said = f"its card names a face detector that is unknown here ({shown(found)}): {error}"
+        raise CheckpointError(f"{name}: {said}; or {remedy}") from error
     options = {key: value for key, value in found.items() if key != "name"}
     if options.pop("weights", None) is not None:
         logger.warning(

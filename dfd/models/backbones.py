@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from dfd.base.errors import ConfigError
 from dfd.models.networks import efficientnet_lite, mesonet, vgg19
 from dfd.models.networks.efficientnet_lite import EfficientNetLite
+from dfd.models.networks.lora import add_lora
 from dfd.models.networks.measuring import measured_features
-from dfd.models.networks.paddings import fix_paddings
+from dfd.models.networks.paddings import set_paddings
 from dfd.models.networks.resnext import NUM_FEATURES, ResNeXt50
 from dfd.models.pretrained import (
     INCEPTION_V3_WEIGHTS,
@@ -150,6 +151,7 @@ def timm(
     resample: Resample | None = None,
     pads: int | None = None,
     unpadded_stem: bool = False,
+    lora: int | None = None,
 ) -> Backbone:
     """Build an image model of the timm library, such as ``resnet18`` or ``vit_small_patch16_224.augreg_in1k``.
 
@@ -172,6 +174,8 @@ def timm(
             antialiasing.
         pads: size in pixels for which the paddings of a ``tf_efficientnet`` are computed, whatever comes in, as
             efficientnet_pytorch does (380 for B4); None: for the picture at hand.
+        lora: rank of a change that the attention layers of a transformer learn, while all else in it is fixed
+            (:mod:`dfd.models.networks.lora`); None: all weights learn. A finished run's detector has plain layers.
         unpadded_stem: no padding in the first convolution, as in DeepfakeBench's EfficientNet-B4; needs ``pads``.
 
     Raises:
@@ -184,7 +188,7 @@ def timm(
     }
     options = {key: value for key, value in options.items() if value is not None}
     lite = efficientnet_lite.SCALES.get(name.removesuffix(f".{efficientnet_lite.EDITION}"))
-    if options or pads is not None or unpadded_stem:
+    if options or pads is not None or unpadded_stem or lora is not None:
         lite = None
     if lite is None:
         _check_timm_name(name)
@@ -199,8 +203,10 @@ def timm(
         network = _timm_network(name, path, **options)
         config: Any = network.pretrained_cfg
         side = img_size or int(config["input_size"][-1])
-        _fix_paddings(name, network, pads=pads, unpadded_stem=unpadded_stem)
+        set_paddings(name, network, pads=pads, unpadded_stem=unpadded_stem)
         num_features = measured_features(name, network, side=side)
+        if lora is not None:
+            add_lora(network, lora, name=name)
         own_mean, own_std = tuple(config["mean"]), tuple(config["std"])
         fixed = side if config.get("fixed_input_size") and not dynamic_img_size else None
     if input_size is not None and (input_size < 1 or fixed not in (None, input_size)):
@@ -290,11 +296,3 @@ def _mesonet(network: nn.Module, weights: str | None, *, resample: Resample | No
         resample=resample,
         frozen=freeze,
     )
-
-
-def _fix_paddings(name: str, network: nn.Module, *, pads: int | None, unpadded_stem: bool) -> None:
-    if pads is None:
-        if unpadded_stem:
-            raise ConfigError("backbone.unpadded_stem=true needs backbone.pads=380, the nominal size of the network")
-    elif not fix_paddings(network, nominal=pads, unpadded_stem=unpadded_stem):
-        raise ConfigError(f"backbone.pads={pads}: {name} does not pad as TensorFlow does; tf_efficientnet_b4 does")

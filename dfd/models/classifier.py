@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfd.base.errors import ConfigError
+from dfd.base.names import plugins
 from dfd.base.types import BatchFacts, ClipBatch
 from dfd.base.untrusted import option_problems, shown
 from dfd.models.backbones import BACKBONES, Backbone, Resample
@@ -127,7 +129,7 @@ def resized(images_NCHW: Tensor, side: int, resample: Resample | None) -> Tensor
 
 
 def build_model(config: Mapping[str, Any]) -> ClipClassifier:
-    """Build the model of a plain config, which may come from a stranger's checkpoint: only dfd's functions are called.
+    """Build the model of a plain config, which may be a stranger's: only dfd's and registered functions are called.
 
     ``config`` is ``{"backbone": {"_target_": "dfd.models.backbones.resnext50", …}, "temporal": {"_target_":
     "dfd.models.temporal.lstm", …}, "head": {"_target_": "dfd.models.heads.linear", …}, "dropout": 0.4}``; without
@@ -139,18 +141,15 @@ def build_model(config: Mapping[str, Any]) -> ClipClassifier:
     """
     resolved = resolve_model_config(config)
     _refuse_out_of_range(resolved)
-    arguments = {
-        part: {k: v for k, v in resolved[part].items() if k != "_target_"} for part in TARGETS if part in resolved
-    }
-    backbone = TARGETS["backbone"][resolved["backbone"]["_target_"]](**arguments["backbone"])
+    parts = [part for part in TARGETS if part in resolved]
+    make = {part: targets(part)[resolved[part]["_target_"]] for part in parts}
+    arguments = {part: {k: v for k, v in resolved[part].items() if k != "_target_"} for part in parts}
+    backbone = make["backbone"](**arguments["backbone"])
     try:
-        temporal: TemporalHead = TARGETS["temporal"][resolved["temporal"]["_target_"]](
-            backbone.num_features, **arguments["temporal"]
-        )
+        temporal: TemporalHead = make["temporal"](backbone.num_features, **arguments["temporal"])
         head: nn.Module | None = None
         if "head" in resolved:
-            build_head = TARGETS["head"][resolved["head"]["_target_"]]
-            head = build_head(temporal.num_features, dropout=resolved["dropout"], **arguments["head"])
+            head = make["head"](temporal.num_features, dropout=resolved["dropout"], **arguments["head"])
         model = ClipClassifier(backbone, temporal, dropout=resolved["dropout"], head=head)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"the model cannot be built: temporal, head or dropout: {error}") from error
@@ -167,6 +166,7 @@ LARGEST: dict[str, int] = {
     "input_size": 2048,
     "img_size": 2048,
     "pads": 2048,
+    "lora": 256,
 }
 """Maximum of a model's whole numbers, by name: a stranger's checkpoint states them, and even building takes time."""
 
@@ -178,11 +178,11 @@ def _refuse_out_of_range(resolved: Mapping[str, Any]) -> None:
         ConfigError: when a value has another type than its function expects, or is out of range.
     """
     problems: list[str] = []
-    for part, functions in TARGETS.items():
+    for part in TARGETS:
         if part not in resolved:
             continue
         options = resolved[part]
-        wrong = option_problems(functions[options["_target_"]], options)
+        wrong = option_problems(targets(part)[options["_target_"]], options)
         problems += [f"{part}.{problem}" for problem in wrong]
         problems += [
             f"{part}.{name} must be in 1..{most}, got {shown(options[name])}"
@@ -234,22 +234,31 @@ TARGETS: dict[str, dict[str, Callable[..., Any]]] = {
     "temporal": {f"dfd.models.temporal.{name}": function for name, function in TEMPORALS.items()},
     "head": {f"dfd.models.heads.{name}": function for name, function in HEADS.items()},
 }
-"""Functions that a model's config may name, by its part and their ``_target_``."""
+"""Functions of dfd that a model's config may name, by part and ``_target_``; plug-ins may add others."""
 STANDARD_HEAD = {"_target_": "dfd.models.heads.standard", "outputs": 2}
 """Head of a config that names none; it is not written into cards, so that older versions read them."""
 HANDED_OVER = ("dropout",)
 """Keyword arguments that the model hands to its parts and a part's own config does not have."""
 
 
+def targets(part: str) -> dict[str, Callable[..., Any]]:
+    """Functions that a model's config may name for this part: dfd's own, and those that plug-ins have registered."""
+    return plugins.by_name(TARGETS[part], part)
+
+
 def _resolve_part(config: Mapping[str, Any], part: str) -> dict[str, Any]:
-    targets = TARGETS[part]
     given = config.get(part)
     if not isinstance(given, Mapping):
         raise ConfigError(f"model.{part}: must be a mapping with a _target_, got {shown(given)}")
     target = given.get("_target_")
-    if not isinstance(target, str) or target not in targets:
-        raise ConfigError(f"model.{part}._target_: {shown(target)} is not one of {', '.join(targets)}")
-    parameters = inspect.signature(targets[target]).parameters
+    functions = TARGETS[part] if isinstance(target, str) and target in TARGETS[part] else targets(part)
+    if not isinstance(target, str) or target not in functions:
+        is_foreign = isinstance(target, str) and re.fullmatch(r"\w+(\.\w+)+", target) and target[:4] != "dfd."
+        raise ConfigError(
+            f"model.{part}._target_: {shown(target)} is not one of {', '.join(functions)}"
+            + (f"; {plugins.remedy(str(target))}" if is_foreign else "")
+        )
+    parameters = inspect.signature(functions[target]).parameters
     handed_over = HANDED_OVER if part == "head" else ()
     keyword = {
         name: p
@@ -277,8 +286,15 @@ class FeatureBatch(BatchFacts):
     features: Tensor
 
 
-def logits_of(model: ClipClassifier, batch: ClipBatch | FeatureBatch) -> Tensor:
-    """Compute logits ``(B, 2)`` of a batch of frames or of features."""
+def pooled_of(model: ClipClassifier, batch: ClipBatch | FeatureBatch) -> Tensor:
+    """Compute what the last layers get, ``(B, D)``, of a batch of frames or of the backbone's features."""
     given: Mapping[str, Any] = dict(batch)
-    logits_BK: Tensor = model.head(given["features"]) if "features" in given else model(given["frames"])
+    features_BTD = given["features"] if "features" in given else model.features(given["frames"])
+    pooled_BD: Tensor = model.temporal(features_BTD)
+    return pooled_BD
+
+
+def logits_of(model: ClipClassifier, batch: ClipBatch | FeatureBatch) -> Tensor:
+    """Compute logits ``(B, 2)`` of a batch of frames or of the backbone's features."""
+    logits_BK: Tensor = model.classify(pooled_of(model, batch))
     return logits_BK

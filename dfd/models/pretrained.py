@@ -1,9 +1,10 @@
 """Initial weights of backbones: from a file, from torchvision, or from the hub used by timm."""
 
 import difflib
+import logging
 import sys
 import urllib.request
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from dfd.base.errors import ConfigError, WeightsMissing
 from dfd.base.fetch import WeightsFile, fetch
 from dfd.models.tensor_files import is_state_dict, load_exactly, read_tensor_file
+
+logger = logging.getLogger(__name__)
 
 REMEDY = "backbone.weights=FILE (or start from random weights with backbone.pretrained=false)"
 
@@ -70,6 +73,7 @@ def load_weights(
             content = content.get("state_dict", content.get("model", content))
         if not is_state_dict(content):
             raise ValueError("holds no state dict (names and tensors)")
+        content = _without_prefix(content, network, path)
         try:
             load_exactly(network, content, ignore=head)
         except ValueError as misfit:
@@ -84,6 +88,26 @@ def load_weights(
         raise WeightsMissing(
             f"{path}: does not fit this backbone: {error}; give the file that belongs to it with {REMEDY}"
         ) from error
+
+
+def _without_prefix(content: Mapping[str, Tensor], network: nn.Module, path: Path) -> Mapping[str, Tensor]:
+    """Tensors of the network within a larger file, such as a detector's or that of a network in a wrapper.
+
+    The shortest prefix of names below which all of the network's tensors are; ``content`` if there is none.
+    """
+    names = list(network.state_dict())
+    endings = (key[: -len(names[0])] for key in content if key == names[0] or key.endswith(f".{names[0]}"))
+    for prefix in sorted(endings, key=len):
+        if prefix and all(f"{prefix}{name}" in content for name in names):
+            inside = {name.removeprefix(prefix): content[name] for name in content if name.startswith(prefix)}
+            others = len(content) - len(inside)
+            logger.info(
+                "%s: its %d tensors %s* fit the backbone; %d others are left out", path, len(inside), prefix, others
+            )
+            return inside
+        if not prefix:
+            break
+    return content
 
 
 def _given_file(weights: str) -> Path:

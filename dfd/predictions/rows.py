@@ -8,11 +8,12 @@ from typing import Any
 from dfd.base.errors import DfdError
 from dfd.base.types import TrackScore, VideoScore
 from dfd.base.untrusted import decode, parse_json, shown
+from dfd.models.files.caveat import first_sentence
 from dfd.predictions.layout import JSONL_NAME
 
 COLUMNS = (
     *("path", "status", "verdict", "label", "prob_fake", "confidence", "num_faces", "num_frames", "num_windows"),
-    *("num_windows_possible", "duration_seconds", "seconds", "model", "message", "schema_version"),
+    *("num_windows_possible", "duration_seconds", "seconds", "model", "message", "schema_version", "scored_at"),
 )
 
 
@@ -26,7 +27,11 @@ _PICTURES = {"thumbnail", "moments", "boxes"}
 """Fields of a score that its line has not, or only as names of files."""
 
 
-_FIELDS = (*(item.name for item in fields(VideoScore) if item.name not in ("boxes", "detectors")), "settings")
+_NEWER = {"boxes", "detectors", "alike", "caveat", "scored_at"}
+"""Fields that lines of earlier versions have not."""
+
+
+_FIELDS = (*(item.name for item in fields(VideoScore) if item.name not in _NEWER), "settings")
 
 
 _ANEW = "choose another output=DIR or overwrite=true"
@@ -45,6 +50,7 @@ def json_of(score: VideoScore) -> dict[str, Any]:
         **{name: value[name] and str(value[name]) for name in ("status", "verdict")},
         "label": None if score.label is None else str(score.label),
         "file": score.file and asdict(score.file),
+        "alike": score.alike and asdict(score.alike),
         "seconds_by_stage": dict(score.seconds_by_stage),
         "tracks": _tracks(score.tracks),
         "detectors": [asdict(one) | {"tracks": _tracks(one.tracks)} for one in score.detectors],
@@ -96,12 +102,15 @@ def row_of(value: Mapping[str, Any]) -> dict[str, Any]:
     >>> row["status"], row["prob_fake"], row["label"]
     ('no_face', '', '')
 
-    A path that a spreadsheet would run as a formula is written as the same path with ``./`` before it:
+    The first sentence of the detector's caveat ends the message. A path that a spreadsheet would run as a formula is
+    written as the same path with ``./`` before it:
 
     >>> row_of(json_of(VideoScore(path="=1+1.mp4", status=Status.NO_FACE)))["path"]
     './=1+1.mp4'
     """
-    row = {column: "" if value[column] is None else value[column] for column in COLUMNS}
+    row = {column: "" if value.get(column) is None else value[column] for column in COLUMNS}
+    if caveat := value.get("caveat"):
+        row["message"] = "; ".join(part for part in (row["message"], first_sentence(caveat)) if part)
     for column in ("path", "message"):
         if row[column].startswith(_FORMULA_SIGNS):
             row[column] = f"./{row[column]}"

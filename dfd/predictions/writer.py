@@ -4,7 +4,7 @@ import csv
 import json
 import shutil
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import closing
 from errno import ELOOP
 from pathlib import Path
@@ -16,6 +16,7 @@ from dfd.base.types import Status, VideoScore
 from dfd.predictions import layout
 from dfd.predictions.pictures import evidence_place, write_evidence
 from dfd.predictions.rows import SCHEMA_VERSION, PredictionsError, columns_of, json_of, read_scores, row_of
+from dfd.predictions.verdicts import TOLD_ANEW
 
 # Of an earlier run, none of these may stay beside other scores.
 _LEFT = (*layout.OWN_FOLDERS, layout.REPORT_NAME, layout.NOT_VIDEOS_NAME, layout.PARQUET_NAME)
@@ -37,7 +38,8 @@ class PredictionWriter:
     an interruption cut short is dropped and its video scored again; so is one that failed for a reason of the moment,
     and one whose file has been changed since: ``changed`` has their paths. Only rows of ``asked`` paths (None: all) are
     so given up; what this run will not score stays as it is. ``detectors`` names several that score at once, each of
-    which gets a column.
+    which gets a column. Where only settings of :data:`dfd.predictions.verdicts.TOLD_ANEW` differ, ``tell_anew`` makes
+    the lines of these settings, and ``num_told_anew`` counts them.
 
     Raises:
         PredictionsError: the folder holds scores of another model or with other settings, is damaged, is being written
@@ -53,6 +55,7 @@ class PredictionWriter:
         overwrite: bool = False,
         asked: Container[str] | None = None,
         detectors: Sequence[str] = (),
+        tell_anew: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
     ) -> None:
         self.folder = folder
         self.csv_path, self.jsonl_path = folder / layout.CSV_NAME, folder / layout.JSONL_NAME
@@ -73,12 +76,23 @@ class PredictionWriter:
             for name in _LEFT:
                 remove(folder / name)
         self.settings = dict(settings or {})
-        for value in kept.values():
-            if value["model"] != model or value["settings"] != self.settings:
-                raise PredictionsError(
-                    f"{self.jsonl_path}: holds scores of another model or settings ({value['model']} "
-                    f"{value['settings']}, not {model} {self.settings}); choose another output=DIR or overwrite=true"
+        self.num_told_anew = 0
+        for path, value in kept.items():
+            differing = _differing({"model": model, **self.settings}, {"model": value["model"], **value["settings"]})
+            if not differing:
+                continue
+            if tell_anew is None or differing.keys() - set(TOLD_ANEW) or value.get("detectors"):
+                names = "; ".join(
+                    f"{name} is {there!r} there, {here!r} here" for name, (here, there) in differing.items()
                 )
+                raise PredictionsError(
+                    f"{self.jsonl_path}: holds scores of another model or settings ({names}); choose another "
+                    "output=DIR or overwrite=true"
+                )
+            kept[path] = tell_anew(value)
+            self.num_told_anew += 1
+        if self.num_told_anew:
+            remove(folder / layout.ANNOTATED_NAME)  # drawn with the old verdicts
         known = {path: value for path, value in kept.items() if asked is None or path in asked}
         self.changed = {path for path, value in known.items() if _is_changed(value)}
         for path in self.changed | {path for path, value in known.items() if value["status"] in TRANSIENT}:
@@ -120,6 +134,12 @@ class PredictionWriter:
         except OSError:
             if error is None:  # of a full disk, once is enough
                 raise
+
+
+def _differing(here: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Names whose values differ, with both values; a missing one counts as None."""
+    pairs = {name: (here.get(name), there.get(name)) for name in {**here, **there}}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _is_changed(value: Mapping[str, Any]) -> bool:

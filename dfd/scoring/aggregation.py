@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import exp, log
 from statistics import fmean
 
+from dfd.base.errors import ConfigError
+from dfd.base.names import plugins
 from dfd.base.types import Verdict
 
 WindowsByTrack = Sequence[Sequence[float]]
@@ -18,6 +20,8 @@ TrackAndVideoScores = tuple[list[float], float]
 
 Aggregation = Callable[[WindowsByTrack], TrackAndVideoScores]
 
+NO_VERDICT = "no verdict: "
+"""Begins the last remark of a score that comes without a verdict; the reason follows."""
 PRIOR_WINDOWS = 2.0
 """How many windows of the whole video's mean are added to each track by :func:`max_of_shrunk_means`."""
 
@@ -108,6 +112,19 @@ AGGREGATIONS: dict[str, Aggregation] = {
 DEFAULT_AGGREGATION = max_of_means.__name__
 
 
+def aggregation_named(name: str) -> Aggregation:
+    """Rule with this name: one of :data:`AGGREGATIONS`, or the one of a plug-in at its dotted name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = AGGREGATIONS.get(name) or plugins.parts("aggregation").get(name)
+    if found is None:
+        hint = f"; {plugins.remedy(name)}" if "." in name else ""
+        raise ConfigError(f"aggregation={name} is not one of {', '.join(AGGREGATIONS)}{hint}")
+    return found
+
+
 def _mean_of_all(windows: WindowsByTrack) -> float:
     return sum(map(sum, windows)) / sum(map(len, windows))
 
@@ -161,7 +178,7 @@ def one_sided_warning(counts: Mapping[str, int], *, share: float = 0.95, at_leas
     A detector that meets other footage than it was trained on tends to say the same of all of it.
 
     >>> one_sided_warning({"real": 99, "fake": 1}).partition(":")[0]
-    '99 of 100 scored videos are called real'
+    '99 of 100 scored videos have the verdict “no sign found”'
     >>> one_sided_warning({"real": 95, "fake": 5}), one_sided_warning({"fake": 19})
     (None, None)
 
@@ -174,9 +191,10 @@ def one_sided_warning(counts: Mapping[str, int], *, share: float = 0.95, at_leas
     verdict_, count = max(counts.items(), key=lambda item: item[1], default=("", 0))
     if total < at_least or count <= share * total:
         return None
+    words = Verdict(verdict_).words
     return (
-        f"{count} of {total} scored videos are called {verdict_}: if you did not expect that, the detector may not "
-        "know footage of this kind, or the faces may be cropped otherwise than in its training. Look at some of the "
+        f"{count} of {total} scored videos have the verdict “{words}”: if you did not expect that, the detector may "
+        "not know footage of this kind, or the faces may be cropped otherwise than in its training. Look at some "
         "crops, measure it on videos whose label you know (python -m dfd.evaluate), and fit its threshold to them "
         "(python -m dfd.calibrate)"
     )

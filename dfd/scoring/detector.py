@@ -9,28 +9,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfd.base.errors import ConfigError
-from dfd.base.types import FloatArray, FrameArray, Label, Moment, Status, TrackScore, Verdict, VideoScore
+from dfd.base.types import FrameArray, Label, Moment, Status, TrackScore, Verdict, VideoScore
 from dfd.faces.crop import Crop
 from dfd.faces.found import Found
+from dfd.metrics.alike import alike, check_prevalence, labelled_in
 from dfd.models.classifier import ClipClassifier
 from dfd.models.files.card import DetectorCard, refuse_part
+from dfd.models.files.caveat import caveat_of, why_no_verdict
 from dfd.models.files.checkpoint import refuse_mixed_clips
 from dfd.models.starter import checkpoint_path
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
-from dfd.scoring.aggregation import AGGREGATIONS, DEFAULT_AGGREGATION, Aggregation, uncertain_band, verdict
+from dfd.scoring.aggregation import (
+    DEFAULT_AGGREGATION,
+    NO_VERDICT,
+    Aggregation,
+    aggregation_named,
+    uncertain_band,
+    verdict,
+)
 from dfd.scoring.engine import Engine
-from dfd.scoring.explain import explain_clip
+from dfd.scoring.explain import explained
 from dfd.scoring.look.workers import look_settings, looks_of
 from dfd.scoring.runtimes.load import load_runtime
 from dfd.scoring.runtimes.runtime import Runtime, TorchRuntime
-from dfd.scoring.video import MAX_SHOWN_FACES, OF_THE_END, Batches, Piece, _joined, _Video, batch_size_for
-
-DESCRIBED = (
-    *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
-    *("calibration", "metrics", "data", "versions", "caveat"),
-)
+from dfd.scoring.video import DESCRIBED, MAX_SHOWN_FACES, OF_THE_END, Batches, Piece, _Video, now
 
 
 class Detector(Engine[_Video]):
@@ -51,11 +54,13 @@ class Detector(Engine[_Video]):
         threshold: a video is called fake from this probability on; None: the checkpoint's.
         uncertain_margin: half the width of the band of the verdict ``uncertain``; see
             :func:`dfd.scoring.aggregation.uncertain_band`.
+        prevalence: assumed share of fakes among the videos, for :attr:`~dfd.base.types.VideoScore.alike`; None: that
+            among the labelled videos that the detector was calibrated on.
         moments_per_face: windows that are kept to be shown, the most suspicious of each face; 0: none.
         heatmaps: explain these windows: see :mod:`dfd.scoring.explain`.
         boxes: look for faces in every frame and give their boxes along, for
             :func:`dfd.predictions.annotate.video.annotate_video`.
-        batch_size: clips through the network at once; None: see :func:`dfd.scoring.video.batch_size_for`. Fewer take
+        batch_size: clips through the network at once; None: see :meth:`Batches.size`. Fewer take
             less memory and more time: an LSTM's weights are read anew for every batch.
         across_videos: fill batches with clips of several videos; None: on a GPU only. See :class:`Batches`.
         num_workers: processes that decode and find faces; None: one per core.
@@ -85,6 +90,7 @@ class Detector(Engine[_Video]):
         aggregation: str | Aggregation | None = None,
         threshold: float | None = None,
         uncertain_margin: float = 0.1,
+        prevalence: float | None = None,
         moments_per_face: int = 3,
         heatmaps: bool = True,
         boxes: bool = False,
@@ -102,8 +108,6 @@ class Detector(Engine[_Video]):
         if moments_per_face < 0:
             raise ValueError(f"moments_per_face must not be negative, got {moments_per_face}")
         aggregation = aggregation or card.scoring.get("aggregation") or DEFAULT_AGGREGATION
-        if isinstance(aggregation, str) and aggregation not in AGGREGATIONS:
-            raise ConfigError(f"aggregation={aggregation} is not one of {', '.join(AGGREGATIONS)}")
         self.runtime = runtime
         self.model = model
         self.num_parameters = None if model is None else sum(p.numel() for p in model.parameters())
@@ -112,18 +116,22 @@ class Detector(Engine[_Video]):
         self.face_detector, self.extraction, self.windows = look_settings(
             card, name=name, face_detector=face_detector, crop=crop, every_frame=boxes, **windows
         )
-        self.aggregation = AGGREGATIONS[aggregation] if isinstance(aggregation, str) else aggregation
+        self.aggregation = aggregation_named(aggregation) if isinstance(aggregation, str) else aggregation
         self.threshold = card.threshold if threshold is None else threshold
         self.uncertain_margin = uncertain_margin
         self.uncertain_band = uncertain_band(self.threshold, uncertain_margin)
         self.moments_per_face = moments_per_face
         self.heatmaps = heatmaps and model is not None
         self._batches = Batches(runtime.device_type != "cpu" if across_videos is None else across_videos)
-        self.gives_verdicts = card.temperature is not None or not card.origin
-        """Whether a score comes with a verdict: not for an adopted detector that was not calibrated here."""
+        self.no_verdict = why_no_verdict(card, name)
+        """Reason why scores come without a verdict; empty if they come with one."""
+        self._remark = NO_VERDICT + self.no_verdict if self.no_verdict else ""
+        self.caveat, self.prevalence = caveat_of(card), check_prevalence(prevalence)
+        self.aggregation_name = getattr(self.aggregation, "__name__", repr(self.aggregation))
+        self._labelled = labelled_in(card.calibration, aggregation=self.aggregation_name)
         super().__init__(
             looks_of([(self.face_detector, self.extraction, self.windows)]),
-            batch_size=batch_size_for(runtime.device_type, self.num_parameters) if batch_size is None else batch_size,
+            batch_size=Batches.size(batch_size, runtime.device_type, self.num_parameters),
             num_workers=num_workers,
             deadline_seconds=deadline_seconds,
             stall_seconds=stall_seconds,
@@ -151,8 +159,7 @@ class Detector(Engine[_Video]):
             device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
             num_videos: that are to be scored, for ``runtime=auto``: see :func:`dfd.scoring.runtimes.load.load_runtime`.
             precision: ``float32``, ``bf16`` (16 bits) or ``auto``: bf16 on a GPU that has it, else float32.
-            tuned: rearrange the network for speed, such as batch normalisation put into convolutions: the same scores,
-                sooner, from a ``model`` whose weights are no longer those of the file.
+            tuned: rearrange the network for speed: the same scores, from a ``model`` without the weights of the file.
             is_part: accept one network of an ensemble; see :class:`dfd.scoring.panel.Ensemble`.
             options: those of the class.
 
@@ -185,10 +192,10 @@ class Detector(Engine[_Video]):
             "precision": getattr(self.runtime, "precision", "float32"),
             "num_parameters": self.num_parameters,
             **{name: getattr(card, name) for name in DESCRIBED},
-            "threshold": self.threshold,
-            "uncertain_margin": self.uncertain_margin,
+            **{name: getattr(self, name) for name in ("caveat", "no_verdict", "prevalence")},
+            **{name: getattr(self, name) for name in ("threshold", "uncertain_margin")},
             "uncertain_band": list(self.uncertain_band),
-            "aggregation": getattr(self.aggregation, "__name__", repr(self.aggregation)),
+            "aggregation": self.aggregation_name,
         }
 
     def score_windows(self, path: str | Path, found: Iterable[Found | Failure]) -> VideoScore:
@@ -231,9 +238,11 @@ class Detector(Engine[_Video]):
     def failed(self, video: _Video, failure: Failure) -> VideoScore:
         """Score of a video that cannot be scored: its status and message."""
         video.waiting.clear()  # a shared batch need not compute them
-        facts: dict[str, Any] = {"model": self.name, "file": video.file, "thumbnail": video.thumbnail}
+        seen: dict[str, Any] = {"model": self.name, "file": video.file, "thumbnail": video.thumbnail}
         seconds = time.perf_counter() - video.began
-        return VideoScore(str(video.path), failure.status, message=failure.message, seconds=seconds, **facts)
+        return VideoScore(
+            str(video.path), failure.status, message=failure.message, seconds=seconds, scored_at=now(), **seen
+        )
 
     def finished(self, video: _Video) -> VideoScore:
         """Score of a video of which everything was taken."""
@@ -266,41 +275,34 @@ class Detector(Engine[_Video]):
             seconds=time.perf_counter() - video.began,
             seconds_by_stage={**end.seconds_by_stage, "network": video.network_seconds, "explain": explaining},
             model=self.name,
-            message="; ".join(part for part in (end.partial, end.message, self._without_verdict) if part),
+            message="; ".join(part for part in (end.partial, end.message, self._remark) if part),
+            alike=alike(prob_fake, self._labelled, prevalence=self.prevalence) if self._labelled else None,
+            caveat=self.caveat,
+            scored_at=now(),
             file=video.file,
             tracks=tracks,
             thumbnail=video.thumbnail,
             moments=moments,
-            boxes={track: _joined(pieces) for track, pieces in video.boxes.items()},
+            boxes=video.joined_boxes(),
         )
+
+    @property
+    def gives_verdicts(self) -> bool:
+        """Whether a score comes with a verdict."""
+        return not self.no_verdict
 
     def _verdict(self, prob_fake: float) -> Verdict:
         if not self.gives_verdicts:
             return Verdict.UNCERTAIN
         return verdict(prob_fake, threshold=self.threshold, margin=self.uncertain_margin)
 
-    @property
-    def _without_verdict(self) -> str:
-        """Remark on a score without a verdict; empty if there is a verdict."""
-        if self.gives_verdicts:
-            return ""
-        name = self.card.origin.get("name", self.name)
-        return f"no verdict: {name} is not calibrated; dfd calibrate fits it to labelled videos"
-
     def _moments(self, video: _Video, tracks: Iterable[TrackScore]) -> Iterator[Moment]:
         """The most suspicious windows of the most suspicious faces, both in falling order."""
         for track in sorted(tracks, key=lambda track: -track.prob_fake)[:MAX_SHOWN_FACES]:
             for kept in video.kept.get(track.track, []):
                 crops, when = kept.window.crops, kept.window.frame_seconds
-                frame, heatmap = self._explain(crops)
+                frame, heatmap = explained(self.model if self.heatmaps else None, crops)
                 yield Moment(track.track, kept.place, when[frame], kept.prob_fake, crops[frame], heatmap)
-
-    def _explain(self, crops: FrameArray) -> tuple[int, FloatArray | None]:
-        """The frame of a clip that is shown, and why; without heat maps, its middle."""
-        if self.model is None or not self.heatmaps:
-            return len(crops) // 2, None
-        why = explain_clip(self.model, torch.from_numpy(crops).permute(0, 3, 1, 2))
-        return why.frame, why.heatmap
 
     def prob_fake(self, clips: Iterable[FrameArray]) -> list[float]:
         """The probability of FAKE of each clip (T, S, S, 3), calibrated if the checkpoint holds a temperature."""

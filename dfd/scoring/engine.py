@@ -2,7 +2,7 @@
 
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
@@ -10,7 +10,7 @@ from dfd.base.machine import num_cores
 from dfd.base.types import VideoScore
 from dfd.process.failure import Failure
 from dfd.process.pool import Again, WorkerPool
-from dfd.scoring.look.workers import numbered_windows_task, start_worker, worker_pool
+from dfd.scoring.look.workers import Task, numbered_windows_task, start_worker, worker_pool
 from dfd.scoring.video import Piece
 
 Progress = Callable[[Path, float], None]
@@ -97,12 +97,21 @@ class Engine(ABC, Generic[V]):
         if self._at_end is not None:
             self._at_end.detach()
 
-    def score(self, path: str | Path, *, on_progress: Progress | None = None) -> VideoScore:
-        """Score one video. A video that cannot be scored gets a status and a message, not an exception."""
-        (score,) = self.score_many([path], on_progress=on_progress)
+    def score(self, path: str | Path, *, on_progress: Progress | None = None, **changes: Any) -> VideoScore:
+        """Score one video. A video that cannot be scored gets a status and a message, not an exception.
+
+        Args:
+            path: the video.
+            on_progress: told of the share that has been looked at.
+            changes: which clips are scored in this video, where that differs from what the detector was loaded with:
+                options of :class:`~dfd.faces.found.WindowSettings`, such as ``span=(40.0, 60.0), max_windows=None``.
+        """
+        (score,) = self.score_many([path], on_progress=on_progress, **changes)
         return score
 
-    def score_many(self, paths: Iterable[str | Path], *, on_progress: Progress | None = None) -> Iterator[VideoScore]:
+    def score_many(
+        self, paths: Iterable[str | Path], *, on_progress: Progress | None = None, **changes: Any
+    ) -> Iterator[VideoScore]:
         """Score videos as they come out of the workers, in no particular order; one score for each path.
 
         Memory does not grow with the number of videos, and with their length by a line for each window only.
@@ -118,14 +127,18 @@ class Engine(ABC, Generic[V]):
             raise RuntimeError(f"this Detector is scoring other videos; {remedy}")
         self._is_scoring = True
         try:
-            yield from self._score_all(files, on_progress)
+            yield from self._score_all(files, on_progress, changes)
         finally:
             self._is_scoring = False
 
-    def _score_all(self, files: list[Path], on_progress: Progress | None) -> Iterator[VideoScore]:
+    def _score_all(
+        self, files: list[Path], on_progress: Progress | None, changes: Mapping[str, Any]
+    ) -> Iterator[VideoScore]:
         videos: dict[int, V] = {}
         looked: dict[int, float] = {}
-        for (key, path), item in self._workers(len(files)).stream(numbered_windows_task, enumerate(files)):
+        # Tasks without changes are those that a pool may have begun already.
+        tasks: list[Task] = [(key, path, changes) if changes else (key, path) for key, path in enumerate(files)]
+        for (key, path, *_), item in self._workers(len(files)).stream(numbered_windows_task, tasks):
             if key not in videos or isinstance(item, Again):
                 videos[key] = self.begin(path)
                 looked[key] = 0.0

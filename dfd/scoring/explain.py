@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfd.base.types import FloatArray, Label
+from dfd.base.types import FloatArray, FrameArray, Label
 from dfd.models.classifier import ClipClassifier
 
 MIN_SIDE = 4
@@ -85,6 +85,14 @@ def explain_clip(model: ClipClassifier, frames_TCHW: Tensor) -> ClipExplanation:
     share_hw = evidence.by_place[frame] / peak
     heat_SS = F.interpolate(share_hw[None, None], (side, side), mode="bilinear", align_corners=False)[0, 0]
     return ClipExplanation(frame, heat_SS.clamp(0, 1).float().cpu().numpy(), peak)
+
+
+def explained(model: ClipClassifier | None, crops_THWC: FrameArray) -> tuple[int, FloatArray | None]:
+    """Frame of a clip that is shown, and its heat map; without a network, the middle frame and no heat map."""
+    if model is None:
+        return len(crops_THWC) // 2, None
+    why = explain_clip(model, torch.from_numpy(crops_THWC).permute(0, 3, 1, 2))
+    return why.frame, why.heatmap
 
 
 def clip_evidence(model: ClipClassifier, frames_TCHW: Tensor) -> ClipEvidence:

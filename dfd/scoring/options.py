@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from dfd import __version__
 from dfd.base.errors import CheckpointError, ConfigError
 from dfd.base.machine import num_cores
-from dfd.config.build import build, options, target_name
+from dfd.config.build import build, options, part_name
 from dfd.config.schemas import PredictConfig, inputs_of
 from dfd.models.files.card import read_card
 from dfd.process.pool import WorkerPool
 from dfd.scoring.look.workers import look_settings, looks_of, numbered_windows_task, start_worker, worker_pool
 from dfd.video.file.container import VideoLimits
+from dfd.video.sampling import read_span
 
 if TYPE_CHECKING:
     from dfd.scoring.detector import Detector
@@ -35,7 +36,10 @@ OTHER = (
     *("deadline_seconds", "stall_seconds"),
 )
 
-LOOKS = ("face_detector", "crop", *DECISIVE[:5], "limits")
+SECONDS_PER_FRAME, SECONDS_PER_BYTE = 0.015, 1.25e-9
+"""Estimated cost of looking at a frame, and of each byte of a network's file for a frame, on a core of a server."""
+
+LOOKS = ("face_detector", "crop", *DECISIVE[:5], "limits", "span")
 """Options that decide what a worker looks at."""
 
 
@@ -45,14 +49,37 @@ def detector_options(config: PredictConfig) -> dict[str, Any]:
     if unknown := config.limits.keys() - {"max_width", "max_height"}:
         raise ConfigError(f"limits: no such key {', '.join(sorted(map(str, unknown)))}; it has max_width, max_height")
     return {
-        "face_detector": {"name": target_name(chosen), **options(chosen)} if chosen else None,
+        "face_detector": {"name": part_name(chosen, "dfd.faces.detect"), **options(chosen)} if chosen else None,
         "crop": build(config.crop) if config.crop else None,
         "limits": VideoLimits(**config.limits),
         "uncertain_margin": config.uncertain_margin,
+        "prevalence": config.prevalence,
         "boxes": config.annotate,
+        "span": read_span(config.span) if config.span else None,
         "tuned": True,
         **{name: getattr(config, name) for name in (*DECISIVE, *OTHER)},
     }
+
+
+def affordable_windows(files: Sequence[Path], look_seconds: float) -> int:
+    """Number of windows that detectors score in about ``look_seconds``, by a fixed estimate of what they cost.
+
+    It is not measured: the same video would be scored otherwise on a busier machine. Decoding and following faces take
+    15 ms a frame, a network 1.25 ns a frame and byte of its file: 9 ms for the starter, 125 ms for a ResNeXt-50.
+
+    Args:
+        files: those of the detectors.
+        look_seconds: time for one video, of one core.
+
+    Raises:
+        ConfigError: ``look_seconds`` is not above 0.
+    """
+    if not look_seconds > 0:
+        raise ConfigError(f"look_seconds must be above 0, got {look_seconds}; max_windows=32 looks at 32 windows")
+    clip_lens = [card.clip_len if (card := read_card(file)) else 1 for file in files]
+    sizes = [file.stat().st_size if file.is_file() else 0 for file in files]
+    networks = sum(length * size * SECONDS_PER_BYTE for length, size in zip(clip_lens, sizes, strict=True))
+    return int(look_seconds / (max(clip_lens) * SECONDS_PER_FRAME + networks))
 
 
 def start_workers(
@@ -95,30 +122,6 @@ def start_workers(
     return pool
 
 
-START_SECONDS, TUNED = 6.0, 0.7
-"""Rough time until a detector is loaded, and the share of a crop's time in an untuned network that it takes."""
-
-
-def expected_seconds(config: PredictConfig, checkpoints: Sequence[Path], num_videos: int) -> float | None:
-    """Rough time that scoring takes on this CPU, by what the detectors' cards say a crop takes.
-
-    None if a card does not say it, or if a GPU may do it.
-    """
-    if config.device not in ("auto", "cpu") or (config.device == "auto" and Path("/dev/nvidia0").exists()):
-        return None
-    seconds = 0.0
-    for card in map(read_card, checkpoints):
-        cost = card.origin.get("seconds_per_crop") if card else None
-        if card is None or not isinstance(cost, int | float) or not 0 < cost < 1000:
-            return None
-        windows = card.scoring.get("max_windows", 32) if config.max_windows == "auto" else config.max_windows
-        if not isinstance(windows, int):
-            return None
-        shown = config.moments_per_face if config.heatmaps else 0
-        seconds += cost * (windows + shown)
-    return START_SECONDS + TUNED * seconds * num_videos / num_cores()
-
-
 def settings_of(config: PredictConfig, detector: Detector | Ensemble | Panel) -> dict[str, Any]:
     """Settings that decide a score besides the model; a folder is continued only with the same ones."""
     return {
@@ -129,8 +132,10 @@ def settings_of(config: PredictConfig, detector: Detector | Ensemble | Panel) ->
         "max_windows": detector.windows.max_windows,
         "aggregation": detector.describe()["aggregation"],
         **({"votes": config.votes} if config.votes else {}),
+        **({"span": config.span} if config.span else {}),
         "threshold": detector.threshold,
         "uncertain_margin": config.uncertain_margin,
+        **({"prevalence": config.prevalence} if config.prevalence is not None else {}),
     }
 
 

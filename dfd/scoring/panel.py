@@ -15,7 +15,7 @@ from dfd.models.files.card import num_networks, read_card
 from dfd.models.published.names import members
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
-from dfd.scoring.aggregation import verdict
+from dfd.scoring.aggregation import NO_VERDICT, verdict
 from dfd.scoring.detector import Detector
 from dfd.scoring.engine import Engine
 from dfd.scoring.look.workers import looks_of
@@ -48,6 +48,7 @@ class _Several(Engine[_Videos]):
         self.face_detector, self.extraction, self.windows = first.face_detector, first.extraction, first.windows
         self.card = first.card
         self.uncertain_margin = first.uncertain_margin
+        self.caveat: str = " ".join(dict.fromkeys(detector.caveat for detector in self.detectors if detector.caveat))
         views = [View(detector.extraction.crop, detector.windows) for detector in self.detectors]
         different = list(dict.fromkeys(views))
         self._view = [different.index(view) for view in views]
@@ -63,7 +64,14 @@ class _Several(Engine[_Videos]):
     def describe(self) -> dict[str, Any]:
         """What a report says of the detectors, as plain values: the first one's facts, and those of each."""
         described = [detector.describe() for detector in self.detectors]
-        return {**described[0], "name": self.name, "threshold": self.threshold, "detectors": described}
+        no_verdict = "" if self.gives_verdicts else described[0]["no_verdict"]
+        facts = {"name": self.name, "threshold": self.threshold, "caveat": self.caveat, "no_verdict": no_verdict}
+        return {**described[0], **facts, "detectors": described}
+
+    @property
+    @abstractmethod
+    def gives_verdicts(self) -> bool:
+        """Whether a score comes with a verdict."""
 
     @property
     @abstractmethod
@@ -145,7 +153,9 @@ class Panel(_Several):
             for detector, score in zip(self.detectors, scores, strict=True)
         )
         first = next((score for score in scores if score.status.has_faces), scores[0])
-        whole = replace(first, model=self.name, detectors=each, seconds_by_stage=_summed(scores))
+        whole = replace(first, model=self.name, detectors=each, seconds_by_stage=_summed(scores), alike=None)
+        if whole.caveat:
+            whole = replace(whole, caveat=self.caveat)
         known = [(number, score.prob_fake) for number, score in enumerate(scores) if score.prob_fake is not None]
         voting = [(number, prob) for number, prob in known if self._votes(number)]
         if not voting:
@@ -156,14 +166,21 @@ class Panel(_Several):
         said = verdict(prob_fake, threshold=threshold, margin=self.detectors[0].uncertain_margin)
         calls = {each[number].verdict for number, _ in voting} - {Verdict.UNCERTAIN}
         disagree = "the detectors disagree" if len(calls) > 1 else ""
+        # The combined score has a verdict, even if the first detector, whose remarks these are, gives none.
+        message = whole.message.partition(NO_VERDICT)[0].removesuffix("; ")
         return replace(
             whole,
             prob_fake=prob_fake,
             verdict=said,
             label=label,
             confidence=prob_fake if label is Label.FAKE else 1 - prob_fake,
-            message="; ".join(part for part in (whole.message, disagree) if part),
+            message="; ".join(part for part in (message, disagree) if part),
         )
+
+    @property
+    def gives_verdicts(self) -> bool:
+        """Whether a score comes with a verdict: if one of the detectors that vote gives any."""
+        return any(map(self._votes, range(len(self.detectors))))
 
     def _votes(self, number: int) -> bool:
         return self.detectors[number].gives_verdicts and self.weights[number] > 0
@@ -183,7 +200,10 @@ class Ensemble(_Several):
     It gives no verdict. Heat maps and moments are the first network's.
     """
 
-    gives_verdicts = False
+    @property
+    def gives_verdicts(self) -> bool:
+        """Whether a score comes with a verdict: never."""
+        return False
 
     @property
     def threshold(self) -> float:
@@ -256,3 +276,12 @@ def load_panel(
             loaded[0].take_over(pool)
         return loaded[0]
     return Panel(loaded, weights=weights, pool=pool)
+
+
+def load_any(
+    files: Sequence[Path], *, weights: Sequence[float] | None = None, pool: WorkerPool | None = None, **options: Any
+) -> Detector | Panel | Ensemble:
+    """Load one detector, or several; arguments and errors as for :func:`load_panel`."""
+    if len(files) == 1 and num_networks(read_card(files[0])) == 1:
+        return Detector.load(files[0], pool=pool, **options)
+    return load_panel(files, weights=weights, pool=pool, **options)

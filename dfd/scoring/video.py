@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,16 @@ from dfd.base.types import FileFacts, FloatArray, FrameArray, WindowScore
 from dfd.faces.found import FaceBoxes, FaceWindow, Thumbnail, WindowsEnd
 from dfd.scoring.aggregation import Aggregation
 
+DESCRIBED = (
+    *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
+    *("calibration", "metrics", "data", "versions"),
+)
+"""Fields of a card by which a report describes a detector."""
+OF_THE_END = ("num_faces", "num_frames", "num_windows", "num_windows_possible", "duration_seconds")
+"""Facts of a score that the last piece of a video brings."""
 MAX_SHOWN_FACES = 8
 """Faces of a video whose moments are kept, the most suspicious: what a person looks at, and a bound on memory."""
 
-
-OF_THE_END = ("num_faces", "num_frames", "num_windows", "num_windows_possible", "duration_seconds")
-"""Facts of a score that the last piece of a video brings."""
 
 Piece = FaceWindow | FileFacts | Thumbnail | FaceBoxes | WindowsEnd
 """What a worker finds in a video, other than failures and signs of life."""
@@ -32,8 +37,8 @@ class _Kept:
     window: FaceWindow
 
 
-LOOKING = 0.1
-"""Part of a video's progress that looking for faces is; the network is the rest."""
+LOOKING, NETWORK = 0.1, 0.7
+"""Parts of a video's progress that looking for faces and the network are; the rest is the end, with its heat maps."""
 
 
 @dataclass(slots=True)
@@ -75,7 +80,11 @@ class _Video:
         found = scored + len(self.waiting)
         if not found:
             return LOOKING * looked
-        return LOOKING * looked + (1 - LOOKING) * scored / found * looked
+        return LOOKING * looked + NETWORK * scored / found * looked
+
+    def joined_boxes(self) -> dict[int, tuple[NDArray[np.int64], FloatArray]]:
+        """Frames of each track and its boxes on them."""
+        return {track: _joined(pieces) for track, pieces in self.boxes.items()}
 
     def add(
         self, window: FaceWindow, prob_fake: float, *, seconds: float, num_kept: int, aggregation: Aggregation
@@ -109,6 +118,22 @@ class Batches:
         self.across_videos = across_videos
         self._together: list[_Video] = []
 
+    @staticmethod
+    def size(given: int | None, device_type: str, num_parameters: int | None) -> int:
+        """Clips at once: few of a large network on a CPU, so that the first are soon seen to be done.
+
+        Args:
+            given: number that somebody has asked for; None: nobody has.
+            device_type: ``cpu`` or ``cuda``.
+            num_parameters: of the network; None if they cannot be counted.
+
+        >>> [Batches.size(None, "cpu", number) for number in (4_000_000, 300_000_000)]
+        [8, 2]
+        """
+        if given is not None or device_type != "cpu":
+            return 16 if given is None else given
+        return 2 if (num_parameters or 0) >= LARGE_NETWORK else 8
+
     def full(self, video: _Video, batch_size: int) -> list[_Video]:
         """Videos whose waiting clips fill a batch, now that something of ``video`` was taken; none if they do not."""
         if not self.across_videos:
@@ -130,23 +155,13 @@ LARGE_NETWORK = 50_000_000
 """Weights from which a batch on a CPU has two clips: with more, a vision transformer is no faster."""
 
 
-def batch_size_for(device_type: str, num_parameters: int | None) -> int:
-    """Clips at once where nobody says: few of a large network, so that the first are soon seen to be done.
-
-    Args:
-        device_type: ``cpu`` or ``cuda``.
-        num_parameters: of the network; None if they cannot be counted.
-
-    >>> batch_size_for("cuda", None), batch_size_for("cpu", 4_000_000), batch_size_for("cpu", 300_000_000)
-    (16, 8, 2)
-    """
-    if device_type != "cpu":
-        return 16
-    return 2 if (num_parameters or 0) >= LARGE_NETWORK else 8
-
-
 def _joined(pieces: Iterable[FaceBoxes]) -> tuple[NDArray[np.int64], FloatArray]:
     """The frames of a track and its boxes on them."""
     ordered = list(pieces)
     frames = np.concatenate([piece.start_frame + np.arange(len(piece.boxes_xyxy)) for piece in ordered])
     return frames, np.concatenate([piece.boxes_xyxy for piece in ordered])
+
+
+def now() -> str:
+    """Time of day as it is written beside a score: ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

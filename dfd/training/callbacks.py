@@ -1,7 +1,11 @@
 """Callbacks of a run: the progress bar, the trainer's own switches, and a check of monitored metrics."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -50,6 +54,51 @@ def check_monitors(trainer: Trainer, logged: Iterable[str], scheduler: Mapping[s
             f"{who} monitors {monitor!r}, which is not logged{why}"
             f"{f'; did you mean {close[0]!r}?' if close else '.'} Logged are {', '.join(names)}"
         )
+
+
+class Interruption(Callback):
+    """Ctrl-C that is not lost: Python drops an exception that is raised in a destructor or in a callback of C.
+
+    The signal raises KeyboardInterrupt as always, and if the training still runs at its next batch, once more there.
+    """
+
+    def __init__(self) -> None:
+        self._pressed = False
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch for Ctrl-C meanwhile, where it is not ignored and this is the main thread."""
+        before = signal.getsignal(signal.SIGINT)
+        if before in (signal.SIG_IGN, None) or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        signal.signal(signal.SIGINT, self._press)
+        try:
+            yield
+            self._raise_again()
+        finally:
+            if signal.getsignal(signal.SIGINT) == self._press:  # Lightning ignores it while it shuts down
+                signal.signal(signal.SIGINT, before)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Raise again before a batch of training."""
+        self._raise_again()
+
+    def on_validation_batch_start(self, *_: Any) -> None:
+        """Raise again before a batch of validation."""
+        self._raise_again()
+
+    def on_test_batch_start(self, *_: Any) -> None:
+        """Raise again before a batch of the test."""
+        self._raise_again()
+
+    def _press(self, number: int, frame: FrameType | None) -> None:
+        self._pressed = True
+        signal.default_int_handler(number, frame)
+
+    def _raise_again(self) -> None:
+        if self._pressed:
+            raise KeyboardInterrupt
 
 
 class EpochBar(TQDMProgressBar):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dfd.config.build import target_name
 from dfd.config.schemas import TrainConfig
-from dfd.models.files.card import DetectorCard
+from dfd.models.files.card import DetectorCard, plugins_of
 from dfd.models.files.checkpoint import weights_sha256
 from dfd.training.tracking import git_revision
 
@@ -56,8 +56,8 @@ def frames_per_video(data: ClipDataModule, test_windows: int) -> dict[str, Any]:
     }
 
 
-def card_of(model: ClipClassifier, data: ClipDataModule) -> DetectorCard:
-    """Card of this run's checkpoints."""
+def card_of(model: ClipClassifier, data: ClipDataModule, lineage: Sequence[dict[str, Any]] = ()) -> DetectorCard:
+    """Card of this run's checkpoints; ``lineage`` is that of the detector that it started from."""
     summary = data.summary()
     return DetectorCard(
         model=model.config,
@@ -66,4 +66,6 @@ def card_of(model: ClipClassifier, data: ClipDataModule) -> DetectorCard:
         clip_stride=data.clip_stride,
         crop=summary["crop"],
         data=summary,
+        lineage=list(lineage),
+        plugins=plugins_of(model.config, summary["crop"], {}),
     )

@@ -1,21 +1,26 @@
-"""Loggers of a run: a CSV file that survives resuming, TensorBoard, and Weights & Biases without prompts."""
+"""Loggers of a run: a CSV file that survives resuming, TensorBoard, MLflow, and Weights & Biases without prompts."""
 
 import csv
 import importlib.util
 import logging
 import netrc
 import os
+import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from dfd.base.errors import ConfigError
+from dfd.base.files import write_text
+from dfd.base.words import nearest
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -86,33 +91,58 @@ class RunCSVLogger(CSVLogger):
         return self._experiment
 
 
+class RunWandbLogger(WandbLogger):
+    """Lightning's W&B logger, and whether the finished detector becomes an artifact."""
+
+    def __init__(self, *, log_detector: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self._log_detector = log_detector
+
+    def log_detector(self, folder: Path, metrics: Mapping[str, float]) -> None:
+        """Hand over the detector of a run's folder and its model card, if that was asked for."""
+        path = folder / "detector.safetensors"
+        if not self._log_detector or not path.is_file():
+            return
+        import wandb
+
+        artifact = wandb.Artifact(f"detector-{self.experiment.id}", type="model", metadata=dict(metrics))
+        for file in (path, path.with_name(f"{path.name}.md")):
+            if file.is_file():
+                artifact.add_file(str(file))
+        self.experiment.log_artifact(artifact, aliases=["best"])
+
+
 def wandb_logger(
     *,
     save_dir: str,
     project: str = "dfd",
-    name: str | None = None,
-    group: str | None = None,
-    tags: Sequence[str] = (),
-    notes: str | None = None,
     offline: bool | None = None,
-) -> "WandbLogger":
+    id: str | None = None,
+    resumed_from: str | None = None,
+    log_detector: bool = False,
+    **options: Any,
+) -> WandbLogger:
     """Build Lightning's W&B logger; offline unless a key is available, so that it never prompts.
 
-    An offline run lies in ``save_dir/wandb`` and can be uploaded later with ``wandb sync``. Use the logger within
-    :func:`finishing`; otherwise a sweep's next job would write into this run.
+    An offline run lies in ``save_dir/wandb`` and can be uploaded later with ``wandb sync``. A run that is resumed in
+    its folder, or queued again, goes on as the same run. Use the logger within :func:`finishing`; otherwise a sweep's
+    next job would write into this run.
 
     Args:
-        save_dir: folder in which ``wandb/`` is created.
+        save_dir: folder in which ``wandb/`` and ``wandb-id.txt`` are created.
         project: project in W&B.
-        name: name of the run; None lets W&B choose one.
-        group: group of the run, such as the name of a study.
-        tags: tags to find the run by.
-        notes: a sentence about the run's purpose.
         offline: None means offline unless ``WANDB_API_KEY`` is set or the netrc file has a login for the server.
+        id: of the run in W&B; None: that of the resumed run in ``save_dir``, else a new one.
+        resumed_from: checkpoint that the run goes on from, if it is resumed.
+        log_detector: hand over ``detector.safetensors`` and its model card as an artifact when the run has finished.
+        options: further arguments of Lightning's WandbLogger and of ``wandb.init``: ``name``, ``entity``, ``group``,
+            ``job_type``, ``tags``, ``notes``, ``log_model`` (checkpoints as artifacts), ``resume``, ``mode``, ...
 
     Raises:
-        ConfigError: ``offline`` is False but there is no login, so wandb would prompt.
+        ConfigError: ``offline`` is False but there is no login, so wandb would prompt; or an option is unknown.
     """
+    import wandb
+
     if offline is None:
         offline = os.environ.get("WANDB_MODE", "online") != "online" or not has_wandb_login()
     elif not offline and not has_wandb_login():
@@ -120,10 +150,56 @@ def wandb_logger(
             "logger.wandb.offline=false needs a login: set WANDB_API_KEY or run `wandb login`; or run offline and "
             "upload the run later with `wandb sync`"
         )
+    known = {*signature(WandbLogger.__init__).parameters, *signature(wandb.init).parameters}
+    if unknown := sorted(options.keys() - known):
+        meant = nearest(unknown[0], known)
+        raise ConfigError(
+            f"logger.wandb.{unknown[0]}: neither Lightning's WandbLogger nor wandb.init has such an argument"
+            f"{f'; did you mean {meant}?' if meant else ''}"
+        )
     Path(save_dir).mkdir(parents=True, exist_ok=True)  # otherwise wandb uses a temporary folder and the run is lost
-    return WandbLogger(
-        save_dir=save_dir, project=project, name=name, offline=offline, group=group, tags=list(tags), notes=notes
-    )
+    kept = Path(save_dir, "wandb-id.txt")
+    if id is None:
+        id = kept.read_text().strip() if resumed_from and kept.is_file() else uuid.uuid4().hex[:8]
+    _keep(kept, id)
+    if "tags" in options:
+        options["tags"] = list(options["tags"])
+    given = {"save_dir": save_dir, "project": project, "offline": offline, "id": id, **options}
+    return RunWandbLogger(log_detector=log_detector, **given)
+
+
+def mlflow_logger(*, save_dir: str, resumed_from: str | None = None, **options: Any) -> "MLFlowLogger":
+    """Build Lightning's MLflow logger, by default in ``save_dir/mlflow.db``; a resumed run goes on as the same run.
+
+    Args:
+        save_dir: folder of the run, in which ``mlflow-id.txt`` is kept.
+        resumed_from: checkpoint that the run goes on from, if it is resumed.
+        options: arguments of Lightning's MLFlowLogger: ``experiment_name``, ``tracking_uri`` (null: that of
+            ``MLFLOW_TRACKING_URI``, else a file in ``save_dir``), ``run_name``, ``tags``, ``log_model``, ...
+
+    Raises:
+        ConfigError: mlflow is not installed.
+    """
+    if importlib.util.find_spec("mlflow") is None:
+        raise ConfigError("logger=mlflow needs the package mlflow (or mlflow-skinny): pip install mlflow")
+    uri = options.pop("tracking_uri", None) or os.environ.get("MLFLOW_TRACKING_URI")
+    kept = Path(save_dir, "mlflow-id.txt")
+    if resumed_from and kept.is_file():
+        options.setdefault("run_id", kept.read_text().strip())
+    if uri is None:
+        folder = Path(save_dir).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        uri = f"sqlite:///{folder / 'mlflow.db'}"
+        options.setdefault("artifact_location", str(folder / "mlflow-artifacts"))
+    logger = MLFlowLogger(tracking_uri=uri, **options)
+    if logger.run_id:  # the first process alone begins a run
+        _keep(kept, logger.run_id)
+    return logger
+
+
+@rank_zero_only
+def _keep(path: Path, id: str) -> None:
+    write_text(path, f"{id}\n")
 
 
 def tensorboard_logger(*, save_dir: str) -> "TensorBoardLogger":

@@ -1,20 +1,18 @@
 """LightningModule that trains the classifier."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 import torch
-from lightning import LightningModule
 from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.utilities import GradClipAlgorithmType
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parameter import Parameter
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
@@ -23,13 +21,17 @@ from torchmetrics import MeanMetric, MetricCollection
 from dfd.base.errors import CheckpointError, ConfigError, RunDiverged
 from dfd.base.types import CARD_KEY, ClipBatch, Label
 from dfd.metrics.clips import clip_metrics
-from dfd.models.classifier import ClipClassifier, logits_of
+from dfd.models.classifier import ClipClassifier, logits_of, pooled_of
 from dfd.models.files.card import DetectorCard
 from dfd.training.callbacks import check_monitors
-from dfd.training.divergence import MAX_STEPS_NOT_FINITE, diverged
+from dfd.training.learning.divergence import MAX_STEPS_NOT_FINITE, diverged
+from dfd.training.learning.gradients import gradients_of, unscales_itself
+from dfd.training.learning.inference import TrainedModule
+from dfd.training.learning.losses import CrossEntropy, LossFunction, LossSum
+from dfd.training.learning.tuning import Tuning, keep_fixed_statistics
 from dfd.training.results import VAL_METRICS
 from dfd.training.resuming import _refuse_other_model
-from dfd.training.schedules import Scheduler, check_length, schedule
+from dfd.training.schedules import Scheduler, check_length, follow_groups, schedule
 
 LOGGED_METRICS = (
     *VAL_METRICS,
@@ -45,7 +47,7 @@ KERNELS = ("fused", "foreach")
 """Options of an optimizer that change how it computes, but not what."""
 
 
-class DetectorModule(LightningModule):
+class DetectorModule(TrainedModule):
     """LightningModule that trains a :class:`~dfd.models.classifier.ClipClassifier` and puts a card in checkpoints.
 
     Logs per epoch, for each of train, val and test: ``<stage>/loss``, ``accuracy``, ``precision``, ``recall``, ``f1``
@@ -66,41 +68,40 @@ class DetectorModule(LightningModule):
         scheduler: factory for :func:`dfd.training.schedules.schedule`, such as a partial of
             :func:`~dfd.training.schedules.cosine`; None for a constant rate.
         card: card of the checkpoints, whose metrics are filled in when they become known.
-        label_smoothing: label smoothing of the training loss.
-        class_weights: weights of REAL and FAKE in the training loss, for unbalanced data.
+        loss: losses by name, whose weighted sum is minimised (:mod:`dfd.training.learning.losses`); None for
+            cross-entropy with the next two options.
+        label_smoothing: label smoothing of the cross-entropy.
+        class_weights: weights of REAL and FAKE in the cross-entropy, for unbalanced data.
         freeze_batchnorm: keep the running statistics of the backbone's batch normalisation that came with its weights.
             A batch of 4 clips of 10 frames normalises by 40 frames of only 4 faces; with pretrained weights and small
             batches, frozen statistics can be better. The original system does not freeze them.
+        tuning: what is learned of the backbone, and how fast; None: all of it, as fast as the rest.
     """
-
-    model: ClipClassifier
-    class_weights: Tensor | None
 
     def __init__(
         self,
         model: ClipClassifier,
         *,
-        optimizer: Callable[[Iterable[Parameter]], Optimizer],
+        optimizer: Callable[[Any], Optimizer],
         card: DetectorCard,
         scheduler: Scheduler | None = None,
+        loss: Mapping[str, nn.Module | LossFunction] | None = None,
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | None = None,
         freeze_batchnorm: bool = False,
+        tuning: Tuning | None = None,
     ) -> None:
         super().__init__()
-        if class_weights is not None and (len(class_weights) != len(Label) or min(class_weights) <= 0):
-            raise ConfigError(f"class_weights must be two positive numbers (real, fake), got {list(class_weights)}")
-        if not 0 <= label_smoothing < 1:
-            raise ConfigError(f"label_smoothing must be in 0..1, got {label_smoothing}")
         self.model = model
         self.card = card
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.run_seed = 0
-        self.label_smoothing = label_smoothing
         self.freeze_batchnorm = freeze_batchnorm
-        weights = None if class_weights is None else torch.tensor(list(class_weights), dtype=torch.float32)
-        self.register_buffer("class_weights", weights, persistent=False)
+        default = CrossEntropy(label_smoothing=label_smoothing, class_weights=class_weights)
+        self.tuning = tuning or Tuning()
+        self.tuning.fix(model.backbone)
+        self.loss = LossSum({"cross_entropy": default} if loss is None else loss)
         self.train_metrics = clip_metrics("train/")
         self.val_metrics = clip_metrics("val/")
         self.test_metrics = clip_metrics("test/")
@@ -119,6 +120,7 @@ class DetectorModule(LightningModule):
     def train(self, mode: bool = True) -> "DetectorModule":
         """Switch to training or evaluation; batch normalisation stays in evaluation if frozen."""
         super().train(mode)
+        keep_fixed_statistics(self.model.backbone)
         if self.freeze_batchnorm:
             for module in self.model.backbone.modules():
                 if isinstance(module, _BatchNorm):
@@ -145,13 +147,25 @@ class DetectorModule(LightningModule):
         This is not in ``on_train_epoch_start``, which Lightning skips for the first epoch after resuming.
         """
         if batch_idx == 0:
+            follow_groups(self.lr_schedulers(), self.trainer.optimizers[0])
             self.train()  # Lightning keeps a new module's mode, in which freeze_batchnorm has not been applied
             torch.manual_seed((self.run_seed + 1_000_003 * (self.current_epoch + 1) + self.global_rank) % 2**63)
 
+    def compute_loss(self, logits: Tensor, features: Tensor, batch: ClipBatch) -> Tensor:
+        """Loss to minimise of logits ``(B, 2)`` and of the features ``(B, D)`` that they come from; for subclasses.
+
+        Logs each of several losses as ``train/loss_NAME_step``.
+        """
+        losses = self.loss.compute(logits, features, dict(batch))
+        for name, value in losses.items() if len(losses) > 1 else ():
+            self.log(f"train/loss_{name}_step", value.detach(), on_step=True, on_epoch=False)
+        return torch.stack([*losses.values()]).sum()
+
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Loss to minimise."""
-        logits_BK, label_B = logits_of(self.model, batch), batch["label"]
-        loss = F.cross_entropy(logits_BK, label_B, weight=self.class_weights, label_smoothing=self.label_smoothing)
+        features_BD, label_B = pooled_of(self.model, batch), batch["label"]
+        logits_BK: Tensor = self.model.classify(features_BD)
+        loss = self.compute_loss(logits_BK, features_BD, batch)
         self._record("train", loss.detach().expand(len(label_B)), logits_BK, label_B, self.train_metrics)
         self.rate.update(self._rate, weight=len(label_B))
         self.steps_not_finite = torch.where(loss.detach().isfinite(), 0, self.steps_not_finite.to(loss.device) + 1)
@@ -163,11 +177,11 @@ class DetectorModule(LightningModule):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Measure the gradients without fp16's scale, which a fused optimizer would only undo in its step."""
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        if scaler is not None and _unscales_itself(optimizer):
+        if scaler is not None and unscales_itself(optimizer):
             scaler.unscale_(optimizer)
         every = int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
         if self.trainer.gradient_clip_val or (every and (self.global_step + 1) % every == 0):
-            self.grad_norm = get_total_norm(_gradients(optimizer))
+            self.grad_norm = get_total_norm(gradients_of(optimizer))
             self.log("train/grad_norm_step", self.grad_norm, prog_bar=True, on_step=True, on_epoch=False)
 
     def configure_gradient_clipping(
@@ -236,7 +250,7 @@ class DetectorModule(LightningModule):
         Raises:
             ConfigError: the run has a schedule but no end, or the schedule cannot be built.
         """
-        optimizer = self.make_optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
+        optimizer = self.tuning.optimizer(self.make_optimizer, self, self.model.backbone)
         if self.make_scheduler is None:
             return optimizer
         total_steps = self.trainer.estimated_stepping_batches
@@ -279,8 +293,12 @@ class DetectorModule(LightningModule):
             )
 
     def _stepping(self) -> dict[str, str]:
-        """Options of the optimizer and schedule, which resuming restores with their state."""
-        options: dict[str, str] = {}
+        """Options of the optimizer, schedule and losses, which resuming restores with their state."""
+        options = {f"loss.{name}": type(loss).__name__ for name, loss in self.loss.items()}
+        if options == {"loss.cross_entropy": "CrossEntropy"}:  # not in checkpoints of older versions
+            options.clear()
+        if self.tuning != Tuning():
+            options |= {f"tuning.{name}": str(value) for name, value in asdict(self.tuning).items()}
         for name, make in (("optimizer", self.make_optimizer), ("scheduler", self.make_scheduler)):
             if isinstance(make, partial):
                 options[name] = getattr(make.func, "__name__", type(make.func).__name__)
@@ -345,31 +363,3 @@ class DetectorModule(LightningModule):
         loss = self.losses[f"{stage}/loss"]
         assert isinstance(loss, MeanMetric)
         return loss
-
-
-def _unscales_itself(optimizer: Optimizer) -> bool:
-    """Whether the optimizer's step undoes fp16's gradient scale; torch marks fused optimizers so."""
-    return getattr(optimizer, "_step_supports_amp_scaling", False)
-
-
-def _gradients(optimizer: Optimizer) -> list[Tensor]:
-    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
-    return [parameter.grad for parameter in parameters if parameter.grad is not None]
-
-
-def compile_backbone(model: ClipClassifier, device: torch.device) -> None:
-    """Compile the backbone with torch's compiler on first use; its weights keep their names.
-
-    Raises:
-        ConfigError: no compiler works here; reported now instead of by a long traceback in the first step.
-    """
-    try:
-        torch.compile(torch.sin)(torch.zeros(8, device=device))
-    except RuntimeError as error:  # every error of torch's compiler is one
-        needed = "a C++ compiler (g++ or clang++)" if device.type == "cpu" else "Triton and a C compiler"
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConfigError(
-            f"compile=true needs {needed}, and torch's compiler does not work here ({lines[0][:200]}); "
-            "install what is missing, or set compile=false"
-        ) from error
-    model.backbone.compile()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from dfd.figures import style as plots
 from dfd.figures.curves import learning_curves, read_history
 from dfd.metrics.clips import clip_metrics
 from dfd.models.files.card import DetectorCard
+from dfd.models.files.caveat import with_made_caveat
 from dfd.models.files.checkpoint import load_checkpoint, load_model, save_safetensors, weights_sha256
+from dfd.models.networks.lora import merge_lora
 
 VAL_METRICS = ("val/loss", *map(str, clip_metrics("val/")))
 """Metrics that may select a checkpoint or guide a sweep."""
 
 
 def best_checkpoint(trainer: Trainer) -> str | None:
-    """Checkpoint that was best on val; None if none was written (``callbacks=none``, ``debug=fast``)."""
+    """Checkpoint that was best on val; None if none was written (``callbacks=none``, ``debug=one_batch``)."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_path:
             return callback.best_model_path
@@ -64,7 +67,7 @@ def write_run_summary(
         card: calibrated card of the best checkpoint; None takes the one saved in training.
     """
     model, saved = load_model(best)
-    card = card or saved
+    card = with_made_caveat(card or saved)
     best_epoch = int(torch.load(best, map_location="meta", weights_only=True)["epoch"]) + 1  # Lightning's begins at 0
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
     train: dict[str, float] = {}
@@ -73,6 +76,9 @@ def write_run_summary(
         plots.save(learning_curves(history), folder / "learning_curves.png")
         row = history[history["epoch"] == best_epoch]
         train = {str(name): float(row[name].iloc[-1]) for name in row if str(name).startswith("train/") and len(row)}
+    if merge_lora(model.backbone):  # so that the detector needs neither the option nor its arithmetic
+        model.config["backbone"]["lora"] = None
+        card = replace(card, model=model.config)
     if not model.mixes_clips:
         save_safetensors(folder / "detector.safetensors", model, card)
     summary = {

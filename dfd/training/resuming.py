@@ -18,6 +18,7 @@ from dfd.base.untrusted import read_json
 from dfd.config.cli.kinds import plain_or_quoted
 from dfd.models.classifier import ClipClassifier, architecture
 from dfd.models.files.checkpoint import load_checkpoint
+from dfd.training.callbacks import Interruption
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -131,8 +132,11 @@ def explaining_interruption(trainer: "Trainer", folder: Path, *, sweep_dir: Path
         RunInterrupted: Ctrl-C was pressed.
         RunDiverged: the run diverged.
     """
+    interruption = Interruption()
+    trainer.callbacks.append(interruption)  # type: ignore[attr-defined]
     try:
-        yield
+        with interruption.watching():
+            yield
     except RunDiverged as error:
         if (folder / LAST).is_file():
             raise RunDiverged(f"{error}; {_kept(folder)}") from None

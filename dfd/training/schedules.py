@@ -111,6 +111,17 @@ def schedule(make: Scheduler, optimizer: Optimizer, *, total_steps: int) -> LRSc
     )
 
 
+def follow_groups(scheduler: Any, optimizer: Optimizer) -> None:
+    """Let groups of parameters that a callback has added to the optimizer follow the schedule, from their own rates.
+
+    Lightning's ``BackboneFinetuning`` adds a group when it unfreezes the backbone, and torch's schedulers refuse that.
+    """
+    for group in optimizer.param_groups[len(getattr(scheduler, "base_lrs", optimizer.param_groups)) :]:
+        scheduler.base_lrs.append(group.setdefault("initial_lr", group["lr"]))
+        if isinstance(scheduler, LambdaLR):
+            scheduler.lr_lambdas.append(scheduler.lr_lambdas[0])
+
+
 def check_length(scheduler: OneCycleLR, *, total_steps: float) -> None:
     """Refuse a cycle that is shorter than the run's ``total_steps``, since it would fail after its last step.
 

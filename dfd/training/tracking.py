@@ -1,4 +1,4 @@
-"""Logging to trackers (W&B, TensorBoard) beyond the metrics that Lightning logs during the run.
+"""Logging to trackers (W&B, MLflow, TensorBoard) beyond the metrics that Lightning logs during the run.
 
 At the start: the configuration, hashes of the data, the revision of the code and tags. At the end: the confusion matrix
 and other figures, video-level metrics, and some clips with their probabilities. All of this is in the run's folder as
@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
 
 from dfd.base.types import FrameArray, Label
 from dfd.data.clips.module import ClipDataModule
 from dfd.figures import style as plots
 from dfd.figures.clips import clip_strips
+from dfd.training.loggers import RunWandbLogger
 
 CODE = Path(__file__).resolve().parent
 FIGURES = ("confusion_matrix", "roc_pr", "reliability", "learning_curves")
@@ -80,7 +81,12 @@ def log_run(
     """
     described = {**config, "facts": dict(facts)}
     for logger in trackers_of(loggers):
-        if isinstance(logger, WandbLogger):
+        if isinstance(logger, MLFlowLogger):
+            if not logger.experiment.get_run(logger.run_id).data.params:  # those of a resumed run may not change
+                logger.log_hyperparams(described)
+            for number, tag in enumerate(tags):
+                logger.experiment.set_tag(logger.run_id, f"tag{number}", tag)
+        elif isinstance(logger, WandbLogger):
             logger.log_hyperparams(described)
             run = logger.experiment
             run.tags = tuple(dict.fromkeys([*(run.tags or ()), *(tag[:MAX_TAG] for tag in tags)]))
@@ -159,6 +165,8 @@ def log_results(
                 logger.log_image(name, [str(path)])
             if clips:
                 logger.log_image(f"{split}_videos/clips", strips, caption=[clip.caption for clip in clips])
+            if isinstance(logger, RunWandbLogger):
+                logger.log_detector(folder, summary["val"])
         elif isinstance(logger, TensorBoardLogger):
             for name, path in figures.items():
                 logger.experiment.add_image(name, plots.read_png(path), step, dataformats="HWC")
@@ -166,3 +174,6 @@ def log_results(
                 name = f"{split}_videos/clips/{number}_{clip.label}_called_{clip.predicted}"
                 logger.experiment.add_image(name, strip, step, dataformats="HWC")
             logger.experiment.close()
+        elif isinstance(logger, MLFlowLogger):
+            for path in [*figures.values(), *([folder / "samples.png"] if clips else [])]:
+                logger.experiment.log_artifact(logger.run_id, str(path), artifact_path="figures")

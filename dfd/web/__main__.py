@@ -11,6 +11,7 @@ from dfd.config.cli.catalogue import UsageError, did_you_mean
 from dfd.config.cli.declared import Declared, named_like
 from dfd.config.cli.kinds import Kind, Kinds
 from dfd.config.cli.line import read_line
+from dfd.models.published.names import NAMES
 from dfd.models.starter import NAME as STARTER
 from dfd.web.options import PREFIX, WebOptions, described
 from dfd.web.serve.launcher import check_detector, run_all, server_command, with_own_key
@@ -20,6 +21,7 @@ Upload a video in the browser and see whether its faces look forged.
 
   dfd web outputs/train/RUN/detector.safetensors
   dfd web starter --port 8080
+  dfd web starter deepfakebench-xception --full-look
   dfd web detector.safetensors --face-detector yunet --max-windows 16
 
 starts everything on this machine, for its own browsers: pages, queue (SQLite) and a worker that scores.
@@ -127,10 +129,12 @@ def work(environment: Mapping[str, str]) -> int:
 
 
 def as_options(words: Sequence[str]) -> list[str]:
-    """The words as ``key=value``: a plain one is the checkpoint, those that the page has no option for are predict's.
+    """The words as ``key=value``: plain ones are detectors, those that the page has no option for are predict's.
 
     >>> as_options(["starter", "--port", "8080", "max_windows=4", "--no-https"])
     ['checkpoint=starter', 'port=8080', 'https=false', 'max_windows=4']
+    >>> as_options(["starter", "dfdc-b7"])
+    ['checkpoint=[starter,dfdc-b7]']
 
     Raises:
         UsageError: there is no such option, here or of ``dfd predict``.
@@ -138,6 +142,7 @@ def as_options(words: Sequence[str]) -> list[str]:
     is_flag = {item.name: isinstance(item.default, bool) for item in fields(WebOptions)}
     predict = Declared("predict")
     found: list[str] = []
+    detectors: list[str] = []
     for_predict: list[str] = []
     waiting = list(words)
     while waiting:
@@ -146,7 +151,7 @@ def as_options(words: Sequence[str]) -> list[str]:
         key = name.lstrip("-").replace("-", "_")
         switch = key.removeprefix("no_")
         if not word.startswith("-") and (not equals or os.path.lexists(word)):
-            found.append(f"checkpoint={_checkpoint(word)}")
+            detectors.append(_checkpoint(word))
         elif word.startswith("--") and not equals and is_flag.get(switch):
             found.append(f"{switch}={str(key == switch).lower()}")
         elif key in is_flag:
@@ -159,15 +164,17 @@ def as_options(words: Sequence[str]) -> list[str]:
             is_switch = Kinds(predict).of(_named(key, predict)) is Kind.FLAG
             if word.startswith("--") and not equals and not is_switch and waiting:
                 for_predict.append(waiting.pop(0))
+    if detectors:
+        found.insert(0, f"checkpoint={detectors[0] if len(detectors) == 1 else '[' + ','.join(detectors) + ']'}")
     return [*found, *read_line("predict", for_predict).overrides]
 
 
 def _checkpoint(word: str) -> str:
-    if word == STARTER or os.path.lexists(os.path.expanduser(word)):
+    if word in (STARTER, *NAMES) or os.path.lexists(os.path.expanduser(word)):
         return word
     if word in COMMANDS:
         raise UsageError(f"{word}: a command comes first; write dfd web {word}")
-    raise UsageError(f"{word}: there is no such command or file{did_you_mean(word, [*COMMANDS[1:], STARTER])}")
+    raise UsageError(f"{word}: there is no such command or file{did_you_mean(word, [*COMMANDS[1:], STARTER, *NAMES])}")
 
 
 def _named(key: str, predict: Declared) -> str:

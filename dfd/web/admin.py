@@ -4,16 +4,25 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django_tasks_db.models import DBTaskResult
 
+from dfd.web.intake import admission
 from dfd.web.jobs import life as jobs
 from dfd.web.models import Job, Worker
+from dfd.web.pages.answers import refused
 
 # Tasks only point to jobs, and their tracebacks may contain private data.
 admin.site.unregister(DBTaskResult)
 admin.site.site_header = admin.site.site_title = "dfd"
 admin.site.index_title = "Jobs and workers"
+
+
+def throttled_login(request: HttpRequest) -> HttpResponse:
+    """The operator's log-in page, which lets an address try only so often in an hour."""
+    if request.method == "POST" and (refusal := admission.count_login(request)):
+        return refused(request, refusal)
+    return admin.site.login(request)
 
 
 class ReadOnly(admin.ModelAdmin[Any]):
@@ -33,7 +42,7 @@ class JobAdmin(ReadOnly):
     list_display = ("key", "state", "outcome", "verdict", "created", "took", "attempts", "percent", "size", "problem")
     list_filter = ("state", "outcome", "verdict", "created")
     date_hierarchy = "created"
-    exclude = ("file_name", "owner", "report_policy", "error", "message")
+    exclude = ("file_name", "owner", "sha256", "batch", "report_policy", "error", "message")
     readonly_fields = ("problem",)
     actions = ("retry_failed",)
 
@@ -61,7 +70,7 @@ class JobAdmin(ReadOnly):
     def problem(self, job: Job) -> str:
         """Error or message of the job, without the file's name."""
         stem = job.file_name.rpartition(".")[0] or job.file_name
-        return (job.error or job.message).replace(job.file_name, "the video").replace(stem, "the video")[:300]
+        return (job.error or job.message).replace(job.file_name, "the video").replace(stem, "the video")[:120]
 
     @admin.action(description="Queue failed jobs again")
     def retry_failed(self, request: HttpRequest, chosen: QuerySet[Job]) -> None:
@@ -83,4 +92,9 @@ class JobAdmin(ReadOnly):
 class WorkerAdmin(ReadOnly):
     """Workers and their last heartbeat."""
 
-    list_display = ("name", "started", "heartbeat")
+    list_display = ("name", "loaded", "started", "heartbeat")
+
+    @admin.display(description="detector")
+    def loaded(self, worker: Worker) -> str:
+        """Name and hash of the detector, or of several."""
+        return str(worker.detector.get("name", ""))

@@ -29,9 +29,14 @@ class Job(models.Model):
         FAILED = "failed"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    batch = models.UUIDField(null=True, blank=True, db_index=True, help_text="shared by videos that were sent together")
     owner = models.CharField(max_length=64, db_index=True, help_text="a hash of who sent it; no name, no address")
     file_name = models.CharField(max_length=255, help_text="as the sender called it; only ever shown")
     size_bytes = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64, default="", blank=True, db_index=True)
+    span_start = models.FloatField(null=True, blank=True, help_text="seconds: only this part is looked at")
+    span_end = models.FloatField(null=True, blank=True)
+    is_full = models.BooleanField(default=False, help_text="every window is looked at")
     state = models.CharField(max_length=8, choices=State, default=State.QUEUED, db_index=True)
     stage = models.CharField(max_length=40, default="", blank=True)
     progress = models.FloatField(default=0.0, help_text="share of the work that is done, 0 to 1")
@@ -76,6 +81,16 @@ class Job(models.Model):
     def result_folder(self) -> Path:
         """Folder of the results: the files that predict.py writes, and the HTML fragment of the job's page."""
         return self.folder / "result"
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """Part of the video that is looked at, in seconds; None: all of it."""
+        return None if self.span_start is None or self.span_end is None else (self.span_start, self.span_end)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the video can be looked at again."""
+        return self.upload_path.is_file()
 
     @property
     def is_over(self) -> bool:

@@ -31,7 +31,7 @@ class WebOptions:
         ConfigError: a value is out of range.
     """
 
-    checkpoint: Annotated[str, "the detector: a .safetensors, .ckpt or .onnx file (workers only)"] = ""
+    checkpoint: Annotated[str, "the detector: a file, a name, or several: [a,b] (workers only)"] = ""
     detector: Annotated[str, "options of predict.py for it, such as 'face_detector=yunet max_windows=16'"] = ""
     data: Annotated[Path, "folder of uploads, results and the SQLite file; all machines share it"] = Path("outputs/web")
     database_url: Annotated[str, "postgres://user:password@host/name; empty: SQLite in the data folder"] = ""
@@ -42,10 +42,16 @@ class WebOptions:
     api_tokens: Annotated[tuple[str, ...], "name:token pairs, separated by commas, that may use the API"] = ()
     open_api: Annotated[bool, "the API takes jobs without a token"] = False
 
+    admin: Annotated[bool, "pages for the operator at /admin/; accounts: dfd web manage createsuperuser"] = False
+    full_look: Annotated[bool, "visitors may ask that all of a video is looked at, which takes long"] = False
+    keep_uploads: Annotated[bool, "videos are kept as long as results, so that a part can be looked at again"] = False
+
     max_upload_mb: Annotated[int, "largest file, in MiB"] = 500
     max_files: Annotated[int, "files of one upload"] = 20
     max_queue: Annotated[int, "jobs that wait or run; with more, uploads are told to come back later"] = 100
     uploads_per_hour: Annotated[int, "files that one address may send in an hour; 0: as many as it likes"] = 200
+    uploads_at_once: Annotated[int, "uploads that one address may send at the same time; 0: as many as it likes"] = 8
+    min_rate_kb: Annotated[int, "an upload that is slower for a minute is given up, in KiB a second; 0: never"] = 16
     keep_hours: Annotated[float, "results are deleted after so long; the video itself once it is scored"] = 24.0
     min_free_mb: Annotated[int, "no upload is taken when the disk has less left, in MiB"] = 1024
     lease_seconds: Annotated[float, "a worker silent for so long has died; its job is taken again"] = 30.0
@@ -65,7 +71,7 @@ class WebOptions:
                 raise ConfigError(f"{PREFIX}{name.upper()} must be a number, got {getattr(self, name)}")
         if not 1 <= self.port <= 65535:
             raise ConfigError(f"{PREFIX}PORT must be in 1..65535, got {self.port}")
-        for name in ("trusted_proxies", "uploads_per_hour", "min_free_mb", "workers"):
+        for name in ("trusted_proxies", "uploads_per_hour", "uploads_at_once", "min_rate_kb", "min_free_mb", "workers"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{PREFIX}{name.upper()} must not be negative, got {getattr(self, name)}")
         for pair in self.api_tokens:
@@ -78,6 +84,17 @@ class WebOptions:
     def max_upload_bytes(self) -> int:
         """Largest size of one file."""
         return self.max_upload_mb * MIB
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """Files or names of the detectors.
+
+        >>> WebOptions(checkpoint="[starter, my detector.safetensors]").checkpoints, WebOptions().checkpoints
+        (['starter', 'my detector.safetensors'], [])
+        """
+        text = self.checkpoint.strip()
+        parts = text[1:-1].split(",") if text.startswith("[") and text.endswith("]") else [text]
+        return [part.strip() for part in parts if part.strip()]
 
     @property
     def is_loopback(self) -> bool:

@@ -1,5 +1,6 @@
 """Queue positions and expected waiting times, for pages and the API."""
 
+import time
 from functools import cached_property
 from uuid import UUID
 
@@ -10,6 +11,9 @@ from dfd.web.models import Job, Worker
 NUM_RECENT = 20
 GUESSED_SECONDS = 30.0
 """Assumed duration of a job until one has been done."""
+STARTING_SECONDS = 60.0
+"""Time that a worker may take to load its detector after the start of the pages."""
+_BEGAN = time.monotonic()
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 10, 3600
 
 
@@ -39,6 +43,17 @@ class Queue:
         known = Job.objects.filter(pk__in=[row["pk"] for row in recent])
         mean = known.aggregate(mean=Avg(F("finished") - F("started")))["mean"]
         return GUESSED_SECONDS if mean is None else float(mean.total_seconds())
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether no worker is alive yet because the service has just been started."""
+        return not self.num_workers and time.monotonic() - _BEGAN < STARTING_SECONDS
+
+    @property
+    def next_wait_seconds(self) -> int:
+        """Approximate time until a video that is sent now has its turn: 0 if a worker is free."""
+        busy = len(self.places) + self.num_running
+        return 0 if busy < self.num_workers else self.wait_seconds(len(self.places) + 1)
 
     def wait_seconds(self, place: int) -> int:
         """Approximate waiting time of a job at ``place``, in seconds."""

@@ -1,11 +1,15 @@
 """Training calibrates what it leaves; ``python -m dfd.calibrate`` does so to any checkpoint."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from dfd.evaluation.calibration import calibrate as calibrate_scores
+from dfd.models.files.card import DetectorCard
+from dfd.models.files.caveat import ON_BLENDS
 from dfd.models.files.checkpoint import load_checkpoint, load_model, save_safetensors
 from tests.commands.test_commands import Done, run, train
 
@@ -102,8 +106,36 @@ def test_what_cannot_be_calibrated_is_a_sentence_and_writes_nothing(
 def test_the_detector_that_comes_with_dfd_can_be_calibrated(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = calibrate(Path("starter"), tmp_path / "empty", tmp_path, check=False)
-    assert "the starter detector is meant for trying dfd" in done.stderr
     assert "empty: " in done.stderr
+
+
+def test_labelled_videos_make_verdicts_of_scores_and_are_kept_in_the_card(
+    tiny_checkpoint: Path, store: Path, tmp_path: Path
+) -> None:
+    model, card = load_model(tiny_checkpoint)
+    silent = tmp_path / "silent.safetensors"
+    save_safetensors(silent, model, replace(card, no_verdict="it is too weak", caveat="Trained on paintings."))
+    done = calibrate(silent, store, tmp_path / "run", f"output={tmp_path / 'mine.safetensors'}")
+    after, _ = load_checkpoint(tmp_path / "mine.safetensors")
+    assert (after.no_verdict, after.caveat) == ("", "Trained on paintings.")
+    labelled = after.calibration["labelled"]
+    assert {name: len(scores) for name, scores in labelled.items()} == {"real": 5, "fake": 5}
+    assert all(scores == sorted(scores) for scores in labelled.values())
+    assert "they come with verdicts from now on" in " ".join(done.stdout.split())
+
+
+def test_the_store_of_the_training_tells_nothing_of_other_videos(calibrated: tuple[Path, Done]) -> None:
+    card, _ = load_checkpoint(calibrated[0] / "detector.safetensors")
+    assert "labelled" not in card.calibration
+    assert card.caveat.startswith("This detector was trained on ")
+
+
+def test_a_threshold_fitted_to_blends_makes_no_verdicts() -> None:
+    found = calibrate_scores([[[value]] for value in (-2.0, -1.0, 1.0, 2.0) for _ in range(5)], [0] * 10 + [1] * 10)
+    card = DetectorCard(model={}, image_size=64, clip_len=1)
+    assert found.on(card, on_blends=True).no_verdict == ON_BLENDS
+    assert found.on(replace(card, no_verdict="it is weak"), on_blends=True).no_verdict == "it is weak"
+    assert found.on(replace(card, no_verdict=ON_BLENDS)).no_verdict == ""
 
 
 def test_an_evaluation_on_the_videos_of_the_calibration_says_so(
@@ -141,5 +173,5 @@ def test_a_model_for_comparison_only_is_not_calibrated(store: Path, tmp_path: Pa
 
 
 def test_a_trial_run_without_checkpoints_has_nothing_to_calibrate(store: Path, tmp_path: Path) -> None:
-    train(tmp_path, store, "debug=fast")
+    train(tmp_path, store, "debug=one_batch")
     assert not (tmp_path / "detector.safetensors").exists()

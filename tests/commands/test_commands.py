@@ -5,6 +5,7 @@ import csv
 import importlib
 import io
 import json
+import os
 import re
 import shlex
 import shutil
@@ -12,13 +13,16 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dfd.models.files.checkpoint import load_checkpoint, weights_sha256
-from tests.conftest import ROOT
+from dfd.models.files.checkpoint import load_checkpoint, load_model, save_safetensors, weights_sha256
+from dfd.predictions.rows import read_scores
+from dfd.video.encode import write_video
+from tests.conftest import ROOT, drawn_frames
 
 TINY = [
     *("backbone=timm", "backbone.name=test_resnet", "backbone.pretrained=false", "temporal.hidden_features=16"),
@@ -134,18 +138,25 @@ def test_remarks_on_videos_name_the_video_or_how_many_there_are() -> None:
     from dfd.commands.predict import remarks
 
     capped = "{} of {} windows were looked at, evenly spaced (max_windows=4)"
-    rows = [{"path": f"in/{number}.mp4", "message": capped.format(4, 50 + number)} for number in range(8)]
-    rows += [{"path": "in/x.mp4", "message": "ends early"}, {"path": "in/y.mp4", "message": "in/y.mp4: no face"}]
-    rows.append({"path": "in/z.mp4", "message": ""})
-    assert list(remarks(rows)) == [
-        f"8 videos, such as 0.mp4: {capped.format(4, 50)}",
+    rows = [
+        (f"in/{number}.mp4", "ok", f"{capped.format(4, 50 + number)}; no verdict: it is weak") for number in range(8)
+    ]
+    rows += [
+        ("in/x.mp4", "partial", f"ends early; {capped.format(4, 9)}"),
+        ("in/y.mp4", "no_face", "in/y.mp4: no face"),
+    ]
+    rows += [("in/z.mp4", "ok", ""), ("in/w.mp4", "unreadable", "no video; get it again")]
+    lines = [{"path": path, "status": status, "message": message} for path, status, message in rows]
+    assert list(remarks(lines)) == [
+        f"9 videos, such as 0.mp4: {capped.format(4, 50)}",
         "x.mp4: ends early",
-        "in/y.mp4: no face",
+        "y.mp4: no face",
+        "w.mp4: no video; get it again",
     ]
 
 
 def test_a_trial_of_a_few_batches_says_that_nothing_was_kept(tiny_store: Path, tmp_path: Path) -> None:
-    done = train(tmp_path / "run", tiny_store, "debug=fast", *UNTESTED)
+    done = train(tmp_path / "run", tiny_store, "debug=one_batch", *UNTESTED)
     assert "nothing was kept" in done.stdout.splitlines()[-1]
     assert "the run is in" not in done.stdout
 
@@ -296,6 +307,70 @@ def test_a_second_prediction_scores_only_what_is_new(inbox: Path, tiny_checkpoin
     assert "3 of 5 are already in" in done.stdout
 
 
+def test_another_threshold_tells_verdicts_anew_and_another_temperature_is_refused(
+    inbox: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    detector, output = tmp_path / "one.safetensors", tmp_path / "out"
+    model, card = load_model(tiny_checkpoint)
+    save_safetensors(detector, model, card)
+    clip = inbox / "a.mp4"
+    predict(clip, detector, output, "threshold=0.0001", "uncertain_margin=0")
+    before = read_scores(output)[str(clip)]
+    done = predict(clip, detector, output, "threshold=0.9999", "uncertain_margin=0")
+    after = read_scores(output)[str(clip)]
+    assert (before["verdict"], after["verdict"]) == ("fake", "real")
+    assert (after["prob_fake"], after["scored_at"]) == (before["prob_fake"], before["scored_at"])
+    assert "told anew" in done.stdout
+    save_safetensors(detector, model, replace(card, temperature=3.0))
+    done = predict(clip, detector, output, "threshold=0.5", "uncertain_margin=0", check=False)
+    assert done.returncode == 1
+    assert "threshold is 0.9999 there, 0.5 here" in " ".join(done.stderr.split())
+
+
+def test_a_single_video_is_looked_at_whole_and_a_folder_in_part(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    clip = folder / "long.mp4"
+    write_video(clip, drawn_frames(0, num_frames=160), fps=25)  # 40 windows of 4 frames
+    predict(clip, tiny_checkpoint, tmp_path / "one")
+    predict(folder, tiny_checkpoint, tmp_path / "many")
+    predict(clip, tiny_checkpoint, tmp_path / "little", "look_seconds=0.001")
+    found = {name: read_scores(tmp_path / name)[str(clip)] for name in ("one", "many", "little")}
+    counts = {name: (line["num_windows"], line["num_frames"]) for name, line in found.items()}
+    assert counts == {"one": (40, 160), "many": (32, 128), "little": (32, 128)}
+    predict(clip, tiny_checkpoint, tmp_path / "many")  # goes on as it was begun
+    assert read_scores(tmp_path / "many") == {str(clip): found["many"]}
+
+
+def test_what_must_be_known_of_a_detector_is_said_once(tiny_checkpoint: Path, inbox: Path, tmp_path: Path) -> None:
+    model, card = load_model(tiny_checkpoint)
+    silent = replace(card, caveat="Trained on paintings. And on masks.", no_verdict="it is too weak")
+    save_safetensors(tmp_path / "silent.safetensors", model, silent)
+    done = predict(inbox, tmp_path / "silent.safetensors", tmp_path / "out")
+    for words in ("Trained on paintings. And on masks.", "Only scores, no verdicts: it is too weak"):
+        assert done.stdout.count(words) == 1
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
+    assert rows["a.mp4"]["verdict"] == "uncertain"
+    assert rows["a.mp4"]["message"] == "no verdict: it is too weak; Trained on paintings."
+    assert "paintings" not in rows["text.mp4"]["message"]
+    assert {line["caveat"] for line in read_scores(tmp_path / "out").values()} == {silent.caveat, ""}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.index("Trained on paintings. And on masks.") < page.index("cannot tell")
+
+
+def test_an_interruption_names_the_folder_to_go_on_in(
+    tiny_checkpoint: Path, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dfd.commands.predict.write_scores", stop)
+    done = predict(inbox, tiny_checkpoint, tmp_path / "out", check=False)
+    assert done.returncode == 130
+    assert f"run it again with output={tmp_path / 'out'} to go on" in " ".join(done.stderr.split())
+
+
 def test_a_list_of_files_is_scored(inbox: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     (inbox / "list.txt").write_text("a.mp4\n\ngone.mp4\na.mp4\n#1.mp4\n")
     predict(inbox / "list.txt", tiny_checkpoint, tmp_path / "out")
@@ -401,6 +476,20 @@ def test_a_schedule_of_torch_needs_its_name_and_no_more(tiny_store: Path, tmp_pa
     assert (tmp_path / "detector.safetensors").is_file()
 
 
+def test_overfitting_learns_a_few_batches_by_heart_and_keeps_nothing(tiny_store: Path, tmp_path: Path) -> None:
+    train(tmp_path, tiny_store, "debug=overfit", "optimizer.lr=1e-2", "data.batch_size=2", "trainer.max_epochs=40")
+    losses = [float(row["train/loss"]) for row in history(tmp_path) if row["train/loss"]]
+    assert losses[-1] < 0.1 < losses[0]
+    assert not [*tmp_path.rglob("*.ckpt"), *tmp_path.rglob("*.safetensors")]
+
+
+def test_a_profile_says_how_long_the_clips_and_the_steps_take(tiny_store: Path, tmp_path: Path) -> None:
+    train(tmp_path, tiny_store, "debug=profile")
+    table = (tmp_path / "fit-profile.txt").read_text()
+    assert "train_dataloader_next" in table
+    assert "optimizer_step" in table
+
+
 def test_a_wrong_monitor_is_refused_before_the_first_batch(tiny_store: Path, tmp_path: Path) -> None:
     done = run(
         *("train", *TINY, f"data.store={tiny_store}", f"hydra.run.dir={tmp_path}"),
@@ -446,14 +535,20 @@ def test_ctrl_c_says_what_is_kept_and_the_command_that_goes_on(
 ) -> None:
     command = [sys.executable, str(ROOT / "train.py"), *TINY, *UNTESTED, f"data.store={tiny_store}"]
     command += ["trainer.max_epochs=999", "callbacks.early_stopping=null", "hydra.run.dir=my run"]
-    started = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    piped: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    shows_where = os.environ | {"PYTHONFAULTHANDLER": "1"}
+    started = subprocess.Popen(command, cwd=tmp_path, env=shows_where, **piped)
     last = tmp_path / "my run" / "checkpoints" / "last.ckpt"
     begun = tmp_path / "my run" / "config.yaml"  # written just before the first step
     deadline = time.monotonic() + 120
     while not (last if epochs_before else begun).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     started.send_signal(signal.SIGINT)
-    output = started.communicate(timeout=120)[0]
+    try:
+        output = started.communicate(timeout=120)[0]
+    except subprocess.TimeoutExpired:
+        started.send_signal(signal.SIGABRT)
+        pytest.fail(f"still runs after Ctrl-C: {started.communicate()[0][-4000:]}")
     assert started.returncode == 130, output[-2000:]
     assert "Traceback" not in output
     if last.exists():

@@ -36,6 +36,7 @@ GROUPS = {
     "backbone": ["train"],
     "temporal": ["train"],
     "head": ["train"],
+    "loss": ["train"],
     "optimizer": ["train"],
     "scheduler": ["train"],
     "trainer": ["train"],

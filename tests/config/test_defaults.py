@@ -119,7 +119,20 @@ def test_a_schema_has_names_and_types_and_no_values() -> None:
             assert [item.name for item in fields(schema) if item.default_factory is not MISSING] == [], name
 
 
-SEVERAL = {"device", "runtime", "precision", "threshold", "num_frames", "fps", "width", "height", "name", "seconds"}
+SEVERAL = {
+    "weight",
+    "temperature",
+    "device",
+    "runtime",
+    "precision",
+    "threshold",
+    "num_frames",
+    "fps",
+    "width",
+    "height",
+    "name",
+    "seconds",
+}
 """Names of several things that are no option of a command there, each with a value of its own."""
 
 

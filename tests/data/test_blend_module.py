@@ -83,14 +83,14 @@ def test_only_real_clips_are_used_and_each_has_a_fake(mixed_store: Path) -> None
 
 def test_a_photograph_moves(mixed_store: Path) -> None:
     dataset = module(mixed_store, augmentation=None).dataset("train", training=True)
-    number = dataset.dataset_names.index("photos")
+    number = dataset.groups[0].index("photos")
     frames = dataset[(2 * number, 3)]["frames"]
     assert not torch.equal(frames[0], frames[-1])
 
 
 def test_a_short_video_holds_its_last_frame_in_the_fake_as_in_the_real_clip(mixed_store: Path) -> None:
     dataset = module(mixed_store, clip_len=15, blend={"steady_prob": 0.0}).dataset("train", training=True)
-    number = dataset.dataset_names.index("films")
+    number = dataset.groups[0].index("films")
     for seed in range(4):
         pair, _ = dataset.blended((number, seed))
         for frames in (pair.real, pair.fake, pair.target, pair.mask):
@@ -187,10 +187,12 @@ def test_data_sets_are_drawn_in_proportion(mixed_store: Path) -> None:
     data = module(mixed_store, proportions={"films": 3, "photos": 1})
     dataset = data.dataset("train", training=True)
     sampler = data._sampler(dataset, seed=0, epoch=0)
-    drawn = Counter(dataset.dataset_names[number] for _ in range(200) for number, _ in sampler)
+    drawn = Counter(dataset.groups[0][number] for _ in range(200) for number, _ in sampler)
     assert drawn["films"] / drawn.total() == pytest.approx(0.75, abs=0.04)
     with pytest.raises(StoreError, match=r"'paintings'.*films, photos"):
         module(mixed_store, proportions={"paintings": 1}).setup("fit")
+    with pytest.raises(StoreError, match=r"no weight for 'photos'.*give each one \(0 leaves it out\)"):
+        module(mixed_store, proportions={"films": 1}).setup("fit")
 
 
 def test_processes_share_out_whole_pairs() -> None:

@@ -6,6 +6,7 @@ import pickle
 import shutil
 from pathlib import Path
 from types import FunctionType, ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,9 @@ from dfd.base.errors import StoreError
 from dfd.data.augment.transforms import clip_augmentation
 from dfd.data.clips.batches import collate
 from dfd.data.clips.dataset import ClipDataset, eval_stride, stride_range
+from dfd.data.clips.module import ClipDataModule
 from dfd.data.clips.reader import READERS
-from dfd.data.clips.samplers import ClipSampler, EvalShare, Repeat, TrainingShare, balanced_weights
+from dfd.data.clips.samplers import ClipSampler, EvalShare, Repeat, TrainingShare, drawing_weights
 from dfd.data.store.tables import build_index, read_index
 from tests.data.conftest import SIZE, add_video, frame_numbers, make_row
 
@@ -280,7 +282,9 @@ def test_the_shares_of_an_epoch_are_its_items_and_new_ones_in_the_next(weights: 
 
 def test_balanced_sampling_draws_both_labels_equally_often() -> None:
     labels = [1] * 10 + [0] * 990
-    sampler = ClipSampler(1000, weights=balanced_weights(labels))
+    sampler = ClipSampler(
+        1000, weights=drawing_weights(["a"] * len(labels), labels, [""] * len(labels), balance_labels=True)
+    )
     drawn = [labels[item] for item, _ in sampler]
     assert len(drawn) == 1000
     assert 420 < sum(drawn) < 580
@@ -325,3 +329,37 @@ def test_arguments_out_of_range_are_refused_by_name(
 ) -> None:
     with pytest.raises(ValueError, match=next(iter(arguments))):
         ClipDataset(small_store, index, **arguments)  # type: ignore[arg-type]
+
+
+def test_data_sets_labels_and_methods_are_drawn_as_asked_for_each_within_the_one_before() -> None:
+    rows = [("a", 0, "")] * 60 + [("a", 1, "swap")] * 30 + [("a", 1, "mouth")] * 10 + [("b", 0, "")] * 80
+    rows += [("b", 1, "whole")] * 20
+    datasets, labels, methods = zip(*rows, strict=True)
+
+    def shares(**options: Any) -> dict[tuple[str, int, str], float]:
+        weights = drawing_weights(datasets, labels, methods, **options)
+        return {
+            row: float(sum(w for w, r in zip(weights.tolist(), rows, strict=True) if r == row)) for row in set(rows)
+        }
+
+    found = shares(proportions={"a": 3, "b": 1}, balance_labels=True, balance_methods=True)
+    assert found["a", 0, ""] == pytest.approx(3 / 8)
+    assert [found["a", 1, name] for name in ("swap", "mouth")] == pytest.approx([3 / 16] * 2)
+    assert [found["b", 0, ""], found["b", 1, "whole"]] == pytest.approx([1 / 8] * 2)
+    found = shares(balance_labels=True)
+    assert found["a", 0, ""] + found["b", 0, ""] == pytest.approx(1 / 2)
+    assert found["a", 1, "swap"] == pytest.approx(3 / 12)
+    found = shares(balance_methods=True)
+    assert found["a", 0, ""] + found["b", 0, ""] == pytest.approx(1 / 4)
+    assert found["a", 1, "mouth"] == pytest.approx(1 / 4)
+
+
+@pytest.mark.parametrize(
+    ("proportions", "said"),
+    [({"tny": 1.0}, "names 'tny', but the training split has videos of tiny"), ({"tiny": 0, "x": 1}, "names 'x'")],
+)
+def test_proportions_of_a_data_set_that_there_is_not_are_refused(
+    tiny_store: Path, proportions: dict[str, float], said: str
+) -> None:
+    with pytest.raises(StoreError, match=said):
+        ClipDataModule(tiny_store, clip_len=2, proportions=proportions).setup("fit")

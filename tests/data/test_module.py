@@ -439,3 +439,28 @@ def test_videos_of_which_no_source_is_known_share_none(tmp_path: Path) -> None:
     write_splits(tmp_path, {row.video_id: ("train", "val", "test")[n // 2] for n, row in enumerate(rows)})
     build_index(tmp_path)
     assert module(tmp_path).summary()["split"]["num_shared_sources"] == 0
+
+
+def test_paired_batches_hold_each_fake_and_a_real_video_of_one_of_its_sources(two_sets: Path) -> None:
+    data = module(two_sets, clip_len=2, batch_size=2, paired_sampling=True)
+    source = data.index.set_index("video_id")["source_ids"]
+    fakes = []
+    for batch in data.train_dataloader():
+        assert batch["label"].tolist() == [1, 0]
+        fake, real = batch["video_id"]
+        assert source[fake] == source[real]
+        fakes.append(fake)
+    assert len(set(fakes)) == len(fakes) == 24
+    with pytest.raises(ValueError, match="even batch_size, got 3"):
+        module(two_sets, batch_size=3, paired_sampling=True)
+
+
+def test_each_process_draws_whole_pairs(two_sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    for rank in range(2):
+        monkeypatch.setattr(ClipDataModule, "_process", (rank, 2))
+        data = module(two_sets, clip_len=2, batch_size=2, paired_sampling=True)
+        for batch in data.train_dataloader():
+            assert batch["label"].tolist() == [1, 0]
+            drawn.append(batch["video_id"][0])
+    assert len(set(drawn)) == len(drawn) == 24

@@ -199,3 +199,11 @@ def test_a_long_value_is_cut():
 def test_the_file_of_a_face_detector_is_named_without_its_folder():
     card = replace(CARD, crop={"face_detector": {"name": "yunet", "weights": "/home/me/yunet.onnx"}})
     assert "yunet (weights yunet.onnx)" in text_of(card)
+
+
+def test_a_fine_tuned_detector_names_what_it_began_from_and_one_with_plug_ins_names_them():
+    lineage = [{"detector": "best", "copied": ["backbone"]}, {"name": "gend-clip-l14", "licence_weights": "MIT tag"}]
+    text = text_of(replace(CARD, lineage=lineage, plugins=["residual_lab"]))
+    assert "fine-tuned from best, whose terms are inherited: unknown" in text
+    assert "fine-tuned from gend-clip-l14, whose terms are inherited: MIT tag" in text
+    assert "needs the plug-ins residual\\_lab" in text or "needs the plug-ins residual_lab" in text

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dfd import Detector
-from dfd.models.files.checkpoint import load_model
+from dfd.models.files.checkpoint import load_model, save_safetensors
 from dfd.models.starter import FILE, checkpoint_path
 from dfd.models.starter.initial_weights import MODELS, main, renamed
 
@@ -26,12 +26,20 @@ def test_it_is_small_and_says_what_it_is_trained_on() -> None:
     assert logits.isfinite().all()
 
 
-def test_its_name_is_a_checkpoint_and_what_it_is_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_its_name_is_a_checkpoint() -> None:
     assert checkpoint_path("starter") == FILE
-    assert "docs/starter.md" in caplog.text
-    caplog.clear()
     assert checkpoint_path("~/starter.safetensors") == Path("~/starter.safetensors").expanduser()
-    assert not caplog.text
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_it_gives_no_verdict_under_any_name(tmp_path: Path, half: bool) -> None:
+    model, card = load_model(FILE)
+    path = tmp_path / "mine.safetensors"
+    save_safetensors(path, model, card, half=half)
+    with Detector.load(path, device="cpu", num_workers=1) as detector:
+        assert not detector.gives_verdicts
+        assert detector.caveat == card.caveat
+        assert "dfd adopt" in detector.describe()["no_verdict"]
 
 
 def test_python_loads_it_by_its_name() -> None:

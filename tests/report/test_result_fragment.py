@@ -10,10 +10,14 @@ import pytest
 
 from dfd.base.errors import ReportError
 from dfd.base.types import Status, Verdict, VideoScore
+from dfd.models.files.caveat import DEMO
 from dfd.predictions.writer import PredictionWriter, write_run
+from dfd.report.page.policy import report_policy
 from dfd.report.page.wording import probability
 from dfd.report.videos.fragment import MEANINGS, NO_VERDICTS, NOT_REAL, render_result
-from dfd.report.videos.warnings import IS_DEMO, NO_RUN, NOT_CALIBRATED, NOT_LOOKED_AT
+from dfd.report.videos.fragment import WITHOUT_VERDICT as WITHOUT_VERDICT_MEANING
+from dfd.report.videos.single import write_result_page
+from dfd.report.videos.warnings import NO_RUN, NOT_CALIBRATED, NOT_LOOKED_AT
 from tests.report.test_videos_report import HOSTILE_NAMES, TEMPLATES, Page, facts, make_folder, no_face, score
 
 WITHOUT_VERDICT = [status for status in Status if not status.has_faces]
@@ -59,10 +63,10 @@ def assert_sound(page: Page) -> None:
 @pytest.mark.parametrize(
     ("prob", "verdict", "words"),
     [
-        (0.93, Verdict.FAKE, "▲ Fake Probability of fake 0.930 , confidence 0.930 0.930"),
-        (0.45, Verdict.UNCERTAIN, "◆ Uncertain Probability of fake 0.450 , confidence 0.550 (nearer to real) 0.450"),
-        (0.55, Verdict.UNCERTAIN, "◆ Uncertain Probability of fake 0.550 , confidence 0.550 (nearer to fake) 0.550"),
-        (0.1, Verdict.REAL, "● Real Probability of fake 0.100 , confidence 0.900 0.100"),
+        (0.93, Verdict.FAKE, "▲ Signs of a fake Score 0.930 from 0 to 1;"),
+        (0.45, Verdict.UNCERTAIN, "◆ Cannot tell Score 0.450 from 0 to 1;"),
+        (0.55, Verdict.UNCERTAIN, "◆ Cannot tell Score 0.550 from 0 to 1;"),
+        (0.1, Verdict.REAL, "● No sign found Score 0.100 from 0 to 1;"),
     ],
 )
 def test_a_verdict_is_said_first_by_word_and_shape_with_what_it_means(tmp_path, prob, verdict, words):
@@ -72,6 +76,7 @@ def test_a_verdict_is_said_first_by_word_and_shape_with_what_it_means(tmp_path, 
     assert page.text.startswith(words)
     assert f"{MEANINGS[verdict]} {NOT_LOOKED_AT}" in page.text
     assert not [one for other, one in MEANINGS.items() if other != verdict and one in page.text]
+    assert not re.search(r"\breal\b|onfidence", page.text.partition("Trained on")[0], re.IGNORECASE)
 
 
 @pytest.mark.parametrize("prob", [0.0, 0.00004, 0.25, 0.5, 0.730891, 0.9999, 1.0])
@@ -84,8 +89,8 @@ def test_the_marker_stands_at_the_probability_and_the_scale_is_said_in_words(tmp
     (threshold,) = [line for line in page.named("line") if line.get("class") == "threshold"]
     assert threshold["x1"] == threshold["x2"] == "30.0%"
     (words,) = page.values("aria-label")
-    assert words.endswith(" to 1, fake. The threshold is 0.3. From 0.2 to 0.42 is uncertain.")
-    assert words.startswith(f"Probability of fake {probability(prob)} on a scale from 0, real, ")
+    assert words.endswith(" to 1, fake. The threshold is 0.3. From 0.2 to 0.42 cannot be told.")
+    assert words.startswith(f"Score {probability(prob)} on a scale from 0, no sign of a fake, ")
 
 
 def test_the_parts_of_the_scale_fill_it_without_overlap(tmp_path):
@@ -99,7 +104,7 @@ def test_the_parts_of_the_scale_fill_it_without_overlap(tmp_path):
 
 def test_without_an_uncertain_band_the_scale_has_two_parts(tmp_path):
     page = result(tmp_path, score("a.mp4", 0.9), uncertain_band=[0.5, 0.5])
-    assert page.values("aria-label")[0].endswith("from 0, real, to 1, fake. The threshold is 0.5.")
+    assert page.values("aria-label")[0].endswith("from 0, no sign of a fake, to 1, fake. The threshold is 0.5.")
     assert not [rect for rect in page.named("rect") if rect.get("class") == "band"]
 
 
@@ -107,7 +112,7 @@ def test_without_run_json_the_scale_has_no_threshold(tmp_path):
     page = fragment_of(make_folder(tmp_path, [score("a.mp4", 0.9)]))
     assert_sound(page)
     assert NO_RUN in page.text
-    assert page.values("aria-label") == ["Probability of fake 0.900 on a scale from 0, real, to 1, fake."]
+    assert page.values("aria-label") == ["Score 0.900 on a scale from 0, no sign of a fake, to 1, fake."]
     assert not [one for one in page.values("class") if one in ("threshold", "band", "zone real")]
 
 
@@ -119,7 +124,7 @@ def test_a_video_without_a_verdict_is_not_called_real_and_its_owner_is_told_what
     assert page.text.startswith("○ No verdict")
     for words in (NO_VERDICTS[status].reason, NO_VERDICTS[status].advice, NOT_REAL, "program: what happened"):
         assert words in page.text
-    assert "Probability of fake" not in page.text
+    assert "more suspicious" not in page.text
     assert NOT_CALIBRATED not in page.text, "there is no score to be read with care"
     assert page.values("aria-label") == []
 
@@ -132,7 +137,6 @@ def test_every_status_without_a_verdict_has_words_of_its_own():
 @pytest.mark.parametrize(
     ("change", "run", "sentence"),
     [
-        ({}, {"data": {"is_demo": True}}, IS_DEMO),
         ({}, {"temperature": None}, NOT_CALIBRATED),
         ({"possible": 100}, {}, "This video was examined only in part (40 frames in 4 of 100 windows, 4 %)."),
         ({"status": Status.PARTIAL}, {}, "This video is damaged: only the readable part was scored."),
@@ -143,6 +147,88 @@ def test_what_weakens_the_score_is_said_of_this_video(tmp_path, change, run, sen
     assert f"To be read with care {sentence}" in text
     assert "1 video" not in text
     assert text.index(sentence) < text.index("The face over time")
+
+
+def remark(folder: Path, message: str, **changes: object) -> str:
+    """Text of a result whose message and other values are changed as a detector would give them."""
+    value = json.loads((folder / "predictions.jsonl").read_text())
+    changed = json.dumps({**value, **changes, "message": message})
+    (folder / "predictions.jsonl").write_text(changed + "\n")
+    return fragment_of(folder).text
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("only the part 0:40-1:00 was looked at; one more thing", "Only the part 0:40-1:00 was looked at."),
+        ("a still picture, scored as one frame", "A still picture, scored as one frame."),
+    ],
+)
+def test_a_part_and_a_still_are_said_where_one_sees_it(tmp_path, message, words):
+    text = remark(make_folder(tmp_path, [score("a.mp4", 0.9)], run=facts()), message)
+    assert f"To be read with care {words}" in text
+    assert ("Note one more thing" in text) == ("one more" in message)
+
+
+def test_a_score_without_a_verdict_is_not_said_to_be_near_a_threshold(tmp_path):
+    folder = make_folder(tmp_path, [score("a.mp4", 0.9)], run=facts())
+    text = remark(folder, "no verdict: x is not calibrated", verdict="uncertain")
+    assert text.startswith("◆ Cannot tell Score 0.900")
+    assert f"{WITHOUT_VERDICT_MEANING} The reason: x is not calibrated." in text
+    assert MEANINGS[Verdict.UNCERTAIN] not in text
+
+
+def test_the_demonstrations_detector_has_a_caveat_even_without_one_in_its_card(tmp_path):
+    assert result(tmp_path, score("a.mp4", 0.9), data={"is_demo": True}).text.startswith(f"About this detector {DEMO}")
+
+
+def test_the_caveat_of_the_detector_comes_before_everything_else(tmp_path):
+    page = result(tmp_path, score("a.mp4", 0.9), caveat="Trained on <b>paintings</b>.")
+    assert_sound(page)
+    assert_harmless(page)
+    assert page.text.startswith("About this detector Trained on <b>paintings</b>. ▲ Signs of a fake")
+    assert page.text.count("Trained on <b>paintings") == 1
+
+
+def detectors(*found: tuple[str, float, str | None]) -> list[dict[str, object]]:
+    return [
+        {
+            "model": model,
+            "status": "ok",
+            "prob_fake": prob,
+            "verdict": verdict,
+            "num_windows": 0,
+            "tracks": [],
+            "message": "",
+        }
+        for model, prob, verdict in found
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "disagree"),
+    [
+        ([("a@1", 0.9, "fake"), ("b@2", 0.1, "real")], True),
+        ([("a@1", 0.9, "fake"), ("b@2", 0.6, "uncertain")], False),
+        ([("a@1", 0.9, None), ("b@2", 0.2, None)], True),
+        ([("a@1", 0.9, None), ("b@2", 0.6, "fake")], False),
+    ],
+)
+def test_each_of_several_detectors_has_a_row_and_disagreement_is_said(tmp_path, found, disagree):
+    text = remark(make_folder(tmp_path, [score("a.mp4", 0.9)], run=facts()), "", detectors=detectors(*found))
+    assert ("The detectors disagree" in text) == disagree
+    for model, prob, verdict in found:
+        said = Verdict(verdict).words if verdict else "no verdict"
+        assert re.search(rf"{model[0]} \S {said} {prob:.3f}", text)
+
+
+def test_the_downloaded_page_is_the_result_and_nothing_else(tmp_path):
+    folder = make_folder(tmp_path, [score("a.mp4", 0.9)], run=facts(caveat="Trained on paintings."))
+    page = Page(write_result_page(folder))
+    assert fragment_of(folder).text in page.text
+    assert "a.mp4" in page.text.partition("About this detector")[0]
+    assert not re.search(r"(?:src|href)=\"(?!data:)", page.source)
+    assert report_policy(page.source).startswith("default-src 'none'")
 
 
 def test_a_sound_score_has_nothing_to_be_read_with_care(tmp_path):
@@ -165,11 +251,11 @@ def test_every_face_has_its_timeline_its_numbers_and_its_moments_most_suspicious
     assert_sound(page)
     assert_harmless(page)
     assert "The faces over time" in page.text
-    assert page.text.index("Face 2 ▲ fake, 0.930") < page.text.index("Face 1 ● real, 0.200")
+    assert page.text.index("Face 2 ▲ signs of a fake, 0.930") < page.text.index("Face 1 ● no sign found, 0.200")
     assert len(page.named("desc")) == 2
     assert page.text.count("Every window in numbers") == 2
     assert page.values("alt").count("The same with heat where it suggests fake") == 6
-    assert "2 0:02.2 prob. fake 0.930 box 11, 20 to 110, 140 px" in page.text
+    assert "2 0:02.2 score 0.930 box 11, 20 to 110, 140 px" in page.text
     assert "The face over time" in result(tmp_path / "one", score("a.mp4", 0.9)).text
 
 
@@ -178,7 +264,7 @@ def test_the_file_and_the_detector_are_named_and_the_machine_is_not(tmp_path):
     for words in (
         *("123.5 kB (123,456 bytes)", "640 × 360 pixels", "Scored 31 January 2026, 21:40 UTC"),
         *("Detector resnext50@1f2e", "210 videos (70 real, 140 fake) of ffpp; forgeries: X2"),
-        *("Calibrated yes, temperature 1.3", "settings.max_windows 16"),
+        *("Calibrated yes", "settings.max_windows 16"),
         hashlib.sha256(b"/home/ann/inbox/a.mp4").hexdigest(),
     ):
         assert words in page.text

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,8 @@ import pytest
 from dfd.base.errors import ReportError
 from dfd.base.types import FileFacts, Label, Moment, Status, TrackScore, VideoScore, WindowScore
 from dfd.commands.report import main
+from dfd.metrics.alike import alike
+from dfd.models.files.caveat import DEMO
 from dfd.predictions.rows import read_scores
 from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.report.page.policy import report_policy
@@ -24,7 +27,7 @@ from dfd.report.videos.page import write_videos_report
 from dfd.report.videos.pictures import embed, picture_sizes
 from dfd.report.videos.scored import find_scored, read_scored
 from dfd.report.videos.timeline import MAX_BARS, Scale, timeline
-from dfd.report.videos.warnings import IS_DEMO, NO_PROOF, NO_RUN, NOT_CALIBRATED
+from dfd.report.videos.warnings import NO_PROOF, NO_RUN, NOT_CALIBRATED
 from dfd.scoring.aggregation import uncertain_band, verdict
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "dfd" / "report" / "templates"
@@ -207,7 +210,7 @@ def test_the_most_suspicious_video_comes_first_and_one_without_a_verdict_is_neve
 
 
 def test_a_verdict_is_said_by_word_and_shape_not_by_colour_alone(mixed):
-    for words in ("▲ fake", "◆ uncertain", "● real", "○ no verdict"):
+    for words in ("▲ signs of a fake", "◆ cannot tell", "● no sign found", "○ no verdict"):
         assert words in mixed[1].text
 
 
@@ -216,11 +219,11 @@ def test_the_page_says_what_scored_when_and_that_it_is_no_proof(mixed):
     assert "6 videos, from inbox, scored 31 January 2026, 21:40 UTC" in text
     assert NO_PROOF in text
     assert "Detector resnext50@1f2e" in text
-    assert "Fake from a probability of 0.5 on Uncertain from 0.4 to 0.6" in text
+    assert "Signs of a fake from a score of 0.6 on Cannot tell from 0.4 to 0.6" in text
     assert "210 videos (70 real, 140 fake) of ffpp; forgeries: X2" in text
     assert "1 video was examined only in part (40 frames in 4 of 100 windows, 4 %)" in text
     assert "1 video is damaged: only the readable part was scored." in text
-    assert "2 videos are without a verdict. That does not make them real." in text
+    assert "2 videos are without a verdict. That does not make them genuine." in text
 
 
 def test_nothing_is_loaded_from_anywhere_and_only_the_pages_own_script_may_run(mixed):
@@ -283,7 +286,7 @@ def assert_sound(page: Page) -> None:
 def test_the_page_is_sound(mixed):
     page = mixed[1]
     assert_sound(page)
-    assert len([one for one in page.named("th") if one.get("data-sort")]) == 7
+    assert len([one for one in page.named("th") if one.get("data-sort")]) == 6
     assert [one["aria-sort"] for one in page.named("th") if "aria-sort" in one] == ["descending"]
     assert [image["alt"] for image in page.named("img") if image["alt"]], "the pictures of evidence have words"
     # Two faces of fake.mp4, one each of the three others.
@@ -295,7 +298,7 @@ def test_each_moment_has_its_crop_the_heat_its_time_and_its_place(mixed):
     page = mixed[1]
     assert "Face 2 at 0:02.2, as the detector saw it" in page.values("alt")
     assert page.values("alt").count("The same with heat where it suggests fake") == 3 + 3 + 3
-    assert "2 0:02.2 prob. fake 0.930 box 11, 20 to 110, 140 px" in page.text
+    assert "2 0:02.2 score 0.930 box 11, 20 to 110, 140 px" in page.text
 
 
 def test_the_file_that_was_scored_can_be_recognised(mixed):
@@ -355,7 +358,7 @@ def test_a_folder_without_run_json_is_shown_without_a_threshold(tmp_path):
     assert_sound(page)
     assert NO_RUN in page.text
     assert "Detector resnext50@1f2e" in page.text
-    assert "▲ fake" in page.text
+    assert "▲ signs of a fake" in page.text
     assert 'class="threshold"' not in page.source
     assert 'class="area unknown"' in page.source
 
@@ -378,16 +381,49 @@ def test_a_folder_in_which_nothing_was_scored_is_no_error(tmp_path):
 @pytest.mark.parametrize(
     ("run", "probs", "sentence"),
     [
-        (facts(data={"is_demo": True}), [0.9], IS_DEMO),
+        (facts(data={"is_demo": True}), [0.9], DEMO),
         (facts(temperature=None), [0.9], NOT_CALIBRATED),
-        (facts(), [0.9] * 40 + [0.1], "40 of 41 scored videos are called fake"),
-        (facts(), [0.1] * 20, "20 of 20 scored videos are called real"),
+        (facts(), [0.9] * 40 + [0.1], "40 of 41 scored videos have the verdict “signs of a fake”"),
+        (facts(), [0.1] * 20, "20 of 20 scored videos have the verdict “no sign found”"),
     ],
 )
 def test_what_weakens_a_score_is_said(tmp_path, run, probs, sentence):
     scores = [score(f"{index}.mp4", prob, pictures=False) for index, prob in enumerate(probs)]
     text = page_of(make_folder(tmp_path, scores, run=run), tmp_path).text
     assert sentence in text
+
+
+def test_the_caveat_is_on_top_and_figures_of_the_training_are_not_told(tmp_path):
+    told = facts(caveat="Trained on paintings.", metrics={"val/auc": 0.987654}, no_verdict="it is too weak")
+    page = page_of(make_folder(tmp_path, [score("a.mp4", 0.9), score("b.mp4", 0.1)], run=told), tmp_path)
+    assert page.text.index("Trained on paintings.") < page.text.index("signs of a fake")
+    assert "Only scores, no verdicts: it is too weak." in page.text
+    assert "0.987654" not in page.text
+    assert "ece" not in page.text
+    assert 'class="threshold"' not in page.source  # which decides nothing then
+    assert "onfidence" not in page.text
+
+
+def test_each_detector_of_several_has_its_caveat(tmp_path):
+    each = [{"name": "one@01", "caveat": "Trained on paintings."}, {"name": "two@02", "caveat": "Trained on masks."}]
+    page = page_of(
+        make_folder(tmp_path, [score("a.mp4", 0.9), score("b.mp4", 0.1)], run=facts(detectors=each)), tmp_path
+    )
+    assert "one: Trained on paintings." in page.text
+    assert "two: Trained on masks." in page.text
+
+
+def test_how_often_such_a_score_was_right_is_told_beside_it(tmp_path):
+    found = alike(0.9, {"real": [0.1] * 12, "fake": [0.9] * 18 + [0.1] * 2})
+    page = page_of(make_folder(tmp_path, [replace(score("a.mp4", 0.9), alike=found), score("b.mp4", 0.1)]), tmp_path)
+    assert "Of the 20 videos with a known label" not in page.text  # 18 have this score, and all others are as far
+    assert "Of the 32 videos with a known label" in page.text
+
+
+def test_a_printed_page_has_a_head_that_no_name_can_break_out_of(tmp_path):
+    page = page_of(make_folder(tmp_path, [score("a.mp4", 0.9), score("b.mp4", 0.1)]), tmp_path, title='x"} </style><b>')
+    assert_sound(page)
+    assert '@top-left { content: "x\\22 \\7d  \\3c \\2f style' in page.source
 
 
 def test_a_sound_folder_has_nothing_to_be_read_with_care(tmp_path):
@@ -501,7 +537,7 @@ def test_a_thousand_videos_stay_within_what_opens_and_what_is_left_out_is_said(t
     assert len(page.source) < 32_000_000
     assert_sound(page)
     assert len(page.named("article")) == 1000
-    assert all(image["loading"] == "lazy" for image in page.named("img"))
+    assert all(image["decoding"] == "async" for image in page.named("img"))
     assert "left out here to keep the page small; the pictures are in evidence/" in page.text
 
 

@@ -161,6 +161,17 @@ def test_the_windows_cover_the_whole_video_and_name_their_times(detector: Detect
     assert np.diff(starts).max() < 2 * np.diff(starts).min()
 
 
+def test_a_part_of_one_video_is_looked_at_in_full_and_the_next_video_as_before(
+    detector: Detector, tmp_path: Path
+) -> None:
+    write_video(tmp_path / "long.mp4", drawn_frames(0, num_frames=200), fps=20)
+    part = detector.score(tmp_path / "long.mp4", span=(5.0, 7.0), max_windows=None)
+    assert part.tracks[0].windows[0].start_seconds == pytest.approx(5.0)
+    assert 6.8 <= part.tracks[0].windows[-1].end_seconds <= 7.0
+    assert (part.num_windows, part.message) == (10, "only the part 0:05-0:07 was looked at")
+    assert detector.score(tmp_path / "long.mp4").num_windows == 32
+
+
 def test_a_videos_probability_is_the_mean_over_windows(detector: Detector, tiny_videos: Path) -> None:
     score = detector.score(tiny_videos.parent / "01.mp4")
     means = [np.mean([window.prob_fake for window in track.windows]) for track in score.tracks]

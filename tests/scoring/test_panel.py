@@ -18,8 +18,9 @@ from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import load_model, save_safetensors
 from dfd.predictions.rows import json_of, score_of
 from dfd.scoring.detector import Detector
-from dfd.scoring.options import START_SECONDS, TUNED, detector_options, expected_seconds, start_workers
+from dfd.scoring.options import detector_options, start_workers
 from dfd.scoring.panel import Ensemble, Panel, load_panel
+from dfd.scoring.runtimes.expected import START_SECONDS, TUNED, expected_seconds
 from dfd.video.encode import write_video
 from tests.conftest import TINY_MODEL, drawn_frames
 

@@ -82,6 +82,28 @@ def test_a_cap_samples_the_whole_video_evenly_and_says_so(tmp_path: Path) -> Non
     assert end.message == "5 of 25 windows were looked at, evenly spaced (max_windows=5)"
 
 
+def test_with_a_span_only_its_frames_are_in_windows_and_it_is_said(tmp_path: Path) -> None:
+    path = video(tmp_path / "a.mp4", 101, {0: (40, range(101))})
+    *_, end = found_in(path, max_windows=None, span=(1.0, 2.0))
+    windows = windows_in(path, max_windows=None, span=(1.0, 2.0))
+    assert [window.start_frame for window in windows] == [25, 29, 33, 38, 42, 46]
+    assert isinstance(end, WindowsEnd)
+    assert (end.num_windows, end.num_windows_possible) == (6, 25)
+    assert end.message == "only the part 0:01-0:02 was looked at"
+
+
+def test_a_span_shorter_than_a_clip_gives_one_clip_also_at_the_end_of_the_video(tmp_path: Path) -> None:
+    path = video(tmp_path / "a.mp4", 101, {0: (40, range(101))})
+    assert [window.start_frame for window in windows_in(path, span=(0.5, 0.51))] == [13]
+    assert [window.start_frame for window in windows_in(path, span=(4.0, 9.0))] == [97]
+
+
+def test_a_span_after_the_end_of_the_video_is_refused_with_its_length(tmp_path: Path) -> None:
+    path = video(tmp_path / "a.mp4", 50, {0: (40, range(50))})
+    with pytest.raises(NoFaceFound, match="span 0:40-1:00 starts after the end of the video"):
+        found_in(path, span=(40.0, 60.0))
+
+
 def test_windows_may_overlap(tmp_path: Path) -> None:
     path = video(tmp_path / "a.mp4", 20, {0: (40, range(20))})
     windows = windows_in(path, max_windows=None, window_stride=2)

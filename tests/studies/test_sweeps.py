@@ -550,7 +550,7 @@ def test_a_run_of_a_wandb_sweep_is_named_by_what_the_agent_chose(
     monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", str(tmp_path / "chosen.yaml"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
     run(
-        *("train", *TINY, f"data.store={tiny_store}", "debug=fast", "callbacks=none", "logger=wandb"),
+        *("train", *TINY, f"data.store={tiny_store}", "debug=one_batch", "callbacks=none", "logger=wandb"),
         *("optimizer.lr=0.00012345", f"hydra.run.dir={tmp_path}/run"),
     )
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["logger"]["wandb"]

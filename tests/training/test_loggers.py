@@ -4,7 +4,15 @@ import sys
 import pytest
 from lightning.pytorch.loggers import CSVLogger
 
-from dfd.training.loggers import RunCSVLogger, count_epochs_from_one, finish_loggers, has_wandb_login, wandb_logger
+from dfd.base.errors import ConfigError
+from dfd.training.loggers import (
+    RunCSVLogger,
+    count_epochs_from_one,
+    finish_loggers,
+    has_wandb_login,
+    mlflow_logger,
+    wandb_logger,
+)
 
 
 @pytest.fixture
@@ -120,3 +128,23 @@ def test_an_offline_run_lies_in_the_runs_folder_and_is_ended(bare_environment):
     finish_loggers([logger])
     assert wandb.run is None
     assert list((bare_environment / "wandb").glob("offline-run-*"))
+
+
+def test_a_resumed_run_is_the_same_run_and_a_new_one_is_another(bare_environment):
+    first = wandb_logger(save_dir=str(bare_environment))
+    resumed = wandb_logger(save_dir=str(bare_environment), resumed_from="last")
+    assert first.version == resumed.version
+    assert wandb_logger(save_dir=str(bare_environment)).version != first.version
+    assert wandb_logger(save_dir=str(bare_environment), id="mine", resumed_from="last").version == "mine"
+    assert (bare_environment / "wandb-id.txt").read_text() == "mine\n"
+
+
+def test_an_option_that_wandb_does_not_have_is_refused_with_the_nearest(bare_environment):
+    with pytest.raises(ConfigError, match=r"logger\.wandb\.jobtype: neither .* did you mean job_type\?"):
+        wandb_logger(save_dir=str(bare_environment), jobtype="train")
+
+
+def test_without_mlflow_its_logger_says_what_to_install(bare_environment, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install mlflow"):
+        mlflow_logger(save_dir=str(bare_environment))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from dfd.base.types import Label
@@ -59,6 +60,7 @@ def tracked(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with W&B and TensorBoard by somebody without a key or a terminal."""
     folder = tmp_path_factory.mktemp("tracked")
     arguments = [*TINY, f"data.store={tiny_store}", f"hydra.run.dir={folder}/run", "logger=wandb", "tags=[night]"]
+    arguments += ["logger.wandb.log_detector=true", "+logger.wandb.job_type=train", "logger.wandb.entity=mylab"]
     tensorboard = "{_target_: dfd.training.loggers.tensorboard_logger, save_dir: '${hydra:runtime.output_dir}'}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     subprocess.run(
@@ -109,8 +111,51 @@ def test_an_offline_run_holds_what_it_was_and_what_came_of_it(tracked: Path) -> 
         assert f"is {row['label']}, called {row['predicted']}" in caption
         assert f"{row['prob_fake']:.3f}" in caption
     assert len(list((media / "test_videos").glob("clips_*.png"))) == 4
+    runs = [record.run for record in records if record.HasField("run")]
+    assert (runs[-1].entity, runs[-1].job_type) == ("mylab", "train")
+    assert runs[-1].run_id == (tracked / "wandb-id.txt").read_text().strip()
+    (artifact,) = (record.artifact for record in records if record.HasField("artifact"))
+    assert (artifact.type, {*artifact.aliases}) == ("model", {"best", "latest"})
     (end,) = (record.exit for record in records if record.HasField("exit"))
     assert end.exit_code == 0
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_and_goes_on_is_one_run(offline: Path, tiny_store: Path) -> None:
+    folder = offline / "run"
+    command = [sys.executable, "train.py", *TINY, f"data.store={tiny_store}", f"hydra.run.dir={folder}", "logger=wandb"]
+    piped: dict[str, Any] = {"cwd": ROOT, "stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    started = subprocess.Popen([*command, "trainer.max_epochs=999", "callbacks.early_stopping=null"], **piped)
+    ends = time.monotonic() + 240
+    while not (folder / "checkpoints" / "last.ckpt").exists():
+        assert time.monotonic() < ends
+        time.sleep(0.1)
+    started.kill()
+    started.wait()
+    epoch = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
+    again = [*command, "ckpt_path=last", f"trainer.max_epochs={epoch + 3}"]
+    subprocess.run([*again, "callbacks.early_stopping=null"], check=True, timeout=240, **piped)
+    names = {path.name.rpartition("-")[2] for path in folder.glob("wandb/offline-run-*")}
+    assert len(list(folder.glob("wandb/offline-run-*"))) == 2
+    assert names == {(folder / "wandb-id.txt").read_text().strip()}
+
+
+def test_mlflow_is_told_the_same_and_a_resumed_run_goes_on(offline: Path, tiny_store: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    folder = offline / "run"
+    arguments = [*TINY, f"data.store={tiny_store}", f"hydra.run.dir={folder}", "logger=mlflow", "tags=[night]"]
+    run("train", *arguments)
+    run("train", *arguments, "trainer.max_epochs=3", "ckpt_path=last")
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    (found,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    test = json.loads((folder / "test" / "metrics.json").read_text())["overall"]
+    assert found.data.metrics["test_videos/accuracy"] == pytest.approx(test["accuracy"])
+    assert len(client.get_metric_history(found.info.run_id, "val/auc")) == 3
+    assert found.data.params["optimizer/lr"] == "0.001"
+    assert "night" in found.data.tags.values()
+    figures = {path.path for path in client.list_artifacts(found.info.run_id, "figures")}
+    assert {"figures/confusion_matrix.png", "figures/samples.png"} <= figures
 
 
 def test_tensorboard_is_told_the_same(tracked: Path) -> None:

@@ -17,8 +17,9 @@ from dfd.models.classifier import build_model
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import load_checkpoint, load_model
 from dfd.training.callbacks import EpochBar, check_monitors
+from dfd.training.learning.compiling import compile_backbone
 from dfd.training.loggers import RunCSVLogger
-from dfd.training.module import LOGGED_METRICS, DetectorModule, compile_backbone
+from dfd.training.module import LOGGED_METRICS, DetectorModule
 from dfd.training.results import (
     VAL_METRICS,
     best_checkpoint,

@@ -1,6 +1,7 @@
 """A service for each test: a data folder of its own, small limits, and the real views, queue and worker code."""
 
 import io
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,8 @@ def configure(settings: Any) -> Callable[..., WebOptions]:
 
 
 @pytest.fixture(autouse=True)
-def _service(configure: Callable[..., WebOptions], tmp_path: Path, db: None) -> None:
+def _service(configure: Callable[..., WebOptions], tmp_path: Path, db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dfd.web.queue._BEGAN", time.monotonic() - 3600)  # the pages were started an hour ago
     configure(data=tmp_path / "web", max_upload_mb=1, min_free_mb=0, max_files=3, api_tokens=TOKENS)
 
 

@@ -7,6 +7,7 @@ for name in [name for name in os.environ if name.startswith("DFD_WEB_")]:
     del os.environ[name]
 os.environ["DFD_WEB_SECRET_KEY"] = "of the tests, and of nothing else, 50 characters long"
 os.environ["DFD_WEB_HTTPS"] = "false"
+os.environ["DFD_WEB_ADMIN"] = "true"
 os.environ["DFD_WEB_DATA"] = "/nowhere/dfd-web"
 # The same tests on PostgreSQL: DFD_TEST_DATABASE_URL=postgres://user@host/name pytest tests/web
 os.environ["DFD_WEB_DATABASE_URL"] = os.environ.get("DFD_TEST_DATABASE_URL", "")

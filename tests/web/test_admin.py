@@ -1,5 +1,8 @@
 """What the keeper of the service sees: jobs and errors, and nothing of what people sent."""
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -58,6 +61,28 @@ def test_the_keeper_can_delete_and_retry_but_not_write(client: Client, keeper: C
     keeper.post("/admin/web/job/", {**chosen, "action": "delete_selected", "post": "yes"})
     assert not Job.objects.exists()
     assert not files_below(options().data)
+
+
+def test_without_being_asked_for_there_is_no_admin() -> None:
+    code = (
+        "import django; django.setup(); from django.urls import resolve, Resolver404\n"
+        "try: print(resolve('/admin/'))\n"
+        "except Resolver404: print('none')"
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("DFD_WEB_ADMIN")}
+    environment["DJANGO_SETTINGS_MODULE"] = "dfd.web.settings"
+    for admin, found in (("", "none"), ("true", "ResolverMatch")):
+        given = {**environment, "DFD_WEB_ADMIN": admin, "DFD_WEB_DATABASE_URL": ""}
+        done = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=True)
+        assert done.stdout.startswith(found)
+
+
+def test_an_address_may_try_ten_times_an_hour_to_log_in(client: Client) -> None:
+    tried = {"username": "keeper", "password": "guessed"}
+    statuses = [client.post("/admin/login/", tried).status_code for _ in range(11)]
+    assert statuses == [200] * 10 + [429]
+    assert client.get("/admin/login/").status_code == 200
+    assert Client(REMOTE_ADDR="203.0.113.9").post("/admin/login/", tried).status_code == 200
 
 
 def test_a_visitor_has_no_admin(client: Client) -> None:

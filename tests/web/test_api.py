@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
-from dfd.web.models import Job, options
+from dfd.web.models import Job, Worker, options
 from tests.web.conftest import TOKENS, files_below, work
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,6 +149,29 @@ def test_health_tells_what_is_wrong(client: Client, scorer: Any) -> None:
         assert healthy.json()["workers"] == 1
         assert scorer.detector.name in client.get("/about/").content.decode()
     assert client.get("/health").status_code == 503
+
+
+def test_health_counts_failures_and_fails_when_nothing_else_happens(client: Client, video: bytes) -> None:
+    Worker.objects.create(name="a worker")
+    for number in range(3):
+        assert client.get("/health").json()["status"] == "ok", number
+        post(client, video)
+        waiting = Job.objects.filter(state=Job.State.QUEUED)
+        waiting.update(state=Job.State.FAILED, error="?", finished=timezone.now())
+    found = client.get("/health")
+    assert found.status_code == 503
+    assert found.json()["problems"] == ["all 3 jobs of the last hour failed; the log says why"]
+    assert (found.json()["failed_last_hour"], found.json()["scored_last_hour"]) == (3, 0)
+    post(client, video)
+    Job.objects.filter(state=Job.State.QUEUED).update(state=Job.State.DONE, outcome="ok", finished=timezone.now())
+    assert client.get("/health").json()["status"] == "ok"
+
+
+def test_nobody_waits_while_a_worker_is_free(client: Client, video: bytes) -> None:
+    Worker.objects.create(name="a worker")
+    assert client.get("/health").json()["wait_seconds"] == 0
+    post(client, video)
+    assert client.get("/health").json()["wait_seconds"] > 0
 
 
 @pytest.mark.django_db(transaction=True)

@@ -53,6 +53,10 @@ def test_the_docs_name_every_option_with_its_default() -> None:
     [
         ([], "give the detector"),
         (["checkpoint=nowhere.safetensors"], "nowhere.safetensors: no such file"),
+        (["checkpoint=[README.md,nowhere.safetensors]"], "nowhere.safetensors: no such file"),
+        (["README.md", "dfdc-b7"], "dfd adopt dfdc-b7"),
+        (["checkpoint=README.md", "face_detector=yunet"], "yunet"),
+        (["checkpoint=README.md", "host=192.0.2.1"], "host=192.0.2.1 is no address of this machine"),
         (["checkpoint=README.md", "max_windos=3"], "max_windos"),
         pytest.param(["checkpoint=README.md", "max_windows=many"], "max_windows", marks=SLOW),
         (["checkpoint=README.md", "port=http"], "DFD_WEB_PORT=http is not a whole number"),
@@ -77,11 +81,27 @@ def test_the_docs_name_every_option_with_its_default() -> None:
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(arguments: list[str], words: str, tmp_path: Path) -> None:
-    done = run(*arguments, DFD_WEB_DATA=str(tmp_path / "web"))
+    empty = {
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "https_proxy": "http://127.0.0.1:9",
+    }  # nothing to be had
+    done = run(*arguments, DFD_WEB_DATA=str(tmp_path / "web"), **empty)
     assert done.returncode in (1, 2)
     assert done.stderr.startswith("error: ")
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_images_and_tools_of_the_containers_have_exact_versions_and_a_limit_of_memory() -> None:
+    compose = yaml.safe_load((ROOT / "deploy" / "compose.yml").read_text("utf-8"))
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
+    images = [service["image"] for service in compose["services"].values() if "image" in service]
+    images += re.findall(r"^FROM (\S+)", dockerfile, re.M)
+    assert len(images) == 3
+    assert all(re.search(r":\d+\.\d+", image) for image in images), images
+    assert all(re.search(r"==\d", name) for name in re.findall(r"pip install (?:--\S+ )*(\S+)", dockerfile))
+    for name, service in compose["services"].items():
+        assert service.get("mem_limit"), name
 
 
 def test_a_misspelt_variable_is_told_its_right_name() -> None:
@@ -207,7 +227,7 @@ def test_compose_names_only_options_that_exist_and_passes_djangos_own_check() ->
     known = {f"DFD_WEB_{item.name.upper()}" for item in fields(WebOptions)}
     assert set(environment) <= known
     values = {"DFD_HOST": "dfd.example.org", "DFD_SECRET_KEY": "k7Qz0vXw3mN8pR5tY2uI9oA4sD6fG1hJ-lZcVbBnMqWeRtTyUiOp"}
-    values |= {"DFD_DB_PASSWORD": "word", "DFD_API_TOKENS": ""}
+    values |= {"DFD_DB_PASSWORD": "word", "DFD_API_TOKENS": "", "DFD_ADMIN": "true"}
     filled = {
         name: re.sub(r"\$\{(\w+)[^}]*\}", lambda found: values[found[1]], str(value))
         for name, value in environment.items()

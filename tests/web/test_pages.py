@@ -1,5 +1,6 @@
 """What the pages say, and that they can be read without a script, a mouse or eyes."""
 
+import time
 from html.parser import HTMLParser
 from typing import Any
 
@@ -124,17 +125,56 @@ def test_with_a_worker_they_say_how_busy_it_is(client: Client, video: bytes) -> 
     assert b"1 video waits, 1 is being scored" in client.get("/").content
 
 
+def test_while_the_service_starts_no_page_says_that_nothing_is_scored(
+    client: Client, video: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dfd.web.queue._BEGAN", time.monotonic())
+    page = client.get("/").content
+    assert b"The service is starting" in page
+    assert b"Nothing is scored at the moment" not in page
+    send(client, ("a.mp4", video))
+    line = client.get(f"/jobs/{Job.objects.get().pk}/state").json()["line"]
+    assert line == "Next in the queue. The service is starting"
+    assert client.get("/health").json()["problems"] == ["no worker is alive yet: the service is starting"]
+
+
+CAVEAT = "Trained on paintings; of 10 real fakes it found 3."
+
+
+def test_the_caveat_of_every_detector_is_on_the_pages_for_visitors(client: Client) -> None:
+    show_worker(**DEMO, caveat=CAVEAT)
+    for address in ("/", "/about/"):
+        page = client.get(address).content.decode()
+        assert '<section class="box care caveat" aria-labelledby="caveat">' in page
+        assert f"<p>{CAVEAT}</p>" in page
+    Worker.objects.update(detector={"detectors": [{**DEMO, "caveat": CAVEAT}, {**DEMO, "name": "b@1", "caveat": "B."}]})
+    page = client.get("/").content.decode()
+    assert f"<p>demo: {CAVEAT}</p>" in page
+    assert "<p>b: B.</p>" in page
+
+
+def test_figures_of_the_training_are_not_shown_to_visitors(client: Client) -> None:
+    show_worker(**DEMO, metrics={"val/auc": 0.929})
+    assert b"0.929" not in client.get("/about/").content
+
+
+def test_a_detector_without_verdicts_says_so_instead_of_its_threshold() -> None:
+    facts = dict(presentation.detector_facts({**DEMO, "no_verdict": "it is not calibrated"}))
+    assert facts["Verdicts"] == "none: it is not calibrated"
+    assert "Signs of a fake" not in facts
+
+
 @pytest.mark.parametrize("is_demo", [True, False])
 def test_a_demonstration_is_called_one(client: Client, is_demo: bool) -> None:
     show_worker(**DEMO, data={"is_demo": is_demo})
-    assert (b"This is a demonstration" in client.get("/").content) is is_demo
-    assert (b"drawn demonstration videos" in client.get("/about/").content) is is_demo
+    for address in ("/", "/about/"):
+        assert (b"trained on drawn demonstration videos: its scores" in client.get(address).content) is is_demo
 
 
 def test_what_is_not_known_of_a_detector_is_called_unknown() -> None:
     facts = dict(presentation.detector_facts({"name": "from elsewhere", "threshold": 0.5}))
     assert facts["Detector"] == "from elsewhere"
-    assert facts["Fake from"] == "a probability of 0.5 on"
+    assert facts["Signs of a fake"] == "from a score of 0.5 on"
     unknown = ("Network for each frame", "Over the frames", "Examines", "Trained on")
     assert {facts[name] for name in unknown} == {"unknown"}
     assert facts["Calibrated"].startswith("no")
@@ -150,8 +190,9 @@ def test_a_calibrated_detector_says_on_what() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"verdict": "fake", "outcome": "ok"}, ("fake", "▲", "fake")),
-        ({"verdict": "uncertain", "outcome": "partial"}, ("uncertain", "◆", "uncertain")),
+        ({"verdict": "fake", "outcome": "ok"}, ("fake", "▲", "signs of a fake")),
+        ({"verdict": "real", "outcome": "ok"}, ("real", "●", "no sign found")),
+        ({"verdict": "uncertain", "outcome": "partial"}, ("uncertain", "◆", "cannot tell")),
         ({"outcome": "no_face"}, ("none", "○", "no face found")),
         ({"outcome": "too_large"}, ("none", "○", "too large")),
     ],

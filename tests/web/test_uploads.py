@@ -2,17 +2,24 @@
 
 import io
 import os
+import socket
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.core.files.uploadhandler import StopUpload
 from django.db import connection
+from django.http import HttpRequest
 from django.test import Client, RequestFactory
 
-from dfd.web.intake import admission, uploads
-from dfd.web.intake.uploads import looks_like_video, shown_name
+from dfd.web.intake import admission, patience, uploads
+from dfd.web.intake.kinds import LINK, NO_VIDEO, OTHER_PICTURE, SOUND, looks_like_video
+from dfd.web.intake.uploads import shown_name
 from dfd.web.models import Job, UploadCount, incoming_folder, jobs_folder, options
 from tests.web.conftest import MP4_HEAD, files_below, posted, send
 
@@ -272,16 +279,110 @@ def test_a_file_that_goes_on_and_on_is_told_that_it_is_too_large(times: float) -
     assert not files_below(options().data)
 
 
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"\0\0\0\x18ftypheic", OTHER_PICTURE),
+        (b"BM" + bytes(50), OTHER_PICTURE),
+        (b"ID3\x04" + bytes(50), SOUND),
+        (b"RIFF\0\0\0\0WAVEfmt ", SOUND),
+        (b"\0\0\0\x18ftypM4A ", SOUND),
+        (b"https://example.org/clip", LINK),
+        (b"[InternetShortcut]\r\nURL=https://example.org", LINK),
+        (b"Dear editor", NO_VIDEO),
+    ],
+)
+def test_what_is_neither_a_video_nor_a_still_is_refused_in_words_of_its_own(
+    client: Client, head: bytes, words: str
+) -> None:
+    answer = send(client, ("a.mp4", head))
+    assert answer.status_code == 415
+    assert answer.json()["refusals"] == [f"a.mp4: {words}"]
+
+
+class TestPatience:
+    """Real sockets: the rate is that of the bytes that a sender brings."""
+
+    def reading(self, connection: socket.socket) -> HttpRequest:
+        request = RequestFactory().post("/", b"", content_type="text/plain", CONTENT_LENGTH="1000000")
+        request.META["gunicorn.socket"] = connection
+        request._stream = SimpleNamespace(_pos=0)  # type: ignore[attr-defined]
+        return request
+
+    @pytest.fixture
+    def ends(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[socket.socket, socket.socket]]:
+        monkeypatch.setattr(patience, "TICK_SECONDS", 0.02)
+        monkeypatch.setattr(patience, "LOOK_SECONDS", 0.2)
+        ours, theirs = socket.socketpair()
+        ours.settimeout(10)
+        yield ours, theirs
+        ours.close()
+        theirs.close()
+
+    def test_a_slow_body_is_given_up(self, ends: tuple[socket.socket, socket.socket]) -> None:
+        ours, _ = ends
+        request = self.reading(ours)
+        with patience.limited(request):
+            patience.allow_rate(request, 1000, piece=0)
+            assert ours.recv(1) == b""  # reading ends, although the sender is still there
+        assert patience.was_too_slow(request)
+
+    def test_a_body_that_keeps_its_rate_is_read_to_the_end(self, ends: tuple[socket.socket, socket.socket]) -> None:
+        ours, theirs = ends
+        request = self.reading(ours)
+        with patience.limited(request):
+            patience.allow_rate(request, 1000, piece=0)
+            for _ in range(10):
+                time.sleep(0.06)
+                theirs.sendall(b"x" * 200)
+                request._stream._pos += len(ours.recv(200))  # type: ignore[attr-defined]
+        assert not patience.was_too_slow(request)
+
+    def test_a_form_that_is_no_upload_has_a_fixed_time(
+        self, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(patience, "FORM_SECONDS", 0.1)
+        ours, _ = ends
+        request = self.reading(ours)
+        with patience.limited(request):
+            assert ours.recv(1) == b""
+        assert patience.was_too_slow(request)
+
+    def test_without_a_limit_it_waits(self, ends: tuple[socket.socket, socket.socket]) -> None:
+        ours, theirs = ends
+        request = self.reading(ours)
+        with patience.limited(request):
+            patience.allow_rate(request, 0, piece=0)
+            time.sleep(0.5)
+            theirs.sendall(b"x")
+            assert ours.recv(1) == b"x"
+        assert not patience.was_too_slow(request)
+
+
 class TestBusy:
     def test_a_process_keeps_threads_for_pages_whatever_senders_do(
         self, client: Client, video: bytes, configure: Any
     ) -> None:
         configure(threads=admission.SPARE_THREADS + 1)
-        with admission.a_thread_to_read() as refusal:
+        with admission.a_thread_to_read(RequestFactory().get("/")) as refusal:
             assert refusal is None
             answer = send(client, ("a.mp4", video))
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
             assert client.get("/").status_code == 200
+        assert send(client, ("a.mp4", video)).status_code == 201
+
+    def test_one_address_has_a_share_of_the_places_and_others_have_the_rest(
+        self, client: Client, video: bytes, configure: Any
+    ) -> None:
+        configure(uploads_at_once=2)
+        elsewhere = Client(REMOTE_ADDR="203.0.113.9")
+        with ExitStack() as held:
+            for _ in range(2):
+                assert held.enter_context(admission.a_thread_to_read(RequestFactory().get("/"))) is None
+            answer = send(client, ("a.mp4", video))
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+            assert answer.json()["error"].startswith("2 uploads from this address are in progress")
+            assert send(elsewhere, ("a.mp4", video)).status_code == 201
         assert send(client, ("a.mp4", video)).status_code == 201
 
     def test_a_full_queue_says_when_to_come_back(self, client: Client, video: bytes, configure: Any) -> None:
@@ -368,7 +469,8 @@ class TestAddress:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_fifty_simultaneous_uploads_give_fifty_jobs(video: bytes) -> None:
+def test_fifty_simultaneous_uploads_give_fifty_jobs(video: bytes, configure: Any) -> None:
+    configure(uploads_at_once=0)
     statuses = []
 
     def one(number: int) -> None:

@@ -1,5 +1,6 @@
 """Make detectors of the weights that others have published: ``dfd adopt``."""
 
+import dataclasses
 import http.client
 import json
 import os
@@ -17,6 +18,7 @@ from dfd.base.errors import ConfigError, WeightsMissing
 from dfd.base.fetch import cache_folder, download
 from dfd.base.files import file_sha256, write_text, written_whole
 from dfd.base.types import CARD_KEY
+from dfd.base.untrusted import read_json
 from dfd.models.classifier import resolve_model_config
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.model_card import model_card
@@ -28,6 +30,8 @@ from dfd.models.published.table import PUBLISHED, caveat, published
 HEAVY_SECONDS, HEAVY_FRAMES = 1.0, 8
 """CPU seconds per crop from which a detector is heavy, and the frames of a video that are scored with it by default.
 The authors score 32."""
+PREPROCESSOR, RESAMPLING = "preprocessor_config.json", {0: "nearest", 2: "bilinear", 3: "bicubic"}
+"""File in which a hub keeps how pictures are resized and normalised, and its numbers (Pillow's) for filters."""
 
 
 def show_list() -> None:
@@ -63,6 +67,7 @@ def adopt(name: str, given: Sequence[str], output: str | None) -> Path:
         raise ConfigError(f"output={output}: give the name of a file that ends with .safetensors")
     print(f"{entry.title}: weights {entry.licence_weights}; trained on {entry.training_data}")
     paths = given_files(entry, given) if given else [fetched(entry, file) for file in entry.files]
+    entry = with_preprocessor(entry, paths[0].with_name(PREPROCESSOR))
     states = published_state_dicts(entry, paths)
     card = card_of(entry, {file.name: file_sha256(path) for file, path in zip(entry.files, paths, strict=True)})
     written = members(first, len(states))
@@ -74,6 +79,29 @@ def adopt(name: str, given: Sequence[str], output: str | None) -> Path:
     print(f"to be known beside its scores: {card.caveat}")
     print(f"score videos with it: dfd predict VIDEO --checkpoint {name if output is None else first}")
     return first
+
+
+def with_preprocessor(entry: Published, path: Path) -> Published:
+    """The detector with the resizing and normalisation of a hub's own file, if that lies beside its weights.
+
+    Raises:
+        WeightsMissing: the file is damaged, or resizes in a way that dfd does not have.
+    """
+    if not path.is_file() or all(file.hub is None for file in entry.files):
+        return entry
+    try:
+        stated = read_json(path)
+        options = {
+            **({"resample": RESAMPLING[stated["resample"]]} if "resample" in stated else {}),
+            **{key: list(map(float, stated[f"image_{key}"])) for key in ("mean", "std") if f"image_{key}" in stated},
+        }
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise WeightsMissing(
+            f"{path}: is not a preprocessor's file that dfd understands ({error!r}); move it away "
+            f"to adopt {entry.name} as docs/detectors.md states it"
+        ) from error
+    print(f"{path}: crops are resized and normalised as it states ({options})")
+    return dataclasses.replace(entry, model={**entry.model, "backbone": {**entry.model["backbone"], **options}})
 
 
 def card_of(entry: Published, sha256: Mapping[str, str]) -> DetectorCard:

@@ -9,11 +9,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from dfd.base.names.plugins import config_folders
 from dfd.base.words import nearest
 from dfd.config.cli.catalogue import UsageError, did_you_mean
 from dfd.config.cli.declared import Declared, leaf, named_like
 from dfd.config.cli.kinds import Kind, Kinds, quoted, written
 from dfd.config.cli.places import Line, dashed, overrides_of
+from dfd.config.folders import CONFIG_DIR, SWEEPS_DIR
 
 OVERRIDE = re.compile(r"(\+{1,2}|~)?[A-Za-z_][\w./@:$-]*=|~[A-Za-z_][\w./@:$-]*$")
 """Beginning of a word that is an override of Hydra."""
@@ -39,6 +41,7 @@ def read_line(command: str, words: Sequence[str], schema: type[Any] | None = Non
     line = Line()
     if config_dir := _config_dir(words):
         line.folders = (*line.folders, config_dir)
+    line.folders = (*line.folders, *config_folders(_plugins(words)))
     declared = Declared(command, line.folders)
     line.choices = _choices(words, declared)
     kinds = Kinds(declared, schema)
@@ -67,6 +70,9 @@ def read_line(command: str, words: Sequence[str], schema: type[Any] | None = Non
             line.overrides.append(word)
     line.overrides += [f"{key}=[{','.join(map(quoted, values))}]" for key, values in given.items() if values]
     line.overrides += overrides_of(plain, line, declared)
+    if extra := [folder for folder in line.folders if folder not in (CONFIG_DIR, SWEEPS_DIR, config_dir)]:
+        places = ",".join(quoted(f"file://{folder}") for folder in (SWEEPS_DIR, *extra))
+        line.overrides.append(f"hydra.searchpath=[{places}]")
     return line
 
 
@@ -100,6 +106,12 @@ def _config_dir(words: Sequence[str]) -> Path | None:
                 raise UsageError(f"{name} {shlex.quote(str(path))}: there is no such folder")
             return path.absolute()
     return None
+
+
+def _plugins(words: Sequence[str]) -> list[str]:
+    """Packages that ``plugins=[a,b]`` or ``--plugins a,b`` names."""
+    found = [value for name, value in _pairs(words) if name in ("plugins", "+plugins", "--plugins")]
+    return [name for value in found for name in re.findall(r"[\w.-]+", value)]
 
 
 def _choices(words: Sequence[str], declared: Declared) -> dict[str, str]:

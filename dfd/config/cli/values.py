@@ -24,6 +24,7 @@ PATHS = {
     "manifest": "give a CSV with the columns path and label",
     "root": "give the folder of the data set",
     "data.store": "make a clip store with dfd preprocess",
+    "init_from": f"give a detector.safetensors or a .ckpt to fine-tune; {IS_THERE}",
     "ckpt_path": "give a .ckpt of a stopped run, or last with hydra.run.dir=RUN_DIR",
 }
 """Options that name something that must exist, with the remedy if it does not."""
@@ -108,7 +109,7 @@ def _missing(values: Mapping[str, Any], key: str) -> str | None:
         return None  # it is made when it is not there, or somebody else's
     if value is None or (key == "ckpt_path" and value in ("last", "auto")):
         return None
-    named = (STARTER, *NAMES) if key == "checkpoint" else ()
+    named = (STARTER, *NAMES) if key in ("checkpoint", "init_from") else ()
     for text in map(str, value if isinstance(value, list) else [value]):
         if text in ("", "???") or os.path.lexists(os.path.expanduser(text)):
             continue

@@ -10,13 +10,14 @@ blocks, lost detail and smeared motion differ from what JPEG does to each frame.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
+from dfd.base.names import plugins
 from dfd.data.augment.recode import _check_clip, check_encoder, recode
 
 NUM_LEVELS = 5
@@ -74,7 +75,7 @@ class Disturb:
         Raises:
             DisturbanceError: an encoder is missing or failed.
         """
-        disturbance = DISTURBANCES[self.name]
+        disturbance = by_name()[self.name]
         strength = disturbance.at(self.level)
         if strength is None:
             return frames_TCHW
@@ -194,6 +195,15 @@ DISTURBANCES = {disturbance.name: disturbance for disturbance in _ALL}
 """Disturbances by name, in the order of tables and figures."""
 
 
+def by_name() -> dict[str, Disturbance]:
+    """All disturbances: dfd's, and those of plug-ins, each the result of a function without arguments.
+
+    A plug-in's is called by the dotted name of that function, whatever ``name`` says.
+    """
+    others = {name: replace(make(), name=name) for name, make in plugins.parts("disturbance").items()}
+    return {**DISTURBANCES, **others}
+
+
 def chosen(names: Sequence[str] | None) -> list[Disturbance]:
     """Disturbances with the given names, in the given order; None returns all.
 
@@ -201,10 +211,12 @@ def chosen(names: Sequence[str] | None) -> list[Disturbance]:
         ValueError: a name is unknown, or ``names`` is empty.
         DisturbanceError: the installed PyAV lacks an encoder that one of them needs.
     """
-    unknown = [name for name in names or () if name not in DISTURBANCES]
+    known = by_name()
+    unknown = [name for name in names or () if name not in known]
     if unknown or (names is not None and not names):
-        raise ValueError(f"disturbances must be some of {', '.join(DISTURBANCES)}, got {', '.join(unknown) or 'none'}")
-    found = [DISTURBANCES[name] for name in dict.fromkeys(DISTURBANCES if names is None else names)]
+        hint = next((f"; {plugins.remedy(name)}" for name in unknown if "." in name), "")
+        raise ValueError(f"disturbances must be some of {', '.join(known)}, got {', '.join(unknown) or 'none'}{hint}")
+    found = [known[name] for name in dict.fromkeys(DISTURBANCES if names is None else names)]
     for disturbance in found:
         if disturbance.codec is not None:
             check_encoder(disturbance.codec)

@@ -1,20 +1,18 @@
 """Data module ``data=blend``: real clips of a store and fakes made from them, paired in every batch."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
 from dfd.base.errors import StoreError
 from dfd.base.types import Label
 from dfd.data.blend.dataset import BlendDataset, PairSampler
-from dfd.data.blend.settings import BlendSettings, is_weights
+from dfd.data.blend.settings import BlendSettings
 from dfd.data.clips.dataset import CLIP_LEN, TRACKS, ClipDataset
 from dfd.data.clips.module import ClipDataModule
 from dfd.data.clips.reader import READER
@@ -48,6 +46,7 @@ class BlendDataModule(ClipDataModule):
         tracks: str = TRACKS,
         num_eval_clips: int = 1,
         augmentation: Callable[[Tensor], Tensor] | None = None,
+        own_augmentation: Callable[[Tensor], Tensor] | None = None,
         seed: int | None = 0,
         num_workers: int | None = None,
         pin_memory: bool | None = None,
@@ -63,6 +62,8 @@ class BlendDataModule(ClipDataModule):
             tracks=tracks,
             num_eval_clips=num_eval_clips,
             augmentation=augmentation,
+            own_augmentation=own_augmentation,
+            proportions=proportions,
             seed=seed,
             num_workers=num_workers,
             pin_memory=pin_memory,
@@ -73,13 +74,6 @@ class BlendDataModule(ClipDataModule):
         if batch_size % 2:
             raise ValueError(f"batch_size must be even, for pairs of a real and a fake clip, got {batch_size}")
         self.blend = BlendSettings(**{name: value for name, value in (blend or {}).items() if value is not None})
-        if proportions is not None and not is_weights(proportions):
-            raise ValueError(f"proportions must be a weight for each data set, {{name: number}}, got {proportions!r}")
-        self.proportions = None if proportions is None else dict(proportions)
-        if self.proportions is not None and not (
-            all(weight >= 0 for weight in self.proportions.values()) and sum(self.proportions.values()) > 0
-        ):
-            raise ValueError(f"proportions must be weights from 0, some above it, got {self.proportions}")
 
     @property
     def is_whole(self) -> bool:
@@ -96,7 +90,10 @@ class BlendDataModule(ClipDataModule):
 
     def summary(self) -> dict[str, Any]:
         """Summary of the store, with the settings of the fakes."""
-        return {**super().summary(), "blend": {**asdict(self.blend), "proportions": self.proportions}}
+        return {
+            **super().summary(),
+            "blend": {**asdict(self.blend), "proportions": self.drawing.facts().get("proportions")},
+        }
 
     def _chosen(self, index: pd.DataFrame) -> pd.DataFrame:
         real = index[index["label"] == str(Label.REAL)]
@@ -105,22 +102,10 @@ class BlendDataModule(ClipDataModule):
         return super()._chosen(real)
 
     def _check_labels(self) -> None:
-        if self.proportions is None:
-            return
-        there = set(self.index.loc[self.index["split"] == "train", "dataset"])
-        if unknown := sorted(set(self.proportions) - there):
-            raise StoreError(
-                f"{self.store}: data.proportions names {unknown[0]!r}, but the training split has real videos of "
-                f"{', '.join(sorted(there))}"
-            )
+        """Accept real videos alone."""
 
     def _sampler(self, dataset: ClipDataset, *, seed: int, epoch: int) -> ClipSampler:
-        weights = None
-        if self.proportions is not None:
-            counts = Counter(dataset.dataset_names)
-            weights = torch.tensor(
-                [self.proportions.get(name, 0.0) / counts[name] for name in dataset.dataset_names], dtype=torch.float64
-            )
+        weights = self.drawing.weights(*dataset.groups)
         return ClipSampler(len(dataset) // 2, seed=seed, epoch=epoch, weights=weights)
 
     def _in_batches(self, share: Sampler[Any]) -> Sampler[Any]:

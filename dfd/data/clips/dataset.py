@@ -150,9 +150,10 @@ class ClipDataset(Dataset[ClipItem]):
         return [self._tracks.video_id(position) for position in self._position.tolist()]
 
     @property
-    def dataset_names(self) -> list[str]:
-        """Data set of each clip, in order."""
-        return [self._tracks.facts(position)["dataset"] for position in self._position.tolist()]
+    def groups(self) -> tuple[list[str], list[int], list[str]]:
+        """Data set, label and method of each item, as :func:`~dfd.data.clips.samplers.drawing_weights` takes them."""
+        facts = [self._tracks.facts(position) for position in self._position.tolist()]
+        return [one["dataset"] for one in facts], [one["label"] for one in facts], [one["method"] for one in facts]
 
     def __getitem__(self, item: int | tuple[int, int] | Repeat) -> ClipItem:
         """Read one item.

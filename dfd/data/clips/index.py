@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ import pandas as pd
 
 from dfd.base.errors import StoreError
 from dfd.base.types import LABEL_NAMES, Label
+from dfd.data.clips.reader import READERS
 from dfd.data.leaks.find import find_leaks
 from dfd.data.splits.assign import assign_splits
-from dfd.data.splits.people import RANDOM_VIDEO, audit
+from dfd.data.splits.people import RANDOM_VIDEO, SPLITS, audit
 from dfd.data.splits.placing import shuffle_key
-from dfd.data.store.records import SPLITS_NAME, IndexVideo
+from dfd.data.store.folders import read_record
+from dfd.data.store.records import PLAN_NAME, SPLITS_NAME, IndexVideo
 from dfd.data.store.tables import index_videos
 
 MAX_NAMED = 10
@@ -120,3 +122,95 @@ def counts(rows: pd.DataFrame) -> dict[str, Any]:
         "datasets": dict(sorted(Counter(videos["dataset"].tolist()).items())),
         "methods": dict(sorted(Counter(method for method in videos["method"].tolist() if method).items())),
     }
+
+
+def check_proportions(store: Path, index: pd.DataFrame, proportions: Mapping[str, float] | None) -> None:
+    """Refuse weights that are not those of the training split's data sets, each of which needs one.
+
+    Raises:
+        StoreError: a name is of no data set, or a data set has no weight.
+    """
+    if proportions is None:
+        return
+    there = sorted(set(index.loc[index["split"] == "train", "dataset"]))
+    listed = f"the training split has videos of {', '.join(there)}"
+    if unknown := sorted(set(proportions) - set(there)):
+        raise StoreError(f"{store}: data.proportions names {unknown[0]!r}, but {listed}")
+    if without := sorted(set(there) - set(proportions)):
+        raise StoreError(
+            f"{store}: data.proportions has no weight for {without[0]!r}, and {listed}; give each one (0 leaves it out)"
+        )
+    if not any(proportions[name] for name in there):
+        raise StoreError(f"{store}: data.proportions leaves out everything, and {listed}")
+
+
+def summary_of(
+    data: Any, index: pd.DataFrame, leaks: Mapping[str, Any], num_shared: int, hashes: Mapping[str, str]
+) -> dict[str, Any]:
+    """Description of the data for checkpoints and logs, as plain values.
+
+    Args:
+        data: the :class:`~dfd.data.clips.module.ClipDataModule`.
+        index: its used rows.
+        leaks: overlap of its splits.
+        num_shared: number of videos that share a source with another; if it is 0, no split overlaps.
+        hashes: of the index, the manifest and the used videos.
+    """
+    record = read_record((data.store / index["path"].iloc[0]).parent)
+    settings = dict(record.settings) if record else {}
+    used = index if data.tracks == "all" else index[index["is_main"]]
+    return {
+        "store": data.store.resolve().name,
+        **hashes,
+        "clip_len": data.clip_len,
+        "clip_stride": list(data.train_strides),
+        "tracks": data.tracks,
+        "image_size": data.image_size,
+        # With the names of a detector's card, for prediction to use the same crops.
+        "crop": {"extraction": settings.get("faces", {}), "face_detector": settings.get("face_detector", {})},
+        "preprocessing": settings,
+        "split": {
+            "mode": data.split_mode,
+            "overlap": leaks,
+            # Number of videos that share a source with another; if it is 0, the overlap is empty for any split.
+            "num_shared_sources": num_shared,
+        },
+        # Options that reproduce this choice of videos and splits with the same index.
+        "selection": {
+            "split": data.split,
+            "per_label": dict(data.per_label) if isinstance(data.per_label, Mapping) else data.per_label,
+            "fractions": [float(fraction) for fraction in data.fractions],
+            "split_seed": data.split_seed,
+            "allow_fewer": data.allow_fewer,
+        },
+        **({"drawing": data.drawing.facts()} if data.drawing.facts() else {}),
+        "splits": {split: counts(used[used["split"] == split]) for split in SPLITS},
+    }
+
+
+def check_options(*, batch_size: int, split: str | None, reader: str) -> None:
+    """Refuse options of a data module that are out of range.
+
+    Raises:
+        ValueError: an option is not one of the possible values.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if split not in (None, RANDOM_VIDEO):
+        raise ValueError(
+            f"split must be {RANDOM_VIDEO}, or null for the split that the store was made with, got {split!r}; to "
+            f"divide a store again, delete its {SPLITS_NAME} and {PLAN_NAME} and rerun python -m dfd.preprocess "
+            "with split=source or split=official (the clips stay)"
+        )
+    if reader not in READERS:
+        raise ValueError(f"reader must be one of {', '.join(READERS)}, got {reader!r}")
+
+
+def check_caches(*, cache_features: bool, cache_frames: bool) -> None:
+    """Refuse two caches at once.
+
+    Raises:
+        ValueError: both are asked for.
+    """
+    if cache_features and cache_frames:
+        raise ValueError("cache_frames=true is useless with cache_features=true, which reads no frames; set one")

@@ -22,14 +22,20 @@ from dfd.data.clips.dataset import CLIP_LEN, TRACKS, ClipDataset, eval_stride, s
 from dfd.data.clips.features import FeatureCache, FeatureDataset, collate_features
 from dfd.data.clips.frames import FrameCache
 from dfd.data.clips.index import LOOK_SECONDS, MAX_NAMED, logger
-from dfd.data.clips.reader import READER, READERS
-from dfd.data.clips.samplers import ClipSampler, EvalShare, TrainingShare, balanced_weights
+from dfd.data.clips.reader import READER
+from dfd.data.clips.samplers import (
+    ClipSampler,
+    Drawing,
+    EvalShare,
+    FakeAndReal,
+    TrainingShare,
+    relatives_of,
+)
 from dfd.data.splits.draw import draw_balanced
 from dfd.data.splits.people import RANDOM_VIDEO, SPLITS, check_fractions, describe_overlap, overlap
-from dfd.data.store.folders import read_record
 from dfd.data.store.missing import missing_clips, unindexed_videos
 from dfd.data.store.plan import SplitPlan, read_split_plan
-from dfd.data.store.records import INDEX_NAME, PLAN_NAME, SPLITS_NAME
+from dfd.data.store.records import INDEX_NAME
 from dfd.data.store.tables import index_videos, manifest_sha256, read_index
 from dfd.models.classifier import ClipClassifier
 
@@ -51,7 +57,12 @@ class ClipDataModule(LightningDataModule):
         num_eval_clips: clips per face track in val and test, evenly spaced.
         augmentation: function of uint8 (T, C, H, W) that keeps shape and type, for training; see
             :mod:`dfd.data.augment.transforms`.
+        own_augmentation: one that replaces it.
         balanced_sampling: draw both labels equally often in training, with replacement.
+        balanced_methods: draw the methods of fakes equally often in training, with replacement.
+        proportions: weight of each data set in training, by name, with any sum; clips are drawn with replacement. None
+            draws each in proportion to its number of faces.
+        paired_sampling: draw each fake together with a real clip that shares a source with it, in one batch.
         seed: seed of the training's order and draws, which depend only on it and the epoch; None takes a new one in
             each run.
         num_workers: number of decoding processes; None for one per core, at most 4.
@@ -80,7 +91,11 @@ class ClipDataModule(LightningDataModule):
         tracks: str = TRACKS,
         num_eval_clips: int = 1,
         augmentation: Callable[[Tensor], Tensor] | None = None,
+        own_augmentation: Callable[[Tensor], Tensor] | None = None,
         balanced_sampling: bool = False,
+        balanced_methods: bool = False,
+        proportions: Mapping[str, float] | None = None,
+        paired_sampling: bool = False,
         seed: int | None = 0,
         num_workers: int | None = None,
         pin_memory: bool | None = None,
@@ -95,18 +110,13 @@ class ClipDataModule(LightningDataModule):
         reader: str = READER,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        if split not in (None, RANDOM_VIDEO):
+        indexes.check_options(batch_size=batch_size, split=split, reader=reader)
+        indexes.check_caches(cache_features=cache_features, cache_frames=cache_frames)
+        if paired_sampling and (batch_size % 2 or balanced_sampling):
             raise ValueError(
-                f"split must be {RANDOM_VIDEO}, or null for the split that the store was made with, got {split!r}; to "
-                f"divide a store again, delete its {SPLITS_NAME} and {PLAN_NAME} and rerun python -m dfd.preprocess "
-                "with split=source or split=official (the clips stay)"
+                f"paired_sampling=true needs an even batch_size, got {batch_size}, and no balanced_sampling: each "
+                "batch is half real and half fake already"
             )
-        if reader not in READERS:
-            raise ValueError(f"reader must be one of {', '.join(READERS)}, got {reader!r}")
-        if cache_features and cache_frames:
-            raise ValueError("cache_frames=true is useless with cache_features=true, which reads no frames; set one")
         check_fractions(fractions)
         self.store = Path(store).expanduser()
         self.clip_len = clip_len
@@ -116,8 +126,9 @@ class ClipDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.tracks = tracks
         self.num_eval_clips = num_eval_clips
-        self.augmentation = augmentation
-        self.balanced_sampling = balanced_sampling
+        self.augmentation = own_augmentation or augmentation
+        self.paired_sampling = paired_sampling
+        self.drawing = Drawing(proportions, balanced_sampling, balanced_methods)
         self.seed = seed
         self.num_workers = min(4, num_cores()) if num_workers is None else num_workers
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
@@ -160,6 +171,7 @@ class ClipDataModule(LightningDataModule):
                 )
         if stage == "fit":
             self._check_labels()
+            indexes.check_proportions(self.store, index, self.drawing.proportions)
 
     def _check_labels(self) -> None:
         """Check that the training split has both labels.
@@ -326,12 +338,20 @@ class ClipDataModule(LightningDataModule):
 
     def _sampler(self, dataset: ClipDataset, *, seed: int, epoch: int) -> ClipSampler:
         """Sampler of an epoch, the same in every process."""
-        weights = balanced_weights(dataset.labels) if self.balanced_sampling else None
-        return ClipSampler(len(dataset), seed=seed, epoch=epoch, weights=weights)
+        weights = self.drawing.weights(*dataset.groups)
+        numbers = self._pairs[0] if self.paired_sampling else list(range(len(dataset)))
+        weights = None if weights is None else weights[numbers]
+        return ClipSampler(len(numbers), seed=seed, epoch=epoch, weights=weights)
+
+    @cached_property
+    def _pairs(self) -> tuple[list[int], list[list[int]]]:
+        """Numbers of the fakes of ``train``, and for each those of its real relatives."""
+        rows = self._read_in(("train",))
+        return relatives_of([int(Label.parse(name)) for name in rows["label"]], rows["source_ids"].tolist())
 
     def _in_batches(self, share: Sampler[Any]) -> Sampler[Any]:
         """Sampler of items from one process's draws."""
-        return share
+        return FakeAndReal(share, *self._pairs) if self.paired_sampling else share
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Loader of the fixed clips of ``val``, or of this process's share of them."""
@@ -380,36 +400,8 @@ class ClipDataModule(LightningDataModule):
 
     def summary(self) -> dict[str, Any]:
         """Description of the data for checkpoints and logs, as plain values."""
-        index = self.index
-        record = read_record((self.store / index["path"].iloc[0]).parent)
-        settings = dict(record.settings) if record else {}
-        used = index if self.tracks == "all" else index[index["is_main"]]
-        return {
-            "store": self.store.resolve().name,
-            **self._hashes,
-            "clip_len": self.clip_len,
-            "clip_stride": list(self.train_strides),
-            "tracks": self.tracks,
-            "image_size": self.image_size,
-            # With the names of a detector's card, for prediction to use the same crops.
-            "crop": {"extraction": settings.get("faces", {}), "face_detector": settings.get("face_detector", {})},
-            "preprocessing": settings,
-            "split": {
-                "mode": self.split_mode,
-                "overlap": self._overlap,
-                # Number of videos that share a source with another; if it is 0, the overlap is empty for any split.
-                "num_shared_sources": self._num_sharing,
-            },
-            # Options that reproduce this choice of videos and splits with the same index.
-            "selection": {
-                "split": self.split,
-                "per_label": dict(self.per_label) if isinstance(self.per_label, Mapping) else self.per_label,
-                "fractions": [float(fraction) for fraction in self.fractions],
-                "split_seed": self.split_seed,
-                "allow_fewer": self.allow_fewer,
-            },
-            "splits": {split: indexes.counts(used[used["split"] == split]) for split in SPLITS},
-        }
+        index = self.index  # its check finds the overlap
+        return indexes.summary_of(self, index, self._overlap, self._num_sharing, self._hashes)
 
     @cached_property
     def _hashes(self) -> dict[str, str]:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from safetensors import SafetensorError, safe_open
 
-from dfd.base.errors import CheckpointError
+from dfd.base.errors import CheckpointError, ConfigError
+from dfd.base.names import plugins
 from dfd.base.types import CARD_KEY, LABEL_NAMES, Amount, Prob
 from dfd.base.untrusted import option_problems, parse_json, refuse_other_than_plain, shown
 
@@ -48,7 +49,12 @@ class DetectorCard:
             metrics and their 95 % intervals. Empty: it was not tested, or was changed since.
         calibration: how ``temperature`` and ``threshold`` were found: on how many videos, what it changed. Empty: not.
         scoring: how its authors score a video, where that is not dfd's way: ``aggregation`` (a name), ``max_windows``.
-        caveat: what must be said beside its scores; empty: nothing more than of any detector.
+        caveat: what must be said beside its scores; empty: what :func:`dfd.models.files.caveat.caveat_of` makes of
+            ``data`` and ``test``.
+        no_verdict: reason why its scores come without a verdict; empty: there is none.
+        lineage: detectors that its weights began from, the nearest first: name, hash, which parts were taken, on what
+            it had been trained. Empty: it was not fine-tuned.
+        plugins: packages of the user's own code that its parts come from; loading asks the user for them.
         origin: of an adopted detector: who published it, its licences and training sets, the figures.
         versions: of the libraries.
         format_version: of this card.
@@ -68,6 +74,9 @@ class DetectorCard:
     test: dict[str, Any] = field(default_factory=dict)
     scoring: dict[str, Any] = field(default_factory=dict)
     caveat: str = ""
+    no_verdict: str = ""
+    lineage: list[dict[str, Any]] = field(default_factory=list)
+    plugins: list[str] = field(default_factory=list)
     origin: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=library_versions)
     format_version: int = FORMAT_VERSION
@@ -125,7 +134,15 @@ class DetectorCard:
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers: fit for JSON and for ``weights_only=True``."""
         values = {**asdict(self), "label_order": list(self.label_order)}
-        for name in ("test", "scoring", "caveat", "origin"):  # older versions know no such keys
+        for name in (
+            "test",
+            "scoring",
+            "caveat",
+            "no_verdict",
+            "lineage",
+            "plugins",
+            "origin",
+        ):  # older versions know no such keys
             if not values[name]:
                 del values[name]
         return values
@@ -157,6 +174,29 @@ def parse_card(text: str) -> DetectorCard:
     if len(text) > MAX_CARD_BYTES:
         raise ValueError(f"its card is longer than {MAX_CARD_BYTES} characters")
     return DetectorCard.from_dict(parse_json(text, finite=True))
+
+
+def refuse_without_plugins(card: DetectorCard) -> None:
+    """Refuse a card whose plug-ins have not been named; none is imported because a card asks for it.
+
+    Raises:
+        ConfigError: a plug-in is missing; the message says how to name it.
+    """
+    if absent := plugins.missing(card.plugins):
+        names = ", ".join(name[:80] if name[:80].replace(".", "_").isidentifier() else shown(name) for name in absent)
+        several = "the plug-ins" if len(absent) > 1 else "the plug-in"
+        raise ConfigError(
+            f"needs {several} {names}: add plugins=[{names}] if you trust the code (in Python: "
+            "dfd.use_plugins, before loading)"
+        )
+
+
+def plugins_of(model: Mapping[str, Any], crop: Mapping[str, Any], scoring: Mapping[str, Any]) -> list[str]:
+    """Plug-ins that the parts of a card come from, for its ``plugins``."""
+    parts = [node.get("_target_") for node in model.values() if isinstance(node, Mapping)]
+    detector = crop.get("face_detector")
+    parts += [detector.get("name") if isinstance(detector, Mapping) else None, scoring.get("aggregation")]
+    return plugins.needed_by(parts)
 
 
 def num_networks(card: DetectorCard | None) -> int:

@@ -18,7 +18,7 @@ from dfd.base.files import write_bytes
 from dfd.base.types import CARD_KEY
 from dfd.base.untrusted import shown
 from dfd.models.classifier import ClipClassifier, architecture, build_model
-from dfd.models.files.card import DetectorCard, parse_card
+from dfd.models.files.card import DetectorCard, parse_card, refuse_without_plugins
 from dfd.models.tensor_files import (
     fitting,
     is_state_dict,
@@ -29,6 +29,7 @@ from dfd.models.tensor_files import (
 )
 
 _MODULE_PREFIX = "model."  # the classifier within DetectorModule
+_LOSS_PREFIX = "loss."  # parameters of losses, which only training has
 MAX_MESSAGE = 1000
 """Maximum length in characters of an error message that quotes names from the file."""
 _REMEDY = "give a .ckpt or .safetensors that train.py or dfd.export wrote"
@@ -52,6 +53,7 @@ def load_checkpoint(path: str | Path) -> tuple[DetectorCard, dict[str, Tensor]]:
             card = None if values is None else DetectorCard.from_dict(values)
             state = content.get("state_dict")
             state = state if is_state_dict(state) else {}
+            state = {name: tensor for name, tensor in state.items() if not name.startswith(_LOSS_PREFIX)}
             tensors = {name.removeprefix(_MODULE_PREFIX): tensor for name, tensor in state.items()}
         if card is None or not is_state_dict(tensors):
             raise ValueError("not a checkpoint of dfd: it has no card (the settings that the weights belong to)")
@@ -71,6 +73,11 @@ def save_safetensors(path: str | Path, model: ClipClassifier, card: DetectorCard
     """
     path = Path(path)
     refuse_mixed_clips(model, str(path))
+    if not card.model:
+        raise CheckpointError(
+            f"{path}: nothing could load this network, since its card does not say how it is built: register its parts "
+            "in a plug-in (dfd.register) and build it with build_model, or keep its state_dict with torch.save"
+        )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if half:
         tensors = {name: _halved(tensor) for name, tensor in tensors.items()}
@@ -98,6 +105,10 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[Cl
         CheckpointError: when :func:`load_checkpoint` raises it, or the weights do not fit the card's model.
     """
     card, tensors = load_checkpoint(path)
+    try:
+        refuse_without_plugins(card)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     try:
         config = architecture(card.model)
         with torch.device("meta"), without_first_weights():  # a network of any size takes no memory there

@@ -11,14 +11,14 @@ MAX_CHARACTERS = 200
 """Maximum length of one value, since a stranger's card may hold any."""
 
 
-def escaped(value: object) -> str:
+def escaped(value: object, *, at_most: int = MAX_CHARACTERS) -> str:
     r"""Value as text on one line, with all Markdown and HTML characters escaped; long values are cut.
 
     >>> print(escaped("a*b <script> [x](y)"))
     a\*b \<script\> \[x\]\(y\)
     """
     text = "".join(sign if sign.isprintable() else " " for sign in str(value))
-    text = text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
+    text = text if len(text) <= at_most else f"{text[:at_most]}…"
     return re.sub(r"([\\`*_{}\[\]()<>#|~&!@:$])", r"\\\1", text)
 
 

@@ -82,10 +82,12 @@ def metrics_section(card: DetectorCard) -> str:
     val = _mapping(_mapping(card.data, "splits"), "val")
     labels = _mapping(val, "labels")
     counted = ", ".join(f"{_value(labels, str(label))} {label}" for label in Label)
+    blends = ", and its fakes are blends of the training's own making" if card.data.get("blend") else ""
     return "\n\n".join(
         [
             f"On the validation split ({_value(val, 'num_videos')} videos: {counted}), when the weights were saved. "
-            "The epoch was chosen on it, so expect lower values on other videos. Fake is the positive class."
+            f"The epoch was chosen on it{blends}, so expect lower values on other videos. Fake is the positive class. "
+            "These are figures for experts: they compare trainings, and say little about videos of another origin."
             + ("" if card.test else " The card holds no result of a test."),
             _table(["metric", "value"], [[escaped(name), f"{value:.4g}"] for name, value in card.metrics.items()]),
             *([_test(card)] if card.test else []),
@@ -132,7 +134,11 @@ def verdict_section(card: DetectorCard) -> str:
         "options are given.",
     ]
     if card.calibration:
-        lines += [f"- Calibration, {escaped(name)}: {_flat(value)}" for name, value in card.calibration.items()]
+        lines += [
+            f"- Calibration, {escaped(name)}: {_flat(value)}"
+            for name, value in card.calibration.items()
+            if name != "labelled"
+        ]
     else:
         lines.append("- How temperature and threshold were found: unknown; the card does not say.")
     return "\n".join(lines)

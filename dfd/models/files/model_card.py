@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dfd.base.types import Label
 from dfd.models.files.card import DetectorCard
+from dfd.models.files.caveat import caveat_of, why_no_verdict
 from dfd.models.files.markdown import (
     UNKNOWN,
     _code,
@@ -24,6 +25,8 @@ _ORIGIN = {
     **{"title": "Published as", "home": "Its authors' code", "licence_code": "Licence of that code"},
     **{"training_data": "Trained on", "citation": "Publication", "verified": "Verified by dfd"},
 }
+MAX_CAVEAT = 2000
+"""Maximum length of the caveat and of the reason for giving no verdict, in characters."""
 _INITIAL_WEIGHTS_LICENCES = {"resnext50": RESNEXT50_WEIGHTS.licence, "inception_v3": INCEPTION_V3_WEIGHTS.licence}
 
 
@@ -58,8 +61,9 @@ def _head(card: DetectorCard, file: str) -> str:
         f"A network ({_network(card)}) that gives the probability that the face in a clip of {card.clip_len} frames "
         "was forged. Made with dfd.",
     ]
-    if card.caveat:
-        lines.append(f"> **To be known beside its scores.** {escaped(card.caveat)}")
+    lines.append(f"> **To be known beside its scores.** {escaped(caveat_of(card), at_most=MAX_CAVEAT)}")
+    if why := why_no_verdict(card, Path(file).stem):
+        lines.append(f"> **It gives no verdict**, only a score\\: {escaped(why, at_most=MAX_CAVEAT)}.")
     if card.data.get("is_demo"):
         lines.append(
             "> **Trained on drawn demonstration videos.** It shows that the software works. Its scores say nothing "
@@ -140,6 +144,9 @@ def _limits(card: DetectorCard) -> str:
         "it is measured: `python -m dfd.evaluate`.",
         "- How well it works for people of different age, sex or skin colour: unknown; the card does not say.",
     ]
+    if card.plugins:
+        names = ", ".join(map(escaped, card.plugins))
+        lines.append(f"- It is made with code that is not part of dfd, and needs the plug-ins {names}.")
     if _network_part(card, "temporal") == "mean":
         lines.append("- It is blind to the order of frames: it averages over them.")
     return "\n".join(lines)
@@ -155,6 +162,14 @@ def _licence(card: DetectorCard, licence: str | None) -> str:
     )
     backbone = _mapping(card.model, "backbone")
     name = _network_part(card, "backbone")
+    for ancestor in card.lineage:
+        terms = ancestor.get("licence_weights", "unknown")
+        called = ancestor.get("name") or ancestor.get("detector", UNKNOWN)
+        lines.append(
+            f"- It was fine-tuned from the detector {escaped(called)}, whose terms are inherited: {escaped(terms)}."
+        )
+    if card.lineage:
+        return "\n".join(lines)
     if backbone.get("weights"):
         lines.append("- Training began from a file of weights, whose terms are inherited, too: unknown.")
     elif backbone.get("pretrained"):

@@ -7,6 +7,8 @@ nominal size of the network (380 for B4) whatever it is given, so weights traine
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dfd.base.errors import ConfigError
+
 
 class PaddedConv2d(nn.Conv2d):
     """Convolution that pads by fixed numbers, which may differ between the start and the end of an axis."""
@@ -71,3 +73,16 @@ def same_padding(side: int, *, kernel: int, stride: int) -> tuple[int, int]:
     """
     total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
     return total // 2, total - total // 2
+
+
+def set_paddings(name: str, network: nn.Module, *, pads: int | None, unpadded_stem: bool) -> None:
+    """Fix the paddings of a timm model of this name as the options of the backbone say.
+
+    Raises:
+        ConfigError: the model does not pad so, or an option lacks the other.
+    """
+    if pads is None:
+        if unpadded_stem:
+            raise ConfigError("backbone.unpadded_stem=true needs backbone.pads=380, the nominal size of the network")
+    elif not fix_paddings(network, nominal=pads, unpadded_stem=unpadded_stem):
+        raise ConfigError(f"backbone.pads={pads}: {name} does not pad as TensorFlow does; tf_efficientnet_b4 does")

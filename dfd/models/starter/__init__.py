@@ -4,7 +4,6 @@ It was trained on photographs of real faces and fakes made from them; docs/start
 Its model card is stored beside its file.
 """
 
-import logging
 import os
 from pathlib import Path
 
@@ -14,13 +13,9 @@ from dfd.models.published.names import NAMES, adopted_path
 NAME = "starter"
 FILE = Path(__file__).with_name("detector.safetensors")
 
-logger = logging.getLogger(__name__)
-
 
 def checkpoint_path(checkpoint: str | Path) -> Path:
     """Path that ``checkpoint`` names: a file, ``starter`` for the one that comes with dfd, or an adopted detector.
-
-    A warning about the starter's limits is logged.
 
     >>> checkpoint_path("detector.safetensors").name, checkpoint_path("starter") == FILE
     ('detector.safetensors', True)
@@ -37,9 +32,4 @@ def checkpoint_path(checkpoint: str | Path) -> Path:
         return path
     if name != NAME:
         return Path(checkpoint).expanduser()
-    logger.warning(
-        "the starter detector is meant for trying dfd: it looks for the traces of blended faces (swaps, reenactments), "
-        "misses many, suspects some real videos, and does not see wholly synthetic talking heads. docs/starter.md has "
-        "its figures. Train your own before anything depends on it"
-    )
     return FILE

@@ -2,17 +2,20 @@
 
 import unicodedata
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import takewhile
 from pathlib import PurePath
 
-from dfd.base.types import Status
-from dfd.runs.settings import nested
+from dfd.base.types import Alike, Status, Verdict
+from dfd.models.files.caveat import training_words as known_training
 
 DASH = "–"
 NO_BREAK = "\u00a0"
 """Space at which lines do not break."""
 SHAPES = {"fake": "▲", "uncertain": "◆", "real": "●", "none": "○"}
 """Shape of each verdict, shown beside its word and colour; ``none`` means that there is no verdict."""
+SAID = {**{str(verdict): verdict.words for verdict in Verdict}, "none": "no verdict"}
+"""Words in which each verdict is told."""
 ORDER = {"fake": 3, "uncertain": 2, "real": 1, "none": 0}
 STATUS_WORDS = {
     Status.OK: "scored",
@@ -72,6 +75,16 @@ def clock(seconds: float, *, decimals: int = 0) -> str:
     hours, minutes = divmod(whole // 60, 60)
     shown = f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
     return f"{shown}.{rest:0{decimals}}" if decimals else shown
+
+
+def minute(text: str) -> str:
+    """Day and minute of a time in ISO 8601, with its zone; another text as it is."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return visible(text)
+    zone = when.strftime("%Z") or "local time"
+    return f"{when.day} {when:%B %Y, %H:%M} {zone}"
 
 
 def probability(value: float | None) -> str:
@@ -138,17 +151,26 @@ def training_words(data: object) -> str:
     >>> training_words({"splits": {"train": train}})
     '210 videos (70 real, 140 fake) of ffpp; forgeries: FaceSwap'
     """
-    if not isinstance(data, Mapping) or not data:
-        return "not known"
-    train = nested(data, "splits", "train")
-    if not isinstance(train, Mapping):
-        return "drawn demonstration videos" if data.get("is_demo") else "not known"
-    words = f"{train.get('num_videos', 'unknown')} videos"
-    labels, datasets, methods = (train.get(key) for key in ("labels", "datasets", "methods"))
-    if isinstance(labels, Mapping) and labels:
-        words += f" ({', '.join(f'{number} {label}' for label, number in labels.items())})"
-    if isinstance(datasets, Mapping) and datasets:
-        words += f" of {', '.join(map(str, datasets))}"
-    if isinstance(methods, Mapping) and methods:
-        words += f"; forgeries: {', '.join(map(str, methods))}"
-    return visible(("drawn demonstration videos: " if data.get("is_demo") else "") + words)
+    is_demo = isinstance(data, Mapping) and bool(data.get("is_demo"))
+    words = known_training(data)
+    if not words:
+        return "drawn demonstration videos" if is_demo else "not known"
+    return visible(("drawn demonstration videos: " if is_demo else "") + words)
+
+
+def alike_words(alike: Alike) -> str:
+    """Sentences on how often a video with such a score was fake among videos with a known label.
+
+    >>> found = Alike(0.712, 0.834, 3, 17, 0.5, 0.85, (0.64, 0.948), 2, 40)
+    >>> alike_words(found).replace(NO_BREAK, " ").partition(". ")[0]
+    'Of the 20 videos with a known label and the nearest scores (0.712 to 0.834), 17 were fake'
+    """
+    number = alike.num_real + alike.num_fake
+    low, high = (percent(end, 1) for end in alike.interval)
+    return (
+        f"Of the {number} videos with a known label and the nearest scores ({probability(alike.lowest)} to "
+        f"{probability(alike.highest)}), {alike.num_fake} were fake. If {percent(alike.prevalence, 1)} of all videos "
+        f"are fake, {percent(alike.share_fake, 1)} of the videos with such a score are (95{NO_BREAK}% interval {low} "
+        f"to {high}). {alike.num_real_as_high} of the {alike.num_real_known} real videos scored as high or higher. "
+        "This holds for videos like those that the detector was calibrated on."
+    )

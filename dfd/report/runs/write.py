@@ -1,13 +1,13 @@
 """Writing the report of training runs or of a study, and the result of a test into the card of its detector."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dfd.base.errors import ReportError
 from dfd.base.files import inside, write_table
 from dfd.metrics.videos import video_metrics
+from dfd.models.files.caveat import with_made_caveat
 from dfd.models.files.checkpoint import load_model, save_safetensors
 from dfd.report.comparison.repetitions import configurations, numbers_of
 from dfd.report.comparison.results import ESTIMATED, evaluate, intervals, known
@@ -120,4 +120,4 @@ def add_test(folder: Path, *, data: Mapping[str, Any], windows_per_track: int) -
         "metrics": {name: value for name in ESTIMATED if (value := known(found[name])) is not None},
         "intervals": {name: list(interval) for name, interval in ends.items() if interval is not None},
     }
-    save_safetensors(path, model, replace(card, test=result))
+    save_safetensors(path, model, with_made_caveat(card, test=result))

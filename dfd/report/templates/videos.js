@@ -12,6 +12,7 @@
   }));
 
   const heads = Array.from(table.tHead.rows[0].cells);
+  const order = document.getElementById("order");
   const names = new Intl.Collator(undefined, { numeric: true });
 
   function compare(kind, column, sign) {
@@ -39,6 +40,7 @@
       head.setAttribute("aria-sort", next);
       rows.sort(compare(kind, column, next === "ascending" ? 1 : -1));
       body.append(...rows.map((one) => one.row));
+      order.textContent = `Sorted by ${head.textContent.trim().toLowerCase()}, ${next}.`;
     });
   });
 
@@ -71,10 +73,10 @@
     if (section) section.classList.remove("filtered");
   });
 
-  // In print nothing is collapsed.
+  // In print nothing is collapsed, but for the settings.
   let folded = [];
   window.addEventListener("beforeprint", () => {
-    folded = Array.from(document.querySelectorAll("details:not([open])"));
+    folded = Array.from(document.querySelectorAll("details:not([open]):not(.experts)"));
     for (const one of folded) one.open = true;
   });
   window.addEventListener("afterprint", () => {

@@ -6,32 +6,45 @@ Its headings start at h2, since the page's own heading is the file's name.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from dfd.base.errors import ReportError
-from dfd.base.types import Status, Verdict
+from dfd.base.types import DetectorScore, Status, Verdict
 from dfd.predictions.layout import JSONL_NAME
 from dfd.report.page.document import rendered
-from dfd.report.videos.page import VideosPage, videos_page, when_scored
-from dfd.report.videos.scored import read_scored
-from dfd.report.videos.views import Facts, VideoView
+from dfd.report.page.wording import STATUS_WORDS, probability, visible
+from dfd.report.videos.page import VideosPage, videos_page
+from dfd.report.videos.scored import Scored, read_scored
+from dfd.report.videos.views import Facts, VideoView, short_name
 from dfd.report.videos.warnings import NOT_LOOKED_AT
+from dfd.scoring.aggregation import NO_VERDICT
 
 MEANINGS = {
     Verdict.FAKE: (
         "The examined faces resemble the forgeries that this detector was trained on. That is a reason to look closer, "
-        "not a proof: real videos are sometimes called fake, too."
+        "not a proof: genuine videos sometimes look like that, too."
     ),
     Verdict.UNCERTAIN: (
-        "The probability is too close to the threshold to say real or fake. Treat the video as not judged, whichever "
-        "side it is nearer to."
+        "The score is too close to the threshold to tell. Treat the video as not judged, whichever side of the "
+        "threshold it is on."
     ),
     Verdict.REAL: (
         "The detector found no sign of the forgeries that it was trained on. That is no proof that the video is "
         "genuine: a forgery of another kind, or a good one, can be missed."
     ),
 }
-NOT_REAL = "That does not make the video real: nothing is known about it, and it may be real or fake."
+WITHOUT_VERDICT = (
+    "This detector gives a score and no verdict. A higher score is more suspicious than a lower one of the same "
+    "detector, and how often such a video is fake is not known. Treat the video as not judged."
+)
+NOT_REAL = "That does not make the video genuine: nothing is known about it."
+FOR_VISITORS = ("; a larger max_windows examines more.", "; name a part of the video to have more of it examined.")
+"""Advice on the command line, and that on a page."""
+IMPORTANT = ("only the part", "a still picture", "the detectors disagree")
+"""Beginnings of remarks that belong on top of a result."""
+FAR_APART = 0.5
+"""Difference of the scores of two detectors from which they are said to disagree although they give no verdicts."""
 ENDS_PERCENT = 10.0
 """Distance from an end of the scale within which a number is aligned towards the middle."""
 
@@ -79,23 +92,39 @@ class Mark:
     anchor: str
 
 
+@dataclass(frozen=True, slots=True)
+class DetectorView:
+    """What one of several detectors found; ``verdict`` is ``none`` where it gives none."""
+
+    name: str
+    verdict: str
+    prob: str
+    note: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """Data of the template; ``no_verdict`` and ``mark`` exclude each other."""
+    """Data of the template; ``no_verdict`` and ``mark`` exclude each other.
+
+    ``when`` is the time of scoring, as ISO 8601 and in words, both UTC; None if it is not known.
+    """
 
     page: VideosPage
     video: VideoView
     meaning: Sequence[str]
-    warnings: Sequence[str]
-    no_verdict: NoVerdict | None
-    mark: Mark | None
-    more_facts: Facts
+    warnings: Sequence[str] = ()
+    no_verdict: NoVerdict | None = None
+    mark: Mark | None = None
+    more_facts: Facts = ()
+    detectors: Sequence[DetectorView] = ()
+    disagreement: str = ""
+    when: tuple[str, str] | None = None
 
     @property
-    def nearer(self) -> str:
-        """Side that an uncertain verdict is nearer to; empty for other verdicts."""
-        score = self.video.scored.score
-        return str(score.label) if score.verdict is Verdict.UNCERTAIN and score.label is not None else ""
+    def is_still(self) -> bool:
+        """Whether the file is a single picture."""
+        file = self.video.scored.score.file
+        return self.video.scored.score.duration_seconds is None and file is not None and file.num_frames == 1
 
 
 def render_result(folder: Path) -> str:
@@ -110,28 +139,78 @@ def render_result(folder: Path) -> str:
     Raises:
         ReportError: the scores are missing or damaged, or are not those of exactly one video.
     """
+    return rendered("result.html.j2", result=read_result(folder))
+
+
+def read_result(folder: Path) -> Result:
+    """Collect the data of the result of the only video scored in ``folder``; errors as for :func:`render_result`."""
     scored = read_scored([folder])
     if len(scored.videos) != 1:
         raise ReportError(f"{folder / JSONL_NAME}: has {len(scored.videos)} videos; a result page needs exactly one")
-    page = videos_page(scored)
-    when = when_scored(scored.runs)
-    return rendered("result.html.j2", result=_result(page, (("Scored", when),) if when else ()))
+    return _result(videos_page(scored), scored)
 
 
-def _result(page: VideosPage, more_facts: Facts) -> Result:
+def _result(page: VideosPage, scored: Scored) -> Result:
     (video,) = page.videos
     score = video.scored.score
+    when = _when(scored)
     if score.verdict is None or score.prob_fake is None:
         if score.status not in NO_VERDICTS:
             raise ReportError(f"{video.file_name}: its score is damaged ({score.status}, no verdict); score it again")
-        return Result(page, video, (NOT_REAL,), (), NO_VERDICTS[score.status], None, more_facts)
-    warnings, notes = list(page.warnings), list(more_facts)
-    if video.message and score.status is Status.PARTIAL:
-        warnings.append(f"What was wrong with the file: {video.message}")
-    elif video.message:
-        notes.append(("Note", video.message))
-    meaning = (MEANINGS[score.verdict], NOT_LOOKED_AT)
-    return Result(page, video, meaning, warnings, None, mark(score.prob_fake), notes)
+        return Result(page, video, meaning=(NOT_REAL,), no_verdict=NO_VERDICTS[score.status], when=when)
+    why = visible(score.message.partition(NO_VERDICT)[2])  # a page of many videos says it once, for all of them
+    important, others = _sorted_remarks(video.message.partition(NO_VERDICT)[0])
+    if score.status is Status.PARTIAL and others:
+        important.append(f"What was wrong with the file: {others}")
+    meaning = WITHOUT_VERDICT if why else MEANINGS[score.verdict]
+    reason = f"The reason: {why}." if why else ""
+    return Result(
+        page,
+        video,
+        meaning=[text for text in (meaning, reason, NOT_LOOKED_AT) if text],
+        warnings=[*important, *(line.replace(*FOR_VISITORS) for line in page.warnings)],
+        mark=mark(score.prob_fake),
+        more_facts=[("Note", others)] if others and score.status is not Status.PARTIAL else (),
+        detectors=[_detector_view(one) for one in score.detectors],
+        disagreement=_disagreement(score.detectors),
+        when=when,
+    )
+
+
+def _sorted_remarks(text: str) -> tuple[list[str], str]:
+    """Remarks that belong on top of a result, as sentences, and the others as they were."""
+    remarks = [remark for remark in text.split("; ") if remark]
+    important = [f"{remark[0].upper()}{remark[1:]}." for remark in remarks if remark.startswith(IMPORTANT[:2])]
+    return important, "; ".join(remark for remark in remarks if not remark.startswith(IMPORTANT))
+
+
+def _detector_view(one: DetectorScore) -> DetectorView:
+    has_score = one.prob_fake is not None
+    note = "" if has_score else STATUS_WORDS[one.status]
+    return DetectorView(short_name(one.model), str(one.verdict or "none"), probability(one.prob_fake), note)
+
+
+def _disagreement(detectors: Sequence[DetectorScore]) -> str:
+    """Sentence on detectors that contradict each other; empty if they do not."""
+    calls = {one.verdict for one in detectors} - {None, Verdict.UNCERTAIN}
+    probs = [one.prob_fake for one in detectors if one.prob_fake is not None]
+    if len(calls) < 2 and (len(probs) < 2 or max(probs) - min(probs) < FAR_APART):
+        return ""
+    return (
+        f"The detectors disagree: their scores range from {probability(min(probs))} to {probability(max(probs))}. Each "
+        "knows other forgeries, so one may see what the others cannot, or be mistaken."
+    )
+
+
+def _when(scored: Scored) -> tuple[str, str] | None:
+    """Time of scoring, as ISO 8601 and in words, both UTC; None if it is not known."""
+    (video,) = scored.videos
+    text = video.score.scored_at or (scored.run.started if scored.run else None)
+    try:
+        when = datetime.fromisoformat(text or "").astimezone(UTC)
+    except ValueError:
+        return None
+    return when.isoformat(timespec="seconds"), f"{when.day} {when:%B %Y, %H:%M} UTC"
 
 
 def mark(prob_fake: float) -> Mark:

@@ -5,9 +5,8 @@ FAKE. It needs no other file, loads nothing and sends nothing.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.resources import files
 from pathlib import Path, PurePath
 
@@ -16,12 +15,23 @@ from markupsafe import Markup
 from dfd.base.files import write_text
 from dfd.report.page.document import rendered
 from dfd.report.page.policy import page_policy
-from dfd.report.page.wording import SHAPES, STATUS_WORDS, counted, names_below_common_folder, training_words, visible
+from dfd.report.page.wording import (
+    SAID,
+    SHAPES,
+    STATUS_WORDS,
+    counted,
+    minute,
+    names_below_common_folder,
+    shortened,
+    training_words,
+    visible,
+)
+from dfd.report.videos.anew import with_verdicts_anew
 from dfd.report.videos.pictures import picture_sizes
 from dfd.report.videos.scored import RunFacts, Scored, ScoredVideo, read_scored, refuse_to_replace, write_merged
 from dfd.report.videos.timeline import Scale
 from dfd.report.videos.views import Facts, VideoView, view
-from dfd.report.videos.warnings import NO_PROOF, found_warnings
+from dfd.report.videos.warnings import NO_PROOF, caveats_of, found_warnings
 from dfd.runs.settings import flat, shown
 
 TITLE = "Scored videos"
@@ -36,6 +46,8 @@ ABOUT_DETECTOR = (
     *("file", "weights_sha256", "backbone", "temporal", "num_parameters", "clip_len", "clip_stride", "image_size"),
     *("threshold", "temperature", "uncertain_margin", "aggregation"),
 )
+CALIBRATED_ON = ("split", "store", "num_real", "num_fake", "aggregation", "windows_per_track", "note")
+"""Facts of a calibration that a report tells; its figures are not among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +67,14 @@ class VideosPage:
 
     title: str
     subtitle: str
+    when: str
+    """Day and minute of the scoring; empty if not known."""
     tallies: Sequence[Tally]
     summary: Sequence[str]
+    caveats: Sequence[str]
+    """What must be said beside the detector's scores."""
+    no_verdict: str
+    """Reason why the detector gives no verdicts; empty if it gives them."""
     warnings: Sequence[str]
     key_facts: Facts
     about: Facts
@@ -69,7 +87,12 @@ class VideosPage:
 
 
 def write_videos_report(
-    folders: Sequence[Path], output: Path, *, title: str = TITLE, warnings: Sequence[str] = ()
+    folders: Sequence[Path],
+    output: Path,
+    *,
+    title: str = TITLE,
+    warnings: Sequence[str] = (),
+    changes: Mapping[str, float] | None = None,
 ) -> Path:
     """Write ``report.html`` on the videos scored in ``folders`` to ``output``.
 
@@ -79,6 +102,8 @@ def write_videos_report(
         output: output folder, created if missing; may be the only input folder.
         title: title of the page.
         warnings: sentences shown before the warnings about the scores.
+        changes: other settings of verdicts: ``threshold``, ``uncertain_margin``, ``prevalence``. With any, the scores
+            with their new verdicts are written to ``output``, too, which is then another folder.
 
     Returns:
         Path of report.html, a self-contained file.
@@ -87,11 +112,14 @@ def write_videos_report(
         ReportError: scores are missing or damaged, two folders do not match, or a video is in two of them.
     """
     scored = read_scored(folders)
-    if len(scored.folders) > 1:
+    if changes:
+        scored = with_verdicts_anew(scored, changes)
+    is_new = bool(changes) or len(scored.folders) > 1
+    if is_new:
         refuse_to_replace(scored.folders, output)
     text = render(videos_page(scored, title=title, warnings=warnings))
     output.mkdir(parents=True, exist_ok=True)
-    if len(scored.folders) > 1:
+    if is_new:
         write_merged(scored, output)
     return write_text(output / PAGE_NAME, text, errors="replace")
 
@@ -100,16 +128,38 @@ def render(page: VideosPage) -> str:
     """Render the page as HTML; its policy allows only its own script and loads nothing."""
     templates = files("dfd.report").joinpath("templates")
     style = "".join(templates.joinpath(name).read_text("utf-8") for name in ("css/video.css", "videos.css"))
+    style += _print_head(page)
     script = templates.joinpath("videos.js").read_text("utf-8")
-    # Style and script are files of this package and contain no text from videos.
+    # The style's only text from outside is the escaped head; the script is a file of this package.
     policy = page_policy(style=style, script=script)
     return rendered("videos.html.j2", page=page, policy=policy, style=Markup(style), script=Markup(script))
+
+
+def _print_head(page: VideosPage) -> str:
+    """Style that prints the title and the day of scoring at the head of each sheet, and its number at the foot."""
+    name = f"{page.title}: {page.videos[0].file_name}" if len(page.videos) == 1 else page.title
+    head, when = _css_text(shortened(name, 90)), _css_text(page.when)
+    number = 'counter(page) " / " counter(pages)'
+    return (
+        f"@page {{ @top-left {{ content: {head}; font-size: 8pt; }} @top-right {{ content: {when}; font-size: 8pt; }} "
+        f"@bottom-right {{ content: {number}; font-size: 8pt; }} }}\n"
+    )
+
+
+def _css_text(text: str) -> str:
+    r"""A string of CSS in which everything but letters, digits and spaces of ASCII is escaped.
+
+    >>> print(_css_text('a"</style>'))
+    "a\22 \3c \2f style\3e "
+    """
+    shown = (sign if sign.isascii() and (sign.isalnum() or sign == " ") else f"\\{ord(sign):x} " for sign in text)
+    return f'"{"".join(shown)}"'
 
 
 def videos_page(scored: Scored, *, title: str = TITLE, warnings: Sequence[str] = ()) -> VideosPage:
     """Collect the data of the page of scored videos."""
     run, videos = scored.run, scored.videos
-    scale = Scale(run.threshold, run.band) if run else Scale()
+    scale = Scale(run.threshold, run.band) if run and run.gives_verdicts else Scale()
     sizes = picture_sizes(len(videos))
     num_windows = sum(len(track.windows) for video in videos for track in video.score.tracks)
     names = names_below_common_folder([video.score.path for video in videos])
@@ -121,8 +171,11 @@ def videos_page(scored: Scored, *, title: str = TITLE, warnings: Sequence[str] =
     return VideosPage(
         title=visible(title),
         subtitle=_subtitle(scored),
-        tallies=tallies(videos),
+        when=when_scored(scored.runs),
+        tallies=tallies(videos, gives_verdicts=run is None or run.gives_verdicts),
         summary=[NO_PROOF],
+        caveats=caveats_of(run.model) if run else [],
+        no_verdict=visible(run.no_verdict) if run else "",
         warnings=[*map(visible, warnings), *found_warnings(scored)],
         key_facts=_key_facts(scored),
         about=list(_about(scored)),
@@ -149,23 +202,20 @@ def when_scored(runs: Sequence[RunFacts]) -> str:
     times = sorted(run.started for run in runs if run.started)
     if not times:
         return ""
-    return " to ".join(dict.fromkeys((_minute(times[0]), _minute(times[-1]))))
+    return " to ".join(dict.fromkeys((minute(times[0]), minute(times[-1]))))
 
 
-def _minute(text: str) -> str:
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        return visible(text)
-    zone = when.strftime("%Z") or "local time"
-    return f"{when.day} {when:%B %Y, %H:%M} {zone}"
-
-
-def tallies(videos: Sequence[ScoredVideo]) -> list[Tally]:
-    """Numbers of videos by verdict, and of those without one by reason."""
+def tallies(videos: Sequence[ScoredVideo], *, gives_verdicts: bool = True) -> list[Tally]:
+    """Numbers of videos by verdict, and of those without one by reason; of a detector without verdicts, of scores."""
     verdicts = Counter(str(video.score.verdict) for video in videos if video.has_verdict)
     statuses = Counter(video.score.status for video in videos)
-    found = [Tally(name, SHAPES[name], name, verdicts[name]) for name in ("fake", "uncertain", "real")]
+    names = ("fake", "uncertain", "real")
+    found = [Tally(name, SHAPES[name], SAID[name], verdicts[name]) for name in names]
+    if not gives_verdicts:
+        scores = Tally(
+            "uncertain", SHAPES["uncertain"], SAID["uncertain"], verdicts["uncertain"], "a score, no verdict"
+        )
+        found = [scores]
     failed = {status: words for status, words in STATUS_WORDS.items() if statuses[status] and not status.has_faces}
     reasons = [f"{statuses[status]:,} {words}" for status, words in failed.items()]
     without = sum(not video.has_verdict for video in videos)
@@ -175,14 +225,16 @@ def tallies(videos: Sequence[ScoredVideo]) -> list[Tally]:
 def _key_facts(scored: Scored) -> Facts:
     run = scored.run
     facts = [("Detector", visible(scored.model) if scored.model else "not known")]
-    if run and run.threshold is not None:
-        facts.append(("Fake from", f"a probability of {run.threshold:.3g} on"))
-        if run.band is not None and run.band[0] < run.band[1]:
-            facts.append(("Uncertain", f"from {run.band[0]:.3g} to {run.band[1]:.3g}"))
+    if run and not run.gives_verdicts:
+        facts.append(("Verdicts", "none, only scores"))
+    elif run and run.threshold is not None:
+        low, high = run.band or (run.threshold, run.threshold)
+        facts.append(("Signs of a fake", f"from a score of {high:.3g} on"))
+        if low < high:
+            facts.append(("Cannot tell", f"from {low:.3g} to {high:.3g}"))
     facts.append(("Trained on", training_words(run.of_model("data")) if run else "not known"))
-    if run and run.model:
-        calibrated = "no" if run.temperature is None else f"yes, temperature {run.temperature:.3g}"
-        facts.append(("Calibrated", calibrated))
+    if run and run.model and run.gives_verdicts:
+        facts.append(("Calibrated", "no" if run.temperature is None else "yes"))
     return facts
 
 
@@ -196,8 +248,12 @@ def _about(scored: Scored) -> Iterator[tuple[str, str]]:
         facts |= {f"data.{key}": run.of_model("data", key) for key in ("store", "manifest_sha256", "index_sha256")}
         facts["data.split"] = run.of_model("data", "split", "mode")
         yield from ((key, visible(shown(value))) for key, value in facts.items() if value is not None)
-        for group in ("calibration", "metrics", "versions"):
-            yield from _flat(group, run.model.get(group))
+        # Not the figures: those are of the training's own kind of videos. The model card has them, for experts.
+        calibration = run.of_model("calibration")
+        if isinstance(calibration, Mapping):
+            told = {key: calibration[key] for key in CALIBRATED_ON if calibration.get(key) not in (None, "")}
+            yield from _flat("calibration", told)
+        yield from _flat("versions", run.model.get("versions"))
     yield from _flat("settings", scored.settings)
     if len(scored.folders) > 1:
         yield "merged from", ", ".join(visible(folder.name) for folder in scored.folders)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from dfd.predictions.layout import EVIDENCE_NAME
 from dfd.report.videos.scored import MomentFacts, ScoredVideo
@@ -16,6 +16,8 @@ TOTAL_BYTES = 15_000_000
 """Size of all pictures of a page, before base64 adds a third."""
 MAX_BYTES_PER_VIDEO = 500_000
 MAX_SOURCE_SIDE = 8192
+VISIBLE = 20
+"""Difference of two grey values, 0 to 255, that is seen and does not come of JPEG."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,11 @@ class ShownMoment:
     facts: MomentFacts
     crop: Picture
     heatmap: Picture | None
+
+    @property
+    def has_heat(self) -> bool:
+        """Whether the heat map has any colour that can be seen."""
+        return self.heatmap is not None and differ(self.crop, self.heatmap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,15 @@ def _by_turns(moments: Sequence[MomentFacts]) -> Iterator[MomentFacts]:
     for turn in zip_longest(*by_track.values()):
         ranked = (moment for moment in turn if moment is not None)
         yield from sorted(ranked, key=lambda moment: (-moment.prob_fake, moment.seconds, moment.track))
+
+
+def differ(one: Picture, other: Picture) -> bool:
+    """Whether two pictures differ by more than what their encoding did, in more than one pixel of 200."""
+    first, second = (Image.open(io.BytesIO(picture.data)).convert("RGB") for picture in (one, other))
+    if first.size != second.size:
+        return True
+    difference = ImageChops.difference(first, second).convert("L")
+    return sum(difference.histogram()[VISIBLE:]) > first.width * first.height / 200
 
 
 def shrunk(folder: Path, name: str, side: int, quality: int) -> Picture | None:

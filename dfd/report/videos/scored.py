@@ -79,6 +79,17 @@ class RunFacts:
     temperature: Amount | None = None
 
     @property
+    def gives_verdicts(self) -> bool:
+        """False if the detector gives scores without verdicts, so that its threshold decides nothing."""
+        return not self.no_verdict
+
+    @property
+    def no_verdict(self) -> str:
+        """Reason why the detector's scores come without verdicts; empty if they come with them."""
+        found = self.model.get("no_verdict")
+        return found if isinstance(found, str) else ""
+
+    @property
     def model(self) -> Mapping[str, Any]:
         """Description of the detector."""
         found = self.value.get("model")

@@ -10,6 +10,7 @@ from dfd.report.page import wording
 from dfd.report.videos.pictures import Picture, PictureSizes, ShownEvidence, ShownMoment, embed
 from dfd.report.videos.scored import ScoredVideo
 from dfd.report.videos.timeline import Scale, Timeline, timeline
+from dfd.scoring.aggregation import NO_VERDICT
 
 MAX_IN_NUMBERS = 120
 """Maximum number of windows of a face that are listed; predictions.jsonl has all."""
@@ -28,6 +29,7 @@ class MomentView:
     number: int
     crop: Picture
     heatmap: Picture | None
+    has_heat: bool
     percent: float
     """Position in the video, in percent."""
     lane: int
@@ -95,13 +97,27 @@ class VideoView:
     def message(self) -> str:
         """Message of the scoring, with the video's name as on the page."""
         score = self.scored.score
-        text = wording.visible(" ".join(score.message.replace(score.path, self.file_name).split()))
+        text = score.message.partition(NO_VERDICT)[0].removesuffix("; ")  # the page says it once
+        text = wording.visible(" ".join(text.replace(score.path, self.file_name).split()))
         return text.removeprefix(f"{self.file_name}: ")
 
     @property
+    def alike(self) -> str:
+        """Sentences on how often a video with such a score was fake; empty if not known."""
+        found = self.scored.score.alike
+        return wording.alike_words(found) if found else ""
+
+    @property
+    def remark(self) -> str:
+        """Message of the scoring without what the page says of all videos at once: that windows were left out."""
+        return "; ".join(
+            part for part in self.message.split("; ") if "windows were looked at, evenly spaced" not in part
+        )
+
+    @property
     def note(self) -> str:
-        """Shortened message for a row."""
-        return wording.shortened(self.message, MAX_NOTE)
+        """Shortened remark for a row."""
+        return wording.shortened(self.remark, MAX_NOTE)
 
     def file_facts(self) -> Facts:
         """Facts about the scored file: size, resolution, codec and duration."""
@@ -135,8 +151,10 @@ class VideoView:
             facts.append(("Faces followed", str(score.num_faces)))
         for one in score.detectors:
             said = one.message if one.prob_fake is None else wording.probability(one.prob_fake)
-            verdict = f", {one.verdict}" if one.verdict else ", no verdict" if one.prob_fake is not None else ""
+            verdict = f", {one.verdict.words}" if one.verdict else ", no verdict" if one.prob_fake is not None else ""
             facts.append((short_name(one.model), f"{wording.visible(said)}{verdict}"))
+        if score.scored_at:
+            facts.append(("Scored", wording.minute(score.scored_at)))
         facts.append(("Time taken", f"{score.seconds:.1f} s"))
         return facts
 
@@ -239,7 +257,7 @@ def _moments(moments: Sequence[ShownMoment], track: TrackScore, drawn: Timeline)
         facts = moment.facts
         box = track.windows[facts.window].box if facts.window < len(track.windows) else None
         when, prob = wording.clock(facts.seconds, decimals=1), wording.probability(facts.prob_fake)
-        views.append(MomentView(number, moment.crop, moment.heatmap, place, lane, when, prob, box))
+        views.append(MomentView(number, moment.crop, moment.heatmap, moment.has_heat, place, lane, when, prob, box))
     return views
 
 

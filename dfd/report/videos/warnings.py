@@ -1,13 +1,16 @@
 """Warnings at the top of a report of scored videos."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
+from typing import Any
 
 from dfd.base.types import Status
+from dfd.models.files.caveat import DEMO
 from dfd.report.page.wording import counted, visible
 from dfd.report.videos.scored import Scored, ScoredVideo
-from dfd.report.videos.views import is_capped, looked_at
+from dfd.report.videos.views import is_capped, looked_at, short_name
+from dfd.runs.settings import nested
 from dfd.scoring.aggregation import one_sided_warning
 
 NOT_LOOKED_AT = "Sound, bodies and backgrounds are not examined."
@@ -15,16 +18,13 @@ NOT_LOOKED_AT = "Sound, bodies and backgrounds are not examined."
 
 NO_PROOF = (
     "A score is a reason to look closer, not a proof. It says how much a face resembles the forgeries that this "
-    f"detector was trained on. “Real” means only that it found no sign of these. {NOT_LOOKED_AT}"
+    f"detector was trained on. “No sign found” does not mean that a video is genuine. {NOT_LOOKED_AT}"
 )
 
 
-IS_DEMO = "This detector was trained on drawn demonstration videos: its scores say nothing about real deepfakes."
-
-
 NOT_CALIBRATED = (
-    "The detector is not calibrated: its probabilities rank videos, but 0.9 does not mean that nine of ten such videos "
-    "are fake."
+    "The detector is not calibrated: its scores rank videos, but 0.9 does not mean that nine of ten such videos are "
+    "fake."
 )
 
 
@@ -40,15 +40,10 @@ def found_warnings(scored: Scored) -> Iterator[str]:
     if run is None:
         yield NO_RUN
     else:
-        if run.of_model("data", "is_demo"):
-            yield IS_DEMO
-        each = run.of_model("detectors")
-        for one in each if isinstance(each, list) else [run.model]:
-            if isinstance(one, dict) and one.get("caveat"):
-                yield f"{visible(str(one.get('name', '')).rpartition('@')[0])}: {visible(str(one['caveat']))}"
-        if run.model and run.temperature is None:
+        if run.model and run.temperature is None and run.gives_verdicts:
             yield NOT_CALIBRATED
-    if one_sided := one_sided_warning(Counter(str(video.score.verdict) for video in videos if video.has_verdict)):
+    called = Counter(str(video.score.verdict) for video in videos if video.has_verdict)
+    if (run is None or run.gives_verdicts) and (one_sided := one_sided_warning(called)):
         yield one_sided
     capped = [video for video in videos if is_capped(video)]
     if capped:
@@ -64,10 +59,28 @@ def found_warnings(scored: Scored) -> Iterator[str]:
         yield f"{_of_all(partial, videos)} {_be(partial)} damaged: only the readable part was scored."
     if without := sum(not video.has_verdict for video in videos):
         them = "it" if without == 1 else "them"
-        yield f"{_of_all(without, videos)} {_be(without)} without a verdict. That does not make {them} real."
+        yield f"{_of_all(without, videos)} {_be(without)} without a verdict. That does not make {them} genuine."
     versions = sorted({run.dfd for run in scored.runs if run.dfd})
     if len(versions) > 1:
         yield f"The folders were scored with different versions of dfd: {', '.join(map(visible, versions))}."
+
+
+def caveats_of(model: Mapping[str, Any]) -> list[str]:
+    """What must be said beside the scores of the detectors that are described, each text once, with their names.
+
+    >>> caveats_of({"name": "a@01", "caveat": "Trained on paintings."})
+    ['Trained on paintings.']
+    >>> caveats_of({"detectors": [{"name": "a@01", "caveat": "Old."}, {"name": "b@02", "caveat": "Old."}]})
+    ['a, b: Old.']
+    """
+    each = model.get("detectors")
+    several = [one for one in each if isinstance(one, Mapping)] if isinstance(each, list) else []
+    names: dict[str, list[str]] = {}
+    for one in several or [model]:
+        caveat = one.get("caveat") or (DEMO if nested(one, "data", "is_demo") else "")
+        if caveat:
+            names.setdefault(visible(str(caveat)), []).append(short_name(str(one.get("name", ""))))
+    return [f"{', '.join(of)}: {caveat}" if several else caveat for caveat, of in names.items()]
 
 
 def _of_all(number: int, videos: Sequence[ScoredVideo]) -> str:

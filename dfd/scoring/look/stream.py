@@ -17,6 +17,7 @@ from dfd.faces.turned import WORDS, quarter_turns_with_faces
 from dfd.process.stages import StageClock
 from dfd.video.decode import VideoReader
 from dfd.video.file.formats import VIDEO_SUFFIXES
+from dfd.video.sampling import span_words
 from dfd.video.still import StillReader, is_still
 
 _HASHED_AT_ONCE = 2**25
@@ -126,16 +127,18 @@ def _end(
     unscored = len(faces - scored - {track for one in clips for track in one.dropped})
     # Of a damaged video, what the frames that could be decoded hold.
     num_possible = settings.num_possible(reader.num_frames - reader.first_frame)
-    num_windows = min(num_possible, sum(start < reader.num_frames for start in clips[0].starts))
+    looked_at = clips[0].looked_at
+    starts = [start for start in clips[0].starts if start < reader.num_frames]
+    num_windows = min(num_possible, len(starts))
     num_dropped = sum(one.num_dropped for one in clips)
-    remarks = _remarks(settings, num_windows, num_possible, num_dropped, unscored)
+    remarks = _remarks(settings, num_windows, settings.num_possible(len(looked_at)), num_dropped, unscored)
     no_window = (
         f"{_counted(unscored)} found, but none for half of a clip of {settings.clip_len} frames, "
         f"{settings.clip_stride} frames apart; use a detector with shorter clips"
     )
     return WindowsEnd(
         num_faces=len(faces),
-        num_frames=passes[0].extractor.num_frames,
+        num_frames=settings.num_frames_of(starts, reader.num_frames),
         num_windows=num_windows,
         num_windows_possible=num_possible,
         duration_seconds=_duration(reader),
@@ -157,6 +160,8 @@ def _duration(reader: VideoReader | StillReader) -> float | None:
 def _video_remarks(reader: VideoReader | StillReader, settings: WindowSettings) -> Iterator[str]:
     """What is out of the ordinary in how the file holds its pictures."""
     info = reader.info
+    if settings.span is not None:
+        yield f"only the part {span_words(settings.span)} was looked at"
     if isinstance(reader, StillReader):
         repeated = f", repeated {settings.clip_len} times: the detector was made for moving faces"
         yield f"a still picture, scored as one frame{repeated if settings.clip_len > 1 else ''}"

@@ -63,6 +63,9 @@ def looks_of(each: Sequence[tuple[dict[str, Any], ExtractionSettings, WindowSett
     return face_detector, extraction, settings, list(views)[1:]
 
 
+Task = tuple[int, Path] | tuple[int, Path, Mapping[str, Any]]
+"""A numbered video, and what differs for it from the settings of the workers."""
+
 _worker: dict[str, Any] = {}
 """What a worker process builds once: its face detector and settings."""
 
@@ -127,14 +130,18 @@ def start_worker(
     limit_tasks(settings.limits.task_bytes if on_cpu else None)
 
 
-def windows_task(path: Path) -> Iterator[Found]:
-    """In a worker: the windows of one video, piece by piece."""
-    yield from stream_windows(path, *_worker["arguments"])
+def windows_task(path: Path, changes: Mapping[str, Any] | None = None) -> Iterator[Found]:
+    """In a worker: the windows of one video, piece by piece, with ``changes`` of the settings for this video alone."""
+    detector, extraction, settings, others = _worker["arguments"]
+    if changes:
+        settings = replace(settings, **changes)
+        others = [replace(view, windows=replace(view.windows, **changes)) for view in others]
+    yield from stream_windows(path, detector, extraction, settings, others)
 
 
-def numbered_windows_task(task: tuple[int, Path]) -> Iterator[Found]:
-    """Run :func:`windows_task` on a numbered path; the number tells equal paths apart.
+def numbered_windows_task(task: Task) -> Iterator[Found]:
+    """Run :func:`windows_task` on a numbered path; the number tells equal paths apart. A third item: the changes.
 
     It is defined here and not where it is used, so that a worker does not import the network's libraries.
     """
-    return windows_task(task[1])
+    return windows_task(*task[1:])

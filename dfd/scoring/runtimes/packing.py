@@ -4,7 +4,7 @@ Nearly all of a vision transformer's work is in its linear layers. MKL, which to
 weights in each call; oneDNN takes weights that were rearranged once, and applies the activation in the same pass.
 """
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,8 @@ def is_mostly_linear(network: nn.Module) -> bool:
 def can_pack() -> bool:
     """Whether this torch has oneDNN and the operators, which torch's own compiler uses and does not document."""
     names = ("_reorder_linear_weight", "_linear_pointwise")
-    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
+    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return has_onednn and all(hasattr(torch.ops.mkldnn, name) for name in names)
 
 
 def pack_linear(network: nn.Module) -> int:
@@ -67,9 +68,10 @@ def join_biases(network: nn.Module) -> None:
     """
     for module in network.modules():
         parts = [getattr(module, f"{which}_bias", None) for which in "qkv"]
+        biases = [part.detach() for part in parts if isinstance(part, Tensor)]
         layer = getattr(module, "qkv", None)
-        if isinstance(layer, nn.Linear) and layer.bias is None and all(isinstance(part, Tensor) for part in parts):
-            layer.bias = nn.Parameter(torch.cat([part.detach() for part in parts if isinstance(part, Tensor)]))
+        if isinstance(layer, nn.Linear) and getattr(layer, "bias", None) is None and len(biases) == 3:
+            layer.bias = nn.Parameter(torch.cat(biases))
             for which in "qkv":
                 setattr(module, f"{which}_bias", None)
 
@@ -109,7 +111,7 @@ class PackedLinear(nn.Module):
         """Compute the layer's output and its activation, ``(..., out_features)``."""
         if not (torch.is_grad_enabled() and x.requires_grad):
             return self._product(x, self.activation)
-        y: Any = _Differentiable.apply(x, self)
+        y: Tensor = _Differentiable.apply(x, self)
         if self.activation == "none":
             return y
         return F.gelu(y) if self.activation == "gelu" else F.silu(y)
@@ -139,7 +141,7 @@ class _Differentiable(torch.autograd.Function):
         return gradients[0] @ ctx.layer.weight, None
 
 
-def _fits(module: nn.Module) -> bool:
+def _fits(module: nn.Module) -> TypeGuard[nn.Linear]:
     return (
         type(module) is nn.Linear
         and module.weight.dtype is torch.float32

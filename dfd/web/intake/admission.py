@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import ipaddress
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -20,6 +21,8 @@ from dfd.web.queue import MIN_RETRY_SECONDS, Queue
 
 FORM_BYTES = 64 * 1024
 """Allowance for a form's other fields and headers."""
+LOGINS_PER_HOUR = 10
+"""Attempts to log in to the operator's pages that one address has."""
 SPARE_THREADS = 8
 """Threads of a web process that are reserved for pages, whatever uploads do."""
 
@@ -43,8 +46,8 @@ def refusal(request: HttpRequest) -> Refusal | None:
         return full()
     if not has_room(min(announced, limit)):
         return Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "The disk of this server is full.", FULL_SECONDS)
-    hour = _hour()
-    key, most = _key(request, hour), options().uploads_per_hour
+    hour, most = _hour(), options().uploads_per_hour
+    key = _key(request, hour)
     if most and UploadCount.objects.filter(key=key, number__gte=most).exists():
         return _used_up(hour)
     return None
@@ -63,23 +66,34 @@ def full() -> Refusal:
 def count_file(request: HttpRequest) -> Refusal | None:
     """Count a file for its sender's address; returns a refusal if the hourly limit is reached."""
     most = options().uploads_per_hour
-    if not most:
-        return None
     hour = _hour()
-    key = _key(request, hour)
+    return None if not most or _counted(_key(request, hour), hour, most) else _used_up(hour)
+
+
+def count_login(request: HttpRequest) -> Refusal | None:
+    """Count an attempt to log in for its address; returns a refusal beyond :data:`LOGINS_PER_HOUR`."""
+    hour = _hour()
+    if _counted(_key(request, hour, "login"), hour, LOGINS_PER_HOUR):
+        return None
+    words = "Too many attempts to log in came from this address this hour."
+    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, words, _seconds_to_next(hour))
+
+
+def _counted(key: str, hour: datetime, most: int) -> bool:
+    """Count one more for a key; False if there have been ``most``."""
     UploadCount.objects.get_or_create(key=key, defaults={"hour": hour})
-    counted = UploadCount.objects.filter(key=key, number__lt=most).update(number=F("number") + 1)
-    return None if counted else _used_up(hour)
+    return bool(UploadCount.objects.filter(key=key, number__lt=most).update(number=F("number") + 1))
 
 
 _reading = threading.Lock()
-_num_reading = 0
+_num_reading: Counter[str] = Counter()
+"""Number of uploads that this process reads now, by address."""
 
 
 @contextmanager
 def admitted(request: HttpRequest) -> Iterator[Refusal | None]:
     """Reserve a thread while an upload is read; yields the reason to refuse it, whose body is then drained, or None."""
-    with a_thread_to_read() as too_many:
+    with a_thread_to_read(request) as too_many:
         why = too_many or refusal(request) or count_file(request)
         if why and not too_many:
             drain(request)
@@ -87,32 +101,44 @@ def admitted(request: HttpRequest) -> Iterator[Refusal | None]:
 
 
 @contextmanager
-def a_thread_to_read() -> Iterator[Refusal | None]:
-    """Reserve a thread while an upload is read, which may be slow; yields a refusal if too many are being read."""
-    global _num_reading
+def a_thread_to_read(request: HttpRequest) -> Iterator[Refusal | None]:
+    """Reserve a thread while an upload is read, which may be slow; yields a refusal if too many are being read.
+
+    An address has a share of the threads, so that no single one can hold all others off.
+    """
+    address, share = client_address(request), options().uploads_at_once
     with _reading:
-        is_free = _num_reading < max(1, options().threads - SPARE_THREADS)
-        _num_reading += is_free
+        has_share = not share or _num_reading[address] < share
+        is_free = has_share and _num_reading.total() < max(1, options().threads - SPARE_THREADS)
+        _num_reading[address] += is_free
     try:
         words = "Too many uploads are in progress."
+        if not has_share:
+            words = f"{share} uploads from this address are in progress, and no more are read at the same time."
         yield None if is_free else Refusal(HTTPStatus.SERVICE_UNAVAILABLE, words, MIN_RETRY_SECONDS)
     finally:
         with _reading:
-            _num_reading -= is_free
+            _num_reading[address] -= is_free
+            if not _num_reading[address]:
+                del _num_reading[address]
 
 
 def _used_up(hour: datetime) -> Refusal:
-    seconds = max(1, int((hour + timedelta(hours=1) - timezone.now()).total_seconds()))
-    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "Too many uploads came from this address this hour.", seconds)
+    words = "Too many uploads came from this address this hour."
+    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, words, _seconds_to_next(hour))
+
+
+def _seconds_to_next(hour: datetime) -> int:
+    return max(1, int((hour + timedelta(hours=1) - timezone.now()).total_seconds()))
 
 
 def _hour() -> datetime:
     return timezone.now().replace(minute=0, second=0, microsecond=0)
 
 
-def _key(request: HttpRequest, hour: datetime) -> str:
+def _key(request: HttpRequest, hour: datetime, what: str = "upload") -> str:
     """Keyed hash of the sender's address, different each hour, which does not reveal the address without the key."""
-    text = f"upload {hour.isoformat()} {client_address(request)}"
+    text = f"{what} {hour.isoformat()} {client_address(request)}"
     return hmac.new(settings.SECRET_KEY.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 

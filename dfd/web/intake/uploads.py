@@ -1,10 +1,11 @@
 """Receiving of videos: directly into a randomly named file, with limits enforced while bytes arrive.
 
-Nothing is decoded here. The first bytes must be those of a video container, whatever the file's name or content type; a
-worker finds out what it really contains.
+Nothing is decoded here. The first bytes must be those of a video container or of a still, whatever the file's name or
+content type; a worker finds out what it really contains.
 """
 
 import contextlib
+import hashlib
 import logging
 import os
 import re
@@ -21,6 +22,8 @@ from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 from django.http import HttpRequest
 from django.http.request import UnreadablePostError
 
+from dfd.web.intake.kinds import IS_EMPTY, why_refused
+from dfd.web.intake.patience import LOOK_SECONDS, allow_rate, allow_seconds, was_too_slow
 from dfd.web.models import incoming_folder, options
 from dfd.web.options import MIB
 
@@ -36,32 +39,7 @@ MAX_NAME = 200
 DRAIN_BYTES, DRAIN_SECONDS, DRAIN_STALL_SECONDS = 64 * 2**20, 10.0, 1.0
 """Limits on reading the rest of a refused upload, since a browser that is still sending does not read a response."""
 
-# Offset and bytes that identify containers: https://en.wikipedia.org/wiki/List_of_file_signatures and, for the first
-# box of an ISO file, ISO/IEC 14496-12 and the QuickTime file format.
-_SIGNATURES: tuple[tuple[int, tuple[bytes, ...]], ...] = (
-    (4, (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"moof")),
-    (0, (b"\x1a\x45\xdf\xa3",)),  # Matroska, WebM
-    (0, (b"FLV\x01", b"OggS", b"GIF87a", b"GIF89a", b"YUV4MPEG2", b"DKIF")),
-    (0, (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",)),  # ASF: WMV
-    (0, (b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3")),  # MPEG programme and video streams
-    (0, (b"\x06\x0e\x2b\x34\x02\x05\x01\x01",)),  # MXF
-)
-_PACKETS = ((0, 188), (4, 192))  # first sync byte and distance in MPEG transport streams and those of Blu-ray cameras
-
 logger = logging.getLogger(__name__)
-
-
-def looks_like_video(head: bytes) -> bool:
-    r"""Whether a file that starts with ``head`` is a container that may hold a video.
-
-    >>> looks_like_video(b"\0\0\0\x20ftypisom"), looks_like_video(b"Dear editor, "), looks_like_video(b"")
-    (True, False, False)
-    """
-    if any(head[at:].startswith(signs) for at, signs in _SIGNATURES):
-        return True
-    if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
-        return True
-    return any(len(head) > at + 2 * step and head[at : at + 2 * step + 1 : step] == b"GGG" for at, step in _PACKETS)
 
 
 def shown_name(name: str) -> str:
@@ -84,6 +62,10 @@ class Refusal:
     retry_seconds: int | None = None
 
 
+class TooSlow(UnreadablePostError):
+    """An upload was slower than is allowed; the message is for its sender."""
+
+
 class ReceivedVideo:
     """One file of an upload: its bytes in a part on disk, or the reason why it was refused."""
 
@@ -92,13 +74,20 @@ class ReceivedVideo:
         self.part = part
         self.size_bytes = 0
         self.refusal: Refusal | None = None
+        self._digest = hashlib.sha256()
         part.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Only this user can read it.
         self._output = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what was received, in hexadecimal digits."""
+        return self._digest.hexdigest()
+
     def append(self, data: bytes) -> None:
         """Append bytes to the part."""
         self._output.write(data)
+        self._digest.update(data)
 
     def refuse(self, status: HTTPStatus, why: str, retry_seconds: int | None = None) -> None:
         """Refuse this file and delete its part."""
@@ -134,6 +123,8 @@ class VideoUploadHandler(FileUploadHandler):
 
     def __init__(self, request: HttpRequest | None = None) -> None:
         super().__init__(request)
+        # The rate of an upload is measured in such pieces, over a time in which at least two must arrive.
+        self.chunk_size = int(min(MIB, 1024 * options().min_rate_kb * LOOK_SECONDS / 2)) or MIB
         self.videos: list[ReceivedVideo] = []
         self.is_cut = False
         self._num_thrown_away = 0
@@ -156,8 +147,7 @@ class VideoUploadHandler(FileUploadHandler):
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         """Check and write some bytes of the current file."""
         video, limit = self._current, options().max_upload_bytes
-        if not video.refusal and start == 0 and not looks_like_video(raw_data):
-            why = "this is not a video: its first bytes are not those of a known video format"
+        if not video.refusal and start == 0 and (why := why_refused(raw_data)):
             video.refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, why)
         if not video.refusal and start + len(raw_data) > limit:
             why = f"this file is larger than {options().max_upload_mb} MiB, the most that is accepted here"
@@ -176,7 +166,7 @@ class VideoUploadHandler(FileUploadHandler):
         """Finish the current file; returns it unless it was refused."""
         video = self._current
         if not video.refusal and not file_size:
-            video.refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the file is empty")
+            video.refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, IS_EMPTY)
         if video.refusal:
             return None
         video.finish(file_size)
@@ -214,6 +204,7 @@ def limit_patience(request: HttpRequest, seconds: float) -> None:
 def drain(request: HttpRequest) -> None:
     """Read and discard part of an unwanted body, within limits of size and time."""
     limit_patience(request, DRAIN_STALL_SECONDS)
+    allow_seconds(request, DRAIN_SECONDS)
     ends = time.monotonic() + DRAIN_SECONDS
     left = DRAIN_BYTES
     try:
@@ -227,6 +218,7 @@ def prepare(request: HttpRequest) -> VideoUploadHandler:
     """Install the upload handler; the request's body must not have been read before."""
     limit_patience(request, STALL_SECONDS)
     handler = VideoUploadHandler(request)
+    allow_rate(request, 1024 * options().min_rate_kb, piece=handler.chunk_size)
     request.upload_handlers = [handler]
     return handler
 
@@ -235,6 +227,7 @@ def receive(request: HttpRequest, handler: VideoUploadHandler) -> list[ReceivedV
     """Receive the files of a multipart request, accepted and refused, with the handler from :func:`prepare`.
 
     Raises:
+        TooSlow: the sender was slower than the administrator allows.
         UnreadablePostError: the connection was interrupted.
         MultiPartParserError: the body is not a form.
     """
@@ -242,8 +235,11 @@ def receive(request: HttpRequest, handler: VideoUploadHandler) -> list[ReceivedV
         request.FILES  # noqa: B018 - the access receives the files
         if not handler.is_cut and not _is_whole(request):
             raise UnreadablePostError("the connection was interrupted")
-    except BaseException:
+    except BaseException as error:
         handler.discard_all()
+        if was_too_slow(request):
+            rate = options().min_rate_kb
+            raise TooSlow(f"The upload was slower than {rate} KiB a second and was given up.") from error
         raise
     return handler.videos
 

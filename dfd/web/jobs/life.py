@@ -1,10 +1,14 @@
 """Life cycle of a job: created, claimed, changed, finished, requeued, deleted."""
 
 import logging
+import os
 import shutil
 import time
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import chain, count
 from typing import Any
 
 from django.contrib.sessions.models import Session
@@ -42,22 +46,77 @@ class JobLost(Exception):
     """The job is no longer this worker's: it was deleted, or requeued because the worker seemed dead."""
 
 
-def create(owner: str, video: ReceivedVideo) -> Job:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a sender wants to have looked at, and with which other videos it was sent.
+
+    ``span`` is a part of the video in seconds; ``is_full``: every window.
+    """
+
+    span: tuple[float, float] | None = None
+    is_full: bool = False
+    batch: uuid.UUID | None = None
+
+
+NOTHING_ASKED = Asked()
+
+
+def create(owner: str, video: ReceivedVideo, asked: Asked = NOTHING_ASKED) -> Job:
     """Create and queue a job for a received video.
 
     Raises:
         QueueFull: the last places were taken meanwhile.
     """
-    job = Job(
+    job = _made(owner, video.shown_name, asked, size_bytes=video.size_bytes, sha256=video.sha256)
+    _queue(job, lambda: video.take(job.upload_path))
+    return job
+
+
+def look_again(former: Job, asked: Asked) -> Job:
+    """Create and queue a job for the video of another one, which is still stored.
+
+    Raises:
+        QueueFull: all places are taken.
+        FileNotFoundError: the video is no longer stored.
+    """
+    same = {"size_bytes": former.size_bytes, "sha256": former.sha256}
+    job = _made(former.owner, former.file_name, replace(asked, batch=None), **same)
+    _queue(job, lambda: os.link(former.upload_path, job.upload_path))
+    return job
+
+
+def _made(owner: str, name: str, asked: Asked, **values: Any) -> Job:
+    start, end = asked.span or (None, None)
+    return Job(
         owner=owner,
-        file_name=video.shown_name,
-        size_bytes=video.size_bytes,
+        batch=asked.batch,
+        file_name=_distinct(name, owner, asked.batch) if asked.batch else name,
+        span_start=start,
+        span_end=end,
+        is_full=asked.is_full,
         expires=timezone.now() + timedelta(hours=options().keep_hours),
+        **values,
     )
+
+
+def _distinct(name: str, owner: str, batch: uuid.UUID) -> str:
+    """A file's name, with a number if another video of the batch has it: their report must tell them apart."""
+    taken = set(Job.objects.filter(owner=owner, batch=batch).values_list("file_name", flat=True))
+    stem, dot, suffix = name.rpartition(".")
+    numbered = (f"{stem or name} ({number}){dot if stem else ''}{suffix if stem else ''}" for number in count(2))
+    return next(one for one in chain([name], numbered) if one not in taken)
+
+
+def _queue(job: Job, bring: Callable[[], object]) -> None:
+    """Save and queue a job, whose video ``bring`` puts into its place.
+
+    Raises:
+        QueueFull: the last places were taken meanwhile.
+    """
     jobs_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
     job.folder.mkdir(mode=0o700)
     try:
-        video.take(job.upload_path)
+        bring()
         with transaction.atomic():
             if connection.vendor == "postgresql":  # SQLite has only one writer at a time anyway
                 with connection.cursor() as cursor:
@@ -70,7 +129,6 @@ def create(owner: str, video: ReceivedVideo) -> Job:
         job.remove_files()
         raise
     logger.info("job created", extra={"job": str(job.pk), "size_bytes": job.size_bytes})
-    return job
 
 
 def claim(pk: str, worker: str) -> Job | None:
@@ -175,7 +233,7 @@ def tidy() -> None:
     Session.objects.filter(expire_date__lt=now).delete()
     DBTaskResult.objects.finished().filter(finished_at__lt=now - timedelta(hours=1)).delete()
     DBTaskResult.objects.running().filter(started_at__lt=now - timedelta(days=1)).delete()
-    for job in Job.objects.filter(state=Job.State.DONE):
+    for job in Job.objects.filter(state=Job.State.DONE) if not options().keep_uploads else ():
         job.upload_path.unlink(missing_ok=True)  # left if the worker was killed right after finishing the job
     remove_abandoned_parts()
     remove_orphans()

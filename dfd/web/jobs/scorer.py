@@ -10,22 +10,28 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from dfd.base.errors import ConfigError
+from dfd.base.errors import ConfigError, DfdError
 from dfd.base.machine import wait_without_spinning
 from dfd.base.types import VideoScore
 from dfd.config.compose import predict_config
+from dfd.config.schemas import PredictConfig, inputs_of
+from dfd.faces.detect import fetch_weights
+from dfd.models.files.card import num_networks, read_card
 from dfd.models.starter import checkpoint_path
 from dfd.predictions.rows import read_scores
 from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.report.page.policy import report_policy
 from dfd.report.videos.fragment import render_result
-from dfd.report.videos.page import write_videos_report
+from dfd.report.videos.single import write_result_page
 from dfd.scoring.detector import Detector
 from dfd.scoring.options import detector_options, run_facts, settings_of
+from dfd.scoring.panel import Ensemble, Panel, load_panel
+from dfd.video.sampling import span_words
 from dfd.web.jobs import life as jobs
 from dfd.web.models import FRAGMENT_NAME, RESULT_NAME, Job, options
 
@@ -40,6 +46,13 @@ SHARE_OF_SCORING = 0.97
 
 
 WORK = "work-"
+
+
+FAILED = (
+    "Something went wrong here while it was scored ({kind}). Whoever runs this service finds the reason in the log, "
+    "under the key {key}."
+)
+"""Error of a job for its sender, to whom what happened inside says nothing."""
 
 
 logger = logging.getLogger(__name__)
@@ -59,12 +72,12 @@ class Scorer:
 
     def __init__(self, name: str) -> None:
         wait_without_spinning()
-        if not options().checkpoint:
+        if not options().checkpoints:
             raise ConfigError("DFD_WEB_CHECKPOINT is not set; set it to the file of a detector, as train.py writes it")
         self.name = name
-        self.config = predict_config(options().checkpoint, shlex.split(options().detector))
-        checkpoint = checkpoint_path(self.config.checkpoint)
-        self.detector = Detector.load(checkpoint, **detector_options(self.config))
+        self.config = predict_config(options().checkpoints, shlex.split(options().detector))
+        self.detector = _loaded(self.config)
+        fetch_weights(**self.detector.face_detector)
         self.settings = settings_of(self.config, self.detector)
         self.is_stopping = False
         self.current: Job | None = None
@@ -87,19 +100,21 @@ class Scorer:
             logger.info("job was deleted or taken over", extra={"job": pk})
             if not Job.objects.filter(pk=pk).exists():
                 job.remove_files()
-        except (Stopping, SystemExit, KeyboardInterrupt):
+        except (Stopping, SystemExit, KeyboardInterrupt) as stop:
             jobs.give_back(job)
             logger.info("job given back", extra={"job": pk})
-            raise
+            if not isinstance(stop, Stopping):  # that one ends the worker's loop without an error
+                raise
         except (OperationalError, InterfaceError):
             self.interrupted = job  # nothing can be recorded now
             raise
         except Exception as error:  # one bad job becomes one failed row
             self.detector.close()  # its processes may be in any state
-            logger.exception("job failed", extra={"job": pk})
-            # The video's path on disk is private; show the sender's name of the file instead.
-            text = f"{type(error).__name__}: {error}".replace(str(job.upload_path), job.file_name)[:2000]
+            # An error of the set-up, such as missing weights, names no video but paths of this machine: for the log.
+            reason = {"reason": str(error)} if isinstance(error, DfdError) else {}
+            logger.exception("job failed", extra={"job": pk, **reason})
             with contextlib.suppress(jobs.JobLost):  # deleted meanwhile
+                text = FAILED.format(kind=type(error).__name__, key=job.id.hex[:8])
                 jobs.change(job, state=Job.State.FAILED, error=text, stage="", finished=timezone.now())
         finally:
             self.current = None
@@ -113,10 +128,12 @@ class Scorer:
 
     def _score(self, job: Job, work: Path) -> None:
         jobs.change(job, stage=SCORING)
-        score = self.detector.score(job.upload_path, on_progress=self._noting(job))
+        changes = changes_of(job)
+        score = self.detector.score(job.upload_path, on_progress=self._noting(job), **changes)
         jobs.change(job, stage=WRITING, progress=SHARE_OF_SCORING)
-        message = re.sub(rf"{re.escape(str(job.upload_path))}:?\s*", "", score.message)  # it is private
-        policy = self.write(replace(score, path=job.file_name, message=message), work)
+        message = without_paths(score.message, job.upload_path)
+        detectors = tuple(replace(one, message=without_paths(one.message, job.upload_path)) for one in score.detectors)
+        policy = self.write(replace(score, path=job.file_name, message=message, detectors=detectors), work, **changes)
         if job.result_folder.exists():
             shutil.rmtree(job.result_folder)
         work.rename(job.result_folder)
@@ -133,7 +150,8 @@ class Scorer:
             message=message,
             report_policy=policy,
         )
-        job.upload_path.unlink(missing_ok=True)
+        if not options().keep_uploads:
+            job.upload_path.unlink(missing_ok=True)
         facts = {"job": str(job.pk), "outcome": job.outcome, "verdict": job.verdict, "seconds": job.seconds}
         logger.info("job done", extra=facts)
 
@@ -151,13 +169,20 @@ class Scorer:
 
         return note
 
-    def write(self, score: VideoScore, folder: Path) -> str:
-        """Write the files of predict.py and the fragment of the job's page; returns the policy of the report."""
-        facts = run_facts(replace(self.config, input=score.path), self.detector, self.settings)
-        with PredictionWriter(folder, model=self.detector.name, settings=self.settings) as writer:
+    def write(self, score: VideoScore, folder: Path, **changes: Any) -> str:
+        """Write the files of predict.py and the fragment of the job's page; returns the policy of the report.
+
+        ``changes`` are the options that differ for this video from those of the service.
+        """
+        settings = self.settings | {
+            name: span_words(value) if name == "span" else value for name, value in changes.items()
+        }
+        facts = run_facts(replace(self.config, input=score.path), self.detector, settings)
+        parts = self.detector.parts
+        with PredictionWriter(folder, model=self.detector.name, settings=settings, detectors=parts) as writer:
             write_run(folder, facts)
             writer.write(score)
-        report = write_videos_report([folder], folder, title=score.path)
+        report = write_result_page(folder)
         (folder / FRAGMENT_NAME).write_text(render_result(folder), encoding="utf-8")
         (value,) = read_scores(folder).values()
         # The pictures are in the report; their paths on this disk are useless to others.
@@ -165,6 +190,29 @@ class Scorer:
         del value["thumbnail"]
         (folder / RESULT_NAME).write_text(json.dumps(value | {"run": facts}), encoding="utf-8")
         return report_policy(report.read_text("utf-8"))
+
+
+def _loaded(config: PredictConfig) -> Detector | Ensemble | Panel:
+    """The detector, or several, that the options name."""
+    files = [checkpoint_path(name) for name in inputs_of(config.checkpoint)]
+    if len(files) > 1 or num_networks(read_card(files[0])) > 1:
+        return load_panel(files, weights=config.votes, **detector_options(config))
+    return Detector.load(files[0], **detector_options(config))
+
+
+def changes_of(job: Job) -> dict[str, Any]:
+    """Options of the detector that differ for a job from those of the service."""
+    return {**({"span": job.span} if job.span else {}), **({"max_windows": None} if job.is_full else {})}
+
+
+def without_paths(message: str, upload: Path) -> str:
+    """A message about a video without its path here, which is private, and without any other path of this machine.
+
+    >>> without_paths("/srv/a/upload: no face; see /srv/a/weights/x.onnx", Path("/srv/a/upload"))
+    'no face; see x.onnx'
+    """
+    message = re.sub(rf"{re.escape(str(upload))}:?\s*", "", message)
+    return re.sub(r"(?<![\w/.])(?:~|\.{0,2})/(?:[^\s/:;,'\"()]+/)+", "", message)
 
 
 def remove_works(job: Job) -> None:

@@ -55,6 +55,11 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return failed(request, HTTPStatus.NOT_FOUND, message)
 
 
+def no_such_operation(request: HttpRequest) -> HttpResponse:
+    """Response to addresses below ``/api/`` that are none of the API."""
+    return failed(request, HTTPStatus.NOT_FOUND, "The API has no such address; /api/openapi.json lists all of them.")
+
+
 def no_database(request: HttpRequest) -> HttpResponse:
     """Response if the database does not answer."""
     return refused(request, Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The database does not answer.", 10))

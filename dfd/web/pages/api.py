@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,33 +12,35 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
 from django.urls import reverse
-from ninja import NinjaAPI, Schema
+from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, ValidationError
 from ninja.operation import Operation
 from ninja.responses import Status
 from ninja.security import HttpBearer
-from pydantic import Field
 
 from dfd import __version__
+from dfd.base.errors import ConfigError, ReportError
+from dfd.report.videos.warnings import caveats_of
 from dfd.web.intake import admission
-from dfd.web.intake.uploads import FIELD, Refusal, drain, prepare, receive
+from dfd.web.intake.uploads import FIELD, Refusal, TooSlow, drain, prepare, receive
 from dfd.web.jobs import life as jobs
 from dfd.web.models import Job, options
 from dfd.web.pages import presentation
 from dfd.web.pages.answers import _with_retry
-from dfd.web.pages.requests import job_of, jobs_of
+from dfd.web.pages.batches import DIFFERENT, GONE, csv_response, report_of
+from dfd.web.pages.requests import asked_in, batch_of, job_of, jobs_of
+from dfd.web.pages.schemas import (
+    CSV_RESPONSES,
+    REPORT_RESPONSES,
+    UPLOAD_BODY,
+    JobOut,
+    LookAgain,
+    Problem,
+)
 from dfd.web.pages.views import make_jobs, report_response
 from dfd.web.queue import Queue
 
 OPEN = "open"
-FILE = {"type": "string", "format": "binary", "description": "one video file"}
-FORM = {"type": "object", "required": [FIELD], "properties": {FIELD: FILE}}
-UPLOAD_BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}}
-REPORT_RESPONSES = {
-    200: {"description": "the report", "content": {"text/html": {"schema": {"type": "string"}}}},
-    401: {"description": "no or a wrong token"},
-    404: {"description": "no such job of yours, or it is not done"},
-}
 
 
 class Token(HttpBearer):
@@ -74,40 +75,6 @@ def _is_from_elsewhere(request: HttpRequest) -> bool:
         return True
 
 
-class Problem(Schema):
-    """Reason why a request failed."""
-
-    error: str
-    retry_seconds: int | None = Field(None, description="seconds until a retry; also in the header Retry-After")
-
-
-class JobOut(Schema):
-    """A job."""
-
-    id: UUID
-    file_name: str
-    size_bytes: int
-    state: str = Field(description="queued, running, done or failed")
-    place: int | None = Field(description="place in the queue; 1 is next")
-    wait_seconds: int | None = Field(description="approximate waiting time")
-    stage: str = Field(description="current stage, in words")
-    progress: float = Field(description="share of the work that is done, 0 to 1")
-    attempts: int
-    error: str = Field(description="why a failed job failed")
-    created: datetime
-    started: datetime | None
-    finished: datetime | None
-    expires: datetime = Field(description="when everything about the job is deleted")
-    outcome: str | None = Field(description="ok, partial, no_face, missing, unreadable, too_large, timeout or error")
-    verdict: str | None = Field(description="fake, real or uncertain; null without a score. No face is not real")
-    prob_fake: float | None
-    confidence: float | None = Field(description="probability of the nearer of fake and real")
-    message: str
-    url: str
-    report_url: str | None = Field(description="a page to pass on; null before the job is done")
-    result: dict[str, Any] | None = Field(None, description="every face and window; only for a single job")
-
-
 class Api(NinjaAPI):
     """The API. Its operations keep their ids wherever their code lies, for programs made from the OpenAPI file."""
 
@@ -128,7 +95,8 @@ api = Api(
     urls_namespace="api",
 )
 PROBLEMS = {code: Problem for code in (400, 401, 404)}
-UPLOAD_PROBLEMS = {code: Problem for code in (400, 401, 411, 413, 415, 429, 503, 507)}
+UPLOAD_PROBLEMS = {code: Problem for code in (400, 401, 408, 411, 413, 415, 429, 503, 507)}
+AGAIN_PROBLEMS = {code: Problem for code in (400, 401, 404, 409, 429, 503)}
 
 
 @api.post("jobs", response={201: JobOut, **UPLOAD_PROBLEMS}, openapi_extra=UPLOAD_BODY, summary="Send a video")
@@ -145,7 +113,11 @@ def create_job(request: HttpRequest, response: HttpResponse) -> Any:
             videos = receive(request, handler)
             if len(videos) != 1:
                 return _bad(f"{len(videos)} files came; send one in the field {FIELD!r}")
-            made, refusals = make_jobs(request, _asker(request), videos)
+            made, refusals = make_jobs(request, _asker(request), videos, asked_in(request.POST))
+        except ConfigError as error:
+            return _bad(str(error))
+        except TooSlow as error:
+            return Status(HTTPStatus.REQUEST_TIMEOUT, {"error": str(error)})
         except UnreadablePostError:
             return _bad("the upload was interrupted; send it again")
         except (MultiPartParserError, TooManyFilesSent):
@@ -179,7 +151,9 @@ def list_jobs(request: HttpRequest) -> Any:
 def get_job(request: HttpRequest, pk: UUID) -> Any:
     """Poll every second or two until ``state`` is done or failed."""
     job = _own_job(request, pk)
-    return {**_shown(request, job, Queue()), "result": presentation.result_of(job)}
+    result = presentation.result_of(job)
+    model = result["run"]["model"] if result else presentation.detector()
+    return {**_shown(request, job, Queue()), "caveats": caveats_of(model or {}), "result": result}
 
 
 @api.get(
@@ -188,6 +162,49 @@ def get_job(request: HttpRequest, pk: UUID) -> Any:
 def get_report(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """Get the self-contained report."""
     return report_response(_own_job(request, pk), download=True)
+
+
+@api.post("jobs/{uuid:pk}/look-again", response={201: JobOut, **AGAIN_PROBLEMS}, summary="Look at a video again")
+def look_again(request: HttpRequest, response: HttpResponse, pk: UUID, asked: LookAgain) -> Any:
+    """Queue a new job for the same video: another part of it, or all. Only if the service keeps videos."""
+    job = _own_job(request, pk)
+    if refusal := admission.count_file(request):
+        return _refused(response, refusal)
+    try:
+        made = jobs.look_again(job, asked_in(asked.dict()))
+    except ConfigError as error:
+        return _bad(str(error))
+    except FileNotFoundError:
+        return Status(HTTPStatus.CONFLICT, {"error": GONE})
+    except jobs.QueueFull:
+        return _refused(response, admission.full())
+    shown = _shown(request, made, Queue())
+    response.headers["Location"] = shown["url"]
+    return Status(HTTPStatus.CREATED, shown)
+
+
+@api.get("batches/{uuid:pk}", response={200: list[JobOut], **PROBLEMS}, summary="Videos that were sent together")
+def get_batch(request: HttpRequest, pk: UUID) -> Any:
+    """List the jobs of a batch, most suspicious first, those without a score last."""
+    queue = Queue()
+    return [_shown(request, job, queue) for job in batch_of(_asker(request), pk)]
+
+
+@api.get("batches/{uuid:pk}/predictions.csv", summary="All rows of a batch", openapi_extra={"responses": CSV_RESPONSES})
+def get_batch_csv(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Get the rows of all videos of a batch that are scored or failed, as ``dfd predict`` writes them."""
+    return csv_response(batch_of(_asker(request), pk))
+
+
+@api.get(
+    "batches/{uuid:pk}/report.html", summary="One report of a batch", openapi_extra={"responses": REPORT_RESPONSES}
+)
+def get_batch_report(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Get one self-contained report of all scored videos of a batch."""
+    try:
+        return report_of(batch_of(_asker(request), pk), download=True)
+    except ReportError:
+        return api.create_response(request, {"error": DIFFERENT}, status=HTTPStatus.CONFLICT)
 
 
 @api.delete("jobs/{uuid:pk}", response={204: None, **PROBLEMS}, summary="Delete a job")
@@ -216,7 +233,7 @@ def _shown(request: HttpRequest, job: Job, queue: Queue) -> dict[str, Any]:
 
 @api.exception_handler(Http404)
 def _not_found(request: HttpRequest, error: Http404) -> HttpResponse:
-    return api.create_response(request, {"error": "no such job of yours"}, status=HTTPStatus.NOT_FOUND)
+    return api.create_response(request, {"error": "no such job or batch of yours"}, status=HTTPStatus.NOT_FOUND)
 
 
 @api.exception_handler(AuthenticationError)

@@ -1,19 +1,23 @@
 """Presentation of jobs, the detector and the service, for pages and the API."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
+from django.db.models import Q
 from django.urls import reverse
+from django.utils import timezone
 
-from dfd.report.page.wording import training_words, visible
+from dfd.base.types import Status
+from dfd.report.page.wording import counted, training_words, visible
+from dfd.video.sampling import span_words
 from dfd.web.models import FRAGMENT_NAME, RESULT_NAME, Job, Worker, options
 from dfd.web.pages import wording
 from dfd.web.queue import Queue
 
 UNKNOWN = "unknown"
 LABELS = ("real", "fake")
-METRIC_NAMES = {"auc": "AUC", "f1": "F1"}
 AS_STORED = ("file_name", "size_bytes", "state", "stage", "attempts", "error", "prob_fake", "confidence", "message")
 
 
@@ -30,13 +34,18 @@ def state_of(job: Job, queue: Queue) -> dict[str, Any]:
         "progress": round(job.progress, 4),
         "outcome": job.outcome or None,
         "verdict": job.verdict or None,
+        "batch": job.batch and str(job.batch),
+        "span": span_words(job.span) if job.span else None,
+        "full": job.is_full,
+        "can_look_again": job.is_over and job.is_kept,
     }
 
 
 def shown(job: Job, queue: Queue) -> dict[str, Any]:
     """Data of a job for a page: its state as values, as a sentence and as a badge, and its links."""
     state = state_of(job, queue)
-    line, badge = wording.line(state, num_workers=queue.num_workers), wording.badge(state)
+    line = wording.line(state, num_workers=queue.num_workers, is_starting=queue.is_starting)
+    badge = wording.badge(state)
     return {"state": state, "line": line, "badge": badge, "links": links(job)}
 
 
@@ -67,6 +76,9 @@ def detector_facts(described: Mapping[str, Any]) -> list[tuple[str, str]]:
     threshold, band, temperature = (described.get(key) for key in ("threshold", "uncertain_band", "temperature"))
     calibration = described.get("calibration") or {}
     fitted = " and ".join(f"{calibration[f'num_{label}']} {label}" for label in LABELS if f"num_{label}" in calibration)
+    frames = counted(clip_len, "frame") if isinstance(clip_len, int) else ""
+    if no_verdict := described.get("no_verdict"):
+        threshold = band = None
     calibrated = "no: its probabilities rank videos, but 0.9 does not mean that nine of ten are fake"
     if temperature is not None:
         calibrated = f"yes, temperature {temperature:.3g}" + (f", fitted to {fitted} videos" if fitted else "")
@@ -75,19 +87,24 @@ def detector_facts(described: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Detector", visible(str(described.get("name") or UNKNOWN))),
         ("Network for each frame", visible(str(described.get("backbone") or UNKNOWN))),
         ("Over the frames", visible(str(described.get("temporal") or UNKNOWN))),
-        ("Examines", f"{clip_len} frames of {image_size} pixels at a time" if clip_len and image_size else UNKNOWN),
-        ("Fake from", UNKNOWN if threshold is None else f"a probability of {threshold:.3g} on"),
-        ("Uncertain", f"from {band[0]:.3g} to {band[1]:.3g}" if band and band[0] < band[1] else "no band"),
+        ("Examines", f"{frames} of {image_size} pixels at a time" if frames and image_size else UNKNOWN),
+        *([("Verdicts", f"none: {visible(str(no_verdict))}")] if no_verdict else _thresholds(threshold, band)),
         ("Calibrated", calibrated if described else UNKNOWN),
         ("Trained on", UNKNOWN if trained == "not known" else trained),
     ]
 
 
-def detector_metrics(described: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Metrics on the validation videos, measured in training."""
-    metrics = described.get("metrics") or {}
-    numbers = {visible(str(k)).removeprefix("val/"): value for k, value in metrics.items()}
-    return [(METRIC_NAMES.get(k, k), f"{value:.3f}") for k, value in numbers.items() if isinstance(value, int | float)]
+def _thresholds(threshold: float | None, band: Any) -> Iterator[tuple[str, str]]:
+    yield "Signs of a fake", UNKNOWN if threshold is None else f"from a score of {threshold:.3g} on"
+    yield "Cannot tell", f"from {band[0]:.3g} to {band[1]:.3g}" if band and band[0] < band[1] else "no band"
+
+
+def each_detector(described: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """Descriptions of the detectors that are loaded: several, or one, or none."""
+    each = (described or {}).get("detectors")
+    if isinstance(each, list):
+        return [one for one in each if isinstance(one, Mapping)]
+    return [described] if described else []
 
 
 def business() -> dict[str, Any]:
@@ -97,17 +114,33 @@ def business() -> dict[str, Any]:
         "waiting": len(queue.places),
         "running": queue.num_running,
         "workers": queue.num_workers,
-        "wait_seconds": queue.wait_seconds(len(queue.places) + 1),
+        "is_starting": queue.is_starting,
+        "wait_seconds": queue.next_wait_seconds,
     }
+
+
+def troubles() -> dict[str, int]:
+    """Number of jobs that were scored and that failed in the last hour: of failures inside, not of bad videos."""
+    recent = Job.objects.filter(finished__gt=timezone.now() - timedelta(hours=1))
+    is_failed = Q(state=Job.State.FAILED) | Q(outcome=Status.ERROR)
+    failed = recent.filter(is_failed).count()
+    return {"failed_last_hour": failed, "scored_last_hour": recent.count() - failed}
 
 
 def limits() -> dict[str, Any]:
     """Limits on uploads, and how long results are kept."""
     given = options()
-    return {name: getattr(given, name) for name in ("max_upload_mb", "max_upload_bytes", "max_files", "keep_hours")}
+    names = ("max_upload_mb", "max_upload_bytes", "max_files", "keep_hours", "full_look", "keep_uploads")
+    return {name: getattr(given, name) for name in names}
 
 
 def links(job: Job) -> dict[str, str]:
     """URLs of a job's page and its actions."""
-    names = ("job", "job-state", "report", "result", "delete", "retry")
+    names = ("job", "job-state", "report", "result", "delete", "retry", "look-again")
     return {name.replace("-", "_"): reverse(name, args=[job.pk]) for name in names}
+
+
+def asked_words(job: Job) -> str:
+    """What was asked to be looked at, where that is not the usual; else empty."""
+    part = f"only {span_words(job.span)}" if job.span else ""
+    return ", ".join(words for words in (part, "every window" if job.is_full else "") if words)

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,11 @@ from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
 from dfd import __version__
-from dfd.web.models import Job
+from dfd.base.errors import ConfigError
+from dfd.report.videos.warnings import caveats_of
+from dfd.video.sampling import read_span
+from dfd.web.jobs.life import Asked
+from dfd.web.models import Job, options
 from dfd.web.pages import presentation
 
 MAX_SHOWN_JOBS = 200
@@ -22,6 +27,7 @@ def shared_context(request: HttpRequest) -> dict[str, Any]:
         "version": __version__,
         "limits": presentation.limits(),
         "detector": SimpleLazyObject(lambda: presentation.detector() or {}),
+        "caveats": SimpleLazyObject(lambda: caveats_of(presentation.detector() or {})),
     }
 
 
@@ -57,3 +63,33 @@ def browser_owner(request: HttpRequest, *, make: bool = False) -> str:
     elif make:
         request.session.modified = True  # the session must outlive its newest job
     return hashlib.sha256(f"browser {word}".encode()).hexdigest()
+
+
+def asked_in(values: Mapping[str, Any]) -> Asked:
+    """What a form or a program asks to have looked at: ``span``, ``full``, and the ``batch`` that a video is sent with.
+
+    Raises:
+        ConfigError: a value cannot be read, or a full look is not offered here; the message is for the sender.
+    """
+    is_full = str(values.get("full") or "").lower() not in ("", "false", "0")
+    if is_full and not options().full_look:
+        raise ConfigError("full: this service does not offer to look at all of a video; send a part of it with span")
+    try:
+        batch = UUID(str(values["batch"])) if values.get("batch") else None
+    except ValueError:
+        raise ConfigError("batch: it is a UUID that you choose, the same for all videos of the batch") from None
+    span = str(values.get("span") or "").strip()
+    return Asked(span=read_span(span) if span else None, is_full=is_full, batch=batch)
+
+
+def batch_of(owner: str, batch: UUID) -> list[Job]:
+    """Jobs of an owner that were sent together, most suspicious first, those without a score last.
+
+    Raises:
+        Http404: there are none that have not expired.
+    """
+    found = Job.objects.filter(owner=owner, batch=batch, expires__gt=timezone.now()) if owner else Job.objects.none()
+    jobs = sorted(found, key=lambda job: (job.prob_fake is None, -(job.prob_fake or 0.0), job.created))
+    if not jobs:
+        raise Http404
+    return jobs

@@ -1,9 +1,11 @@
 """Views of the web pages; they are thin and never read a video."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.core.exceptions import TooManyFilesSent
 from django.db import DatabaseError, connection
@@ -19,15 +21,20 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from dfd import __version__
+from dfd.base.errors import ConfigError
 from dfd.web.intake import admission
-from dfd.web.intake.uploads import ReceivedVideo, Refusal, VideoUploadHandler, has_room, prepare, receive
+from dfd.web.intake.uploads import ReceivedVideo, Refusal, TooSlow, VideoUploadHandler, has_room, prepare, receive
 from dfd.web.jobs import life as jobs
+from dfd.web.jobs.life import Asked
 from dfd.web.models import Job, options
 from dfd.web.pages import presentation
 from dfd.web.pages.answers import _see, _with_retry, failed, refused, wants_json
-from dfd.web.pages.requests import browser_owner, jobs_of, own_job
+from dfd.web.pages.requests import asked_in, browser_owner, jobs_of, own_job
 from dfd.web.queue import Queue
 
+MANY_FAILED = 3
+"""Number of failures within an hour, without any success, that the health check calls a problem."""
+MAX_SAME = 5
 SANDBOX = "frame-ancestors 'none'; sandbox allow-scripts allow-modals"
 
 
@@ -51,13 +58,18 @@ def upload(request: HttpRequest) -> HttpResponse:
 def _take(request: HttpRequest, handler: VideoUploadHandler) -> HttpResponse:
     try:
         videos = receive(request, handler)
+        asked = asked_in(request.POST)
+    except TooSlow as error:
+        return failed(request, HTTPStatus.REQUEST_TIMEOUT, str(error))
     except UnreadablePostError:
         return failed(request, HTTPStatus.BAD_REQUEST, "The upload was interrupted. Send it again.")
     except (MultiPartParserError, TooManyFilesSent):
         return failed(request, HTTPStatus.BAD_REQUEST, "The upload is not a form with files.")
+    except ConfigError as error:
+        return failed(request, HTTPStatus.BAD_REQUEST, f"{error}.")
     if not videos:
         return failed(request, HTTPStatus.BAD_REQUEST, "No file was chosen.")
-    made, refusals = make_jobs(request, browser_owner(request, make=True), videos)
+    made, refusals = make_jobs(request, browser_owner(request, make=True), videos, asked)
     told = [refusal.message for refusal in refusals]
     if wants_json(request):
         taken = [{"file_name": job.file_name, "url": reverse("job", args=[job.pk])} for job in made]
@@ -69,11 +81,14 @@ def _take(request: HttpRequest, handler: VideoUploadHandler) -> HttpResponse:
         response = _see(reverse("job", args=[made[0].pk]))
     else:
         request.session["refusals"] = told
-        response = _see(reverse("history"))
+        is_batch = len(made) > 1 and asked.batch is not None
+        response = _see(reverse("batch", args=[asked.batch]) if is_batch else reverse("history"))
     return response if made else _with_retry(response, refusals[0])
 
 
-def make_jobs(request: HttpRequest, owner: str, videos: list[ReceivedVideo]) -> tuple[list[Job], list[Refusal]]:
+def make_jobs(
+    request: HttpRequest, owner: str, videos: list[ReceivedVideo], asked: Asked
+) -> tuple[list[Job], list[Refusal]]:
     """Create jobs for accepted videos, and refusals for the others; the first video has already been counted."""
     made: list[Job] = []
     refusals: list[Refusal] = []
@@ -81,7 +96,7 @@ def make_jobs(request: HttpRequest, owner: str, videos: list[ReceivedVideo]) -> 
         refusal = video.refusal or (admission.count_file(request) if number else None)
         if refusal is None:
             try:
-                made.append(jobs.create(owner, video))
+                made.append(jobs.create(owner, video, asked))
             except jobs.QueueFull:
                 refusal = admission.full()
         if refusal is not None:
@@ -91,7 +106,8 @@ def make_jobs(request: HttpRequest, owner: str, videos: list[ReceivedVideo]) -> 
 
 
 def _upload_page(request: HttpRequest, refusals: list[str] | None = None, status: int = HTTPStatus.OK) -> HttpResponse:
-    context = {"refusals": refusals or [], "queue": presentation.business()}
+    given = request.GET.get("span", "")[:40] if request.method != "POST" else ""
+    context = {"refusals": refusals or [], "queue": presentation.business(), "batch": uuid4(), "span": given}
     return render(request, "web/upload.html", context, status=status)
 
 
@@ -113,10 +129,23 @@ def may_upload(request: HttpRequest) -> HttpResponse:
 def history(request: HttpRequest) -> HttpResponse:
     """Show the jobs of this browser."""
     refusals = request.session.pop("refusals", [])
-    queue = Queue()
-    shown = [{"job": job, **presentation.shown(job, queue)} for job in jobs_of(browser_owner(request))]
-    context = {"jobs": shown, "refusals": refusals, "notice": request.session.pop("notice", "")}
+    shown = rows_of(jobs_of(browser_owner(request)))
+    is_waiting = any(not one["job"].is_over for one in shown)
+    notice = request.session.pop("notice", "")
+    context = {"jobs": shown, "refusals": refusals, "notice": notice, "is_waiting": is_waiting}
     return render(request, "web/history.html", context)
+
+
+def rows_of(found: Sequence[Job]) -> list[dict[str, Any]]:
+    """Data of a table's rows: each job, its state and what was asked; ``others`` were sent together with it."""
+    queue = Queue()
+    together = Counter(job.batch for job in found if job.batch)
+    asked = presentation.asked_words
+    return [
+        {"job": job, "asked": asked(job), "others": together[job.batch] - 1 if job.batch else 0, **shown}
+        for job in found
+        if (shown := presentation.shown(job, queue))
+    ]
 
 
 @require_POST
@@ -133,12 +162,18 @@ def delete_all(request: HttpRequest) -> HttpResponse:
 def job_page(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show a job: its place in the queue, its progress, or its result."""
     job = own_job(request, pk)
+    # The same file may be sent twice, by mistake or to have another part looked at.
+    same = Job.objects.filter(owner=job.owner, sha256=job.sha256, expires__gt=timezone.now()).exclude(pk=job.pk)
     context = {
         "job": job,
+        "asked": presentation.asked_words(job),
+        "same": [(one, presentation.asked_words(one)) for one in same[:MAX_SAME]] if job.sha256 else [],
+        "others": Job.objects.filter(owner=job.owner, batch=job.batch).count() - 1 if job.batch else 0,
         **presentation.shown(job, Queue()),
         # Rendered by dfd.report with autoescape, so that all text from the sender is escaped.
         "fragment": mark_safe(presentation.fragment_of(job)),
-        "can_retry": job.state == Job.State.FAILED and job.upload_path.is_file(),
+        "can_retry": job.state == Job.State.FAILED and job.is_kept,
+        "can_look_again": job.state == Job.State.DONE and job.is_kept,
     }
     return render(request, "web/job.html", context)
 
@@ -206,12 +241,8 @@ def retry(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_safe
 def about(request: HttpRequest) -> HttpResponse:
     """Show what the detector can and cannot tell, and what happens to videos."""
-    described = presentation.detector() or {}
-    context = {
-        "queue": presentation.business(),
-        "facts": presentation.detector_facts(described) if described else [],
-        "metrics": presentation.detector_metrics(described),
-    }
+    each = presentation.each_detector(presentation.detector())
+    context = {"queue": presentation.business(), "each": [presentation.detector_facts(one) for one in each]}
     return render(request, "web/about.html", context)
 
 
@@ -237,9 +268,11 @@ def health(request: HttpRequest) -> HttpResponse:
         connection.ensure_connection()
         oldest = Job.objects.filter(state=Job.State.QUEUED).order_by("queued").first()
         waited = (timezone.now() - oldest.queued).total_seconds() if oldest else 0.0
-        facts |= {**presentation.business(), "oldest_waiting_seconds": round(waited)}
+        facts |= {**presentation.business(), **presentation.troubles(), "oldest_waiting_seconds": round(waited)}
         if not facts["workers"]:
-            problems.append("no worker is alive")
+            problems.append("no worker is alive" + (" yet: the service is starting" if facts["is_starting"] else ""))
+        if facts["failed_last_hour"] >= MANY_FAILED and not facts["scored_last_hour"]:
+            problems.append(f"all {facts['failed_last_hour']} jobs of the last hour failed; the log says why")
     except DatabaseError:
         problems.append("the database does not answer")
     if not has_room():

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from dfd.base.types import Status
+from dfd.base.types import Status, Verdict
 from dfd.report.page.wording import SHAPES, STATUS_WORDS
 
 KIB = 2**10
 ERROR_TITLES = {
     HTTPStatus.FORBIDDEN: "Not allowed",
     HTTPStatus.NOT_FOUND: "Not found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "Not allowed",
+    HTTPStatus.REQUEST_TIMEOUT: "Too slow",
+    HTTPStatus.CONFLICT: "No longer here",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Too large",
     HTTPStatus.TOO_MANY_REQUESTS: "Too many uploads",
     HTTPStatus.INTERNAL_SERVER_ERROR: "Something went wrong",
@@ -91,11 +94,11 @@ def badge(state: Mapping[str, Any]) -> Badge | None:
     if state["state"] != "done":
         return None
     if state["verdict"]:
-        return Badge(state["verdict"], state["verdict"])
+        return Badge(state["verdict"], Verdict(state["verdict"]).words)
     return Badge("none", STATUS_WORDS[Status(state["outcome"])] if state["outcome"] else "no verdict")
 
 
-def line(state: Mapping[str, Any], *, num_workers: int) -> str:
+def line(state: Mapping[str, Any], *, num_workers: int, is_starting: bool = False) -> str:
     """Describe the state of a job in a sentence.
 
     >>> line({"state": "queued", "place": 3, "wait_seconds": 95}, num_workers=1)
@@ -113,6 +116,8 @@ def line(state: Mapping[str, Any], *, num_workers: int) -> str:
     if not state["place"]:  # taken at this moment
         return "Beginning"
     place = "Next in the queue" if state["place"] == 1 else f"Place {state['place']} in the queue"
+    if is_starting:
+        return f"{place}. The service is starting"
     if not num_workers:
         return f"{place}. Nothing is scored at the moment: it waits until a worker is started"
     return f"{place}, {about_seconds(state['wait_seconds'])} until its turn"

@@ -1,5 +1,6 @@
 """Starting the page's processes, and ending all if one ends."""
 
+import errno
 import os
 import secrets
 import shlex
@@ -14,7 +15,11 @@ from dataclasses import dataclass
 from types import FrameType
 
 from dfd.base.errors import ConfigError
+from dfd.config.build import target_name
 from dfd.config.compose import predict_config
+from dfd.faces.detect import fetch_weights
+from dfd.models.files.card import num_networks, read_card
+from dfd.models.published.names import members
 from dfd.models.starter import checkpoint_path
 from dfd.web.options import PARENT, PREFIX, USELESS, WebOptions
 
@@ -37,19 +42,30 @@ def server_command(options: WebOptions) -> list[str]:
 
 
 def check_detector(options: WebOptions) -> None:
-    """Refuse at once what a worker would fail on after some seconds.
+    """Refuse at once what a worker would fail on after some seconds, or every video after that.
 
     Raises:
         ConfigError: there is no checkpoint, or an option of predict.py does not fit.
+        CheckpointError: the name is that of a published detector that was not adopted.
+        WeightsMissing: the face detector's weights cannot be found or downloaded.
     """
-    if not options.checkpoint:
+    if not options.checkpoints:
         raise ConfigError(
             "give the detector: python -m dfd.web checkpoint=FILE. train.py writes one (detector.safetensors); "
             "`make web` makes and takes the demonstration's; checkpoint=starter is the small one that comes with dfd"
         )
-    if not checkpoint_path(options.checkpoint).is_file():
-        raise ConfigError(f"checkpoint={options.checkpoint}: no such file")
-    predict_config(options.checkpoint, shlex.split(options.detector))
+    files = [checkpoint_path(name) for name in options.checkpoints]
+    for name, first in zip(options.checkpoints, files, strict=True):
+        for path in members(first, num_networks(read_card(first))):
+            if not path.is_file():
+                named = name if path == first else f"{name} needs {path.name} beside it"
+                raise ConfigError(f"checkpoint={named}: no such file")
+    config = predict_config(options.checkpoints, shlex.split(options.detector))
+    chosen, card = config.face_detector, read_card(files[0])
+    found = {"name": target_name(chosen), **chosen} if chosen else (card.crop.get("face_detector") if card else None)
+    if isinstance(found, Mapping) and isinstance(detector := found.get("name"), str):
+        weights = found.get("weights")
+        fetch_weights(detector, weights=None if weights is None else str(weights))
 
 
 def refuse_taken_port(options: WebOptions) -> None:
@@ -64,6 +80,10 @@ def refuse_taken_port(options: WebOptions) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((options.host, options.port))
     except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            remedy = "give host=127.0.0.1 for this machine alone, or host=0.0.0.0 for all of its addresses"
+            why = f"host={options.host} is no address of this machine ({error.strerror})"
+            raise ConfigError(f"{why}; {remedy}") from error
         raise ConfigError(f"port={options.port} cannot be used ({error.strerror}); give another port=N") from error
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import traceback
 from datetime import UTC, datetime
 
@@ -31,11 +32,17 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+# gunicorn fills some of its texts in before it logs them: ``Invalid request from ip=192.0.2.1: …``.
+_FILLED_IN = re.compile(r"(?<=ip=).*|(?<= from ).*", re.DOTALL)
+_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}|\[?(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}\]?")
+
+
 class WithoutValues(logging.Filter):
-    """Leaves a record's text as it stands in the code, and what would be filled in, out: it may be an address."""
+    """Removes what is filled into a record's text, and whatever looks like an address: it may be a sender's."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Always true."""
         record.args = ()
-        record.msg = str(record.msg).replace("%s", "…").replace("%r", "…")
+        text = _FILLED_IN.sub("…", str(record.msg).replace("%s", "…").replace("%r", "…"))
+        record.msg = _ADDRESS.sub("…", text)
         return True

@@ -10,7 +10,8 @@ from django.core.signals import got_request_exception
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 
-from dfd.web.pages.answers import no_database
+from dfd.web.intake.patience import limited
+from dfd.web.pages.answers import failed, no_database, wants_json
 
 Respond = Callable[[HttpRequest], HttpResponse]
 
@@ -29,6 +30,11 @@ def add_headers(respond: Respond) -> Respond:
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = respond(request)
+        if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED and wants_json(request):
+            words = f"{request.method} is not possible here; possible: {response.headers.get('Allow', '')}"
+            refused = failed(request, HTTPStatus.METHOD_NOT_ALLOWED, words)
+            refused.headers["Allow"] = response.headers.get("Allow", "")
+            response = refused
         response.headers.setdefault("Content-Security-Policy", POLICY)
         response.headers.setdefault("Permissions-Policy", PERMISSIONS)
         response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
@@ -48,7 +54,8 @@ class LogRequests:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer, and write down how that went."""
         began = time.perf_counter()
-        response = self._respond(request)
+        with limited(request):
+            response = self._respond(request)
         match = request.resolver_match
         is_static = match is None and response.status_code in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED)
         if not is_static:

@@ -180,6 +180,7 @@ GEND = (
         seconds=1.7,
         unused=lambda name: name == f"{_BACKBONE}embeddings.mask_token",
         verified=_UNCHECKED.format(what="transformers' DINOv3")
-        + " How its authors resize pictures (bilinear) was not found in a file of theirs.",
+        + " How its authors resize pictures (bilinear) was not found in a file of theirs; a preprocessor_config.json "
+        "that lies beside the weights decides.",
     ),
 )

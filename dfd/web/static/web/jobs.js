@@ -72,6 +72,12 @@
     row.replaceWith(fresh);
     if (hadFocus) fresh.querySelector("a").focus();
     const badge = fresh.querySelector(".badge");
+    const howFar = page.getElementById("how-far");
+    const actions = page.querySelector(".toolbar .actions");
+    if (document.querySelector("[data-reload-when-over]") && howFar && actions) {
+      document.getElementById("how-far").replaceWith(howFar);
+      document.querySelector(".toolbar .actions").replaceWith(actions);
+    }
     if (badge) said.textContent = `${fresh.querySelector("bdi").textContent}: ${badge.lastChild.textContent.trim()}`;
   }
 

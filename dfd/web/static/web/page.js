@@ -20,12 +20,14 @@ const dfd = {
     return Math.floor(100 * share);
   },
 
-  // The server writes times in UTC; here they are converted to the reader's time zone.
+  // The server writes times in UTC; here the reader's own time is added, with its zone.
   localTimes(root) {
-    const shown = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
+    const shown = new Intl.DateTimeFormat("en-GB", {
+      day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short",
+    });
     for (const time of root.querySelectorAll("time[datetime]")) {
-      time.title = time.textContent;
-      time.textContent = shown.format(new Date(time.dateTime));
+      const local = shown.format(new Date(time.dateTime));
+      if (!local.endsWith("UTC")) time.textContent += ` (${local})`;
     }
   },
 

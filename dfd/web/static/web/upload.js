@@ -17,6 +17,7 @@
   const FORM_BYTES = 2048; // approximate overhead of the form
   const COME_BACK = [429, 503];
   const GUESSED_RETRY_SECONDS = 30;
+  const FOLLOW_MS = 2000;
 
   // chosen -> queued -> sending or waiting -> taken, refused or stopped
   const rows = [];
@@ -120,11 +121,25 @@
     take(url) {
       this.url = url;
       this.become("taken", "Has arrived and waits to be scored", "✓");
+      setTimeout(() => this.follow(), FOLLOW_MS);
       const link = element("a", "button tiny", "Open");
       link.href = url;
       link.setAttribute("aria-label", `Open: ${this.file.name}`);
       this.deeds.replaceChildren(link);
       said.textContent = `${this.file.name} has arrived`;
+    }
+
+    // Keeps the line about a video up to date until it is scored.
+    async follow() {
+      const { status, body: job } = await dfd.json(`${this.url}state`).catch(() => ({ status: 0 }));
+      const isOver = status === 404 || (status === 200 && ["done", "failed"].includes(job.state));
+      if (status === 404) this.become("taken", "No longer here");
+      else if (status === 200) {
+        const words = { done: "Scored: open it to see what was found", failed: "Could not be scored: open it to see why" };
+        const percent = job.progress ? `, ${dfd.percent(job.progress)} %` : "";
+        this.become("taken", words[job.state] || `${job.line}${percent}`, "✓");
+      }
+      if (!isOver) setTimeout(() => this.follow(), document.hidden ? 5 * FOLLOW_MS : FOLLOW_MS);
     }
   }
 
@@ -157,6 +172,10 @@
     button.textContent = isSending && !number ? "Sending…" : number > 1 ? `Send and score ${number} videos` : "Send and score";
     button.disabled = isSending && !number;
     results.hidden = !count("taken");
+    if (count("taken") > 1) {
+      results.href = form.dataset.batch;
+      results.textContent = "All of them in one table";
+    }
     // The next action is highlighted.
     results.classList.toggle("main", !number && !isSending);
     button.classList.toggle("main", number > 0 || isSending || results.hidden);
@@ -190,6 +209,10 @@
       for (const event of ["error", "abort", "timeout"]) request.addEventListener(event, () => reject(new Error(event)));
       const data = new FormData();
       data.append("csrfmiddlewaretoken", form.elements.csrfmiddlewaretoken.value);
+      for (const name of ["batch", "span", "full"]) {
+        const field = form.elements[name];
+        if (field && field.value && (field.type !== "checkbox" || field.checked)) data.append(name, field.value);
+      }
       data.append("video", row.file, row.file.name);
       request.send(data);
     });
@@ -257,7 +280,7 @@
       sendAndGoOn(next); // its state is "sending" from here on
     }
     if (rows.length === 1 && rows[0].state === "taken") location.assign(rows[0].url);
-    else if (!isBusy() && count("taken") > 1) said.textContent = `${count("taken")} videos have arrived. Your results lists them.`;
+    else if (!isBusy() && count("taken") > 1) said.textContent = `${count("taken")} videos have arrived. A link to all of them is below.`;
   }
 
   form.noValidate = true; // the files are in the list, not in the field
@@ -267,6 +290,13 @@
   });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
+    const span = form.elements.span;
+    if (!span.checkValidity()) {
+      problem.textContent = "Write the part as 0:40-1:00.";
+      span.closest("details").open = true;
+      span.focus();
+      return;
+    }
     const chosen = rows.filter((row) => row.state === "chosen");
     if (!chosen.length) {
       problem.textContent = "No file was chosen.";

@@ -34,6 +34,8 @@ FUNCTIONS = {
 
 OPTIONS = {"preprocess": {"faces.crop_size": "crop.size", "faces.margin_fraction": "crop.margin_fraction"}}
 """New names of options by those of version 0.1.0, for each command."""
+CHOICES = {"train": {"debug=fast": "debug=one_batch"}}
+"""New choices of groups by those of version 0.1.0, for each command."""
 
 
 def todays_options(command: str, words: Iterable[str]) -> list[str]:
@@ -42,8 +44,9 @@ def todays_options(command: str, words: Iterable[str]) -> list[str]:
     >>> todays_options("preprocess", ["faces.crop_size=224", "root=faces.crop_size"])
     ['crop.size=224', 'root=faces.crop_size']
     """
-    names = OPTIONS.get(command, {})
-    return [names.get(name, name) + equals + value for name, equals, value in (word.partition("=") for word in words)]
+    names, choices = OPTIONS.get(command, {}), CHOICES.get(command, {})
+    parts = (choices.get(word, word).partition("=") for word in words)
+    return [names.get(name, name) + equals + value for name, equals, value in parts]
 
 
 class _OldNames(MetaPathFinder, Loader):

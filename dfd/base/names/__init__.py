@@ -1,0 +1,1 @@
+"""Names of code: old ones, and those of plug-ins."""
