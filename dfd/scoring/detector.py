@@ -1,7 +1,7 @@
 """Detector that is loaded once and scores any number of videos."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,7 +33,7 @@ from dfd.scoring.explain import explained
 from dfd.scoring.look.workers import look_settings, looks_of
 from dfd.scoring.runtimes.load import load_runtime
 from dfd.scoring.runtimes.runtime import Runtime, TorchRuntime
-from dfd.scoring.video import DESCRIBED, MAX_SHOWN_FACES, OF_THE_END, Batches, Piece, _Video, now
+from dfd.scoring.video import DESCRIBED, MAX_SHOWN_FACES, OF_THE_END, Batches, Piece, Waiting, _Video, now
 
 
 class Detector(Engine[_Video]):
@@ -220,16 +220,15 @@ class Detector(Engine[_Video]):
         video.take(item)
         self._look(self._batches.full(video, self.batch_size))
 
-    def _look(self, videos: Iterable[_Video]) -> None:
-        """Give every waiting window of videos its probability, and leave none waiting."""
-        if not (waiting := [(video, window) for video in videos for window in video.waiting]):
+    def _look(self, waiting: Sequence[Waiting]) -> None:
+        """Give windows their probability."""
+        if not waiting:
             return
         began = time.perf_counter()
         probs = self.prob_fake([window.crops for _, window in waiting])
         each = (time.perf_counter() - began) / len(waiting)
         for (video, window), prob in zip(waiting, probs, strict=True):
             video.add(window, prob, seconds=each, num_kept=self.moments_per_face, aggregation=self.aggregation)
-            video.waiting.clear()
 
     def share(self, video: _Video, looked: float) -> float:
         """Share of the work on a video that is done, 0..1; see :meth:`dfd.scoring.video._Video.share`."""
@@ -246,7 +245,7 @@ class Detector(Engine[_Video]):
 
     def finished(self, video: _Video) -> VideoScore:
         """Score of a video of which everything was taken."""
-        self._look(self._batches.rest(video))
+        self._look(self._batches.rest(video, self.batch_size))
         end = video.end
         assert end is not None, "a worker ends every video that it does not fail on"
         if end.no_window:

@@ -105,6 +105,10 @@ class _Video:
             del self.kept[min(zip(by_track, tracks, strict=True))[1]]
 
 
+Waiting = tuple[_Video, FaceWindow]
+"""A clip that waits for the network, and its video."""
+
+
 class Batches:
     """Clips that wait for the network until they fill a batch.
 
@@ -134,20 +138,27 @@ class Batches:
             return 16 if given is None else given
         return 2 if (num_parameters or 0) >= LARGE_NETWORK else 8
 
-    def full(self, video: _Video, batch_size: int) -> list[_Video]:
-        """Videos whose waiting clips fill a batch, now that something of ``video`` was taken; none if they do not."""
+    def full(self, video: _Video, batch_size: int) -> list[Waiting]:
+        """Clips that fill a batch, now that something of ``video`` was taken; none if they do not fill it."""
         if not self.across_videos:
-            return [video] if len(video.waiting) >= batch_size else []
+            return self._taken([video], len(video.waiting)) if len(video.waiting) >= batch_size else []
         if video.waiting and not any(one is video for one in self._together):
             self._together.append(video)
-        return self._taken() if sum(len(one.waiting) for one in self._together) >= batch_size else []
+        is_full = sum(len(one.waiting) for one in self._together) >= batch_size
+        return self._taken(self._together, batch_size) if is_full else []
 
-    def rest(self, video: _Video) -> list[_Video]:
-        """Videos to be looked at when ``video`` ends: it, and those that share its batch."""
-        return self._taken() if any(one is video for one in self._together) else [video]
+    def rest(self, video: _Video, batch_size: int) -> list[Waiting]:
+        """The last clips of ``video``, which ends, and as many of others as there is room for in their batch."""
+        room = -(-len(video.waiting) // batch_size) * batch_size
+        return self._taken([video, *(one for one in self._together if one is not video)], room)
 
-    def _taken(self) -> list[_Video]:
-        taken, self._together = self._together, []
+    def _taken(self, videos: Iterable[_Video], most: int) -> list[Waiting]:
+        taken: list[Waiting] = []
+        for one in videos:
+            windows = one.waiting[: most - len(taken)]
+            del one.waiting[: len(windows)]
+            taken += [(one, window) for window in windows]
+        self._together = [one for one in self._together if one.waiting]
         return taken
 
 
