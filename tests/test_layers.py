@@ -22,7 +22,7 @@ LONGER: dict[str, int] = {
     "dfd/faces/detectors/mtcnn.py": 332,
     "dfd/faces/extract.py": 324,
     "dfd/faces/track.py": 327,
-    "dfd/scoring/detector.py": 331,
+    "dfd/scoring/detector.py": 325,
     "dfd/training/module.py": 365,
     "dfd/video/decode.py": 313,
 }

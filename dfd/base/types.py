@@ -232,8 +232,9 @@ class VideoScore:
     """Row of ``predictions.csv``, with each face and window.
 
     ``verdict`` is what to tell a person, ``label`` the side of the threshold on which ``prob_fake`` lies,
-    ``confidence`` the probability of ``label``. All four are None unless ``status`` is ok or partial: "no face" is not
-    "real". ``num_frames`` were scored, in ``num_windows`` of the ``num_windows_possible`` without a cap. ``seconds`` is
+    ``confidence`` the probability of ``label``; these two are None where the detector gives no verdicts. All four are
+    None unless ``status`` is ok or partial: "no face" is not "real". ``num_frames`` were scored, in ``num_windows`` of
+    the ``num_windows_possible`` without a cap. ``seconds`` is
     the time taken, ``seconds_by_stage`` that of each stage; stages overlap. ``thumbnail`` ``(h, w, 3)``, ``moments``
     and ``boxes`` are for display, and neither compared nor printed; ``boxes`` has for each track, if asked for, F frame
     indices and boxes ``(F, 4)`` in source pixels. ``detectors`` holds what each of several detectors found. ``alike``

@@ -39,7 +39,7 @@ from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
 from dfd.scoring.aggregation import NO_VERDICT, one_sided_warning
-from dfd.scoring.options import affordable_windows, detector_options, run_facts, settings_of, start_workers
+from dfd.scoring.options import detector_options, run_facts, settings_of, start_workers, windows_of_one
 from dfd.scoring.ray import RayEngine
 from dfd.scoring.runtimes.expected import expected_seconds
 
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from dfd.scoring.detector import Detector
     from dfd.scoring.panel import Ensemble, Panel
 
-LEAST_WINDOWS = 32
-"""Windows that are scored of any video that has so many."""
 MAX_SHOWN = 40
 """So many rows are printed; the CSV has all."""
 
@@ -65,7 +63,7 @@ def predict(config: PredictConfig) -> None:
     files = [checkpoint_path(name) for name in inputs_of(config.checkpoint)]
     is_new = config.overwrite or not (folder / JSONL_NAME).exists()
     with refusing("predict"), progress_bar(transient=True) as bar:
-        config.max_windows = windows_for(config, folder, inputs, paths)
+        config.max_windows, config.sparse_windows = windows_for(config, folder, inputs, paths)
         expected = expected_seconds(config, files, len(paths))
         ends = None if expected is None else time.monotonic() + expected
         bar.add_task("loading the detector", total=len(paths), note="", ends=ends)
@@ -257,22 +255,25 @@ def _printable(text: str) -> str:
     return escape(repr(text)[1:-1])
 
 
-def windows_for(config: PredictConfig, folder: Path, inputs: Sequence[str], paths: Sequence[Path]) -> Any:
-    """What ``max_windows`` is: of a single video given by its name, as many as can be afforded; else as it is given.
+def windows_for(
+    config: PredictConfig, folder: Path, inputs: Sequence[str], paths: Sequence[Path]
+) -> tuple[Any, int | None]:
+    """What ``max_windows`` and ``sparse_windows`` are: of a single video given by its name, as many as can be afforded.
 
     A folder that holds scores is gone on with as it was begun, and a card's own number is kept: it is part of how the
     detector's authors score.
     """
-    if config.max_windows != "auto" or config.engine != "local":
-        return config.max_windows
+    as_given = config.max_windows, config.sparse_windows
+    if config.max_windows != "auto" or config.sparse_windows is not None or config.engine != "local":
+        return as_given
     if not config.overwrite and (folder / JSONL_NAME).is_file():
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            return read_json(folder / RUN_NAME)["settings"]["max_windows"]
+            settings = read_json(folder / RUN_NAME)["settings"]
+            return settings["max_windows"], settings.get("sparse_windows")
     files = [checkpoint_path(name) for name in inputs_of(config.checkpoint)]
-    has_rule = any((card := read_card(file)) and card.scoring.get("max_windows") for file in files)
-    if has_rule or len(paths) != 1 or [Path(name).expanduser() for name in inputs] != list(paths):
-        return config.max_windows
-    return max(LEAST_WINDOWS, affordable_windows(files, config.look_seconds))
+    if len(paths) != 1 or [Path(name).expanduser() for name in inputs] != list(paths):
+        return as_given
+    return windows_of_one(config, files, look_seconds=config.look_seconds)
 
 
 def run_model(folder: Path) -> Mapping[str, Any]:
@@ -290,8 +291,5 @@ def runtime_of_folder(folder: Path, checkpoint: Path) -> str:
     """
     if checkpoint.suffix == ".onnx" or not (folder / JSONL_NAME).is_file():
         return "auto"
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        runtime = {"TorchRuntime": "torch", "OnnxRuntime": "onnx"}[read_json(folder / RUN_NAME)["model"]["runtime"]]
-        if runtime == "torch" or all(find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript")):
-            return runtime
-    return "auto"
+    runtime = {"TorchRuntime": "torch", "OnnxRuntime": "onnx"}.get(str(run_model(folder).get("runtime")), "auto")
+    return runtime if runtime != "onnx" or all(map(find_spec, ("onnx", "onnxruntime", "onnxscript"))) else "auto"

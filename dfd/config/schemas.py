@@ -144,6 +144,7 @@ class PredictConfig:
     crop: dict[str, Any] | None
     max_windows: Any
     look_seconds: float
+    sparse_windows: int | None
     span: str | None
     window_stride: int | None
     max_faces: int

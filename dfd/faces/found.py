@@ -19,6 +19,8 @@ class WindowSettings:
         window_stride: frames from the start of one clip to the start of the next; None: clips follow each other without
             overlap, so that every frame is in one.
         max_windows: number of clips, spaced evenly over the whole video; None: all that fit.
+        sparse_windows: number of clips, spaced evenly, of a video in which more than ``max_windows`` fit; None:
+            ``max_windows``. Clips far apart cost more than those that follow each other: each is sought in the file.
         max_faces: faces scored in each clip, largest first.
         max_decode_side: longer side of the decoded frames in pixels; None keeps the size of the source.
         every_frame: detect faces in all frames, also those that no clip needs: for boxes on the whole video.
@@ -38,11 +40,20 @@ class WindowSettings:
     max_decode_side: int | None = MAX_DECODE_SIDE
     every_frame: bool = False
     span: tuple[float, float] | None = None
+    sparse_windows: int | None = None
     video_stream: int | None = None
     limits: VideoLimits = field(default_factory=VideoLimits)
 
     def __post_init__(self) -> None:
-        for name in ("clip_len", "clip_stride", "window_stride", "max_windows", "max_faces", "max_decode_side"):
+        for name in (
+            "clip_len",
+            "clip_stride",
+            "window_stride",
+            "max_windows",
+            "sparse_windows",
+            "max_faces",
+            "max_decode_side",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -71,10 +82,13 @@ class WindowSettings:
         [0, 30, 60, 90]
         >>> WindowSettings(clip_len=10, max_windows=None).starts(43)
         [0, 11, 22, 33]
+        >>> sparse = WindowSettings(clip_len=1, max_windows=5, sparse_windows=2)
+        >>> sparse.starts(5), sparse.starts(9)
+        ([0, 1, 2, 3, 4], [0, 8])
         """
         number = self.num_possible(num_frames - first)
-        if self.max_windows is not None:
-            number = min(number, self.max_windows)
+        if self.max_windows is not None and number > self.max_windows:
+            number = self.sparse_windows or self.max_windows
         starts = window_starts(num_frames - first, clip_len=self.clip_len, stride=self.clip_stride, num_windows=number)
         return [first + start for start in starts]
 

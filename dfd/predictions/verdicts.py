@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from dfd.base.types import Label, Verdict
+from dfd.base.types import Verdict
 from dfd.metrics.alike import alike
-from dfd.scoring.aggregation import verdict
+from dfd.scoring.aggregation import side, verdict
 
 TOLD_ANEW = ("threshold", "uncertain_margin", "prevalence")
 """Settings on which verdicts depend and scores do not."""
@@ -36,12 +36,12 @@ def told_anew(
     prob_fake = value["prob_fake"]
     if prob_fake is None:
         return anew
-    label = Label.FAKE if prob_fake >= threshold else Label.REAL
+    label, confidence = side(prob_fake, threshold=threshold, gives_verdicts=gives_verdicts)
     found = alike(prob_fake, labelled, prevalence=settings.get("prevalence")) if labelled else None
     anew |= {
         "verdict": told(prob_fake),
-        "label": str(label),
-        "confidence": prob_fake if label is Label.FAKE else 1 - prob_fake,
+        "label": None if label is None else str(label),
+        "confidence": confidence,
         "tracks": [{**track, "verdict": told(track["prob_fake"])} for track in value["tracks"]],
     }
     return anew | {"alike": found and asdict(found)}

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from dfd.base.errors import ConfigError
 from dfd.base.names import plugins
-from dfd.base.types import Verdict
+from dfd.base.types import Label, Verdict
 
 WindowsByTrack = Sequence[Sequence[float]]
 """For each face track, the probability of FAKE of each of its windows; at least one track, none without a window."""
@@ -170,6 +170,17 @@ def verdict(prob_fake: float, *, threshold: float, margin: float = 0.0) -> Verdi
     if low < high and low <= prob_fake <= high:
         return Verdict.UNCERTAIN
     return Verdict.FAKE if prob_fake >= threshold else Verdict.REAL
+
+
+def side(prob_fake: float, *, threshold: float, gives_verdicts: bool = True) -> tuple[Label | None, float | None]:
+    """Label on whose side of the threshold a score lies, and its probability; None for a detector without verdicts.
+
+    >>> side(0.7, threshold=0.5), side(0.7, threshold=0.5, gives_verdicts=False)
+    ((<Label.FAKE: 1>, 0.7), (None, None))
+    """
+    if not gives_verdicts:
+        return None, None
+    return (Label.FAKE, prob_fake) if prob_fake >= threshold else (Label.REAL, 1 - prob_fake)
 
 
 def one_sided_warning(counts: Mapping[str, int], *, share: float = 0.95, at_least: int = 20) -> str | None:

@@ -20,14 +20,8 @@ from dfd.models.files.checkpoint import refuse_mixed_clips
 from dfd.models.starter import checkpoint_path
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
-from dfd.scoring.aggregation import (
-    DEFAULT_AGGREGATION,
-    NO_VERDICT,
-    Aggregation,
-    aggregation_named,
-    uncertain_band,
-    verdict,
-)
+from dfd.scoring import aggregation as rules
+from dfd.scoring.aggregation import Aggregation, side, uncertain_band, verdict
 from dfd.scoring.engine import Engine
 from dfd.scoring.explain import explained
 from dfd.scoring.look.workers import look_settings, looks_of
@@ -107,7 +101,7 @@ class Detector(Engine[_Video]):
             refuse_mixed_clips(model, name)
         if moments_per_face < 0:
             raise ValueError(f"moments_per_face must not be negative, got {moments_per_face}")
-        aggregation = aggregation or card.scoring.get("aggregation") or DEFAULT_AGGREGATION
+        aggregation = aggregation or card.scoring.get("aggregation") or rules.DEFAULT_AGGREGATION
         self.runtime = runtime
         self.model = model
         self.num_parameters = None if model is None else sum(p.numel() for p in model.parameters())
@@ -116,7 +110,7 @@ class Detector(Engine[_Video]):
         self.face_detector, self.extraction, self.windows = look_settings(
             card, name=name, face_detector=face_detector, crop=crop, every_frame=boxes, **windows
         )
-        self.aggregation = aggregation_named(aggregation) if isinstance(aggregation, str) else aggregation
+        self.aggregation = rules.aggregation_named(aggregation) if isinstance(aggregation, str) else aggregation
         self.threshold = card.threshold if threshold is None else threshold
         self.uncertain_margin = uncertain_margin
         self.uncertain_band = uncertain_band(self.threshold, uncertain_margin)
@@ -125,9 +119,10 @@ class Detector(Engine[_Video]):
         self._batches = Batches(runtime.device_type != "cpu" if across_videos is None else across_videos)
         self.no_verdict = why_no_verdict(card, name)
         """Reason why scores come without a verdict; empty if they come with one."""
-        self._remark = NO_VERDICT + self.no_verdict if self.no_verdict else ""
+        self._remark = rules.NO_VERDICT + self.no_verdict if self.no_verdict else ""
         self.caveat, self.prevalence = caveat_of(card), check_prevalence(prevalence)
-        self.aggregation_name = getattr(self.aggregation, "__name__", repr(self.aggregation))
+        named = getattr(aggregation, "__name__", repr(aggregation))
+        self.aggregation_name = aggregation if isinstance(aggregation, str) else named
         self._labelled = labelled_in(card.calibration, aggregation=self.aggregation_name)
         super().__init__(
             looks_of([(self.face_detector, self.extraction, self.windows)]),
@@ -262,14 +257,14 @@ class Detector(Engine[_Video]):
         began = time.perf_counter()
         moments = tuple(self._moments(video, tracks))
         explaining = time.perf_counter() - began
-        label = Label.FAKE if prob_fake >= self.threshold else Label.REAL
+        label, confidence = side(prob_fake, threshold=self.threshold, gives_verdicts=self.gives_verdicts)
         return VideoScore(
             path=str(video.path),
             status=Status.PARTIAL if end.partial else Status.OK,
             verdict=self._verdict(prob_fake),
             label=label,
             prob_fake=prob_fake,
-            confidence=prob_fake if label is Label.FAKE else 1 - prob_fake,
+            confidence=confidence,
             **{name: getattr(end, name) for name in OF_THE_END},
             seconds=time.perf_counter() - video.began,
             seconds_by_stage={**end.seconds_by_stage, "network": video.network_seconds, "explain": explaining},
@@ -291,9 +286,8 @@ class Detector(Engine[_Video]):
         return not self.no_verdict
 
     def _verdict(self, prob_fake: float) -> Verdict:
-        if not self.gives_verdicts:
-            return Verdict.UNCERTAIN
-        return verdict(prob_fake, threshold=self.threshold, margin=self.uncertain_margin)
+        told = verdict(prob_fake, threshold=self.threshold, margin=self.uncertain_margin)
+        return told if self.gives_verdicts else Verdict.UNCERTAIN
 
     def _moments(self, video: _Video, tracks: Iterable[TrackScore]) -> Iterator[Moment]:
         """The most suspicious windows of the most suspicious faces, both in falling order."""

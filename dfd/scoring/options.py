@@ -36,10 +36,13 @@ OTHER = (
     *("deadline_seconds", "stall_seconds"),
 )
 
-SECONDS_PER_FRAME, SECONDS_PER_BYTE = 0.015, 1.25e-9
-"""Estimated cost of looking at a frame, and of each byte of a network's file for a frame, on a core of a server."""
+SECONDS_PER_FRAME, SECONDS_PER_SEEK, SECONDS_PER_BYTE = 0.015, 0.25, 1.25e-9
+"""Estimated cost, on a core of a server, of a frame, of seeking a window, and of a frame for each byte of a network."""
 
-LOOKS = ("face_detector", "crop", *DECISIVE[:5], "limits", "span")
+LEAST_WINDOWS = 32
+"""Windows that are scored of any video that has so many."""
+
+LOOKS = ("face_detector", "crop", *DECISIVE[:5], "limits", "span", "sparse_windows")
 """Options that decide what a worker looks at."""
 
 
@@ -56,16 +59,18 @@ def detector_options(config: PredictConfig) -> dict[str, Any]:
         "prevalence": config.prevalence,
         "boxes": config.annotate,
         "span": read_span(config.span) if config.span else None,
+        "sparse_windows": config.sparse_windows,
         "tuned": True,
         **{name: getattr(config, name) for name in (*DECISIVE, *OTHER)},
     }
 
 
-def affordable_windows(files: Sequence[Path], look_seconds: float) -> int:
-    """Number of windows that detectors score in about ``look_seconds``, by a fixed estimate of what they cost.
+def affordable_windows(files: Sequence[Path], look_seconds: float) -> tuple[int, int]:
+    """Number of windows that detectors score in about ``look_seconds``: of those that follow each other, and far apart.
 
-    It is not measured: the same video would be scored otherwise on a busier machine. Decoding and following faces take
-    15 ms a frame, a network 1.25 ns a frame and byte of its file: 9 ms for the starter, 125 ms for a ResNeXt-50.
+    It is a fixed estimate and not measured: else the same video would be scored otherwise on a busier machine. Decoding
+    and following faces take 15 ms a frame, a window that is sought in the file a quarter of a second, a network 1.25 ns
+    a frame and byte of its file: 9 ms for the starter, 125 ms for a ResNeXt-50.
 
     Args:
         files: those of the detectors.
@@ -79,7 +84,28 @@ def affordable_windows(files: Sequence[Path], look_seconds: float) -> int:
     clip_lens = [card.clip_len if (card := read_card(file)) else 1 for file in files]
     sizes = [file.stat().st_size if file.is_file() else 0 for file in files]
     networks = sum(length * size * SECONDS_PER_BYTE for length, size in zip(clip_lens, sizes, strict=True))
-    return int(look_seconds / (max(clip_lens) * SECONDS_PER_FRAME + networks))
+    frames = max(clip_lens) * SECONDS_PER_FRAME
+    return int(look_seconds / (frames + networks)), int(look_seconds / (frames + SECONDS_PER_SEEK + networks))
+
+
+def windows_of_one(config: PredictConfig, files: Sequence[Path], *, look_seconds: float) -> tuple[Any, int | None]:
+    """What ``max_windows`` and ``sparse_windows`` are for a video that is looked at alone: what ``look_seconds`` allow.
+
+    What the options say is kept, and so is the number in a card: it is part of how the detector's authors score.
+
+    Args:
+        config: options; ``max_windows=auto`` leaves the choice.
+        files: those of the detectors.
+        look_seconds: time for the video, of one core.
+
+    Raises:
+        ConfigError: ``look_seconds`` is not above 0.
+    """
+    has_rule = any((card := read_card(file)) and card.scoring.get("max_windows") for file in files)
+    if config.max_windows != "auto" or config.sparse_windows is not None or has_rule:
+        return config.max_windows, config.sparse_windows
+    whole, sparse = affordable_windows(files, look_seconds)
+    return max(LEAST_WINDOWS, whole), max(LEAST_WINDOWS, sparse)
 
 
 def start_workers(
@@ -135,6 +161,7 @@ def settings_of(config: PredictConfig, detector: Detector | Ensemble | Panel) ->
         **({"span": config.span} if config.span else {}),
         "threshold": detector.threshold,
         "uncertain_margin": config.uncertain_margin,
+        **({"sparse_windows": config.sparse_windows} if config.sparse_windows is not None else {}),
         **({"prevalence": config.prevalence} if config.prevalence is not None else {}),
     }
 

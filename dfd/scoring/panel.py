@@ -9,13 +9,13 @@ from statistics import fmean
 from typing import Any
 
 from dfd.base.errors import ConfigError
-from dfd.base.types import DetectorScore, Label, TrackScore, Verdict, VideoScore
+from dfd.base.types import DetectorScore, TrackScore, Verdict, VideoScore
 from dfd.faces.found import FaceWindow, View, WindowsEnd
 from dfd.models.files.card import num_networks, read_card
 from dfd.models.published.names import members
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
-from dfd.scoring.aggregation import NO_VERDICT, verdict
+from dfd.scoring.aggregation import NO_VERDICT, side, verdict
 from dfd.scoring.detector import Detector
 from dfd.scoring.engine import Engine
 from dfd.scoring.look.workers import looks_of
@@ -162,7 +162,7 @@ class Panel(_Several):
             return whole
         prob_fake = self._combined([prob for _, prob in voting], [number for number, _ in voting])
         threshold = self._combined([self.detectors[number].threshold for number, _ in voting], [n for n, _ in voting])
-        label = Label.FAKE if prob_fake >= threshold else Label.REAL
+        label, confidence = side(prob_fake, threshold=threshold)
         said = verdict(prob_fake, threshold=threshold, margin=self.detectors[0].uncertain_margin)
         calls = {each[number].verdict for number, _ in voting} - {Verdict.UNCERTAIN}
         disagree = "the detectors disagree" if len(calls) > 1 else ""
@@ -173,7 +173,7 @@ class Panel(_Several):
             prob_fake=prob_fake,
             verdict=said,
             label=label,
-            confidence=prob_fake if label is Label.FAKE else 1 - prob_fake,
+            confidence=confidence,
             message="; ".join(part for part in (message, disagree) if part),
         )
 
@@ -218,13 +218,12 @@ class Ensemble(_Several):
             return replace(first, model=self.name)
         prob_fake = fmean(score.prob_fake for score in scores if score.prob_fake is not None)
         tracks = tuple(_mean_track(found) for found in zip(*(score.tracks for score in scores), strict=True))
-        label = Label.FAKE if prob_fake >= self.threshold else Label.REAL
         return replace(
             first,
             model=self.name,
             prob_fake=prob_fake,
-            label=label,
-            confidence=prob_fake if label is Label.FAKE else 1 - prob_fake,
+            label=None,
+            confidence=None,
             tracks=tracks,
             seconds_by_stage=_summed(scores),
         )

@@ -134,15 +134,8 @@ class DetectorCard:
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers: fit for JSON and for ``weights_only=True``."""
         values = {**asdict(self), "label_order": list(self.label_order)}
-        for name in (
-            "test",
-            "scoring",
-            "caveat",
-            "no_verdict",
-            "lineage",
-            "plugins",
-            "origin",
-        ):  # older versions know no such keys
+        # Older versions know no such keys.
+        for name in ("test", "scoring", "caveat", "no_verdict", "lineage", "plugins", "origin"):
             if not values[name]:
                 del values[name]
         return values

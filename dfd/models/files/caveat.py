@@ -38,7 +38,9 @@ def made_caveat(card: DetectorCard) -> str:
         known = card.origin.get("training_data")
         return f"This detector was trained on {known}." if known else UNKNOWN
     words = training_words(card.data)
-    return f"This detector was trained on {words}. {_tested(card)}" if words else UNKNOWN
+    began = ", ".join(str(one["name"]) for one in card.lineage if one.get("name"))
+    origin = f" Its weights began from {began}." if began else ""
+    return f"This detector was trained on {words}.{origin} {_tested(card)}" if words else UNKNOWN
 
 
 def with_made_caveat(card: DetectorCard, **changes: Any) -> DetectorCard:

@@ -237,9 +237,11 @@ def _summary(track: TrackScore, drawn: Timeline) -> str:
         return "No window of this face is known."
     first, last, mean = track.windows[0], track.windows[-1], fmean(window.prob_fake for window in track.windows)
     highest = max(track.windows, key=lambda window: window.prob_fake)
+    decimals = int(wording.clock(first.start_seconds) == wording.clock(last.end_seconds))  # "from 0:00 to 0:00"
+    start, end = (wording.clock(when, decimals=decimals) for when in (first.start_seconds, last.end_seconds))
     text = (
-        f"{wording.counted(len(track.windows), 'window')} from {wording.clock(first.start_seconds)} to "
-        f"{wording.clock(last.end_seconds)}: mean {wording.probability(mean)}, highest "
+        f"{wording.counted(len(track.windows), 'window')} from {start} to "
+        f"{end}: mean {wording.probability(mean)}, highest "
         f"{wording.probability(highest.prob_fake)} at {wording.clock(highest.start_seconds, decimals=1)}"
     )
     if (threshold := drawn.scale.threshold) is not None:

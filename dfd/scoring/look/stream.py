@@ -178,7 +178,8 @@ def _remarks(
     settings: WindowSettings, num_windows: int, num_possible: int, num_dropped: int, num_unscored: int
 ) -> Iterator[str]:
     if num_windows < num_possible:
-        cap = f"max_windows={settings.max_windows}"
+        is_sparse = settings.sparse_windows is not None
+        cap = f"sparse_windows={settings.sparse_windows}" if is_sparse else f"max_windows={settings.max_windows}"
         yield f"{num_windows} of {num_possible} windows were looked at, evenly spaced ({cap})"
     if num_unscored:
         yield f"{_counted(num_unscored)} seen for less than half of a clip and not scored"

@@ -29,7 +29,7 @@ from dfd.report.page.policy import report_policy
 from dfd.report.videos.fragment import render_result
 from dfd.report.videos.single import write_result_page
 from dfd.scoring.detector import Detector
-from dfd.scoring.options import detector_options, run_facts, settings_of
+from dfd.scoring.options import detector_options, run_facts, settings_of, windows_of_one
 from dfd.scoring.panel import Ensemble, Panel, load_panel
 from dfd.video.sampling import span_words
 from dfd.web.jobs import life as jobs
@@ -43,6 +43,8 @@ SCORING, WRITING = "looking at the faces", "writing the report"
 
 
 SHARE_OF_SCORING = 0.97
+LOOK_SECONDS = 30.0
+"""Estimated time for which a video is looked at, where ``look_seconds`` is not given: others wait behind it."""
 
 
 WORK = "work-"
@@ -75,7 +77,12 @@ class Scorer:
         if not options().checkpoints:
             raise ConfigError("DFD_WEB_CHECKPOINT is not set; set it to the file of a detector, as train.py writes it")
         self.name = name
-        self.config = predict_config(options().checkpoints, shlex.split(options().detector))
+        given = shlex.split(options().detector)
+        self.config = predict_config(options().checkpoints, given)
+        files = [checkpoint_path(name) for name in inputs_of(self.config.checkpoint)]
+        seconds = self.config.look_seconds if any(one.startswith("look_seconds=") for one in given) else LOOK_SECONDS
+        looks = windows_of_one(self.config, files, look_seconds=seconds)
+        self.config.max_windows, self.config.sparse_windows = looks
         self.detector = _loaded(self.config)
         fetch_weights(**self.detector.face_detector)
         self.settings = settings_of(self.config, self.detector)
@@ -202,7 +209,8 @@ def _loaded(config: PredictConfig) -> Detector | Ensemble | Panel:
 
 def changes_of(job: Job) -> dict[str, Any]:
     """Options of the detector that differ for a job from those of the service."""
-    return {**({"span": job.span} if job.span else {}), **({"max_windows": None} if job.is_full else {})}
+    full = {"max_windows": None, "sparse_windows": None} if job.is_full else {}
+    return {**({"span": job.span} if job.span else {}), **full}
 
 
 def without_paths(message: str, upload: Path) -> str:
