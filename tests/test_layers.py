@@ -20,7 +20,7 @@ LONGER: dict[str, int] = {
     "dfd/data/sources/ffpp.py": 324,
     "dfd/data/sources/manifest.py": 310,
     "dfd/faces/detectors/mtcnn.py": 332,
-    "dfd/scoring/detector.py": 322,
+    "dfd/scoring/detector.py": 320,
     "dfd/training/module.py": 365,
     "dfd/video/decode.py": 313,
 }
@@ -129,3 +129,13 @@ def test_scoring_with_the_default_networks_does_not_wait_for_torchvision() -> No
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_hydra_imports_at_the_start_of_every_command_waits_for_no_library() -> None:
+    heavy = ("torch", "pandas", "scipy", "matplotlib", "optuna", "joblib")
+    code = f"import sys, hydra_plugins.dfd_studies; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    from dfd.studies import StudyReport, callback
+
+    assert StudyReport is callback.StudyReport

@@ -111,6 +111,32 @@ def keep_freed_memory() -> bool:
     return bool(libc.mallopt(_M_MMAP_MAX, 0)) and bool(libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
+_MADV_DONTNEED = 4
+
+
+def leave_in_file(address: int, num_bytes: int) -> None:
+    """Take pages that are mapped from a file out of this process's memory; they come back when they are read again.
+
+    Does nothing where the memory is not a file's, for then its content would be lost, or on systems other than Linux.
+    """
+    if sys.platform != "linux":
+        return
+    page = os.sysconf("SC_PAGE_SIZE")
+    first, last = -(-address // page) * page, (address + num_bytes) // page * page
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            span, access, _, _, inode, *_ = line.split()
+            low, high = (int(end, 16) for end in span.split("-"))
+            if low <= first < last <= high and inode != "0" and access.endswith("p"):
+                ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), _MADV_DONTNEED)
+
+
+def return_freed_memory() -> None:
+    """Give the system back what this process has freed and keeps for later; does nothing without glibc."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 _task_bytes: int | None = None
 
 

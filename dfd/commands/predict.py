@@ -6,6 +6,7 @@ import contextlib
 import csv
 import math
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -40,6 +41,7 @@ from dfd.process.pool import WorkerPool
 from dfd.scoring.aggregation import NO_VERDICT, one_sided_warning
 from dfd.scoring.options import detector_options, run_facts, settings_of, start_workers, windows_of_one
 from dfd.scoring.ray import RayEngine
+from dfd.scoring.runtimes.expected import expected_seconds
 
 if TYPE_CHECKING:
     from dfd.scoring.detector import Detector
@@ -58,9 +60,14 @@ def predict(config: PredictConfig) -> None:
     folder = Path(config.output).expanduser() if config.output else output_dir()
     if config.runtime == "auto" and not config.overwrite:
         config.runtime = runtime_of_folder(folder, Path(inputs_of(config.checkpoint)[0]))
-    with refusing("predict"):
+    files = [checkpoint_path(name) for name in inputs_of(config.checkpoint)]
+    is_new = config.overwrite or not (folder / JSONL_NAME).exists()
+    with refusing("predict"), progress_bar(transient=True) as bar:
         config.max_windows, config.sparse_windows = windows_for(config, folder, inputs, paths)
-        engine, detector = engine_of(config, paths, is_new=config.overwrite or not (folder / JSONL_NAME).exists())
+        expected = expected_seconds(config, files, len(paths))
+        ends = None if expected is None else time.monotonic() + expected
+        bar.add_task("loading the detector", total=len(paths), note="", ends=ends)
+        engine, detector = engine_of(config, files, paths, is_new=is_new)
 
     aggregation = detector.describe()["aggregation"]
     fitted_for = detector.card.calibration.get("aggregation", aggregation)
@@ -84,7 +91,7 @@ def predict(config: PredictConfig) -> None:
         if len(waiting) < len(paths):
             print(f"{len(paths) - len(waiting)} of {len(paths)} are already in {writer.csv_path}")
         try:
-            others = list(write_scores(engine, waiting, writer, asked=inputs))
+            others = list(write_scores(engine, waiting, writer, asked=inputs, ends=ends))
         except KeyboardInterrupt:
             done = f"{len(writer.done & {str(path) for path in paths})} of {len(paths)} are in {folder}"
             remedy = f"run it again with output={folder} to go on, or see them now: dfd report {folder}"
@@ -108,7 +115,7 @@ def predict(config: PredictConfig) -> None:
 
 
 def engine_of(
-    config: PredictConfig, paths: list[Path], *, is_new: bool
+    config: PredictConfig, files: Sequence[Path], paths: list[Path], *, is_new: bool
 ) -> tuple[Detector | Ensemble | Panel | RayEngine, Detector | Ensemble | Panel]:
     """What scores these videos, and the detector that it scores with. Where none is scored yet, workers begin at once.
 
@@ -116,29 +123,22 @@ def engine_of(
         ConfigError: there is no such engine.
         CheckpointError: the checkpoint is missing, damaged, or of another program.
     """
-    files = [checkpoint_path(name) for name in inputs_of(config.checkpoint)]
     options = detector_options(config)
-    checkpoint = files[0]
     if config.votes and len(files) == 1:
         raise ConfigError("votes are for several detectors: checkpoint=[a,b]")
-    if len(files) > 1 or num_networks(read_card(checkpoint)) > 1:
-        if config.engine != "local":
-            raise ConfigError(f"engine={config.engine} scores with one network; use engine=local")
-        from dfd.scoring.panel import load_panel
-
-        several = load_panel(files, weights=config.votes, num_videos=len(paths), **options)
-        return several, several
     if config.engine == "local":
         with ExitStack() as stack:
             # Before torch is imported here.
-            pool = stack.enter_context(start_workers(config, checkpoint, paths, begin=is_new))
-            from dfd.scoring.detector import Detector
+            pool = stack.enter_context(start_workers(config, files, paths, begin=is_new))
+            from dfd.scoring.panel import load_any
 
-            detector = Detector.load(checkpoint, **options, pool=pool, num_videos=len(paths))
+            detector = load_any(files, weights=config.votes, num_videos=len(paths), pool=pool, **options)
             stack.pop_all()  # the detector closes it
         return detector, detector
+    if len(files) > 1 or num_networks(read_card(files[0])) > 1:
+        raise ConfigError(f"engine={config.engine} scores with one network; use engine=local")
     if config.engine == "ray":
-        engine = RayEngine(checkpoint, **asdict(config.ray), **options)
+        engine = RayEngine(files[0], **asdict(config.ray), **options)
         return engine, engine.detector
     raise ConfigError(f"engine={config.engine} is not one of local, ray")
 
@@ -149,10 +149,11 @@ def write_scores(
     writer: PredictionWriter,
     *,
     asked: Sequence[str],
+    ends: float | None = None,
 ) -> Iterator[str]:
     """Write each score as it comes, with a progress bar; yields the files that are no videos and got no row."""
     with progress_bar() as bar:
-        task = bar.add_task("scoring", total=len(paths), note="")
+        task = bar.add_task("scoring", total=len(paths), note="", ends=ends)
         shares: dict[Path, float] = {}
         num_done = 0
 

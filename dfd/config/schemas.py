@@ -159,6 +159,7 @@ class PredictConfig:
     heatmaps: bool
     batch_size: int | None
     device: str
+    precision: str
     num_workers: int | None
     deadline_seconds: float
     stall_seconds: float

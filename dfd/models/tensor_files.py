@@ -130,14 +130,19 @@ _DRAWING = (
 
 
 class without_first_weights(TorchFunctionMode):  # noqa: N801 - a context, like torch.inference_mode
-    """Context in which networks are built without random initial weights, as these will be loaded."""
+    """Context in which networks are built without initial weights, as these will be loaded.
+
+    Parameters are not written to at all, so those of a large network take no memory until then. Buffers are computed.
+    """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call ``func``, unless it fills a tensor with random values."""
+        """Call ``func``, unless it fills a tensor with random values or changes a parameter."""
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in _DRAWING:
+        name = getattr(func, "__name__", "")
+        changes = name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
+        if name in _DRAWING or (changes and args and isinstance(args[0], nn.Parameter)):
             return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs)
 
@@ -150,6 +155,19 @@ def load_exactly(module: nn.Module, tensors: Mapping[str, Tensor], *, ignore: Co
     """
     given = fitting(module, tensors, ignore=ignore)
     module.load_state_dict(given, strict=True)
+
+
+def put_exactly(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Make ``tensors`` themselves the values of ``module``, without a copy where they have its number format.
+
+    Values that were mapped from a file thus stay there, and take memory as pages that the system can drop.
+
+    Raises:
+        ValueError: when names or shapes differ; the message lists them, and the module is unchanged.
+    """
+    formats = {name: tensor.dtype for name, tensor in module.state_dict().items()}
+    given = {name: tensor.to(formats[name]) for name, tensor in fitting(module, tensors).items()}
+    module.load_state_dict(given, strict=True, assign=True)
 
 
 def fitting(module: nn.Module, tensors: Mapping[str, Tensor], *, ignore: Collection[str] = ()) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Detector that is loaded once and scores any number of videos."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,11 +24,10 @@ from dfd.scoring import aggregation as rules
 from dfd.scoring.aggregation import Aggregation, side, uncertain_band, verdict
 from dfd.scoring.engine import Engine
 from dfd.scoring.explain import explained
-from dfd.scoring.look.workers import look_settings
-from dfd.scoring.runtimes.folding import fold_batchnorm as fold_into_convolutions
+from dfd.scoring.look.workers import look_settings, looks_of
 from dfd.scoring.runtimes.load import load_runtime
-from dfd.scoring.runtimes.runtime import OnnxRuntime, Runtime, TorchRuntime
-from dfd.scoring.video import DESCRIBED, MAX_SHOWN_FACES, OF_THE_END, Piece, _Kept, _Video, now
+from dfd.scoring.runtimes.runtime import Runtime, TorchRuntime
+from dfd.scoring.video import DESCRIBED, MAX_SHOWN_FACES, OF_THE_END, Batches, Piece, Waiting, _Kept, _Video, now
 
 
 class Detector(Engine[_Video]):
@@ -55,8 +54,9 @@ class Detector(Engine[_Video]):
         heatmaps: explain these windows: see :mod:`dfd.scoring.explain`.
         boxes: look for faces in every frame and give their boxes along, for
             :func:`dfd.predictions.annotate.video.annotate_video`.
-        batch_size: clips of one video through the network at once; None: 8 on a CPU, 16 on a GPU. Fewer take less
-            memory and more time: an LSTM's weights are read anew for every batch.
+        batch_size: clips through the network at once; None: see :meth:`Batches.size`. Fewer take
+            less memory and more time: an LSTM's weights are read anew for every batch.
+        across_videos: fill batches with clips of several videos; None: on a GPU only. See :class:`Batches`.
         num_workers: processes that decode and find faces; None: one per core.
         deadline_seconds: a video that takes longer is given up as ``timeout``.
         stall_seconds: so is one that comes no further for so long.
@@ -89,6 +89,7 @@ class Detector(Engine[_Video]):
         heatmaps: bool = True,
         boxes: bool = False,
         batch_size: int | None = None,
+        across_videos: bool | None = None,
         num_workers: int | None = None,
         deadline_seconds: float = 3600.0,
         stall_seconds: float = 300.0,
@@ -115,6 +116,7 @@ class Detector(Engine[_Video]):
         self.uncertain_band = uncertain_band(self.threshold, uncertain_margin)
         self.moments_per_face = moments_per_face
         self.heatmaps = heatmaps and model is not None
+        self._batches = Batches(runtime.device_type != "cpu" if across_videos is None else across_videos)
         self.no_verdict = why_no_verdict(card, name)
         """Reason why scores come without a verdict; empty if they come with one."""
         self._remark = rules.NO_VERDICT + self.no_verdict if self.no_verdict else ""
@@ -123,8 +125,8 @@ class Detector(Engine[_Video]):
         self.aggregation_name = aggregation if isinstance(aggregation, str) else named
         self._labelled = labelled_in(card.calibration, aggregation=self.aggregation_name)
         super().__init__(
-            (self.face_detector, self.extraction, self.windows),
-            batch_size=(8 if runtime.device_type == "cpu" else 16) if batch_size is None else batch_size,
+            looks_of([(self.face_detector, self.extraction, self.windows)]),
+            batch_size=Batches.size(batch_size, runtime.device_type, self.num_parameters),
             num_workers=num_workers,
             deadline_seconds=deadline_seconds,
             stall_seconds=stall_seconds,
@@ -139,7 +141,8 @@ class Detector(Engine[_Video]):
         runtime: str = "auto",
         device: str = "auto",
         num_videos: int | None = None,
-        fold_batchnorm: bool = False,
+        precision: str = "auto",
+        tuned: bool = False,
         is_part: bool = False,
         **options: Any,
     ) -> Self:
@@ -150,8 +153,8 @@ class Detector(Engine[_Video]):
             runtime: ``auto``, ``torch`` or ``onnx``; see :func:`dfd.scoring.runtimes.load.load_runtime`.
             device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
             num_videos: that are to be scored, for ``runtime=auto``: see :func:`dfd.scoring.runtimes.load.load_runtime`.
-            fold_batchnorm: put the backbone's batch normalisation into its convolutions: the same scores, sooner,
-                from a ``model`` whose weights are no longer those of the file.
+            precision: ``float32``, ``bf16`` (16 bits) or ``auto``: bf16 on a GPU that has it, else float32.
+            tuned: rearrange the network for speed: the same scores, from a ``model`` without the weights of the file.
             is_part: accept one network of an ensemble; see :class:`dfd.scoring.panel.Ensemble`.
             options: those of the class.
 
@@ -159,14 +162,13 @@ class Detector(Engine[_Video]):
             CheckpointError: the file is missing, damaged, or of another program.
             ConfigError: there is no such runtime or device here.
         """
-        loaded, card, name, model = load_runtime(
-            checkpoint_path(checkpoint), runtime=runtime, device=device, num_videos=num_videos
-        )
+        given: dict[str, Any] = {"runtime": runtime, "device": device, "num_videos": num_videos, "precision": precision}
+        loaded, card, name, model = load_runtime(checkpoint_path(checkpoint), **given)
         if not is_part:
             refuse_part(card, str(checkpoint))
         detector = cls(loaded, card, name=name, model=model, **options)
-        if fold_batchnorm and model is not None and not isinstance(loaded, OnnxRuntime):
-            fold_into_convolutions(model.backbone.network)
+        if tuned and isinstance(loaded, TorchRuntime):
+            loaded.tune()
         return detector
 
     @classmethod
@@ -182,13 +184,11 @@ class Detector(Engine[_Video]):
             "name": self.name,
             **{part: str(node.get("name") or node["_target_"].rpartition(".")[2]) for part, node in parts.items()},
             "runtime": type(self.runtime).__name__,
+            "precision": getattr(self.runtime, "precision", "float32"),
             "num_parameters": self.num_parameters,
             **{name: getattr(card, name) for name in DESCRIBED},
-            "caveat": self.caveat,
-            "no_verdict": self.no_verdict,
-            "prevalence": self.prevalence,
-            "threshold": self.threshold,
-            "uncertain_margin": self.uncertain_margin,
+            **{name: getattr(self, name) for name in ("caveat", "no_verdict", "prevalence")},
+            **{name: getattr(self, name) for name in ("threshold", "uncertain_margin")},
             "uncertain_band": list(self.uncertain_band),
             "aggregation": self.aggregation_name,
         }
@@ -211,38 +211,36 @@ class Detector(Engine[_Video]):
         return _Video(path)
 
     def take(self, video: _Video, item: Piece) -> None:
-        """Keep what was found in a video, and score its windows once they fill a batch.
-
-        A batch is of one video: its probabilities differ in the last digits by how many clips it has, and so would a
-        video's by what else is scored beside it, or by where a run was stopped.
-        """
+        """Keep what was found in a video, and score its windows once they fill a batch: see :class:`Batches`."""
         video.take(item)
-        if len(video.waiting) >= self.batch_size:
-            self._look(video)
+        self._look(self._batches.full(video, self.batch_size))
 
-    def _look(self, video: _Video) -> None:
-        """Give every waiting window of a video its probability, and leave none waiting."""
+    def _look(self, waiting: Sequence[Waiting]) -> None:
+        """Give windows their probability."""
+        if not waiting:
+            return
         began = time.perf_counter()
-        probs = self.prob_fake([window.crops for window in video.waiting])
-        each = (time.perf_counter() - began) / max(1, len(video.waiting))
-        for window, prob in zip(video.waiting, probs, strict=True):
+        probs = self.prob_fake([window.crops for _, window in waiting])
+        each = (time.perf_counter() - began) / len(waiting)
+        for (video, window), prob in zip(waiting, probs, strict=True):
             video.add(window, prob, seconds=each, num_kept=self.moments_per_face, aggregation=self.aggregation)
-        video.waiting.clear()
+
+    def share(self, video: _Video, looked: float) -> float:
+        """Share of the work on a video that is done, 0..1; see :meth:`dfd.scoring.video._Video.share`."""
+        return video.share(looked)
 
     def failed(self, video: _Video, failure: Failure) -> VideoScore:
         """Score of a video that cannot be scored: its status and message."""
-        seen: dict[str, Any] = {
-            "model": self.name,
-            "file": video.file,
-            "thumbnail": video.thumbnail,
-            "scored_at": now(),
-        }
+        video.waiting.clear()  # a shared batch need not compute them
+        seen: dict[str, Any] = {"model": self.name, "file": video.file, "thumbnail": video.thumbnail}
         seconds = time.perf_counter() - video.began
-        return VideoScore(str(video.path), failure.status, message=failure.message, seconds=seconds, **seen)
+        return VideoScore(
+            str(video.path), failure.status, message=failure.message, seconds=seconds, scored_at=now(), **seen
+        )
 
     def finished(self, video: _Video) -> VideoScore:
         """Score of a video of which everything was taken."""
-        self._look(video)
+        self._look(self._batches.rest(video, self.batch_size))
         end = video.end
         assert end is not None, "a worker ends every video that it does not fail on"
         if end.no_window:

@@ -14,7 +14,7 @@ from dfd.scoring.look.workers import Task, numbered_windows_task, start_worker, 
 from dfd.scoring.video import Piece
 
 Progress = Callable[[Path, float], None]
-"""Told of a video and the share of it, 0..1, that has been looked at."""
+"""Told of a video and the share of the work on it, 0..1, that is done."""
 
 V = TypeVar("V")
 """What an engine keeps of a video while it is scored."""
@@ -61,7 +61,7 @@ class Engine(ABC, Generic[V]):
         self._pool: WorkerPool | None = None
         self._at_end: weakref.finalize[..., Any] | None = None
         if pool is not None:
-            self._take_over(pool)
+            self.take_over(pool)
 
     @abstractmethod
     def begin(self, path: Path) -> V:
@@ -70,6 +70,10 @@ class Engine(ABC, Generic[V]):
     @abstractmethod
     def take(self, video: V, item: Piece) -> None:
         """Keep what was found in a video."""
+
+    @abstractmethod
+    def share(self, video: V, looked: float) -> float:
+        """Share of the work on a video that is done, 0..1, when this share of it was ``looked`` at."""
 
     @abstractmethod
     def failed(self, video: V, failure: Failure) -> VideoScore:
@@ -131,22 +135,30 @@ class Engine(ABC, Generic[V]):
         self, files: list[Path], on_progress: Progress | None, changes: Mapping[str, Any]
     ) -> Iterator[VideoScore]:
         videos: dict[int, V] = {}
+        looked: dict[int, float] = {}
         # Tasks without changes are those that a pool may have begun already.
         tasks: list[Task] = [(key, path, changes) if changes else (key, path) for key, path in enumerate(files)]
         for (key, path, *_), item in self._workers(len(files)).stream(numbered_windows_task, tasks):
             if key not in videos or isinstance(item, Again):
                 videos[key] = self.begin(path)
+                looked[key] = 0.0
             if isinstance(item, Again):
                 continue
-            if isinstance(item, float):
-                if on_progress is not None:
-                    on_progress(path, item)
-            elif isinstance(item, Failure):
+            if isinstance(item, Failure):
                 yield self.failed(videos.pop(key), item)
-            elif item is None:
-                yield self.finished(videos.pop(key))
+                continue
+            if item is None:
+                score = self.finished(videos.pop(key))
+                if on_progress is not None:
+                    on_progress(path, 1.0)
+                yield score
+                continue
+            if isinstance(item, float):
+                looked[key] = item
             else:
                 self.take(videos[key], item)
+            if on_progress is not None:
+                on_progress(path, self.share(videos[key], looked[key]))
 
     def _workers(self, num_tasks: int) -> WorkerPool:
         """The pool, with no more processes than there is work for, and no fewer than it had."""
@@ -155,10 +167,11 @@ class Engine(ABC, Generic[V]):
             self.close()
         if self._pool is None:
             seconds: dict[str, Any] = {"deadline_seconds": self.deadline_seconds, "stall_seconds": self.stall_seconds}
-            return self._take_over(worker_pool(wanted, batch_size=self.batch_size, **seconds))
+            return self.take_over(worker_pool(wanted, batch_size=self.batch_size, **seconds))
         return self._pool
 
-    def _take_over(self, pool: WorkerPool) -> WorkerPool:
+    def take_over(self, pool: WorkerPool) -> WorkerPool:
+        """Use these processes, and close them in the end; see :class:`dfd.scoring.detector.Detector`."""
         pool.prepare(start_worker, *self._looks)
         self._pool = pool
         self._at_end = weakref.finalize(self, pool.close)

@@ -105,8 +105,10 @@ def clip_evidence(model: ClipClassifier, frames_TCHW: Tensor) -> ClipEvidence:
     with torch.inference_mode(False), _frozen(model):
         images_TCHW = model.normalize(frames_TCHW.to(model.mean.device)).detach()
         # Found on two frames: to keep what every layer gives for a whole clip takes hundreds of megabytes.
-        layer = _evidence_anywhere(model, images_TCHW[:2]).layer
-        at_layer = _evidence_at(model, images_TCHW, layer) if layer and len(images_TCHW) > 2 else None
+        found = _evidence_anywhere(model, images_TCHW[:2])
+        if len(images_TCHW) <= 2:
+            return found
+        at_layer = _evidence_at(model, images_TCHW, found.layer) if found.layer else None
         return at_layer or _evidence_anywhere(model, images_TCHW)
 
 

@@ -18,7 +18,7 @@ from dfd.config.build import build, options, part_name
 from dfd.config.schemas import PredictConfig, inputs_of
 from dfd.models.files.card import read_card
 from dfd.process.pool import WorkerPool
-from dfd.scoring.look.workers import look_settings, numbered_windows_task, start_worker, worker_pool
+from dfd.scoring.look.workers import look_settings, looks_of, numbered_windows_task, start_worker, worker_pool
 from dfd.video.file.container import VideoLimits
 from dfd.video.sampling import read_span
 
@@ -32,7 +32,7 @@ DECISIVE = (
     *("aggregation", "threshold"),
 )
 OTHER = (
-    *("runtime", "device", "moments_per_face", "heatmaps", "batch_size", "num_workers"),
+    *("runtime", "device", "precision", "moments_per_face", "heatmaps", "batch_size", "num_workers"),
     *("deadline_seconds", "stall_seconds"),
 )
 
@@ -60,7 +60,7 @@ def detector_options(config: PredictConfig) -> dict[str, Any]:
         "boxes": config.annotate,
         "span": read_span(config.span) if config.span else None,
         "sparse_windows": config.sparse_windows,
-        "fold_batchnorm": True,
+        "tuned": True,
         **{name: getattr(config, name) for name in (*DECISIVE, *OTHER)},
     }
 
@@ -109,15 +109,23 @@ def windows_of_one(config: PredictConfig, files: Sequence[Path], *, look_seconds
     return max(LEAST_WINDOWS, whole), max(LEAST_WINDOWS, sparse)
 
 
-def start_workers(config: PredictConfig, checkpoint: Path, paths: Sequence[Path], *, begin: bool = False) -> WorkerPool:
-    """Worker processes for these videos, on their way while the detector is loaded here: its option ``pool``.
+def start_workers(
+    config: PredictConfig, checkpoints: Sequence[Path], paths: Sequence[Path], *, begin: bool = False
+) -> WorkerPool:
+    """Worker processes for these videos, on their way while the detectors are loaded here: the option ``pool``.
 
-    Where the card can be read without torch they get ready, and with ``begin`` look at the first videos already. A card
-    that is wrong is for the detector to refuse.
+    Where the cards can be read without torch they get ready, and with ``begin`` look at the first videos already. A
+    card that is wrong is for the detector to refuse.
+
+    Args:
+        config: options of ``predict.py``.
+        checkpoints: a file for each detector; of an ensemble, that of its first network.
+        paths: the videos.
+        begin: look at the first videos.
     """
     given = detector_options(config)
-    card = read_card(checkpoint)
-    found = given["face_detector"] or (card.crop.get("face_detector") if card else None)
+    cards = [read_card(checkpoint) for checkpoint in checkpoints]
+    found = given["face_detector"] or (cards[0].crop.get("face_detector") if cards[0] else None)
     name = found.get("name") if isinstance(found, Mapping) else None
     pool = worker_pool(
         max(1, min(config.num_workers or num_cores(), len(paths))),
@@ -127,10 +135,15 @@ def start_workers(config: PredictConfig, checkpoint: Path, paths: Sequence[Path]
         detector=name,
     )
     pool.start()
-    if card is not None:
+    known = [card for card in cards if card is not None]
+    if len(known) == len(checkpoints):
         looks = {option: given[option] for option in LOOKS}
         with contextlib.suppress(CheckpointError, ValueError):
-            pool.prepare(start_worker, *look_settings(card, name=str(checkpoint), every_frame=config.annotate, **looks))
+            each = [
+                look_settings(card, name=str(checkpoint), every_frame=config.annotate, **looks)
+                for card, checkpoint in zip(known, checkpoints, strict=True)
+            ]
+            pool.prepare(start_worker, *looks_of(each))
             if begin:
                 pool.begin(numbered_windows_task, enumerate(paths))
     return pool

@@ -18,6 +18,7 @@ from dfd.process.pool import WorkerPool
 from dfd.scoring.aggregation import NO_VERDICT, side, verdict
 from dfd.scoring.detector import Detector
 from dfd.scoring.engine import Engine
+from dfd.scoring.look.workers import looks_of
 from dfd.scoring.video import Piece
 
 LEAST_ODDS = 1e-6
@@ -52,7 +53,7 @@ class _Several(Engine[_Videos]):
         different = list(dict.fromkeys(views))
         self._view = [different.index(view) for view in views]
         super().__init__(
-            (self.face_detector, self.extraction, self.windows, different[1:]),
+            looks_of([(one.face_detector, one.extraction, one.windows) for one in self.detectors]),
             batch_size=max(detector.batch_size for detector in self.detectors),
             num_workers=first.num_workers,
             deadline_seconds=first.deadline_seconds,
@@ -87,6 +88,11 @@ class _Several(Engine[_Videos]):
         for number, detector in enumerate(self.detectors):
             if view in (None, self._view[number]):
                 detector.take(video.by_detector[number], item)
+
+    def share(self, video: _Videos, looked: float) -> float:
+        """Share of the work on a video that is done, 0..1: the mean of the detectors' shares."""
+        each = zip(self.detectors, video.by_detector, strict=True)
+        return fmean(detector.share(seen, looked) for detector, seen in each)
 
     def failed(self, video: _Videos, failure: Failure) -> VideoScore:
         """Score of a video that cannot be scored: its status and message."""
@@ -258,8 +264,23 @@ def load_panel(
     loaded: list[Detector | Ensemble] = []
     for path in files:
         files_of_one = members(path, num_networks(read_card(path)))
-        networks = [Detector.load(one, is_part=len(files_of_one) > 1, **options) for one in files_of_one]
+        networks: list[Detector] = []
+        for one in files_of_one:
+            # Only the first network's heat maps are shown.
+            drawn = {} if not loaded and not networks else {"heatmaps": False}
+            networks.append(Detector.load(one, is_part=len(files_of_one) > 1, **{**options, **drawn}))
         loaded.append(networks[0] if len(networks) == 1 else Ensemble(networks, name=networks[0].name))
     if len(loaded) == 1 and isinstance(loaded[0], Ensemble):
+        if pool is not None:
+            loaded[0].take_over(pool)
         return loaded[0]
     return Panel(loaded, weights=weights, pool=pool)
+
+
+def load_any(
+    files: Sequence[Path], *, weights: Sequence[float] | None = None, pool: WorkerPool | None = None, **options: Any
+) -> Detector | Panel | Ensemble:
+    """Load one detector, or several; arguments and errors as for :func:`load_panel`."""
+    if len(files) == 1 and num_networks(read_card(files[0])) == 1:
+        return Detector.load(files[0], pool=pool, **options)
+    return load_panel(files, weights=weights, pool=pool, **options)

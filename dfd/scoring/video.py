@@ -38,6 +38,10 @@ class _Kept:
     window: FaceWindow
 
 
+LOOKING, NETWORK = 0.1, 0.7
+"""Parts of a video's progress that looking for faces and the network are; the rest is the end, with its heat maps."""
+
+
 @dataclass(slots=True)
 class _Video:
     """What is known of a video so far."""
@@ -67,6 +71,17 @@ class _Video:
                 self.boxes.setdefault(item.track, []).append(item)
             case WindowsEnd():
                 self.end = item
+
+    def share(self, looked: float) -> float:
+        """Share of the work that is done, 0..1.
+
+        The clips that are still to be found are estimated by the share of the video that has been ``looked`` at.
+        """
+        scored = sum(len(windows) for windows in self.tracks.values())
+        found = scored + len(self.waiting)
+        if not found:
+            return LOOKING * looked
+        return LOOKING * looked + NETWORK * scored / found * looked
 
     def add(
         self, window: FaceWindow, prob_fake: float, *, seconds: float, num_kept: int, aggregation: Aggregation
@@ -134,6 +149,67 @@ class _Video:
         for track in sorted(self.boxes):
             pieces.setdefault(number_of[track], []).extend(self.boxes[track])
         return {number: _joined(found) for number, found in sorted(pieces.items())}
+
+
+Waiting = tuple[_Video, FaceWindow]
+"""A clip that waits for the network, and its video."""
+
+
+class Batches:
+    """Clips that wait for the network until they fill a batch.
+
+    Args:
+        across_videos: whether a batch may hold clips of several videos. Probabilities differ in the last digits by
+            how many clips a batch has: without, a score does not depend on what is scored beside it, or on where a run
+            was stopped.
+    """
+
+    def __init__(self, across_videos: bool) -> None:
+        self.across_videos = across_videos
+        self._together: list[_Video] = []
+
+    @staticmethod
+    def size(given: int | None, device_type: str, num_parameters: int | None) -> int:
+        """Clips at once: few of a large network on a CPU, so that the first are soon seen to be done.
+
+        Args:
+            given: number that somebody has asked for; None: nobody has.
+            device_type: ``cpu`` or ``cuda``.
+            num_parameters: of the network; None if they cannot be counted.
+
+        >>> [Batches.size(None, "cpu", number) for number in (4_000_000, 300_000_000)]
+        [8, 2]
+        """
+        if given is not None or device_type != "cpu":
+            return 16 if given is None else given
+        return 2 if (num_parameters or 0) >= LARGE_NETWORK else 8
+
+    def full(self, video: _Video, batch_size: int) -> list[Waiting]:
+        """Clips that fill a batch, now that something of ``video`` was taken; none if they do not fill it."""
+        if not self.across_videos:
+            return self._taken([video], len(video.waiting)) if len(video.waiting) >= batch_size else []
+        if video.waiting and not any(one is video for one in self._together):
+            self._together.append(video)
+        is_full = sum(len(one.waiting) for one in self._together) >= batch_size
+        return self._taken(self._together, batch_size) if is_full else []
+
+    def rest(self, video: _Video, batch_size: int) -> list[Waiting]:
+        """The last clips of ``video``, which ends, and as many of others as there is room for in their batch."""
+        room = -(-len(video.waiting) // batch_size) * batch_size
+        return self._taken([video, *(one for one in self._together if one is not video)], room)
+
+    def _taken(self, videos: Iterable[_Video], most: int) -> list[Waiting]:
+        taken: list[Waiting] = []
+        for one in videos:
+            windows = one.waiting[: most - len(taken)]
+            del one.waiting[: len(windows)]
+            taken += [(one, window) for window in windows]
+        self._together = [one for one in self._together if one.waiting]
+        return taken
+
+
+LARGE_NETWORK = 50_000_000
+"""Weights from which a batch on a CPU has two clips: with more, a vision transformer is no faster."""
 
 
 def _joined(pieces: Iterable[FaceBoxes]) -> tuple[NDArray[np.int64], FloatArray]:

@@ -4,10 +4,12 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from dfd.base.machine import wait_without_spinning
+from dfd.base.machine import leave_in_file, wait_without_spinning
 
 MEMORY_SCRIPT = """
 import resource, sys
@@ -43,7 +45,7 @@ def test_memory_of_the_last_step_is_there_for_the_next() -> None:
 WAIT_SCRIPT = """
 import os, sys, time
 if sys.argv[1] == "sleeping":
-    from dfd.base.machine import wait_without_spinning
+    from dfd.base.machine import leave_in_file, wait_without_spinning
     wait_without_spinning()
 import torch
 # Only now: when OpenMP is loaded it looks how many cores there are, and with too few it hardly spins.
@@ -80,3 +82,21 @@ def test_a_policy_that_was_chosen_stays(name: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv(name, "1")
     wait_without_spinning()
     assert {key: os.environ.get(key) for key in ("OMP_WAIT_POLICY", name)} == {"OMP_WAIT_POLICY": None} | {name: "1"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_pages_of_a_file_leave_the_memory_and_come_back_and_other_memory_stays(tmp_path: Path) -> None:
+    np.arange(2**20, dtype=np.int64).tofile(tmp_path / "numbers")
+    mapped = np.memmap(tmp_path / "numbers", dtype=np.int64, mode="c")
+    own = np.arange(2**20, dtype=np.int64)
+    total = int(mapped.sum())
+    before = _bytes_of_files()
+    for array in (mapped, own):
+        leave_in_file(array.ctypes.data, array.nbytes)
+    assert before - _bytes_of_files() > 7 * 2**20
+    assert int(own.sum()) == int(mapped.sum()) == total
+
+
+def _bytes_of_files() -> int:
+    rows = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(row.split()[1]) for row in rows if row.startswith("RssFile"))

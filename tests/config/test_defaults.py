@@ -124,6 +124,7 @@ SEVERAL = {
     "temperature",
     "device",
     "runtime",
+    "precision",
     "threshold",
     "num_frames",
     "fps",

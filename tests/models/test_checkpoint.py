@@ -215,3 +215,24 @@ def test_a_model_that_mixes_the_clips_of_a_batch_is_neither_exported_nor_used_to
     with pytest.raises(CheckpointError, match="neither exported nor used to predict"):
         Detector.of(model, card, name="bad", device="cpu")
     Detector.of(model, card, name="bad", device="cpu", for_comparison=True)
+
+
+def test_weights_are_loaded_without_a_copy_unless_they_have_16_bits(tmp_path, model, card, monkeypatch):
+    read: dict[str, torch.Tensor] = {}
+
+    def noting(path):
+        card, tensors = load_checkpoint(path)
+        read.update(tensors)
+        return card, tensors
+
+    monkeypatch.setattr("dfd.models.files.checkpoint.load_checkpoint", noting)
+    for half in (False, True):
+        save_safetensors(tmp_path / "d.safetensors", model, card, half=half)
+        loaded, _ = load_model(tmp_path / "d.safetensors")
+        assert all(parameter.requires_grad for parameter in loaded.parameters())
+        for name, value in loaded.state_dict().items():
+            expected = model.state_dict()[name]
+            assert value.dtype is expected.dtype
+            torch.testing.assert_close(value, expected, rtol=1e-3 if half else 0, atol=1e-3 if half else 0)
+            if value.ndim < 4 and value.is_floating_point():  # convolutions get another layout
+                assert (value.data_ptr() == read[name].data_ptr()) is not half

@@ -177,7 +177,7 @@ def test_the_starter_scores_without_timm_and_what_it_brings() -> None:
         "import sys, torch\n"
         "from dfd.scoring.detector import Detector\n"
         "from dfd.models.starter import FILE\n"
-        "detector = Detector.load(FILE, runtime='torch', fold_batchnorm=True)\n"
+        "detector = Detector.load(FILE, runtime='torch', tuned=True)\n"
         "(prob,) = detector.runtime.prob_fake(torch.randint(0, 256, (1, 1, 3, 112, 112), dtype=torch.uint8))\n"
         "assert 0 < prob < 1\n"
         "print([m for m in ('timm', 'torchvision', 'torch._dynamo', 'wandb', 'lightning') if m in sys.modules])"

@@ -78,3 +78,20 @@ def test_what_cannot_be_folded_is_left_as_it_is(kind: type[nn.Module]) -> None:
 def test_folding_in_training_mode_is_refused() -> None:
     with pytest.raises(ValueError, match="evaluation mode"):
         fold_batchnorm(Branching())
+
+
+@pytest.mark.parametrize(
+    ("name", "pads", "expected"),
+    [("tf_efficientnet_b0", None, 49), ("tf_efficientnet_b0", 224, 49), ("resnet10t", None, 14)],
+)
+def test_networks_of_timm_are_folded_with_their_activations_and_paddings(
+    name: str, pads: int | None, expected: int
+) -> None:
+    network = settled(backbones.timm(name=name, pretrained=False, pads=pads).network)
+    folded = copy.deepcopy(network)
+    assert fold_batchnorm(folded) == expected
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    images = torch.rand(2, 3, 75, 75)
+    with torch.inference_mode():
+        before, after = network(images), folded(images)
+    torch.testing.assert_close(after / before.abs().max(), before / before.abs().max(), rtol=1e-4, atol=1e-5)

@@ -67,7 +67,7 @@ def test_scores_are_the_same_to_the_last_digit_in_any_company_and_of_copies(
 
     def scores(paths: list[Path], num_workers: int) -> dict[str, list[float]]:
         options = {"face_detector": FIXED, "device": "cpu", "batch_size": 4, "heatmaps": False}
-        with Detector.load(tiny_checkpoint, num_workers=num_workers, fold_batchnorm=True, **options) as detector:
+        with Detector.load(tiny_checkpoint, num_workers=num_workers, tuned=True, **options) as detector:
             found = {Path(score.path).name: score for score in detector.score_many(paths)}
         return {name: [w.prob_fake for track in score.tracks for w in track.windows] for name, score in found.items()}
 
@@ -79,6 +79,63 @@ def test_scores_are_the_same_to_the_last_digit_in_any_company_and_of_copies(
     assert {name: probs for path in paths[2:4] for name, probs in scores([path], 1).items()} == {
         path.name: together[path.name] for path in paths[2:4]
     }
+
+
+def test_batches_of_several_videos_give_the_scores_of_each_alone(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    lengths = (24, 70, 40)
+    for number, num_frames in enumerate(lengths):
+        write_video(tmp_path / f"{number}.mp4", drawn_frames(number, num_frames=num_frames), fps=25)
+    options: dict[str, Any] = {"face_detector": FIXED, "device": "cpu", "heatmaps": False, "batch_size": 7}
+    found: list[list[float | None]] = []
+    sizes: list[list[int]] = []
+    for across_videos in (False, True):
+        detector = Detector.load(tiny_checkpoint, across_videos=across_videos, **options)
+        of_batch, noted = detector.prob_fake_batch, []
+
+        def noting(frames: torch.Tensor, of_batch: Any = of_batch, noted: list[int] = noted) -> list[float]:
+            noted.append(len(frames))
+            return list(of_batch(frames))
+
+        detector.prob_fake_batch = noting  # type: ignore[method-assign]
+        looks = build_detector(**detector.face_detector), detector.extraction, detector.windows
+        videos = [(path := tmp_path / f"{n}.mp4", detector.begin(path), stream_windows(path, *looks)) for n in range(3)]
+        scores: dict[int, float | None] = {}
+        while len(scores) < len(videos):  # as from three workers, piece by piece
+            for number, (_, video, pieces) in enumerate(videos):
+                if number in scores:
+                    continue
+                item = next(pieces, None)
+                if item is None:
+                    scores[number] = detector.finished(video).prob_fake
+                elif not isinstance(item, float):
+                    detector.take(video, item)
+        found.append([scores[number] for number in range(3)])
+        sizes.append(noted)
+    assert sum(sizes[0]) == sum(sizes[1])
+    assert sizes[1].count(7) > sizes[0].count(7), "fuller batches"
+    assert len(sizes[1]) <= len(sizes[0])
+    assert found[1] == pytest.approx(found[0], abs=1e-5)
+
+
+def test_progress_is_that_of_the_network_too(
+    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "v.mp4", drawn_frames(1, num_frames=130), fps=25)
+    monkeypatch.setattr(detector, "batch_size", 2)
+    shares: list[float] = []
+    computed: list[int] = []
+    of_batch = detector.prob_fake_batch
+
+    def noting(frames: torch.Tensor) -> list[float]:
+        computed.append(len(shares))
+        return of_batch(frames)
+
+    monkeypatch.setattr(detector, "prob_fake_batch", noting)
+    assert detector.score(tmp_path / "v.mp4", on_progress=lambda _, share: shares.append(share)).status is Status.OK
+    assert len(computed) > 3
+    assert all(0 <= share <= 1 for share in shares)
+    assert max(shares[: computed[0]], default=0) <= 0.1, "looking for faces is a small part of it"
+    assert shares[-1] > 0.5
 
 
 def test_every_path_gets_one_score_and_bad_ones_no_verdict(
@@ -312,7 +369,7 @@ def test_workers_started_ahead_import_what_the_card_says_and_are_taken_over(
     tiny_checkpoint: Path, tiny_videos: Path
 ) -> None:
     config = predict_config(str(tiny_checkpoint))
-    with start_workers(config, tiny_checkpoint, [tiny_videos]) as pool:
+    with start_workers(config, [tiny_checkpoint], [tiny_videos]) as pool:
         assert pool.num_workers == 1
         detector = Detector.load(tiny_checkpoint, face_detector=FIXED, num_workers=1, device="cpu", pool=pool)
         assert detector.score(tiny_videos.parent / "00.mp4").status is Status.OK
@@ -335,7 +392,7 @@ def test_videos_begun_while_the_detector_loads_are_scored_as_ever(tiny_checkpoin
     options = detector_options(config)
     with Detector.load(tiny_checkpoint, **options) as detector:
         expected = {score.path: score.prob_fake for score in detector.score_many(paths)}
-    with start_workers(config, tiny_checkpoint, paths, begin=True) as pool:
+    with start_workers(config, [tiny_checkpoint], paths, begin=True) as pool:
         begun = [one.payload for _, _, one in pool._ahead]
         assert len(begun) == 2
         deadline = time.monotonic() + 60

@@ -10,13 +10,17 @@ import pytest
 import torch
 
 from dfd.base.errors import CheckpointError, ConfigError
+from dfd.base.machine import num_cores
 from dfd.base.types import Status, Verdict
+from dfd.config.compose import predict_config
 from dfd.models.classifier import build_model
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import load_model, save_safetensors
 from dfd.predictions.rows import json_of, score_of
 from dfd.scoring.detector import Detector
+from dfd.scoring.options import detector_options, start_workers
 from dfd.scoring.panel import Ensemble, Panel, load_panel
+from dfd.scoring.runtimes.expected import START_SECONDS, TUNED, expected_seconds
 from dfd.video.encode import write_video
 from tests.conftest import TINY_MODEL, drawn_frames
 
@@ -139,3 +143,42 @@ def test_an_ensemble_is_loaded_whole_and_no_part_of_it_alone(files: list[Path], 
 def test_a_detector_is_named_once(files: list[Path]) -> None:
     with pytest.raises(ConfigError, match="name each detector once"):
         load_panel([files[0], files[0]], device="cpu")
+
+
+def test_videos_begun_while_several_detectors_load_are_scored_by_all_of_them(
+    panel: Panel, files: list[Path], clip: Path
+) -> None:
+    expected = panel.score(clip)
+    config = predict_config(str(files[0]), ["num_workers=1", "max_windows=5", "device=cpu"])
+    with start_workers(config, files, [clip], begin=True) as pool:
+        begun = [one.payload for _, _, one in pool._ahead]
+        assert len(begun) == 1
+        with load_panel(files, pool=pool, **detector_options(config)) as ahead:
+            assert [one.payload for _, _, one in pool._ahead] == begun, "the workers' settings are the panel's own"
+            found = ahead.score(clip)
+    assert [one.prob_fake for one in found.detectors] == pytest.approx([one.prob_fake for one in expected.detectors])
+
+
+def test_heat_maps_are_computed_for_the_first_network_only(files: list[Path], clip: Path) -> None:
+    with load_panel(files[:2], device="cpu", num_workers=1, max_windows=2) as panel:
+        assert [one.heatmaps for one in panel.detectors] == [True, False]
+        score = panel.score(clip)
+    assert score.moments
+    assert all(moment.heatmap is not None for moment in score.moments)
+
+
+def test_the_time_is_estimated_from_what_all_cards_say_a_crop_takes(files: list[Path], tmp_path: Path) -> None:
+    model, card = load_model(files[2])
+    costly = replace(card, origin={"seconds_per_crop": 2.0}, scoring={"max_windows": 8})
+    save_safetensors(tmp_path / "costly.safetensors", model, costly)
+    config = predict_config(str(files[0]), ["device=cpu"])
+    one, two = (expected_seconds(config, [tmp_path / "costly.safetensors"], number) for number in (1, 2))
+    assert one is not None
+    assert two is not None
+    of_a_video = two - one
+    assert of_a_video == pytest.approx(TUNED * 2.0 * (8 + 3) / num_cores())
+    assert one == pytest.approx(START_SECONDS + of_a_video)
+    assert expected_seconds(config, files[:1], 1) is None, "its card does not say it"
+    assert (
+        expected_seconds(predict_config(str(files[0]), ["device=cuda"]), [tmp_path / "costly.safetensors"], 1) is None
+    )

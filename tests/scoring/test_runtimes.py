@@ -225,6 +225,7 @@ def test_frames_of_another_size_or_type_are_refused_and_shown(content):
         ({"runtime": "tensorrt"}, ConfigError, "runtime=tensorrt is not one of auto, torch, onnx"),
         ({"runtime": "torch"}, ConfigError, r"tiny\.onnx: torch does not run ONNX files.*runtime=onnx"),
         ({"device": "tpu"}, ConfigError, "device=tpu: not a device"),
+        ({"precision": "bf16"}, ConfigError, "precision=bf16 is for runtime=torch"),
     ],
 )
 def test_what_an_onnx_file_cannot_be_loaded_as_is_refused(onnx_file, options, error, message):
@@ -441,3 +442,24 @@ def test_frames_go_through_the_backbone_in_parts_with_the_same_result(tiny_check
         whole = model(clips)
         for at_once in (1, 5, 12, 100):
             torch.testing.assert_close(model.head(model.features(clips, at_once=at_once)), whole, rtol=0, atol=1e-5)
+
+
+def test_16_bits_are_near_32_and_auto_keeps_32_on_a_cpu(tiny_checkpoint, clips):
+    probs = {}
+    for precision in ("auto", "float32", "bf16"):
+        runtime = load_runtime(tiny_checkpoint, device="cpu", precision=precision)[0]
+        runtime.tune()
+        probs[precision] = runtime.prob_fake(clips)
+    assert probs["auto"] == probs["float32"]
+    assert probs["bf16"] != probs["float32"]
+    assert probs["bf16"] == pytest.approx(probs["float32"], abs=0.02)
+    with pytest.raises(ConfigError, match="precision=fp8 is not one of auto, float32, bf16"):
+        load_runtime(tiny_checkpoint, device="cpu", precision="fp8")
+
+
+def test_a_network_of_large_linear_layers_is_left_to_torch():
+    networks = {600: True, 100: False}
+    for width, is_left in networks.items():
+        model = torch.nn.Module()
+        model.backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Linear(width, 1000))
+        assert runtimes._onnx_is_faster(model, "cpu") is not is_left

@@ -17,7 +17,7 @@ PICTURE = Image.fromarray(drawn_frames(0, num_frames=1)[0])
 
 @pytest.fixture(scope="module")
 def detector(tiny_checkpoint: Path) -> Iterator[Detector]:
-    with Detector.load(tiny_checkpoint, num_workers=1, device="cpu", fold_batchnorm=True) as detector:
+    with Detector.load(tiny_checkpoint, num_workers=1, device="cpu", tuned=True) as detector:
         yield detector
 
 

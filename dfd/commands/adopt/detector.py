@@ -117,6 +117,8 @@ def card_of(entry: Published, sha256: Mapping[str, str]) -> DetectorCard:
     origin: dict[str, Any] = {fact: getattr(entry, fact) for fact in facts}
     origin["files"] = {file.name: {"url": file.url, "sha256": sha256[file.name]} for file in entry.files}
     origin["figures"] = [f"{one.data}: {one.metric} {one.value:.4g} ({one.source})" for one in entry.figures]
+    if entry.seconds_per_crop is not None:
+        origin["seconds_per_crop"] = round(_seconds(entry), 4)
     if entry.is_ensemble:
         origin["num_networks"] = len(entry.files)
     return DetectorCard(

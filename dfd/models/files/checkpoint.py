@@ -22,7 +22,7 @@ from dfd.models.files.card import DetectorCard, parse_card, refuse_without_plugi
 from dfd.models.tensor_files import (
     fitting,
     is_state_dict,
-    load_exactly,
+    put_exactly,
     read_tensor_file,
     refuse_hollow,
     without_first_weights,
@@ -115,7 +115,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[Cl
             fitting(build_model(config), tensors)
         with without_first_weights():
             model = build_model(config)
-        load_exactly(model, tensors)
+        put_exactly(model, tensors)
+        model.backbone.to(memory_format=torch.channels_last)
     except ConfigError as error:
         raise CheckpointError(
             f"{path}: its card describes a network that this dfd does not build ({shown(card.versions)} wrote it): "

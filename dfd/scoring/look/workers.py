@@ -56,6 +56,13 @@ def look_settings(
     return dict(face_detector or face_detector_of(card.crop, name=name)), extraction, settings
 
 
+def looks_of(each: Sequence[tuple[dict[str, Any], ExtractionSettings, WindowSettings]]) -> tuple[Any, ...]:
+    """Arguments of :func:`start_worker` for several detectors at once, by those for each: the first one looks."""
+    face_detector, extraction, settings = each[0]
+    views = dict.fromkeys(View(extraction.crop, windows) for _, extraction, windows in each)
+    return face_detector, extraction, settings, list(views)[1:]
+
+
 Task = tuple[int, Path] | tuple[int, Path, Mapping[str, Any]]
 """A numbered video, and what differs for it from the settings of the workers."""
 

@@ -6,6 +6,8 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from dfd.models.networks.paddings import PaddedConv2d
+
 logger = logging.getLogger(__name__)
 
 
@@ -28,14 +30,36 @@ def fold_batchnorm(network: nn.Module) -> int:
         assert isinstance(after, nn.BatchNorm2d)
         fused = fuse_conv_bn_eval(before, after)
         network.set_submodule(convolution, fused.to(memory_format=torch.channels_last))
-        network.set_submodule(norm, nn.Identity())
+        # timm's normalisation holds the activation that follows it.
+        network.set_submodule(norm, nn.Identity() if type(after) is nn.BatchNorm2d else after.get_submodule("act"))
     return len(pairs)
+
+
+def _is_timms(module: nn.Module, name: str) -> bool:
+    """Whether a module is of this class of timm's, told without importing timm, which takes seconds."""
+    return type(module).__name__ == name and type(module).__module__.startswith("timm.layers.")
+
+
+def _is_convolution(module: nn.Module) -> bool:
+    return type(module) in (nn.Conv2d, PaddedConv2d) or _is_timms(module, "Conv2dSame")
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return type(module) is nn.BatchNorm2d or _is_timms(module, "BatchNormAct2d")
+
+
+class _Tracer(fx.Tracer):
+    """Traces down to convolutions and normalisations, those of timm and of dfd among them."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether a module is one step of the graph."""
+        return _is_convolution(m) or _is_norm(m) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _pairs(network: nn.Module) -> list[tuple[str, str]]:
     """Names of convolutions and of the normalisations that alone take their output, each called once."""
     try:
-        graph = fx.Tracer().trace(network)
+        graph = _Tracer().trace(network)
     # What networks raise that look at values or shapes of what they are given; fx's own TraceError is a ValueError.
     except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError) as error:
         logger.debug("batch normalisation is not folded, since the network cannot be traced: %s", error)
@@ -51,8 +75,8 @@ def _pairs(network: nn.Module) -> list[tuple[str, str]]:
         if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) != 1:
             continue
         pair = str(before.target), str(node.target)
-        is_fixed = type(norm) is nn.BatchNorm2d and norm.running_mean is not None and not norm.training
-        is_convolution = type(network.get_submodule(pair[0])) is nn.Conv2d
+        is_fixed = _is_norm(norm) and norm.running_mean is not None and not norm.training
+        is_convolution = _is_convolution(network.get_submodule(pair[0]))
         if is_fixed and is_convolution and all(names.count(name) == 1 and name not in borrowed for name in pair):
             pairs.append(pair)
     return pairs

@@ -12,6 +12,7 @@ from dfd.models.files.checkpoint import load_model, weights_sha256
 from dfd.models.files.onnx import optional_module, read_onnx
 from dfd.models.files.onnx_trial import seconds_for_one_clip
 from dfd.scoring.runtimes.exporting import _kept_path, _load_kept, kept_onnx
+from dfd.scoring.runtimes.packing import is_mostly_linear
 from dfd.scoring.runtimes.runtime import Export, OnnxRuntime, Runtime, TorchRuntime, logger, pick_device
 
 RUNTIMES = ("auto", "torch", "onnx")
@@ -22,14 +23,20 @@ WORTH_WAITING = 200
 
 
 def load_runtime(
-    checkpoint: Path, *, runtime: str = "auto", device: str = "auto", num_videos: int | None = None
+    checkpoint: Path,
+    *,
+    runtime: str = "auto",
+    device: str = "auto",
+    num_videos: int | None = None,
+    precision: str = "auto",
 ) -> tuple[Runtime, DetectorCard, str, ClipClassifier | None]:
     """What scores with a checkpoint, its card, its name (``stem@hash``, of the weights) and its network.
 
     A ``.onnx`` has no network to look into: None. ``runtime=onnx`` with another checkpoint exports it, which takes some
     15 seconds, and keeps the export in dfd's cache. ``auto`` is onnx for a ``.onnx``; for others, on a CPU, where
-    ``num_videos`` are to be scored, it is onnx if the export is there or they are worth waiting for it; else torch.
-    It is one of the two for the whole run, so that copies of a file get one score.
+    ``num_videos`` are to be scored, it is onnx if the export is there or they are worth waiting for it; else torch,
+    as for vision transformers, which torch computes sooner. It is one of the two for the whole run, so that copies of a
+    file get one score. ``precision``: see :func:`dfd.scoring.runtimes.runtime.pick_precision`.
 
     Raises:
         CheckpointError: the file is missing, damaged, of another program, or cannot be exported.
@@ -38,6 +45,8 @@ def load_runtime(
     checkpoint = Path(checkpoint)
     if runtime not in RUNTIMES:
         raise ConfigError(f"runtime={runtime} is not one of {', '.join(RUNTIMES)}")
+    if precision == "bf16" and "onnx" in (runtime, checkpoint.suffix.removeprefix(".")):
+        raise ConfigError("precision=bf16 is for runtime=torch; onnxruntime computes in float32")
     if checkpoint.suffix == ".onnx":
         if runtime == "torch":
             raise ConfigError(
@@ -58,14 +67,15 @@ def load_runtime(
     name = _name(checkpoint, digest)
     if runtime == "onnx":
         return kept_onnx(model, card, digest, device=device), card, name, model
-    if runtime == "auto" and num_videos is not None and not model.mixes_clips and _onnx_is_faster(device):
+    may_use_onnx = num_videos is not None and not model.mixes_clips and precision != "bf16"
+    if runtime == "auto" and may_use_onnx and _onnx_is_faster(model, device):
         # Not Path.is_file, which raises where a folder on the way may not be entered.
         if os.path.isfile(_kept_path(card, digest)):
             try:
                 return kept_onnx(model, card, digest, device="cpu"), card, name, model
             except CheckpointError as error:
                 logger.info("scoring with torch: %s", error)
-        elif num_videos >= WORTH_EXPORTING:
+        elif num_videos is not None and num_videos >= WORTH_EXPORTING:
             export = Export(checkpoint)
             if num_videos >= WORTH_WAITING:
                 logger.info("exporting the detector for onnxruntime, once: about 15 seconds, then scoring begins")
@@ -73,10 +83,10 @@ def load_runtime(
                     return exported, card, name, model
             else:
                 logger.info("torch scores these videos; for the next run the detector is exported for onnxruntime")
-                torch_runtime = TorchRuntime(model, card, device)
+                torch_runtime = TorchRuntime(model, card, device, precision=precision)
                 torch_runtime.export = export
                 return torch_runtime, card, name, model
-    return TorchRuntime(model, card, device), card, name, model
+    return TorchRuntime(model, card, device, precision=precision), card, name, model
 
 
 def _exported(export: Export, card: DetectorCard, digest: str) -> OnnxRuntime | None:
@@ -91,8 +101,10 @@ def _exported(export: Export, card: DetectorCard, digest: str) -> OnnxRuntime | 
     return None
 
 
-def _onnx_is_faster(device: str) -> bool:
-    return pick_device(device).type == "cpu" and all(find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
+def _onnx_is_faster(model: ClipClassifier, device: str) -> bool:
+    if pick_device(device).type != "cpu" or is_mostly_linear(model.backbone):
+        return False
+    return all(find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
 
 
 def _name(checkpoint: Path, digest: str) -> str:

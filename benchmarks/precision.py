@@ -1,0 +1,147 @@
+"""What fewer bits do to a detector's scores: float32 against int8 and bf16, on a folder of videos.
+
+    python benchmarks/precision.py FOLDER --checkpoint gend-clip-l14 [--against int8,bf16] [--labels manifest.csv]
+
+The same crops go through each form of the network. The table has the largest and the mean difference of a video's and
+of a clip's probability, how many videos change the side of the threshold, and the time per clip. With labels (a CSV
+with the columns path and label: real or fake) also the AUC of each form. int8 is torch's dynamic quantisation of the
+linear layers, weights per channel; convolutions stay in float32. dfd does not score with it: decide on these figures,
+from true weights and videos like yours, whether it should. FOLDER may also be one video.
+"""
+
+import argparse
+import csv
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import _threads_sleep  # noqa: F401 - before torch
+import numpy as np
+import torch
+from _measure import parser, report
+from torch import nn
+
+from dfd.base.types import DetectorScore, Label, VideoScore
+from dfd.metrics.videos import video_metrics
+from dfd.models.starter import checkpoint_path
+from dfd.predictions.inputs import find_inputs
+from dfd.scoring.detector import Detector
+from dfd.scoring.panel import Panel
+from dfd.scoring.runtimes.packing import join_biases
+from dfd.scoring.runtimes.runtime import TorchRuntime
+
+FORMS = ("int8", "bf16")
+REFERENCE = "float32"
+
+
+def detector_of(checkpoint: Path, form: str, options: Mapping[str, Any]) -> Detector:
+    """The detector in one of the forms, which is also its name."""
+    precision = "bf16" if form == "bf16" else "float32"
+    detector = Detector.load(checkpoint, runtime="torch", device="cpu", precision=precision, heatmaps=False, **options)
+    detector.name = form
+    assert isinstance(detector.runtime, TorchRuntime)
+    if form == "int8":
+        join_biases(detector.runtime.model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its move to another package
+            detector.runtime.model.backbone = torch.ao.quantization.quantize_dynamic(
+                detector.runtime.model.backbone,
+                {nn.Linear: torch.ao.quantization.per_channel_dynamic_qconfig},
+            )
+    else:
+        detector.runtime.tune()
+    return detector
+
+
+def clips_of(score: DetectorScore) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array([window.prob_fake for track in score.tracks for window in track.windows])
+
+
+def compared(
+    scores: Sequence[VideoScore], number: int, threshold: float, labels: Mapping[str, Label]
+) -> dict[str, float]:
+    """The figures of one form, the ``number``-th of each score, against the first."""
+    pairs = [(score.detectors[0], score.detectors[number]) for score in scores]
+    videos = np.array([[float(a.prob_fake or 0), float(b.prob_fake or 0)] for a, b in pairs])
+    clips = np.concatenate([np.abs(clips_of(a) - clips_of(b)) for a, b in pairs])
+    difference = np.abs(videos[:, 0] - videos[:, 1])
+    figures = {
+        "largest, videos": float(difference.max()),
+        "mean, videos": float(difference.mean()),
+        "largest, clips": float(clips.max()),
+        "mean, clips": float(clips.mean()),
+        "change side": float(((videos[:, 0] >= threshold) != (videos[:, 1] >= threshold)).sum()),
+    }
+    names = [Path(score.path).name for score in scores]
+    known = [number for number, name in enumerate(names) if name in labels]
+    if len({labels[names[number]] for number in known}) == 2:
+        figures["AUC"] = float(video_metrics(videos[known, 1], [labels[names[n]] for n in known])["auc"])
+    return figures
+
+
+def labels_of(path: Path | None) -> dict[str, Label]:
+    """Label of each video by its file name."""
+    if path is None:
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {Path(row["path"]).name: Label[row["label"].upper()] for row in csv.DictReader(file)}
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("input", type=Path, help="a folder of videos, or one video")
+    options.add_argument("--checkpoint", default="starter")
+    options.add_argument("--against", default=",".join(FORMS), help=f"of {', '.join(FORMS)}")
+    options.add_argument("--labels", type=Path, help="a CSV with the columns path and label")
+    options.add_argument("--max-windows", type=int, help="clips of each video; else the detector's number")
+    options.add_argument("--limit", type=int, help="videos, at most")
+    arguments = options.parse_args()
+    forms = [form for form in arguments.against.split(",") if form]
+    if unknown := set(forms) - set(FORMS):
+        raise SystemExit(f"--against: {', '.join(sorted(unknown))} is not one of {', '.join(FORMS)}")
+    torch.set_num_threads(arguments.threads)
+    measure(arguments, forms)
+
+
+def measure(arguments: argparse.Namespace, forms: Sequence[str]) -> None:
+    paths = find_inputs([str(arguments.input)])[: 1 if arguments.quick else arguments.limit]
+    labels = labels_of(arguments.labels)
+    checkpoint = checkpoint_path(arguments.checkpoint)
+    windows = 2 if arguments.quick else arguments.max_windows
+    given = {"max_windows": windows} if windows else {}
+    detectors = [detector_of(checkpoint, form, given) for form in (REFERENCE, *forms)]
+    clocks = [Clock(detector) for detector in detectors]
+    with Panel(detectors) as panel:
+        scores = [score for score in panel.score_many(paths) if score.status.has_faces]
+    if not scores:
+        raise SystemExit(f"{arguments.input}: no video in which a face was found")
+    rows, values = [], {}
+    for number, form in enumerate((REFERENCE, *forms)):
+        figures = compared(scores, number, detectors[0].threshold, labels)
+        values[form] = {**figures, "seconds per clip": clocks[number].seconds / clocks[number].clips}
+        rows.append([form, *(f"{value:.2g}" for value in values[form].values())])
+    columns = ["form", *values[REFERENCE]]
+    title = f"Scores in fewer bits: {arguments.checkpoint}, {len(scores)} videos"
+    report(arguments, "precision", title, columns, rows, values, videos=len(scores), checkpoint=arguments.checkpoint)
+
+
+class Clock:
+    """CPU seconds of a detector's network, and the clips that it took them for."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.seconds, self.clips = 0.0, 0
+        self._of = detector.runtime.prob_fake
+        detector.runtime.prob_fake = self._timed  # type: ignore[method-assign]
+
+    def _timed(self, frames_BTCHW: torch.Tensor) -> list[float]:
+        began = time.process_time()
+        probs = self._of(frames_BTCHW)
+        self.seconds += time.process_time() - began
+        self.clips += len(frames_BTCHW)
+        return probs
+
+
+if __name__ == "__main__":
+    main()

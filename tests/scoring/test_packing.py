@@ -1,0 +1,90 @@
+"""Packed linear layers compute what the network computed, and heat maps still see through them."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from dfd.models import temporal
+from dfd.models.backbones import Backbone
+from dfd.models.classifier import ClipClassifier
+from dfd.scoring.explain import clip_evidence
+from dfd.scoring.runtimes.packing import PackedLinear, can_pack, is_mostly_linear, pack_linear
+
+pytestmark = pytest.mark.skipif(not can_pack(), reason="this torch has no oneDNN")
+
+TRANSFORMERS = {
+    "vit_large_patch14_clip_quickgelu_224": {"img_size": 56},
+    "vit_pe_core_large_patch14_336": {"img_size": 56},
+    "vit_large_patch16_dinov3_qkvb": {"img_size": 64, "global_pool": "token"},
+    "vit_base_patch16_224": {"img_size": 64},
+}
+
+
+def classifier(name: str, **options: object) -> ClipClassifier:
+    """Network of two blocks; those of timm differ in attention, positions, pooling and activation."""
+    from timm import create_model
+
+    torch.manual_seed(0)
+    network = create_model(name, num_classes=0, depth=2, **options)
+    backbone = Backbone(network, num_features=network.num_features, input_size=options["img_size"])
+    model = ClipClassifier(backbone, temporal.mean(network.num_features))
+    for parameter in model.parameters():  # biases begin with zeros, which would hide that one is lost
+        if parameter.ndim == 1:
+            nn.init.uniform_(parameter, 0.1, 0.5)
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_a_packed_transformer_gives_the_same_probabilities_and_evidence(name: str) -> None:
+    model = classifier(name, **TRANSFORMERS[name])
+    packed = copy.deepcopy(model)
+    assert is_mostly_linear(model.backbone)
+    assert pack_linear(packed.backbone) >= 8
+    assert sum(p.numel() for p in packed.parameters()) < 0.2 * sum(p.numel() for p in model.parameters())
+    frames = torch.rand(2, 3, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(packed.features(frames), model.features(frames), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(packed(frames).softmax(-1), model(frames).softmax(-1), rtol=0, atol=1e-5)
+    expected, found = (clip_evidence(one, frames[0]) for one in (model, packed))
+    torch.testing.assert_close(found.by_frame, expected.by_frame, rtol=1e-3, atol=1e-4)
+    if "dinov3" in name:  # the layer of its queries, keys and values, which it did not call before
+        assert found.layer == "network.blocks.1.attn.qkv"
+        return
+    assert found.layer == expected.layer
+    scale = expected.by_place.abs().max()
+    torch.testing.assert_close(found.by_place / scale, expected.by_place / scale, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("activation", ["none", "gelu", "swish"])
+def test_gradients_pass_a_packed_layer_as_they_pass_the_layer(activation: str) -> None:
+    layer = nn.Linear(600, 500)
+    after = {"none": nn.Identity(), "gelu": nn.GELU(), "swish": nn.SiLU()}[activation]
+    packed = PackedLinear(layer, activation=activation)
+    torch.testing.assert_close(packed.weight, layer.weight)
+    inputs = [torch.randn(7, 600, generator=torch.Generator().manual_seed(0)).requires_grad_() for _ in range(2)]
+    outputs = [after(layer(inputs[0])), packed(inputs[1])]
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-4, atol=1e-5)
+    for output in outputs:
+        output.square().sum().backward()
+    torch.testing.assert_close(inputs[1].grad, inputs[0].grad, rtol=1e-4, atol=1e-4)
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(inputs[1]), outputs[0].detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_small_layers_and_other_activations_stay_as_they_are() -> None:
+    from timm.layers import Mlp
+
+    network = nn.Sequential(Mlp(512, 1024, act_layer=nn.ReLU), nn.Linear(512, 8), nn.GELU()).eval()
+    expected = copy.deepcopy(network)
+    assert pack_linear(network) == 2
+    assert isinstance(network.get_submodule("0.act"), nn.ReLU)
+    assert type(network[1]) is nn.Linear
+    x = torch.randn(4, 512)
+    torch.testing.assert_close(network(x), expected(x), rtol=1e-4, atol=1e-5)
+
+
+def test_packing_in_training_mode_is_refused() -> None:
+    with pytest.raises(ValueError, match="evaluation mode"):
+        pack_linear(nn.Linear(1000, 1000))
