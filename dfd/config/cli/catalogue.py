@@ -115,6 +115,11 @@ COMMANDS = {
     "adopt": Command(
         "make a detector of what others have published", "[NAME]", "dfd.commands.adopt", options=("--file", "--output")
     ),
+    "weights": Command(
+        "fetch the weights that a training begins from",
+        "prefetch EXPERIMENT|OPTION=VALUE",
+        "dfd.commands.adopt.prefetch",
+    ),
     "web": Command("start the page that people upload videos to", "CHECKPOINT", "dfd.web.__main__"),
     "demo": Command(
         "draw demonstration videos to try all of this on", "FOLDER", "dfd.data.demo.__main__", options=("--seed",)
