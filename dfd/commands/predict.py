@@ -174,18 +174,10 @@ def write_scores(
 
 def annotate(folder: Path, detector: Detector | Ensemble | Panel, *, deadline_seconds: float) -> None:
     """Draw faces and scores into each scored video that has not been drawn yet; says which cannot be drawn."""
-    from dfd.predictions.annotate.face import Rules
-    from dfd.predictions.annotate.tasks import annotate_task, num_without_boxes, to_annotate
+    from dfd.predictions.annotate.tasks import annotate_task, num_without_boxes, rules_of, to_annotate
 
-    each = getattr(detector, "detectors", []) if detector.parts else []
-    rules = Rules(
-        threshold=detector.threshold if detector.gives_verdicts else None,
-        uncertain_margin=detector.uncertain_margin,
-        by_detector=tuple((one.name, one.threshold if one.gives_verdicts else None) for one in each),
-        caveat=detector.caveat,
-    )
     windows = detector.windows
-    tasks = to_annotate(folder, rules=rules, limits=windows.limits, video_stream=windows.video_stream)
+    tasks = to_annotate(folder, rules=rules_of(detector), limits=windows.limits, video_stream=windows.video_stream)
     if without := num_without_boxes(folder):
         remedy = "add overwrite=true to score them so"
         print(f"{without} videos were scored without annotate=true and are not drawn; {remedy}")

@@ -42,7 +42,7 @@ class JobAdmin(ReadOnly):
     list_display = ("key", "state", "outcome", "verdict", "created", "took", "attempts", "percent", "size", "problem")
     list_filter = ("state", "outcome", "verdict", "created")
     date_hierarchy = "created"
-    exclude = ("file_name", "owner", "sha256", "batch", "report_policy", "error", "message")
+    exclude = ("file_name", "owner", "sha256", "batch", "report_policy", "error", "message", "annotated_message")
     readonly_fields = ("problem",)
     actions = ("retry_failed",)
 

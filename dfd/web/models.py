@@ -12,6 +12,8 @@ from django.utils import timezone
 from dfd.web.options import WebOptions
 
 RESULT_NAME, FRAGMENT_NAME = "result.json", "fragment.html"
+DRAWN_FOLDER = "drawn"
+"""Folder of the annotated video or picture among the results."""
 
 
 class Job(models.Model):
@@ -57,6 +59,10 @@ class Job(models.Model):
     confidence = models.FloatField(null=True, blank=True)
     message = models.TextField(default="", blank=True)
     report_policy = models.TextField(default="", blank=True)
+    annotated = models.CharField(
+        max_length=20, default="", blank=True, help_text="name of the file with the scores drawn in"
+    )
+    annotated_message = models.TextField(default="", blank=True)
 
     class Meta:
         """Newest first."""
@@ -81,6 +87,13 @@ class Job(models.Model):
     def result_folder(self) -> Path:
         """Folder of the results: the files that predict.py writes, and the HTML fragment of the job's page."""
         return self.folder / "result"
+
+    @property
+    def annotated_path(self) -> Path | None:
+        """Annotated video or picture; None if there is none, or none yet."""
+        if self.state != self.State.DONE or not self.annotated:
+            return None
+        return self.result_folder / DRAWN_FOLDER / self.annotated
 
     @property
     def span(self) -> tuple[float, float] | None:

@@ -45,6 +45,7 @@ class WebOptions:
     admin: Annotated[bool, "pages for the operator at /admin/; accounts: dfd web manage createsuperuser"] = False
     full_look: Annotated[bool, "visitors may ask that all of a video is looked at, which takes long"] = False
     keep_uploads: Annotated[bool, "videos are kept as long as results, so that a part can be looked at again"] = False
+    annotate: Annotated[bool, "a video with the scores drawn in is kept with each result; takes longer"] = False
 
     max_upload_mb: Annotated[int, "largest file, in MiB"] = 500
     max_files: Annotated[int, "files of one upload"] = 20

@@ -6,7 +6,7 @@ from django.views.generic import RedirectView
 
 from dfd.web.admin import throttled_login
 from dfd.web.models import options
-from dfd.web.pages import batches, views
+from dfd.web.pages import batches, drawn, views
 from dfd.web.pages.answers import no_such_operation
 from dfd.web.pages.api import api
 
@@ -19,6 +19,7 @@ urlpatterns = [
     path("jobs/<uuid:pk>/state", views.job_state, name="job-state"),
     path("jobs/<uuid:pk>/report.html", views.report, name="report"),
     path("jobs/<uuid:pk>/result.json", views.result, name="result"),
+    path("jobs/<uuid:pk>/annotated", drawn.annotated, name="annotated"),
     path("jobs/<uuid:pk>/delete", views.delete, name="delete"),
     path("jobs/<uuid:pk>/retry", views.retry, name="retry"),
     path("jobs/<uuid:pk>/look-again", batches.look_again, name="look-again"),

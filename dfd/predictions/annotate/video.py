@@ -7,7 +7,7 @@ be passed on without the rest.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,32 @@ def annotate_video(
         ValueError: ``target`` is ``source`` or does not end in .mp4, or boxes do not belong to frames.
         OSError: ``target`` cannot be written.
     """
+    steps = annotate_steps(
+        *(source, target, score, boxes), rules=rules, max_side=max_side, limits=limits, video_stream=video_stream
+    )
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            done: AnnotatedVideo = end.value
+            return done
+
+
+def annotate_steps(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    score: VideoScore,
+    boxes: Mapping[int, FaceBoxes],
+    *,
+    rules: Rules,
+    max_side: int = 1280,
+    limits: VideoLimits | None = None,
+    video_stream: int | None = None,
+) -> Generator[float, None, AnnotatedVideo]:
+    """Do what :func:`annotate_video` does step by step; yields the share of the frames that are written.
+
+    If it is closed before its end, no file is left.
+    """
     source, target = Path(source), Path(target)
     if target.suffix.lower() != ".mp4":
         raise ValueError(f"{target}: an annotated video is an MP4 file; let its name end in .mp4")
@@ -89,18 +115,20 @@ def annotate_video(
         painter = Painter(reader, clock, clock.shifted(score), boxes, rules)
         with SoundCopy(source, start_seconds=clock.zero) as sound:
             try:
-                num_frames = _write(unfinished, reader, clock, painter, sound)
+                num_frames = yield from _write(unfinished, reader, clock, painter, sound)
                 message = sound.message
             except FFmpegError as error:
                 if not sound.is_copied:
                     raise
                 # Sound that a muxer chokes on is found out when it is written, interleaved with the pictures.
-                num_frames = _write(unfinished, reader, clock, painter, None)
+                num_frames = yield from _write(unfinished, reader, clock, painter, None)
                 message = f"the sound was left out: it cannot be copied ({error.strerror or error})"
         return AnnotatedVideo(num_frames, "; ".join(part for part in (reader.partial, message) if part))
 
 
-def _write(path: Path, reader: VideoReader, clock: Clock, painter: Painter, sound: SoundCopy | None) -> int:
+def _write(
+    path: Path, reader: VideoReader, clock: Clock, painter: Painter, sound: SoundCopy | None
+) -> Generator[float, None, int]:
     num_frames = 0
     with VideoWriter(
         path,
@@ -117,4 +145,5 @@ def _write(path: Path, reader: VideoReader, clock: Clock, painter: Painter, soun
             for index, seconds, frame in zip(indices, times, frames, strict=True):
                 writer.write(painter.paint(index, seconds, frame)[None], seconds=[seconds])
             num_frames += len(frames)
+            yield min(1.0, (start + len(frames)) / max(1, reader.num_frames))
     return num_frames

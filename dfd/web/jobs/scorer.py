@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.utils import timezone
 
 from dfd.base.errors import ConfigError, DfdError
@@ -32,17 +32,22 @@ from dfd.scoring.detector import Detector
 from dfd.scoring.options import detector_options, run_facts, settings_of, windows_of_one
 from dfd.scoring.panel import Ensemble, Panel, load_panel
 from dfd.video.sampling import span_words
+from dfd.video.still import is_still
 from dfd.web.jobs import life as jobs
+from dfd.web.jobs.drawing import FAULT, NOT_DRAWN, Drawn, draw
 from dfd.web.models import FRAGMENT_NAME, RESULT_NAME, Job, options
 
 SHOW_SECONDS = 0.5
 """Time between two updates of a job's progress."""
 
 
-SCORING, WRITING = "looking at the faces", "writing the report"
+SCORING, WRITING, DRAWING = "looking at the faces", "writing the report", "drawing the annotated video"
 
 
-SHARE_OF_SCORING = 0.97
+SHARE_OF_SCORING, SHARE_BEFORE_DRAWING = 0.97, 0.7
+"""Progress of a job when its video is scored, without and with an annotated one to be drawn."""
+
+
 LOOK_SECONDS = 30.0
 """Estimated time for which a video is looked at, where ``look_seconds`` is not given: others wait behind it."""
 
@@ -79,6 +84,7 @@ class Scorer:
         self.name = name
         given = shlex.split(options().detector)
         self.config = predict_config(options().checkpoints, given)
+        self.config.annotate = options().annotate
         files = [checkpoint_path(name) for name in inputs_of(self.config.checkpoint)]
         seconds = self.config.look_seconds if any(one.startswith("look_seconds=") for one in given) else LOOK_SECONDS
         looks = windows_of_one(self.config, files, look_seconds=seconds)
@@ -136,11 +142,14 @@ class Scorer:
     def _score(self, job: Job, work: Path) -> None:
         jobs.change(job, stage=SCORING)
         changes = changes_of(job)
-        score = self.detector.score(job.upload_path, on_progress=self._noting(job), **changes)
-        jobs.change(job, stage=WRITING, progress=SHARE_OF_SCORING)
+        ends = SHARE_BEFORE_DRAWING if options().annotate else SHARE_OF_SCORING
+        score = self.detector.score(job.upload_path, on_progress=self._noting(job, 0.0, ends), **changes)
+        jobs.change(job, stage=WRITING, progress=ends)
         message = without_paths(score.message, job.upload_path)
         detectors = tuple(replace(one, message=without_paths(one.message, job.upload_path)) for one in score.detectors)
-        policy = self.write(replace(score, path=job.file_name, message=message, detectors=detectors), work, **changes)
+        score = replace(score, path=job.file_name, message=message, detectors=detectors)
+        policy = self.write(replace(score, boxes={}), work, **changes)
+        drawn = self._drawn(job, score, work)
         if job.result_folder.exists():
             shutil.rmtree(job.result_folder)
         work.rename(job.result_folder)
@@ -156,14 +165,44 @@ class Scorer:
             confidence=score.confidence,
             message=message,
             report_policy=policy,
+            annotated=drawn.name,
+            annotated_message=drawn.reason,
         )
         if not options().keep_uploads:
             job.upload_path.unlink(missing_ok=True)
         facts = {"job": str(job.pk), "outcome": job.outcome, "verdict": job.verdict, "seconds": job.seconds}
         logger.info("job done", extra=facts)
 
-    def _noting(self, job: Job) -> Callable[[Path, float], None]:
-        """Callback that records a job's progress, and stops it if it was deleted or the worker is told to stop."""
+    def _drawn(self, job: Job, score: VideoScore, work: Path) -> Drawn:
+        """Draw the annotated video of a scored upload, if that is asked for; no failure to do so fails the job."""
+        if not options().annotate or not score.boxes or score.prob_fake is None:
+            return Drawn()
+        jobs.change(job, stage=DRAWING)
+        noting = self._noting(job, SHARE_BEFORE_DRAWING, SHARE_OF_SCORING)
+        try:
+            drawn = draw(
+                *(self.detector, score, job.upload_path, work),
+                deadline_seconds=self.config.deadline_seconds,
+                on_progress=noting,
+            )
+        except (jobs.JobLost, Stopping, DatabaseError, InterfaceError):
+            raise
+        except Exception as error:
+            logger.exception("the annotated video could not be drawn", extra={"job": str(job.pk)})
+            drawn = Drawn(fault=str(error))
+        if drawn.name:
+            return replace(drawn, reason=without_paths(drawn.reason, job.upload_path))
+        facts = {"job": str(job.pk), "reason": drawn.fault or drawn.reason}
+        logger.warning("no annotated video", extra=facts)
+        reason = FAULT.format(key=job.id.hex[:8]) if drawn.fault else without_paths(drawn.reason, job.upload_path)
+        kind = "picture" if is_still(job.upload_path) else "video"
+        return replace(drawn, reason=NOT_DRAWN.format(kind=kind, reason=reason.rstrip(".")))
+
+    def _noting(self, job: Job, begins: float, ends: float) -> Callable[[Path, float], None]:
+        """Callback that records a job's progress, and stops it if it was deleted or the worker is told to stop.
+
+        ``begins`` and ``ends`` are the progress of the job at the beginning and end of what is noted.
+        """
         last = time.monotonic()
 
         def note(_: Path, share: float) -> None:
@@ -171,7 +210,7 @@ class Scorer:
             if self.is_stopping:
                 raise Stopping
             if time.monotonic() - last > SHOW_SECONDS:
-                jobs.change(job, progress=SHARE_OF_SCORING * min(share, 1.0))
+                jobs.change(job, progress=begins + (ends - begins) * min(share, 1.0))
                 last = time.monotonic()
 
         return note

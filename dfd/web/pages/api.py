@@ -28,8 +28,10 @@ from dfd.web.models import Job, options
 from dfd.web.pages import presentation
 from dfd.web.pages.answers import _with_retry
 from dfd.web.pages.batches import DIFFERENT, GONE, csv_response, report_of
+from dfd.web.pages.drawn import annotated_response
 from dfd.web.pages.requests import asked_in, batch_of, job_of, jobs_of
 from dfd.web.pages.schemas import (
+    ANNOTATED_RESPONSES,
     CSV_RESPONSES,
     REPORT_RESPONSES,
     UPLOAD_BODY,
@@ -164,6 +166,16 @@ def get_report(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     return report_response(_own_job(request, pk), download=True)
 
 
+@api.get(
+    "jobs/{uuid:pk}/annotated",
+    summary="The video with boxes and scores drawn in",
+    openapi_extra={"responses": ANNOTATED_RESPONSES},
+)
+def get_annotated(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    """Get the annotated video (MP4) or picture (JPEG), if the service draws them."""
+    return annotated_response(request, _own_job(request, pk), download=True)
+
+
 @api.post("jobs/{uuid:pk}/look-again", response={201: JobOut, **AGAIN_PROBLEMS}, summary="Look at a video again")
 def look_again(request: HttpRequest, response: HttpResponse, pk: UUID, asked: LookAgain) -> Any:
     """Queue a new job for the same video: another part of it, or all. Only if the service keeps videos."""
@@ -224,11 +236,16 @@ def _asker(request: HttpRequest) -> str:
 
 
 def _shown(request: HttpRequest, job: Job, queue: Queue) -> dict[str, Any]:
-    job_url, report_url = (
-        request.build_absolute_uri(reverse(f"api:{name}", args=[job.pk])) for name in ("get_job", "get_report")
+    job_url, report_url, annotated_url = (
+        request.build_absolute_uri(reverse(f"api:{name}", args=[job.pk]))
+        for name in ("get_job", "get_report", "get_annotated")
     )
-    is_done = job.state == Job.State.DONE
-    return {**presentation.state_of(job, queue), "url": job_url, "report_url": report_url if is_done else None}
+    return {
+        **presentation.state_of(job, queue),
+        "url": job_url,
+        "report_url": report_url if job.state == Job.State.DONE else None,
+        "annotated_url": annotated_url if job.annotated_path else None,
+    }
 
 
 @api.exception_handler(Http404)

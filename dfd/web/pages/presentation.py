@@ -18,7 +18,10 @@ from dfd.web.queue import Queue
 
 UNKNOWN = "unknown"
 LABELS = ("real", "fake")
-AS_STORED = ("file_name", "size_bytes", "state", "stage", "attempts", "error", "prob_fake", "confidence", "message")
+AS_STORED = (
+    *("file_name", "size_bytes", "state", "stage", "attempts", "error", "prob_fake", "confidence", "message"),
+    "annotated_message",
+)
 
 
 def state_of(job: Job, queue: Queue) -> dict[str, Any]:
@@ -130,13 +133,13 @@ def troubles() -> dict[str, int]:
 def limits() -> dict[str, Any]:
     """Limits on uploads, and how long results are kept."""
     given = options()
-    names = ("max_upload_mb", "max_upload_bytes", "max_files", "keep_hours", "full_look", "keep_uploads")
+    names = ("max_upload_mb", "max_upload_bytes", "max_files", "keep_hours", "full_look", "keep_uploads", "annotate")
     return {name: getattr(given, name) for name in names}
 
 
 def links(job: Job) -> dict[str, str]:
     """URLs of a job's page and its actions."""
-    names = ("job", "job-state", "report", "result", "delete", "retry", "look-again")
+    names = ("job", "job-state", "report", "result", "annotated", "delete", "retry", "look-again")
     return {name.replace("-", "_"): reverse(name, args=[job.pk]) for name in names}
 
 

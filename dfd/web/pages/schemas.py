@@ -30,6 +30,15 @@ REPORT_RESPONSES = {
     404: {"description": "no such job of yours, or it is not done"},
 }
 
+VIDEO = {"type": "string", "format": "binary"}
+ANNOTATED_RESPONSES = {
+    200: {"description": "the file", "content": {"video/mp4": {"schema": VIDEO}, "image/jpeg": {"schema": VIDEO}}},
+    206: {"description": "the part that the header Range asks for, or its beginning"},
+    401: {"description": "no or a wrong token"},
+    404: {"description": "no such job of yours, or it has no annotated video"},
+    416: {"description": "the header Range asks for what is behind the end"},
+}
+
 
 class Problem(Schema):
     """Reason why a request failed."""
@@ -71,6 +80,12 @@ class JobOut(Schema):
     can_look_again: bool = Field(description="whether the video is still stored, so that it can be looked at again")
     url: str
     report_url: str | None = Field(description="a page to pass on; null before the job is done")
+    annotated_url: str | None = Field(
+        description="the video or picture with boxes and scores drawn in; null without: see annotated_message"
+    )
+    annotated_message: str = Field(
+        description="why there is no annotated video, or what is not in it; empty if the service does not draw any"
+    )
     caveats: list[str] | None = Field(
         None, description="what must be said beside the scores of the detectors; only for a single job"
     )

@@ -61,6 +61,8 @@ def check_detector(options: WebOptions) -> None:
                 named = name if path == first else f"{name} needs {path.name} beside it"
                 raise ConfigError(f"checkpoint={named}: no such file")
     config = predict_config(options.checkpoints, shlex.split(options.detector))
+    if config.annotate:
+        raise ConfigError("annotate=true is an option of the page and not of the detector: set DFD_WEB_ANNOTATE=true")
     number = config.max_windows
     if not (number in ("auto", None) or (isinstance(number, int) and number is not True and number > 0)):
         raise ConfigError(f"max_windows={number}: give a whole number above 0, null for all, or auto")

@@ -39,4 +39,14 @@ const dfd = {
   },
 };
 
+// A browser without the codec shows an empty player, so it is replaced by a sentence.
+for (const video of document.querySelectorAll("[data-video]")) {
+  const replace = () => {
+    video.hidden = true;
+    video.parentElement.querySelector("[data-unplayable]").hidden = false;
+  };
+  video.addEventListener("error", replace);
+  if (video.error || !video.canPlayType("video/mp4; codecs=\"avc1.64001F\"")) replace();
+}
+
 dfd.localTimes(document);
