@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from dfd.base.types import TrackScore
 from dfd.report.page import wording
-from dfd.video.file.stated import NO_SOUND
+from dfd.video.file.formats import NO_SOUND
 
 MAX_STATED = 200
 """Maximum length of what a file states about itself."""
@@ -18,7 +18,10 @@ def appearance_name(track: TrackScore, detector: str = "") -> str:
     >>> appearance_name(TrackScore(1, 0.5, Verdict.UNCERTAIN, (window,)))
     'Appearance 2 (0:05–0:09)'
     """
-    when = "–".join(map(wording.clock, track.span)) if track.windows else ""
+    when = ""
+    if track.windows:
+        is_short = track.span[1] - track.span[0] < 2
+        when = "–".join(wording.clock(seconds, decimals=int(is_short)) for seconds in track.span)
     parts = [f"Appearance {track.track + 1}{f' ({when})' if when else ''}", detector]
     return ", ".join(part for part in parts if part)
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from dfd.base.errors import UnreadableVideo
 
+NO_SOUND = "none"
+"""How a file without sound states it."""
 ALLOWED_CODECS = frozenset(
     (
         *("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "gif", "prores", "png"),
