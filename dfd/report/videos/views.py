@@ -134,13 +134,14 @@ class VideoView:
         score, file = self.scored.score, self.scored.score.file
         facts: dict[str, str | None] = {}
         if file is not None:
+            is_still = file.num_frames == 1 and score.duration_seconds is None
             has_size = file.width is not None and file.height is not None
             facts = {
                 "Size": wording.file_size(file.size_bytes),
                 "Resolution": f"{file.width} × {file.height} pixels" if has_size else None,
-                "Frame rate": None if file.fps is None else f"{file.fps:.6g} per second",
+                "Frame rate": None if file.fps is None or is_still else f"{file.fps:.6g} per second",
                 "Codec": None if file.codec is None else wording.visible(file.codec),
-                "Frames": None if file.num_frames is None else f"{file.num_frames:,}",
+                "Frames": None if file.num_frames is None or is_still else f"{file.num_frames:,}",
             }
             facts |= stated_facts(file.stated)
         seconds = score.duration_seconds

@@ -83,7 +83,9 @@ def detector_facts(described: Mapping[str, Any]) -> list[tuple[str, str]]:
     if no_verdict := described.get("no_verdict"):
         threshold = band = None
     calibrated = "no: its probabilities rank videos, but 0.9 does not mean that nine of ten are fake"
-    if temperature is not None:
+    if no_verdict and temperature is not None:  # fitted to blends, or to videos of the training's kind
+        calibrated = "not to real forgeries"
+    elif temperature is not None:
         calibrated = f"yes, temperature {temperature:.3g}" + (f", fitted to {fitted} videos" if fitted else "")
     trained = training_words(described.get("data"))
     return [
