@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from dfd.base.types import TrackScore
 from dfd.report.page import wording
-from dfd.video.file.stated import NO_SOUND
+from dfd.video.file.formats import NO_SOUND
 
 MAX_STATED = 200
 """Maximum length of what a file states about itself."""

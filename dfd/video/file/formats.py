@@ -14,6 +14,9 @@ ALLOWED_CODECS = frozenset(
 )
 """Codecs that are decoded. Every decoder is an attack surface, and FFmpeg's rare ones are poorly maintained."""
 
+NO_SOUND = "none"
+"""Statement of a file without sound."""
+
 CONTAINERS = (
     *("mov", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "gif"),
     # One stream without a container. Playlists (HLS, concat) are left out: they would open the files that they name.

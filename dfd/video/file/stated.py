@@ -19,12 +19,11 @@ from PIL import ExifTags, Image
 from dfd.base.errors import DfdError
 from dfd.video.file.container import VideoInfo, video_stream
 from dfd.video.file.credentials import read_credentials
-from dfd.video.file.formats import codec_name
+from dfd.video.file.formats import NO_SOUND, codec_name
 from dfd.video.file.opening import open_container
 
 MAX_TEXT = 120
 """Longest statement that is kept, in characters."""
-NO_SOUND = "none"
 _EARLIEST_YEAR = 1990
 """Times before it are those of a clock that was never set: 1904 in QuickTime, 1970 in others."""
 
