@@ -87,7 +87,7 @@ def video_probs(
 ) -> _Floats:
     """Probability of FAKE of each video, (N,), from the log-odds of its windows.
 
-    >>> video_probs([[[0.0, 0.0], [-50.0]], [[2.0]]], temperature=2.0).round(3).tolist()
+    >>> video_probs([[[0.0, 0.0], [-50.0]], [[2.0]]], temperature=2.0, aggregation="max_of_means").round(3).tolist()
     [0.5, 0.731]
     """
     aggregate = aggregation_named(aggregation)

@@ -54,7 +54,7 @@ def alike(
 
     >>> labelled = {"real": [0.1] * 12 + [0.8] * 4, "fake": [0.8] * 16 + [0.1] * 8}
     >>> found = alike(0.85, labelled)
-    >>> found.num_fake, found.num_real, found.share_fake, found.num_real_as_high, found.num_real_known
+    >>> found.num_fake, found.num_real, round(found.share_fake, 3), found.num_real_as_high, found.num_real_known
     (16, 4, 0.8, 0, 16)
     >>> found.prevalence, round(alike(0.85, labelled, prevalence=0.1).share_fake, 3)
     (0.6, 0.229)

@@ -133,7 +133,7 @@ def one_sided(label: list[int], prob: list[float], caplog) -> str:
 
 def test_a_detector_that_calls_everything_real_is_pointed_out(caplog):
     text = one_sided([0, 1] * 20, [0.1] * 40, caplog)
-    assert "40 of 40 scored videos are called real" in text
+    assert "40 of 40 scored videos have the verdict “no sign found”" in text
 
 
 def test_videos_that_are_nearly_all_fake_may_be_called_so(caplog):
@@ -141,7 +141,7 @@ def test_videos_that_are_nearly_all_fake_may_be_called_so(caplog):
 
 
 def test_fakes_that_are_all_called_real_are_pointed_out(caplog):
-    assert "called real" in one_sided([1] * 40, [0.1] * 40, caplog)
+    assert "the verdict “no sign found”" in one_sided([1] * 40, [0.1] * 40, caplog)
 
 
 def test_a_video_without_a_score_has_no_verdict(caplog):

@@ -51,7 +51,8 @@ SIZES = {
 HEAD = {"lstm": "temporal.hidden_features", "gru": "temporal.hidden_features", "transformer": "temporal.width"}
 WEIGHTS = {"backbone.pretrained": "false"}
 DATA = {"data.store", "data.per_label", "data._target_"}
-MAY_BE_OVERRIDDEN = {*HARDWARE, "trainer.num_nodes", *SIZES, *HEAD.values(), "backbone.input_size", *WEIGHTS, *DATA}
+SIZED = {"backbone.input_size", "backbone.name"}
+MAY_BE_OVERRIDDEN = {*HARDWARE, "trainer.num_nodes", *SIZES, *HEAD.values(), *SIZED, *WEIGHTS, *DATA}
 """Accelerator, devices, nodes, sizes, weights and data: nothing that decides whether a step can be taken."""
 SLURM_TASK = {
     **{"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "train", "SLURM_NNODES": "1", "SLURM_NTASKS": "1"},
@@ -119,7 +120,9 @@ def configured(folder: Path, store: Path, choices: dict[str, str]) -> TrainConfi
             changed[HEAD[head]] = "8"
         if "per_label" in plain.data and plain.data.per_label is not None:
             changed["data.per_label"] = "null"
-        if plain.backbone._target_.endswith(".timm"):
+        if plain.backbone.get("name", "").startswith("vit_"):
+            changed["backbone.name"] = "test_vit"  # transformers take one size, and this one is small
+        elif plain.backbone._target_.endswith(".timm"):
             changed["backbone.input_size"] = "32"
         assert changed.keys() <= MAY_BE_OVERRIDDEN
         overrides = [*chosen, *(f"{key}={value}" for key, value in changed.items())]

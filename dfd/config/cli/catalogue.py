@@ -96,7 +96,7 @@ COMMANDS = {
         "show scored videos, or compare training runs, in one page",
         "FOLDER ...",
         "dfd.commands.report",
-        options=("--output", "--title"),
+        options=("--output", "--title", "--threshold", "--uncertain-margin", "--prevalence"),
     ),
     "preprocess": Command("turn videos into a store of face clips", "MANIFEST.csv|FOLDER", "dfd.preprocess", True),
     "sheet": Command(

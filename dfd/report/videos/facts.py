@@ -18,7 +18,10 @@ def appearance_name(track: TrackScore, detector: str = "") -> str:
     >>> appearance_name(TrackScore(1, 0.5, Verdict.UNCERTAIN, (window,)))
     'Appearance 2 (0:05–0:09)'
     """
-    when = "–".join(map(wording.clock, track.span)) if track.windows else ""
+    when = ""
+    if track.windows:
+        is_short = track.span[1] - track.span[0] < 2
+        when = "–".join(wording.clock(seconds, decimals=int(is_short)) for seconds in track.span)
     parts = [f"Appearance {track.track + 1}{f' ({when})' if when else ''}", detector]
     return ", ".join(part for part in parts if part)
 

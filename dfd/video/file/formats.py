@@ -6,6 +6,8 @@ from typing import Any
 
 from dfd.base.errors import UnreadableVideo
 
+NO_SOUND = "none"
+"""How a file without sound states it."""
 ALLOWED_CODECS = frozenset(
     (
         *("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "gif", "prores", "png"),
@@ -13,9 +15,6 @@ ALLOWED_CODECS = frozenset(
     )
 )
 """Codecs that are decoded. Every decoder is an attack surface, and FFmpeg's rare ones are poorly maintained."""
-
-NO_SOUND = "none"
-"""Statement of a file without sound."""
 
 CONTAINERS = (
     *("mov", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "gif"),
