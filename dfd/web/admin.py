@@ -9,8 +9,10 @@ from django_tasks_db.models import DBTaskResult
 
 from dfd.web.intake import admission
 from dfd.web.jobs import life as jobs
+from dfd.web.jobs.stored import stored
 from dfd.web.models import Job, Worker
 from dfd.web.pages.answers import refused
+from dfd.web.pages.wording import size
 
 # Tasks only point to jobs, and their tracebacks may contain private data.
 admin.site.unregister(DBTaskResult)
@@ -45,6 +47,12 @@ class JobAdmin(ReadOnly):
     exclude = ("file_name", "owner", "sha256", "batch", "report_policy", "error", "message", "annotated_message")
     readonly_fields = ("problem",)
     actions = ("retry_failed",)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """List the jobs, with the room that they take on the disk."""
+        room = stored()
+        words = f"Uploads take {size(room.uploads)}, results {size(room.results)}; {size(room.free)} are free"
+        return super().changelist_view(request, {"subtitle": words, **(extra_context or {})})
 
     @admin.display(description="job")
     def key(self, job: Job) -> str:

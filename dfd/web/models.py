@@ -12,6 +12,7 @@ from django.utils import timezone
 from dfd.web.options import WebOptions
 
 RESULT_NAME, FRAGMENT_NAME = "result.json", "fragment.html"
+UPLOAD_NAME = "upload"
 DRAWN_FOLDER = "drawn"
 """Folder of the annotated video or picture among the results."""
 
@@ -81,7 +82,7 @@ class Job(models.Model):
     @property
     def upload_path(self) -> Path:
         """Uploaded video, which exists until it is scored."""
-        return self.folder / "upload"
+        return self.folder / UPLOAD_NAME
 
     @property
     def result_folder(self) -> Path:

@@ -49,6 +49,23 @@ def test_an_error_does_not_name_the_file_on_a_jobs_own_page(client: Client, keep
     assert "Jane" not in page
 
 
+def test_the_room_that_uploads_and_results_take_is_told(
+    client: Client, keeper: Client, video: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dfd.web.jobs.stored.LOOK_AGAIN_SECONDS", -1.0)
+    monkeypatch.setattr("dfd.web.jobs.stored.MIB", 1)
+    assert [client.get("/health").json()[f"{name}_mb"] for name in ("uploads", "results")] == [0, 0]
+    send(client, ("a.mp4", video))
+    job = Job.objects.get()
+    job.result_folder.mkdir()
+    (job.result_folder / "report.html").write_bytes(bytes(3 * 2**20))
+    jobs.look_again(job, jobs.NOTHING_ASKED)  # the same file once more, which takes no room
+    found = client.get("/health").json()
+    assert (found["uploads_mb"], found["results_mb"]) == (len(video) // 2 * 2, 3 * 2**20)
+    assert found["free_mb"] > 0
+    assert "results 3.0 MiB" in keeper.get("/admin/web/job/").content.decode()
+
+
 def test_the_keeper_can_delete_and_retry_but_not_write(client: Client, keeper: Client, video: bytes) -> None:
     send(client, ("a.mp4", video))
     job = jobs.claim(str(Job.objects.get().pk), "w")

@@ -26,6 +26,7 @@ from dfd.web.intake import admission
 from dfd.web.intake.uploads import ReceivedVideo, Refusal, TooSlow, VideoUploadHandler, has_room, prepare, receive
 from dfd.web.jobs import life as jobs
 from dfd.web.jobs.life import Asked
+from dfd.web.jobs.stored import stored
 from dfd.web.models import Job, options
 from dfd.web.pages import presentation
 from dfd.web.pages.answers import _see, _with_retry, failed, refused, wants_json
@@ -278,6 +279,7 @@ def health(request: HttpRequest) -> HttpResponse:
         problems.append("the database does not answer")
     if not has_room():
         problems.append("the disk is full")
+    facts |= stored().in_mib()
     status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
     return JsonResponse({"status": "failing" if problems else "ok", "problems": problems, **facts}, status=status)
 
