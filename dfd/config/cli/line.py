@@ -213,7 +213,7 @@ def _in_place(word: str) -> str:
 
 
 def _expanded(word: str) -> list[str]:
-    """Files that match a pattern that the shell has not expanded; any other word as it is.
+    """Files that match a pattern that the shell has not expanded, or what a list ``[a,b]`` names; else the word.
 
     Raises:
         UsageError: no file has such a name.
@@ -223,6 +223,8 @@ def _expanded(word: str) -> list[str]:
     if not any(sign in word for sign in "*?["):
         return [word]
     found = sorted(glob.glob(os.path.expanduser(word), recursive=True))
+    if not found and re.fullmatch(r"\[[^\[\]]+\]", word):
+        return [path for part in word[1:-1].split(",") for path in _expanded(part.strip())]
     if not found:
         raise UsageError(f"{word}: no file or folder has such a name")
     return found

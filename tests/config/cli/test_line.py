@@ -146,6 +146,7 @@ def test_a_pattern_that_the_shell_left_is_expanded_and_one_of_no_file_is_refused
     with contextlib.chdir(tmp_path):
         assert overrides("predict", "?.mp4") == ["input=['a.mp4','b.mp4']"]
         assert overrides("predict", "[1].mp4") == ["input='[1].mp4'"]
+        assert overrides("predict", "--checkpoint", "[starter, a.mp4]") == ["checkpoint=['starter','a.mp4']"]
         with pytest.raises(UsageError, match=r"\*\.mkv: no file or folder has such a name"):
             overrides("predict", "*.mkv")
 
