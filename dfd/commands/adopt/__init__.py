@@ -1,7 +1,7 @@
 """``python -m dfd.adopt NAME file=PATH``: make a detector of dfd of weights that others have published."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dfd.base.errors import DfdError, disk_sentence
 from dfd.config.cli.catalogue import Arguments
@@ -22,13 +22,22 @@ def main(words: Sequence[str] | None = None) -> int:
         "--output", metavar="FILE", help="file to write; default: a place where checkpoint=NAME finds it"
     )
     chosen = parser.parse_args(words)
-    try:
+
+    def work() -> None:
         from dfd.commands.adopt.detector import adopt, show_list  # torch, which --help does not wait for
 
         if chosen.name is None:
             show_list()
         else:
             adopt(chosen.name, chosen.file, chosen.output)
+
+    return status_of(work)
+
+
+def status_of(work: Callable[[], None]) -> int:
+    """Exit status of a command's work; an error of dfd, or of a disk, is said in a sentence."""
+    try:
+        work()
     except (DfdError, OSError) as error:
         said = disk_sentence(error) if isinstance(error, OSError) else str(error)
         if said is None:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from dfd.base.errors import DfdError, disk_sentence
+from dfd.commands.adopt import status_of
 from dfd.config.cli.catalogue import Arguments
 
 DESCRIPTION = """Fetch the initial weights of a training into this user's cache, as a node that trains may have no
@@ -26,18 +26,21 @@ def main(words: Sequence[str] | None = None) -> int:
     overrides = [word if "=" in word else f"experiment={word}" for word in given[1:]]
     if not overrides:
         parser.error("the following arguments are required: EXPERIMENT|OPTION=VALUE")
-    try:
-        from dfd.config.build import build  # Hydra and torch, which --help does not wait for
-        from dfd.config.compose import backbone_config
+    return status_of(lambda: prefetch(overrides))
 
-        options = backbone_config(overrides)
-        build(options)
-    except (DfdError, OSError) as error:
-        said = disk_sentence(error) if isinstance(error, OSError) else str(error)
-        if said is None:
-            raise
-        print(f"error: {said}", file=sys.stderr)
-        return 1
+
+def prefetch(overrides: Sequence[str]) -> None:
+    """Fetch what the backbone of a training with these options begins from, and say whether it is there.
+
+    Raises:
+        ConfigError: an option is unknown or missing.
+        WeightsMissing: the weights cannot be had.
+    """
+    from dfd.config.build import build  # Hydra and torch, which --help does not wait for
+    from dfd.config.compose import backbone_config
+
+    options = backbone_config(overrides)
+    build(options)
     name = options.get("name", str(options["_target_"]).rpartition(".")[2])
     if options.get("weights"):
         print(f"{name}: begins from {options['weights']}, which is here")
@@ -45,7 +48,6 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"{name}: its weights are in the cache; a training of this user finds them without a network")
     else:
         print(f"{name}: begins from random weights; there is nothing to fetch")
-    return 0
 
 
 if __name__ == "__main__":
