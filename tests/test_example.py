@@ -29,7 +29,7 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def forget() -> None:
-    """As in a new process, in which nobody has named the plug-in."""
+    """Start without plug-ins, like a new process in which nobody has named one."""
     plugins._PARTS.clear()
     plugins._loaded.clear()
     plugins.os.environ[plugins.VARIABLE] = ""
