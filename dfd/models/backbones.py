@@ -11,14 +11,15 @@ import torch
 from torch import nn
 
 from dfd.base.errors import ConfigError
-from dfd.models.networks import efficientnet_lite, mesonet, vgg19
+from dfd.models.networks import efficientnet_lite
 from dfd.models.networks.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, Mean, Pool, Resample, Std, Triple
 from dfd.models.networks.efficientnet_lite import EfficientNetLite
 from dfd.models.networks.lora import add_lora
 from dfd.models.networks.measuring import measured_features
 from dfd.models.networks.paddings import set_paddings
-from dfd.models.networks.residuals import two_stream
 from dfd.models.networks.resnext import NUM_FEATURES, ResNeXt50
+from dfd.models.networks.systems import mesonet, vgg19
+from dfd.models.networks.systems.residuals import two_stream
 from dfd.models.networks.video import video
 from dfd.models.pretrained import (
     INCEPTION_V3_WEIGHTS,

@@ -13,7 +13,7 @@ from dfd.base.errors import ConfigError, WeightsMissing
 from dfd.models import backbones, pretrained
 from dfd.models.backbones import Backbone
 from dfd.models.classifier import build_model
-from dfd.models.networks.residuals import FILTERS
+from dfd.models.networks.systems.residuals import FILTERS
 from dfd.models.pretrained import INCEPTION_V3_WEIGHTS, RESNEXT50_WEIGHTS
 
 TINY = "test_resnet"

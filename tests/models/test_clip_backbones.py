@@ -11,7 +11,7 @@ from dfd.base.errors import ConfigError
 from dfd.models.classifier import ClipClassifier, build_model
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.onnx import to_onnx
-from dfd.models.networks.residuals import FILTERS, ConstrainedConvolution, Spectrum
+from dfd.models.networks.systems.residuals import FILTERS, ConstrainedConvolution, Spectrum
 from dfd.models.networks.video import FILES, video
 from dfd.scoring.explain import explain_clip
 from dfd.scoring.runtimes.runtime import OnnxRuntime, TorchRuntime

@@ -13,7 +13,7 @@ from dfd.base.types import Label
 from dfd.models.classifier import ClipClassifier, build_model
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import load_model, save_safetensors
-from dfd.models.networks.vgg19 import VGG19Pool3
+from dfd.models.networks.systems.vgg19 import VGG19Pool3
 from dfd.models.published.reading import published_state_dicts, read_published
 from dfd.models.published.table import PUBLISHED
 

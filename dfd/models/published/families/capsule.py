@@ -1,6 +1,6 @@
 """Capsule-Forensics, first edition: a capsule network on VGG19's features (ICASSP 2019)."""
 
-from dfd.models.networks.vgg19 import UNUSED
+from dfd.models.networks.systems.vgg19 import UNUSED
 from dfd.models.pretrained import VGG19_WEIGHTS
 from dfd.models.published.entry import Figure, Published, PublishedFile, has
 from dfd.models.published.naming import Source, from_names, swapped

@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor
 
-from dfd.models.networks.mesonet import NUM_FEATURES, SIDE
+from dfd.models.networks.systems.mesonet import NUM_FEATURES, SIDE
 from dfd.models.published.entry import Figure, Published, PublishedFile
 from dfd.models.published.naming import Source, from_names, negated
 
