@@ -198,7 +198,8 @@ class Moment:
     """Window that explains a score: ``crop`` ``(S, S, 3)`` is its most influential frame, at ``seconds``.
 
     ``heatmap`` ``(S, S)`` in 0..1 shows how much each part of the crop speaks for FAKE; None if the network cannot be
-    inspected. ``window`` is the index of the window in its track.
+    inspected. ``window`` is the index of the window in its track. ``frame`` ``(h, w, 3)`` is the whole frame, small,
+    with the face's box drawn in; None if it was not kept.
     """
 
     track: int
@@ -207,6 +208,7 @@ class Moment:
     prob_fake: float
     crop: FrameArray
     heatmap: FloatArray | None
+    frame: FrameArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,10 @@ class Alike:
 
 @dataclass(frozen=True, slots=True)
 class DetectorScore:
-    """What one of several detectors found in a video; ``verdict`` is None where it gives none, being uncalibrated."""
+    """What one of several detectors found in a video; ``verdict`` is None where it gives none, being uncalibrated.
+
+    ``alike`` is as in :class:`VideoScore`, on the videos that this detector was calibrated on.
+    """
 
     model: str
     status: Status
@@ -240,6 +245,7 @@ class DetectorScore:
     num_windows: Count = 0
     tracks: tuple[TrackScore, ...] = field(default=(), repr=False)
     message: str = ""
+    alike: Alike | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,10 @@ SHORT_SHARE = 0.25
 
 NO_VERDICT = "no verdict: "
 """Begins the last remark of a score that comes without a verdict; the reason follows."""
+DISAGREE = "the detectors disagree"
+"""Remark on a video of which several detectors say contrary things."""
+LEAST_ODDS = 1e-6
+"""Probabilities are kept so far from 0 and 1 before their log-odds are averaged: one detector cannot outvote all."""
 PRIOR_WINDOWS = 2.0
 """How many windows of the whole video's mean are added to each track by :func:`max_of_shrunk_means`."""
 
@@ -222,6 +226,17 @@ def verdict(prob_fake: float, *, threshold: float, margin: float = 0.0) -> Verdi
     if low < high and low <= prob_fake <= high:
         return Verdict.UNCERTAIN
     return Verdict.FAKE if prob_fake >= threshold else Verdict.REAL
+
+
+def combined(probs: Sequence[float], weights: Sequence[float]) -> float:
+    """Weighted mean of the log-odds of several detectors' scores, or thresholds, as a probability.
+
+    >>> round(combined([0.9, 0.1], [1, 1]), 6), round(combined([0.9, 0.1], [1, 0]), 6)
+    (0.5, 0.9)
+    """
+    odds = [log(p / (1 - p)) for p in (min(max(prob, LEAST_ODDS), 1 - LEAST_ODDS) for prob in probs)]
+    mean = sum(weight * value for weight, value in zip(weights, odds, strict=True)) / sum(weights)
+    return 1 / (1 + exp(-mean))
 
 
 def side(prob_fake: float, *, threshold: float, gives_verdicts: bool = True) -> tuple[Label | None, float | None]:

@@ -1,7 +1,7 @@
 """Detector that is loaded once and scores any number of videos."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfd.base.types import FrameArray, Label, Moment, Status, TrackScore, Verdict, VideoScore
+from dfd.base.types import FrameArray, Label, Status, Verdict, VideoScore
 from dfd.faces.crop import Crop
 from dfd.faces.found import Found
 from dfd.metrics.alike import alike, check_prevalence, labelled_in
@@ -17,17 +17,16 @@ from dfd.models.classifier import ClipClassifier
 from dfd.models.files.card import DetectorCard, refuse_part
 from dfd.models.files.caveat import caveat_of, why_no_verdict
 from dfd.models.files.checkpoint import refuse_mixed_clips
-from dfd.models.starter import checkpoint_path
+from dfd.models.starter import checkpoint_path, title_of
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
 from dfd.scoring import aggregation as rules
 from dfd.scoring.aggregation import Aggregation, side, uncertain_band, verdict
 from dfd.scoring.engine import Engine
-from dfd.scoring.explain import explained
 from dfd.scoring.look.workers import look_settings, looks_of
 from dfd.scoring.runtimes.load import load_runtime
 from dfd.scoring.runtimes.runtime import Runtime, TorchRuntime
-from dfd.scoring.video import DESCRIBED, MAX_SHOWN_FACES, OF_THE_END, Batches, Piece, Waiting, _Kept, _Video, now
+from dfd.scoring.video import DESCRIBED, OF_THE_END, Batches, Piece, Waiting, _Video, moments_of, now
 
 
 class Detector(Engine[_Video]):
@@ -106,9 +105,10 @@ class Detector(Engine[_Video]):
         self.model = model
         self.num_parameters = None if model is None else sum(p.numel() for p in model.parameters())
         self.card = card
-        self.name = name
+        self.name, self.title = name, name.rpartition("@")[0] or name
+        windows |= {"every_frame": boxes, "frames": moments_per_face > 0}
         self.face_detector, self.extraction, self.windows = look_settings(
-            card, name=name, face_detector=face_detector, crop=crop, every_frame=boxes, **windows
+            card, name=name, face_detector=face_detector, crop=crop, **windows
         )
         self.aggregation = rules.aggregation_named(aggregation) if isinstance(aggregation, str) else aggregation
         self.threshold = card.threshold if threshold is None else threshold
@@ -167,6 +167,7 @@ class Detector(Engine[_Video]):
         if not is_part:
             refuse_part(card, str(checkpoint))
         detector = cls(loaded, card, name=name, model=model, **options)
+        detector.title = title_of(checkpoint)
         if tuned and isinstance(loaded, TorchRuntime):
             loaded.tune()
         return detector
@@ -187,8 +188,8 @@ class Detector(Engine[_Video]):
             "precision": getattr(self.runtime, "precision", "float32"),
             "num_parameters": self.num_parameters,
             **{name: getattr(card, name) for name in DESCRIBED},
-            **{name: getattr(self, name) for name in ("caveat", "no_verdict", "prevalence")},
-            **{name: getattr(self, name) for name in ("threshold", "uncertain_margin")},
+            **{name: getattr(self, name) for name in ("title", "caveat", "no_verdict", "prevalence", "threshold")},
+            "uncertain_margin": self.uncertain_margin,
             "uncertain_band": list(self.uncertain_band),
             "aggregation": self.aggregation_name,
         }
@@ -250,7 +251,8 @@ class Detector(Engine[_Video]):
             return self.failed(video, Failure(Status.ERROR, message))
         tracks, kept, prob_fake = video.aggregated(self.aggregation, self._verdict)
         began = time.perf_counter()
-        moments = tuple(self._moments(tracks, kept))
+        model = self.model if self.heatmaps else None
+        moments = tuple(moments_of(tracks, kept, number=self.moments_per_face, model=model))
         explaining = time.perf_counter() - began
         label, confidence = side(prob_fake, threshold=self.threshold, gives_verdicts=self.gives_verdicts)
         return VideoScore(
@@ -283,14 +285,6 @@ class Detector(Engine[_Video]):
     def _verdict(self, prob_fake: float) -> Verdict:
         told = verdict(prob_fake, threshold=self.threshold, margin=self.uncertain_margin)
         return told if self.gives_verdicts else Verdict.UNCERTAIN
-
-    def _moments(self, tracks: Iterable[TrackScore], kept_by_track: Mapping[int, list[_Kept]]) -> Iterator[Moment]:
-        """The most suspicious windows of the most suspicious faces, both in falling order."""
-        for track in sorted(tracks, key=lambda track: -track.prob_fake)[:MAX_SHOWN_FACES]:
-            for kept in kept_by_track[track.track][: self.moments_per_face]:
-                crops, when = kept.window.crops, kept.window.frame_seconds
-                frame, heatmap = explained(self.model if self.heatmaps else None, crops)
-                yield Moment(track.track, kept.place, when[frame], kept.prob_fake, crops[frame], heatmap)
 
     def prob_fake(self, clips: Iterable[FrameArray]) -> list[float]:
         """The probability of FAKE of each clip (T, S, S, 3), calibrated if the checkpoint holds a temperature."""

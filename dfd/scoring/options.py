@@ -139,8 +139,9 @@ def start_workers(
     if len(known) == len(checkpoints):
         looks = {option: given[option] for option in LOOKS}
         with contextlib.suppress(CheckpointError, ValueError):
+            looks |= {"every_frame": config.annotate, "frames": config.moments_per_face > 0}
             each = [
-                look_settings(card, name=str(checkpoint), every_frame=config.annotate, **looks)
+                look_settings(card, name=str(checkpoint), **looks)
                 for card, checkpoint in zip(known, checkpoints, strict=True)
             ]
             pool.prepare(start_worker, *looks_of(each))

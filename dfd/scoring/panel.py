@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import exp, log
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,14 +14,11 @@ from dfd.models.files.card import num_networks, read_card
 from dfd.models.published.names import members
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
-from dfd.scoring.aggregation import NO_VERDICT, side, verdict
+from dfd.scoring.aggregation import DISAGREE, NO_VERDICT, combined, side, uncertain_band, verdict
 from dfd.scoring.detector import Detector
 from dfd.scoring.engine import Engine
 from dfd.scoring.look.workers import looks_of
 from dfd.scoring.video import Piece
-
-LEAST_ODDS = 1e-6
-"""Probabilities are kept so far from 0 and 1 before their log-odds are averaged: one detector cannot outvote all."""
 
 
 @dataclass(slots=True)
@@ -44,6 +40,7 @@ class _Several(Engine[_Videos]):
     ) -> None:
         self.detectors = list(detectors)
         self.name = name
+        self.title: str = detectors[0].title
         first: Any = self.detectors[0]  # of either kind
         self.face_detector, self.extraction, self.windows = first.face_detector, first.extraction, first.windows
         self.card = first.card
@@ -65,7 +62,14 @@ class _Several(Engine[_Videos]):
         """What a report says of the detectors, as plain values: the first one's facts, and those of each."""
         described = [detector.describe() for detector in self.detectors]
         no_verdict = "" if self.gives_verdicts else described[0]["no_verdict"]
-        facts = {"name": self.name, "threshold": self.threshold, "caveat": self.caveat, "no_verdict": no_verdict}
+        facts = {
+            "name": self.name,
+            "title": self.title,
+            "threshold": self.threshold,
+            "caveat": self.caveat,
+            "no_verdict": no_verdict,
+        }
+        facts["uncertain_band"] = list(uncertain_band(self.threshold, self.uncertain_margin))
         return {**described[0], **facts, "detectors": described}
 
     @property
@@ -129,6 +133,7 @@ class Panel(_Several):
             raise ConfigError(f"votes: give one number of 0 or more for each of the {len(names)} detectors")
         self.weights = list(weights) if weights is not None else [1.0] * len(names)
         super().__init__(detectors, name=" + ".join(names), pool=pool)
+        self.title = " + ".join(detector.title for detector in detectors)
         self.parts = names
 
     @property
@@ -149,6 +154,7 @@ class Panel(_Several):
                 num_windows=score.num_windows,
                 tracks=score.tracks,
                 message=score.message,
+                alike=score.alike,
             )
             for detector, score in zip(self.detectors, scores, strict=True)
         )
@@ -165,7 +171,7 @@ class Panel(_Several):
         label, confidence = side(prob_fake, threshold=threshold)
         said = verdict(prob_fake, threshold=threshold, margin=self.detectors[0].uncertain_margin)
         calls = {each[number].verdict for number, _ in voting} - {Verdict.UNCERTAIN}
-        disagree = "the detectors disagree" if len(calls) > 1 else ""
+        disagree = DISAGREE if len(calls) > 1 else ""
         # The combined score has a verdict, even if the first detector, whose remarks these are, gives none.
         message = whole.message.partition(NO_VERDICT)[0].removesuffix("; ")
         return replace(
@@ -185,13 +191,9 @@ class Panel(_Several):
     def _votes(self, number: int) -> bool:
         return self.detectors[number].gives_verdicts and self.weights[number] > 0
 
-    def _combined(self, probs: Sequence[float], numbers: Sequence[int] | None = None) -> float:
-        """Mean of the log-odds of ``probs``, which are of the detectors with these numbers, as a probability."""
-        numbers = range(len(probs)) if numbers is None else numbers
-        weights = [self.weights[number] for number in numbers]
-        odds = [log(p / (1 - p)) for p in (min(max(prob, LEAST_ODDS), 1 - LEAST_ODDS) for prob in probs)]
-        mean = sum(weight * value for weight, value in zip(weights, odds, strict=True)) / sum(weights)
-        return 1 / (1 + exp(-mean))
+    def _combined(self, probs: Sequence[float], numbers: Sequence[int]) -> float:
+        """``probs``, which are of the detectors with these numbers, combined."""
+        return combined(probs, [self.weights[number] for number in numbers])
 
 
 class Ensemble(_Several):

@@ -48,6 +48,7 @@ class MomentFacts:
     prob_fake: Prob
     crop: str
     heatmap: str | None = None
+    frame: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
