@@ -156,7 +156,8 @@ class TrackScore:
 
     ``track`` is its number in the video, from 0, and ``shot`` that of the shot. ``face_score`` is how sure the face
     detector was, on average; None where it is not known. ``weak`` says why the appearance has no part in the video's
-    score; empty if it has. Windows are aggregated by :mod:`dfd.scoring.aggregation`.
+    score; empty if it has. ``num_shots`` is above 1 for a person who was recognised across cuts. Windows are aggregated
+    by :mod:`dfd.scoring.aggregation`.
     """
 
     track: Count
@@ -166,6 +167,7 @@ class TrackScore:
     shot: Count = 0
     face_score: Prob | None = None
     weak: str = ""
+    num_shots: Count = 1
 
     @property
     def span(self) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from dfd.base.types import FileFacts, FloatArray, FrameArray
 from dfd.faces.crop import Crop
 from dfd.faces.crop.base import filters, opencv
 from dfd.faces.tracks.appearances import Appearance
+from dfd.faces.tracks.persons import LEAST_COSINE, Input
 from dfd.video.file.container import MAX_DECODE_SIDE, VideoLimits
 from dfd.video.sampling import window_starts
 
@@ -31,6 +33,9 @@ class WindowSettings:
         max_faces: faces scored in each clip, largest first.
         max_decode_side: longer side of the decoded frames in pixels; None keeps the size of the source.
         every_frame: detect faces in all frames, also those that no clip needs: for boxes on the whole video.
+        embedding: ONNX file of a face recognition network that joins one person's appearances across cuts; None: none.
+        embedding_takes: pixels that this network takes, see :class:`~dfd.faces.tracks.persons.Persons`.
+        least_cosine: least cosine of two faces of one person.
         frames: keep a small picture of the whole frame beside each crop of the first view.
         span: part of the video in seconds, (start, end), from which clips are taken; None: all of it.
         video_stream: number of the video stream in the file, from 0; None: the one that players show.
@@ -48,6 +53,9 @@ class WindowSettings:
     max_decode_side: int | None = MAX_DECODE_SIDE
     every_frame: bool = False
     frames: bool = False
+    embedding: str | None = None
+    embedding_takes: Input = "arcface"
+    least_cosine: float = LEAST_COSINE
     span: tuple[float, float] | None = None
     sparse_windows: int | None = None
     video_stream: int | None = None
@@ -68,6 +76,10 @@ class WindowSettings:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if self.video_stream is not None and self.video_stream < 0:
             raise ValueError(f"video_stream must be 0 or more, got {self.video_stream}")
+        if self.embedding_takes not in get_args(Input):
+            raise ValueError(f"embedding_takes must be arcface or sface, got {self.embedding_takes!r}")
+        if not 0 < self.least_cosine <= 1:
+            raise ValueError(f"least_cosine must be above 0 and at most 1, got {self.least_cosine}")
         if self.span is not None and not 0 <= self.span[0] < self.span[1]:
             raise ValueError(f"span must be (start, end) in seconds, with 0 <= start < end, got {self.span}")
 

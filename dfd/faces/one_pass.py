@@ -4,6 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from math import ceil
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from dfd.faces.crop import Crop
 from dfd.faces.extract import FaceChunk, FaceExtractor, confirmed, shrink
 from dfd.faces.found import FaceBoxes, FaceWindow, Found, Thumbnail, View, WindowSettings, frame_picture
 from dfd.faces.tracks.appearances import Appearance, Sightings
+from dfd.faces.tracks.persons import Persons
 from dfd.faces.turned import ENOUGH_FACES, turned, turned_back
 from dfd.process.stages import ahead
 from dfd.video.decode import VideoReader
@@ -45,6 +47,9 @@ class OnePass:
         self.quarter_turns, self.first_track = quarter_turns, first_track
         self.clips = [_Clips(self, number, view) for number, view in enumerate(views)]
         self._sightings = Sightings()
+        shared = self.clips[0].settings
+        options = {"takes": shared.embedding_takes, "least_cosine": shared.least_cosine}
+        self._persons = Persons(Path(shared.embedding), **options) if shared.embedding else None
 
     def run(self) -> Iterator[Found]:
         """Iterate over the results as they are found."""
@@ -88,6 +93,7 @@ class OnePass:
             fps=self.reader.fps,
             threshold=getattr(self.extractor.detector, "threshold", 0.0),
             first_track=self.first_track,
+            persons=self._persons,
         )
 
     @property
@@ -112,6 +118,8 @@ class OnePass:
         """Cut out what some view needs of a piece, once for all views with the same crop."""
         with self.extractor.clock("crop"):
             self._sightings.add(piece.track, piece.start_frame, piece.frames, piece.boxes_xyxy)
+            if self._persons is not None:
+                self._persons.add(piece.track, piece.frames[0], piece.landmarks[0])
             for index, frame in enumerate(piece.frames):
                 box, points = piece.boxes_xyxy[index], piece.landmarks[index]
                 cut: dict[Crop, FrameArray] = {}

@@ -6,6 +6,7 @@ Shared by ``predict.py`` and by the workers of the web page, which take the same
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -42,7 +43,10 @@ SECONDS_PER_FRAME, SECONDS_PER_SEEK, SECONDS_PER_BYTE = 0.015, 0.25, 1.25e-9
 LEAST_WINDOWS = 32
 """Windows that are scored of any video that has so many."""
 
-LOOKS = ("face_detector", "crop", *DECISIVE[:5], "limits", "span", "sparse_windows")
+TRACKS = ("embedding", "embedding_takes", "least_cosine")
+"""Keys of the option ``tracks``."""
+
+LOOKS = ("face_detector", "crop", *DECISIVE[:5], "limits", "span", "sparse_windows", *TRACKS)
 """Options that decide what a worker looks at."""
 
 
@@ -51,7 +55,14 @@ def detector_options(config: PredictConfig) -> dict[str, Any]:
     chosen = config.face_detector
     if unknown := config.limits.keys() - {"max_width", "max_height"}:
         raise ConfigError(f"limits: no such key {', '.join(sorted(map(str, unknown)))}; it has max_width, max_height")
+    if unknown := config.tracks.keys() - set(TRACKS):
+        raise ConfigError(f"tracks: no such key {', '.join(sorted(map(str, unknown)))}; it has {', '.join(TRACKS)}")
+    embedding = config.tracks.get("embedding")
+    if embedding and not Path(embedding).expanduser().is_file():
+        raise ConfigError(f"tracks.embedding: {embedding}: no such file; give the .onnx of a face recognition network")
     return {
+        **config.tracks,
+        "embedding": str(Path(embedding).expanduser()) if embedding else None,
         "face_detector": {"name": part_name(chosen, "dfd.faces.detect"), **options(chosen)} if chosen else None,
         "crop": build(config.crop) if config.crop else None,
         "limits": VideoLimits(**config.limits),
@@ -164,8 +175,18 @@ def settings_of(config: PredictConfig, detector: Detector | Ensemble | Panel) ->
         "threshold": detector.threshold,
         "uncertain_margin": config.uncertain_margin,
         **({"sparse_windows": config.sparse_windows} if config.sparse_windows is not None else {}),
+        **_tracks(config),
         **({"prevalence": config.prevalence} if config.prevalence is not None else {}),
     }
+
+
+def _tracks(config: PredictConfig) -> dict[str, Any]:
+    """Settings by which persons are recognised, with the file's hash; none where nothing recognises them."""
+    if not config.tracks.get("embedding"):
+        return {}
+    with Path(config.tracks["embedding"]).expanduser().open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    return {"tracks": {**config.tracks, "embedding": f"{Path(file.name).name}@{digest}"}}
 
 
 def run_facts(

@@ -136,7 +136,7 @@ class _Video:
         probs = [[window.prob_fake for window in windows] for _, windows, _ in found]
         by_track, prob_fake = without_weak(aggregation, probs, list(map(bool, weak)))
         tracks = tuple(
-            TrackScore(one.number, prob, judge(prob), tuple(windows), one.shot, one.face_score, why)
+            TrackScore(one.number, prob, judge(prob), tuple(windows), one.shot, one.face_score, why, one.num_shots)
             for (one, windows, _), prob, why in zip(found, by_track, weak, strict=True)
         )
         return tracks, {one.number: kept for one, _, kept in found}, prob_fake

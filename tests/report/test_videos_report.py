@@ -627,6 +627,26 @@ def test_pictures_shrink_with_the_number_of_videos_and_every_face_comes_before_a
     assert sum(len(picture.data) for picture in pictures) <= picture_sizes(1000).num_bytes
 
 
+def test_a_moment_has_its_whole_frame_after_the_faces_and_within_their_budget(tmp_path, monkeypatch):
+    whole = score("a.mp4", 0.9, 0.3, num_moments=3)
+    moments = tuple(replace(moment, frame=crop(moment.window, 240)[:120]) for moment in whole.moments)
+    folder = make_folder(tmp_path, [replace(whole, moments=moments), score("b.mp4", 0.1)], run=facts())
+    page = page_of(folder, tmp_path)
+    assert_sound(page)
+    wholes = [image for image in page.named("img") if (image["alt"] or "").startswith("The whole frame at 0:0")]
+    assert len(wholes) == 6
+    (video,) = (one for one in read_scored([folder]).videos if one.score.path == "a.mp4")
+    shown = embed(video, picture_sizes(2))
+    faces = sum(len(one.crop.data) + len(one.heatmap.data) for one in shown.moments if one.heatmap)
+    pictures = faces + sum(len(one.data) for one in (shown.thumbnail, shown.still) if one)
+    room = pictures + len(shown.moments[0].frame.data) + 10
+    monkeypatch.setattr("dfd.report.videos.pictures.MAX_BYTES_PER_VIDEO", room)
+    few = embed(video, picture_sizes(2))
+    assert (len(few.moments), few.num_left_out) == (6, 0)
+    assert 1 <= sum(one.frame is not None for one in few.moments) < 6
+    assert all(one.frame is None for one in embed(video, picture_sizes(1000)).moments)
+
+
 def windows(*starts: float, length: float = 0.4, prob: float = 0.75) -> list[WindowScore]:
     return [WindowScore(start, start + length, prob, (0, 0, 1, 1)) for start in starts]
 

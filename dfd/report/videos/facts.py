@@ -118,7 +118,9 @@ def appearance_name(track: TrackScore, detector: str = "") -> str:
     if track.windows:
         is_short = track.span[1] - track.span[0] < 2
         when = "–".join(wording.clock(seconds, decimals=int(is_short)) for seconds in track.span)
-    parts = [f"Appearance {track.track + 1}{f' ({when})' if when else ''}", detector]
+    shots = f"recognised in {track.num_shots} shots" if track.num_shots > 1 else ""
+    said = ", ".join(part for part in (when, shots) if part)
+    parts = [f"Appearance {track.track + 1}{f' ({said})' if said else ''}", detector]
     return ", ".join(part for part in parts if part)
 
 
