@@ -80,7 +80,7 @@ def test_a_whole_frame_is_kept_as_it_is_shown_with_a_box_around_the_face(quarter
     assert picture.shape == (36, 480, 3)
     ys, xs = np.nonzero(np.abs(picture.astype(int) - 128).max(axis=-1) > 40)
     assert (xs.min(), xs.max(), ys.min(), ys.max()) == pytest.approx((160, 180, 8, 28), abs=3)
-    assert tuple(picture[18, 160]) == pytest.approx((255, 200, 64), abs=40)  # orange on black
+    assert picture[18, 160].astype(int).tolist() == pytest.approx([255, 200, 64], abs=40)  # orange on black
 
 
 def test_each_frame_of_a_window_is_kept_whole_where_it_is_asked_for(tmp_path: Path) -> None:
