@@ -18,6 +18,7 @@ from dfd.base.untrusted import parse_json
 from dfd.video.file.boxes import _boxes
 
 NOT_CHECKED = "there are some; not checked, for which pip install 'dfd[credentials]' is needed"
+NOT_READ = "there are some; not checked, since the trust list"
 FITS = "there are some, and their signature fits the file"
 UNKNOWN, TRUSTED, UNTRUSTED = (
     "whether the signer may be trusted was not checked",
@@ -49,10 +50,8 @@ def read_credentials(path: Path) -> dict[str, str]:
     try:
         settings = json.dumps(_settings(anchors))
     except (OSError, ValueError) as error:
-        name = Path(anchors).name
-        return {
-            "content_credentials": f"there are some; not checked, as the trust list {name} cannot be read ({error})"
-        }
+        why = getattr(error, "strerror", None) or "it is no text"  # without the folder, which a page must not show
+        return {"content_credentials": f"{NOT_READ} {Path(anchors).name} cannot be read ({why})"}
     try:
         with c2pa.Context(c2pa.Settings.from_json(settings)) as context, c2pa.Reader(path, context=context) as reader:
             found = parse_json(reader.json())
