@@ -38,7 +38,7 @@ from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
 from dfd.scoring.aggregation import NO_VERDICT, one_sided_warning
-from dfd.scoring.options import detector_options, run_facts, settings_of, start_workers, windows_of_one
+from dfd.scoring.options import check_numbers, detector_options, run_facts, settings_of, start_workers, windows_of_one
 from dfd.scoring.ray import RayEngine
 from dfd.scoring.runtimes.expected import expected_seconds
 
@@ -52,6 +52,7 @@ MAX_SHOWN = 40
 
 def predict(config: PredictConfig) -> None:
     """Score the inputs, going on where an earlier run with the same output stopped; writes tables and the report."""
+    check_numbers(config)
     shard, num_shards = parse_shard(config.shard)
     inputs = inputs_of(config.input)
     paths = find_inputs(inputs)[shard::num_shards]

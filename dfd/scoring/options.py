@@ -17,8 +17,10 @@ from dfd.base.errors import CheckpointError, ConfigError
 from dfd.base.machine import num_cores
 from dfd.config.build import build, options, part_name
 from dfd.config.schemas import PredictConfig, inputs_of
+from dfd.metrics.alike import check_prevalence
 from dfd.models.files.card import read_card
 from dfd.process.pool import WorkerPool
+from dfd.scoring.aggregation import aggregation_named, uncertain_band
 from dfd.scoring.look.workers import look_settings, looks_of, numbered_windows_task, start_worker, worker_pool
 from dfd.video.file.container import VideoLimits
 from dfd.video.sampling import read_span
@@ -74,6 +76,21 @@ def detector_options(config: PredictConfig) -> dict[str, Any]:
         "tuned": True,
         **{name: getattr(config, name) for name in (*DECISIVE, *OTHER)},
     }
+
+
+def check_numbers(config: PredictConfig) -> None:
+    """Refuse an aggregation, threshold, band or share of fakes that cannot be, before anything is loaded.
+
+    Raises:
+        ConfigError: one of them is unknown or out of range.
+    """
+    try:
+        if config.aggregation:
+            aggregation_named(config.aggregation)
+        uncertain_band(0.5 if config.threshold is None else config.threshold, config.uncertain_margin)
+        check_prevalence(config.prevalence)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def affordable_windows(files: Sequence[Path], look_seconds: float) -> tuple[int, int]:
