@@ -108,6 +108,7 @@ class EvaluateConfig:
     suite: str | None
     stores: Any
     disturbances: list[str] | None
+    fingerprint_weights: str | None
     plugins: list[str] | None
 
 
