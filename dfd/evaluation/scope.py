@@ -45,9 +45,9 @@ def measured_scope(table: pd.DataFrame, *, threshold: float, data: Mapping[str, 
     real = scored[scored["label"] == Label.REAL]
     fake = scored[(scored["label"] == Label.FAKE) & scored[COLUMN].isin([*KINDS])]
     if real.empty or fake.empty:
-        found = f"{len(real)} real videos and {len(fake)} fakes of a known kind"
+        counts = f"{len(real)} real videos and {len(fake)} fakes of a known kind"
         raise StoreError(
-            f"the scope needs real videos and fakes with a score, and there are {found}; the manifest's column "
+            f"the scope needs real videos and fakes with a score, and there are {counts}; the manifest's column "
             f"{COLUMN!r} names the kind of each fake: {', '.join(KINDS)}"
         )
     kinds = {}

@@ -1,4 +1,4 @@
-"""A detector's verdicts go as far as what it was shown to find, and its words name the kinds of fakes that it misses."""
+"""A detector's verdicts go as far as what it was shown to find, and its words name the kinds of fakes it misses."""
 
 import pytest
 
