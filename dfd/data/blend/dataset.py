@@ -124,7 +124,7 @@ class BlendDataset(ClipDataset):
             facts = choice.facts
             if label == Label.FAKE:
                 facts = {**facts, "label": int(Label.FAKE), "video_id": fake_id(facts["video_id"]), "method": METHOD}
-            found.append({"frames": clips[label], "is_repeat": is_repeat, **facts})
+            found.append({"frames": clips[label], "is_repeat": is_repeat, **facts})  # type: ignore[typeddict-item]
         return found
 
     def blended(self, item: Number) -> tuple[BlendedPair, Choice]:
