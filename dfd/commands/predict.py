@@ -27,7 +27,9 @@ from dfd.base.types import Verdict
 from dfd.base.untrusted import read_json
 from dfd.config.entry import output_dir, parse_shard, refusing
 from dfd.config.schemas import PredictConfig, inputs_of
+from dfd.metrics.formulas import one_sided_warning
 from dfd.models.files.card import num_networks, read_card
+from dfd.models.files.scope import words_of
 from dfd.models.starter import checkpoint_path
 from dfd.predictions.inputs import NothingToScore, find_inputs, is_no_video
 from dfd.predictions.layout import ANNOTATED_NAME, JSONL_NAME, NOT_VIDEOS_NAME, RUN_NAME
@@ -37,7 +39,7 @@ from dfd.predictions.verdicts import tellers_of, told_anew
 from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
-from dfd.scoring.aggregation import NO_VERDICT, one_sided_warning
+from dfd.scoring.aggregation import NO_VERDICT
 from dfd.scoring.options import check_numbers, detector_options, run_facts, settings_of, start_workers, windows_of_one
 from dfd.scoring.ray import RayEngine
 from dfd.scoring.runtimes.expected import expected_seconds
@@ -206,10 +208,11 @@ def summarize(writer: PredictionWriter, *, gives_verdicts: bool = True) -> None:
         shown.add_column(name, justify="right")
     console = Console()
     colors = {Verdict.FAKE: "bold red", Verdict.REAL: "blue", Verdict.UNCERTAIN: "yellow"}
-    told = {str(verdict): f"[{color}]{verdict.words}[/]" for verdict, color in colors.items()}
     for row in rows[:MAX_SHOWN]:
         score = f"{float(row['prob_fake']):.3f}" if row["prob_fake"] else ""
-        verdict = told.get(row["verdict"], "")
+        verdict = ""
+        if found := row["verdict"]:
+            verdict = f"[{colors[Verdict(found)]}]{words_of(Verdict(found), row['message'])}[/]"
         shown.add_row(_printable(Path(row["path"]).name), row["status"], verdict, score, row["num_faces"])
     console.print(shown)
     for line in remarks(read_scores(writer.folder).values()):

@@ -20,9 +20,10 @@ from dfd.evaluation.calibration import calibrate, video_probs
 from dfd.figures import style as plots
 from dfd.figures.curves import confusion_matrix, reliability_diagram, roc_and_pr
 from dfd.metrics.alike import labelled_scores
+from dfd.metrics.formulas import one_sided_warning
 from dfd.metrics.videos import metrics_by_group, video_metrics
 from dfd.models.files.card import DetectorCard
-from dfd.scoring.aggregation import one_sided_warning, verdict
+from dfd.scoring.aggregation import verdict
 from dfd.scoring.detector import Detector
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def score_windows(
     videos: dict[tuple[str, str, str, int], dict[int, list[float]]] = {}
     loader = data.eval_dataloader(split)
     for batch in track(loader, description=description or f"scoring {split}", total=len(loader)):
-        log_odds = detector.log_odds_batch(batch["frames"])
+        log_odds = detector.log_odds_batch(batch["frames"], batch.get("seconds"))
         columns = (batch["video_id"], batch["dataset"], batch["method"], batch["label"].tolist())
         for *video, face, value in zip(*columns, map(int, batch["track"]), log_odds, strict=True):
             videos.setdefault(tuple(video), {}).setdefault(face, []).append(value)

@@ -1,12 +1,14 @@
 """Verdicts told anew for another threshold, band or share of fakes: the scores stay, and no video is scored again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dfd.base.types import Verdict
 from dfd.metrics.alike import alike, labelled_in
-from dfd.scoring.aggregation import DISAGREE, combined, side, verdict
+from dfd.metrics.formulas import combined
+from dfd.models.files.scope import DISAGREE, Scope, common_scope, trace_of, with_remark
+from dfd.scoring.aggregation import Judge
 
 TOLD_ANEW = ("threshold", "uncertain_margin", "prevalence")
 """Settings on which verdicts depend and scores do not."""
@@ -20,8 +22,7 @@ class Teller:
     its weight among several.
     """
 
-    threshold: float
-    gives_verdicts: bool = True
+    judge: Judge
     labelled: Mapping[str, Sequence[float]] | None = None
     weight: float = 1.0
 
@@ -37,19 +38,23 @@ def tellers_of(
         threshold: of all of them; None: of each its own.
 
     Raises:
-        KeyError: when the description lacks a name or a threshold.
+        KeyError, TypeError, ValueError: when the description lacks a name or a threshold, or is damaged.
     """
     each = described.get("detectors") or [described]
-    weights = votes or [1.0] * len(each)
-    return {
-        one["name"]: Teller(
-            one["threshold"] if threshold is None else threshold,
-            not one.get("no_verdict"),
-            labelled_in(one.get("calibration") or {}, aggregation=str(one.get("aggregation"))),
-            weight,
-        )
-        for one, weight in zip(each, weights, strict=True)
-    }
+    found = {}
+    for one, weight in zip(each, votes or [1.0] * len(each), strict=True):
+        judge = _judge_of(one, one["threshold"] if threshold is None else threshold)
+        labelled = labelled_in(one.get("calibration") or {}, aggregation=str(one.get("aggregation")))
+        found[one["name"]] = Teller(judge, labelled, weight)
+    return found
+
+
+def _judge_of(described: Mapping[str, Any], threshold: float) -> Judge:
+    """Rule of a detector that is described, with this threshold; what is not known of it restricts nothing."""
+    scope, data = described.get("scope"), described.get("data")
+    data = data if isinstance(data, Mapping) else {}
+    known = Scope.of(scope).at(threshold) if isinstance(scope, Mapping) and not data.get("is_demo") else None
+    return Judge(threshold, 0.0, known, trace_of(data), described.get("no_verdict") or "")
 
 
 def told_anew(value: Mapping[str, Any], settings: Mapping[str, Any], tellers: Mapping[str, Teller]) -> dict[str, Any]:
@@ -58,7 +63,7 @@ def told_anew(value: Mapping[str, Any], settings: Mapping[str, Any], tellers: Ma
     Args:
         value: the line.
         settings: the new settings, among them those of :data:`TOLD_ANEW`.
-        tellers: the detector, or several, by name; of several, their thresholds are those that count.
+        tellers: the detector, or several, by name; their thresholds are those that count.
 
     Raises:
         KeyError: when a detector of the line is not among them.
@@ -72,36 +77,34 @@ def told_anew(value: Mapping[str, Any], settings: Mapping[str, Any], tellers: Ma
         return anew | _told(value, teller, settings)
     anew["detectors"] = [{**one, **_part(one, tellers[one["model"]], settings)} for one in each]
     shown = next(one for one in each if one["prob_fake"] is not None)  # the line has its faces
-    anew |= _told({**shown, "tracks": value["tracks"]}, tellers[shown["model"]], settings) | {"alike": None}
-    scored = [one for one in anew["detectors"] if one["prob_fake"] is not None]
-    voting = [one for one in scored if tellers[one["model"]].gives_verdicts and tellers[one["model"]].weight > 0]
+    faces = _told({**shown, "tracks": value["tracks"]}, tellers[shown["model"]], settings)
+    scored = [(one["prob_fake"], tellers[one["model"]]) for one in each if one["prob_fake"] is not None]
+    voting = [(prob, teller) for prob, teller in scored if not teller.judge.no_verdict and teller.weight > 0]
     if not voting:
-        return anew
-    weights = [tellers[one["model"]].weight for one in voting]
-    threshold = combined([tellers[one["model"]].threshold for one in voting], weights)
-    whole = {"prob_fake": value["prob_fake"], "tracks": ()}
-    told = _told(whole, Teller(threshold), settings)
-    remarks = [part for part in value["message"].split("; ") if part and part != DISAGREE]
-    if len({one["verdict"] for one in voting} - {str(Verdict.UNCERTAIN)}) > 1:
-        remarks.append(DISAGREE)
-    return anew | {name: told[name] for name in ("verdict", "label", "confidence")} | {"message": "; ".join(remarks)}
+        return anew | faces | {"message": value["message"], "alike": None}
+    judges = [replace(teller.judge, margin=settings["uncertain_margin"]) for _, teller in voting]
+    scopes = [judge.scope for judge in judges if judge.scope is not None]
+    threshold = combined([judge.threshold for judge in judges], [teller.weight for _, teller in voting])
+    whole = Teller(Judge(threshold, 0.0, common_scope(scopes) if scopes else None, "a fake"))
+    calls = {judge.call(prob) for judge, (prob, _) in zip(judges, voting, strict=True)} - {Verdict.UNCERTAIN}
+    message = "; ".join(part for part in value["message"].split("; ") if part != DISAGREE)
+    told = _told({"prob_fake": value["prob_fake"], "tracks": (), "message": message}, whole, settings)
+    remarks = [part for part in (told["message"], DISAGREE if len(calls) > 1 else "") if part]
+    return anew | told | {"tracks": faces["tracks"], "message": "; ".join(remarks)}
 
 
 def _told(value: Mapping[str, Any], teller: Teller, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of a line that depend on the verdicts of one detector."""
-    prob_fake, margin = value["prob_fake"], settings["uncertain_margin"]
-
-    def told(prob: float) -> str:
-        found = verdict(prob, threshold=teller.threshold, margin=margin)
-        return str(found if teller.gives_verdicts else Verdict.UNCERTAIN)
-
-    label, confidence = side(prob_fake, threshold=teller.threshold, gives_verdicts=teller.gives_verdicts)
+    prob_fake, rule = value["prob_fake"], replace(teller.judge, margin=settings["uncertain_margin"])
+    label, confidence = rule.side(prob_fake)
     found = alike(prob_fake, teller.labelled, prevalence=settings.get("prevalence")) if teller.labelled else None
+    remark = rule.remark(prob_fake)
     return {
-        "verdict": told(prob_fake),
+        "verdict": str(rule.verdict(prob_fake)),
         "label": None if label is None else str(label),
         "confidence": confidence,
-        "tracks": [{**track, "verdict": told(track["prob_fake"])} for track in value["tracks"]],
+        "tracks": [{**track, "verdict": str(rule.verdict(track["prob_fake"]))} for track in value["tracks"]],
+        "message": value["message"] if rule.no_verdict else with_remark(value["message"], remark),
         "alike": found and asdict(found),
     }
 
@@ -111,6 +114,6 @@ def _part(one: Mapping[str, Any], teller: Teller, settings: Mapping[str, Any]) -
     if one["prob_fake"] is None:
         return {}
     told = _told(one, teller, settings)
-    if not teller.gives_verdicts:
+    if teller.judge.no_verdict:
         told["verdict"] = None
-    return {name: told[name] for name in ("verdict", "tracks", "alike")}
+    return {name: told[name] for name in ("verdict", "tracks", "message", "alike")}

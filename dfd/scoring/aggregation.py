@@ -5,6 +5,7 @@ several faces any one may be swapped, so the most suspicious of them stands for 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import exp, log
 from statistics import fmean
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from dfd.base.errors import ConfigError
 from dfd.base.names import plugins
 from dfd.base.types import Label, Verdict
+from dfd.models.files.scope import Scope, remark
 
 WindowsByTrack = Sequence[Sequence[float]]
 """For each face track, the probability of FAKE of each of its windows; at least one track, none without a window."""
@@ -26,10 +28,6 @@ SHORT_SHARE = 0.25
 
 NO_VERDICT = "no verdict: "
 """Begins the last remark of a score that comes without a verdict; the reason follows."""
-DISAGREE = "the detectors disagree"
-"""Remark on a video of which several detectors say contrary things."""
-LEAST_ODDS = 1e-6
-"""Probabilities are kept so far from 0 and 1 before their log-odds are averaged: one detector cannot outvote all."""
 PRIOR_WINDOWS = 2.0
 """How many windows of the whole video's mean are added to each track by :func:`max_of_shrunk_means`."""
 
@@ -228,55 +226,58 @@ def verdict(prob_fake: float, *, threshold: float, margin: float = 0.0) -> Verdi
     return Verdict.FAKE if prob_fake >= threshold else Verdict.REAL
 
 
-def combined(probs: Sequence[float], weights: Sequence[float]) -> float:
-    """Weighted mean of the log-odds of several detectors' scores, or thresholds, as a probability.
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Rule by which the scores of a detector become verdicts.
 
-    >>> round(combined([0.9, 0.1], [1, 1]), 6), round(combined([0.9, 0.1], [1, 0]), 6)
-    (0.5, 0.9)
+    ``scope`` is None where kinds of fakes do not matter; ``no_verdict`` is the reason for giving no verdicts, if any.
     """
-    odds = [log(p / (1 - p)) for p in (min(max(prob, LEAST_ODDS), 1 - LEAST_ODDS) for prob in probs)]
-    mean = sum(weight * value for weight, value in zip(weights, odds, strict=True)) / sum(weights)
-    return 1 / (1 + exp(-mean))
 
+    threshold: float
+    margin: float
+    scope: Scope | None = None
+    trace: str = ""
+    no_verdict: str = ""
 
-def side(prob_fake: float, *, threshold: float, gives_verdicts: bool = True) -> tuple[Label | None, float | None]:
-    """Label on whose side of the threshold a score lies, and its probability; None for a detector without verdicts.
+    def at(self, threshold: float, margin: float) -> "Judge":
+        """Rule with another threshold and margin."""
+        return replace(self, threshold=threshold, margin=margin, scope=self.scope and self.scope.at(threshold))
 
-    >>> side(0.7, threshold=0.5), side(0.7, threshold=0.5, gives_verdicts=False)
-    ((<Label.FAKE: 1>, 0.7), (None, None))
-    """
-    if not gives_verdicts:
-        return None, None
-    return (Label.FAKE, prob_fake) if prob_fake >= threshold else (Label.REAL, 1 - prob_fake)
+    def call(self, prob_fake: float) -> Verdict:
+        """Verdict on a score whatever the scope."""
+        return verdict(prob_fake, threshold=self.threshold, margin=self.margin)
 
+    def verdict(self, prob_fake: float) -> Verdict:
+        """Verdict on a score, within the scope."""
+        told = Verdict.UNCERTAIN if self.no_verdict else self.call(prob_fake)
+        return told if self.scope is None else self.scope.told(told)
 
-def one_sided_warning(counts: Mapping[str, int], *, share: float = 0.95, at_least: int = 20) -> str | None:
-    """A sentence if more than ``share`` of a set of videos gets the same verdict: more often a fault than a finding.
+    def side(self, prob_fake: float) -> tuple[Label | None, float | None]:
+        """Label on whose side of the threshold a score lies, and its probability; None where that may not be said.
 
-    A detector that meets other footage than it was trained on tends to say the same of all of it.
+        >>> Judge(0.5, 0.1).side(0.75), Judge(0.5, 0.1, Scope()).side(0.25)
+        ((<Label.FAKE: 1>, 0.75), (None, None))
+        """
+        if self.no_verdict or (prob_fake < self.threshold and self.scope is not None and not self.scope.may_say_real):
+            return None, None
+        return (Label.FAKE, prob_fake) if prob_fake >= self.threshold else (Label.REAL, 1 - prob_fake)
 
-    >>> one_sided_warning({"real": 99, "fake": 1}).partition(":")[0]
-    '99 of 100 scored videos have the verdict “no sign found”'
-    >>> one_sided_warning({"real": 95, "fake": 5}), one_sided_warning({"fake": 19})
-    (None, None)
-
-    Args:
-        counts: how many videos have each verdict; those without a verdict are not counted.
-        share: above which it is said.
-        at_least: of fewer videos nothing is said.
-    """
-    total = sum(counts.values())
-    verdict_, count = max(counts.items(), key=lambda item: item[1], default=("", 0))
-    if total < at_least or count <= share * total:
-        return None
-    words = Verdict(verdict_).words
-    return (
-        f"{count} of {total} scored videos have the verdict “{words}”: if you did not expect that, the detector may "
-        "not know footage of this kind, or the faces may be cropped otherwise than in its training. Look at some "
-        "crops, measure it on videos whose label you know (python -m dfd.evaluate), and fit its threshold to them "
-        "(python -m dfd.calibrate)"
-    )
+    def remark(self, prob_fake: float) -> str:
+        """Remark on what the score says within the scope, or on why it has no verdict; empty if there is none."""
+        if self.no_verdict or self.scope is None:
+            return NO_VERDICT + self.no_verdict if self.no_verdict else ""
+        return remark(self.scope, self.call(prob_fake), trace=self.trace)
 
 
 def _sigmoid(value: float) -> float:
     return 1 / (1 + exp(-value)) if value >= 0 else exp(value) / (1 + exp(value))
+
+
+def log_odds(probs: Sequence[float], *, temperature: float) -> list[float]:
+    """Log-odds before the division by a temperature that calibrated probabilities had, within 16 of 0 times it.
+
+    >>> [round(value, 6) for value in log_odds([0.5, 0.75], temperature=2.0)]
+    [0.0, 2.197225]
+    """
+    cut = [min(max(prob, 1e-7), 1 - 1e-7) for prob in probs]
+    return [temperature * log(prob / (1 - prob)) for prob in cut]

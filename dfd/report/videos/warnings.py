@@ -6,12 +6,12 @@ from pathlib import PurePath
 from typing import Any
 
 from dfd.base.types import Status
+from dfd.metrics.formulas import one_sided_warning
 from dfd.models.files.caveat import DEMO
 from dfd.report.page.wording import counted, visible
 from dfd.report.videos.facts import is_capped, looked_at, title_of
 from dfd.report.videos.scored import Scored, ScoredVideo
 from dfd.runs.settings import nested
-from dfd.scoring.aggregation import one_sided_warning
 
 NOT_LOOKED_AT = "Sound, bodies and backgrounds are not examined."
 
