@@ -9,11 +9,12 @@ import pytest
 from dfd.base.errors import ReportError
 from dfd.base.types import Label, Status, TrackScore, Verdict, VideoScore, WindowScore
 from dfd.metrics.alike import alike
+from dfd.models.files.scope import Scope
 from dfd.predictions.rows import PredictionsError, json_of, read_scores, score_of
 from dfd.predictions.verdicts import told_anew
 from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.report.videos.page import write_videos_report
-from dfd.scoring.aggregation import uncertain_band, verdict
+from dfd.scoring.aggregation import Judge, uncertain_band, verdict
 
 SETTINGS = {"threshold": 0.5, "uncertain_margin": 0.1, "aggregation": "max_of_means"}
 LABELLED = {"real": [0.1] * 12 + [0.7] * 3, "fake": [0.2] * 4 + [0.8] * 11}
@@ -47,8 +48,19 @@ def test_a_line_told_anew_is_the_line_that_scoring_would_write(prob: float, anew
 
 def test_without_verdicts_no_threshold_makes_one() -> None:
     line = json_of(score("a.mp4", 0.99, SETTINGS)) | {"settings": SETTINGS}
-    found = score_of(told_anew(line, {**SETTINGS, "threshold": 0.2}, gives_verdicts=False))
+    judge = Judge(0.5, 0.1, no_verdict="it knows blends alone")
+    found = score_of(told_anew(line, {**SETTINGS, "threshold": 0.2}, judge=judge))
     assert (found.verdict, found.tracks[0].verdict) == (Verdict.UNCERTAIN, Verdict.UNCERTAIN)
+
+
+def test_a_low_score_told_anew_goes_no_further_than_the_scope() -> None:
+    line = json_of(score("a.mp4", 0.3, SETTINGS)) | {"settings": SETTINGS}
+    found = score_of(told_anew(line, {**SETTINGS, "threshold": 0.8}, judge=Judge(0.5, 0.1, Scope())))
+    assert (found.verdict, found.label, found.confidence) == (Verdict.UNCERTAIN, None, None)
+    assert found.message.startswith("nothing found, but")
+    assert (
+        score_of(told_anew(json_of(found), SETTINGS | {"threshold": 0.2}, judge=Judge(0.5, 0.1, Scope()))).message == ""
+    )
 
 
 def test_a_video_without_a_score_stays_without_a_verdict() -> None:
