@@ -107,7 +107,7 @@ def test_videos_of_the_training_are_found_by_person_and_by_content(stores: tuple
     assert shared_videos(here, there) == {names["0.mp4"], names["3.mp4"], names["5.mp4"]}
 
 
-def trained_on(store: Path, **data: Any) -> DetectorCard:
+def trained_on(store: Path, /, **data: Any) -> DetectorCard:
     data = {"index_sha256": file_sha256(store / "index.csv"), "store": str(store), **data}
     return DetectorCard(model={}, image_size=64, clip_len=4, data=data)
 
