@@ -59,7 +59,7 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
 def evaluate_robustness(config: EvaluateConfig, detector: Detector, folder: Path) -> None:
     """``suite=robustness``: one store, under each disturbance."""
     with refusing("disturbances"):
-        disturbances = chosen(config.disturbances)
+        disturbances = chosen(config.disturbances, fingerprint_weights=config.fingerprint_weights)
     data = data_of_split(config.data, detector.card, config.split)
 
     def score(description: str) -> pd.DataFrame:
@@ -102,7 +102,8 @@ def evaluate(config: EvaluateConfig) -> None:
         raise ConfigError(f"threshold must be in 0..1, got {config.threshold}")
     if config.suite not in (None, *SUITES):
         raise ConfigError(f"suite={config.suite} is not one of {', '.join(SUITES)}")
-    for option, suite in {"stores": "cross_dataset", "disturbances": "robustness"}.items():
+    suites = {"stores": "cross_dataset", "disturbances": "robustness", "fingerprint_weights": "robustness"}
+    for option, suite in suites.items():
         if getattr(config, option) is not None and config.suite != suite:
             raise ConfigError(f"{option} is only for suite={suite}")
     path = checkpoint_path(config.checkpoint)

@@ -110,6 +110,7 @@ class EvaluateConfig:
     trained_on: str | None
     stores: Any
     disturbances: list[str] | None
+    fingerprint_weights: str | None
     plugins: list[str] | None
 
 

@@ -131,7 +131,7 @@ class BlendDataset(ClipDataset):
             if label == Label.FAKE:
                 video_id = fake_id(facts["video_id"], method)
                 facts = {**facts, "label": int(Label.FAKE), "video_id": video_id, "method": method}
-            found.append({"frames": clips[label], "is_repeat": is_repeat, **facts})
+            found.append({"frames": clips[label], "is_repeat": is_repeat, **facts})  # type: ignore[typeddict-item]
         return found
 
     def blended(self, item: Number) -> tuple[BlendedPair, Choice]:

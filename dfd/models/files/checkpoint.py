@@ -160,6 +160,6 @@ def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _halved(tensor: Tensor) -> Tensor:
-    """Convert to 16 bits, unless a value is too large for them (above 65504)."""
-    half = tensor.half() if tensor.is_floating_point() else tensor
+    """Convert to 16 bits, unless a value is too large for them (above 65504), or has 64: fitted heads need those."""
+    half = tensor.half() if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
     return half if bool(half.isfinite().all()) else tensor
