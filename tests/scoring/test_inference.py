@@ -92,9 +92,11 @@ def test_batches_of_several_videos_give_the_scores_of_each_alone(tiny_checkpoint
         detector = Detector.load(tiny_checkpoint, across_videos=across_videos, **options)
         of_batch, noted = detector.prob_fake_batch, []
 
-        def noting(frames: torch.Tensor, of_batch: Any = of_batch, noted: list[int] = noted) -> list[float]:
+        def noting(
+            frames: torch.Tensor, seconds: torch.Tensor, of_batch: Any = of_batch, noted: list[int] = noted
+        ) -> list[float]:
             noted.append(len(frames))
-            return list(of_batch(frames))
+            return list(of_batch(frames, seconds))
 
         detector.prob_fake_batch = noting  # type: ignore[method-assign]
         looks = build_detector(**detector.face_detector), detector.extraction, detector.windows
@@ -126,9 +128,9 @@ def test_progress_is_that_of_the_network_too(
     computed: list[int] = []
     of_batch = detector.prob_fake_batch
 
-    def noting(frames: torch.Tensor) -> list[float]:
+    def noting(frames: torch.Tensor, seconds: torch.Tensor) -> list[float]:
         computed.append(len(shares))
-        return of_batch(frames)
+        return of_batch(frames, seconds)
 
     monkeypatch.setattr(detector, "prob_fake_batch", noting)
     assert detector.score(tmp_path / "v.mp4", on_progress=lambda _, share: shares.append(share)).status is Status.OK
