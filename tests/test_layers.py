@@ -17,11 +17,11 @@ DJANGO_NAMES = {
 }
 LONGER: dict[str, int] = {
     "dfd/data/clips/module.py": 437,
-    "dfd/data/sources/public/ffpp.py": 324,
     "dfd/data/sources/manifest.py": 310,
+    "dfd/data/sources/public/ffpp.py": 324,
     "dfd/faces/detectors/mtcnn.py": 332,
-    "dfd/scoring/detector.py": 311,
-    "dfd/training/module.py": 365,
+    "dfd/scoring/detector.py": 308,
+    "dfd/training/module.py": 356,
     "dfd/video/decode.py": 313,
 }
 """Files of more than 300 lines, with the number that they have. The list may only shrink, and so may the numbers."""

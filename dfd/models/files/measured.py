@@ -17,6 +17,7 @@ from dfd.models.files.markdown import (
     _value,
     escaped,
 )
+from dfd.models.files.scope import KINDS, MIN_FAKES, Scope
 
 _IDENTITIES = {
     "index_sha256": "SHA-256 of the store's index",
@@ -114,6 +115,42 @@ def _test(card: DetectorCard) -> str:
             f"of {_flat(test.get('threshold', UNKNOWN))} on.{lost} Index of that store: "
             f"`{_plain(test.get('index_sha256') or UNKNOWN)}`.",
             _table(["metric", "value", "95 % interval"], rows),
+        ]
+    )
+
+
+def scope_section(card: DetectorCard) -> str:
+    """Kinds of fakes that it was measured on."""
+    scope = Scope.of(card.scope)
+    if not scope.kinds:
+        return "On which kinds of fakes it works was not measured (`dfd evaluate update_scope=true`)."
+    rows = [
+        [
+            words,
+            f"{one.auc:.3f}",
+            _range(list(one.interval)),
+            str(one.num_fake),
+            str(one.num_real),
+            UNKNOWN if one.found is None else f"{one.found:.0%}",
+            "yes" if one.is_shown else "no",
+        ]
+        if (one := scope.kinds.get(kind))
+        else [words, "not measured", "", "", "", "", "no"]
+        for kind, words in KINDS.items()
+    ]
+    heads = ["kind", "video AUC", "95 % interval", "fake", "real", "found at the threshold", "shown to work"]
+    alarms = "" if scope.false_alarms is None else f" It calls {scope.false_alarms:.0%} of the real videos fake."
+    data = scope.data
+    where = f"{_value(data, 'split')} split of the store {_value(data, 'store')}"
+    sets = f"data sets: {_counts(_mapping(data, 'datasets'))}; forgeries: {_counts(_mapping(data, 'methods'))}"
+    left_out = f"{_value(data, 'checked')}; {_value(data, 'left_out')} left out"
+    return "\n\n".join(
+        [
+            f"Measured on the {where} ({sets}). Videos that made the detector: {left_out}.{alarms}",
+            _table(heads, rows),
+            f"A kind is shown to work where at least {MIN_FAKES} fakes and {MIN_FAKES} real videos were measured and "
+            "the whole interval is above 0.5. The detector calls a video real only if every kind is shown and at least "
+            "half of its fakes are found; else a low score is uncertain.",
         ]
     )
 
