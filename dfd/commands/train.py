@@ -19,6 +19,7 @@ from dfd.config.build import build, build_all
 from dfd.config.entry import Job
 from dfd.config.schemas import TrainConfig
 from dfd.data.clips.module import ClipDataModule
+from dfd.data.clips.needs import Needs
 from dfd.evaluation.splits import calibrated_card, evaluate_split
 from dfd.figures import style as plots
 from dfd.models.classifier import build_model
@@ -110,6 +111,8 @@ def prepare(
     data.setup("fit")
     if config.test:
         data.setup("test")  # that there is nothing to test on is better known before the training
+    if config.needs:
+        Needs(**asdict(config.needs)).check(data)
     if resumed:
         resuming.check_same_data(resumed, data)
     start = Start.of(config.init_from) if config.init_from and not resumed else None
