@@ -11,11 +11,12 @@ from rich.table import Table
 
 from dfd.base.errors import ConfigError
 from dfd.config.entry import output_dir, refusing
-from dfd.config.schemas import EvaluateConfig
+from dfd.config.schemas import EvaluateConfig, inputs_of
 from dfd.data.augment.disturbances import NUM_LEVELS, chosen
 from dfd.data.clips.module import ClipDataModule
 from dfd.data.splits.people import SPLITS
 from dfd.evaluation.cross_dataset import cross_dataset, mean_auc, named_stores
+from dfd.evaluation.members import Members, load_measured
 from dfd.evaluation.robustness import _curves, robustness
 from dfd.evaluation.splits import data_of_split, evaluate_split, scored_videos, warn_about_calibration
 from dfd.evaluation.suites import Row, _estimate
@@ -51,7 +52,7 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     console.print(table)
 
 
-def evaluate_robustness(config: EvaluateConfig, detector: Detector, folder: Path) -> None:
+def evaluate_robustness(config: EvaluateConfig, detector: Detector | Members, folder: Path) -> None:
     """``suite=robustness``: one store, under each disturbance."""
     with refusing("disturbances"):
         disturbances = chosen(config.disturbances)
@@ -65,7 +66,7 @@ def evaluate_robustness(config: EvaluateConfig, detector: Detector, folder: Path
     print(f"robustness.csv, robustness.json and figures are in {folder}")
 
 
-def evaluate_stores(config: EvaluateConfig, detector: Detector, folder: Path) -> None:
+def evaluate_stores(config: EvaluateConfig, detector: Detector | Members, folder: Path) -> None:
     """``suite=cross_dataset``: several stores, each data set and method of its own."""
     trained_on = detector.card.data.get("splits", {}).get("train", {}).get("datasets", {})
     stores = {
@@ -81,7 +82,7 @@ def evaluate_stores(config: EvaluateConfig, detector: Detector, folder: Path) ->
     print(f"cross_dataset.csv, cross_dataset.json and the figure are in {folder}")
 
 
-def _facts(config: EvaluateConfig, detector: Detector) -> dict[str, Any]:
+def _facts(config: EvaluateConfig, detector: Detector | Members) -> dict[str, Any]:
     threshold = detector.card.threshold if config.threshold is None else config.threshold
     return {"threshold": threshold, "detector": detector.name, "temperature": detector.card.temperature}
 
@@ -100,7 +101,9 @@ def evaluate(config: EvaluateConfig) -> None:
     for option, suite in {"stores": "cross_dataset", "disturbances": "robustness"}.items():
         if getattr(config, option) is not None and config.suite != suite:
             raise ConfigError(f"{option} is only for suite={suite}")
-    detector = Detector.load(checkpoint_path(config.checkpoint), device=config.device, for_comparison=True)
+    names = inputs_of(config.checkpoint)
+    files = [checkpoint_path(name) for name in names]
+    detector = load_measured(files, rule=config.combine, device=config.device, for_comparison=True)
     folder = Path(config.output) if config.output else output_dir()
     if config.suite is not None:
         SUITES[config.suite](config, detector, folder)
@@ -108,10 +111,11 @@ def evaluate(config: EvaluateConfig) -> None:
     data = data_of_split(config.data, detector.card, config.split)
     warn_about_calibration(detector.card, config.split, data)
     threshold = _facts(config, detector)["threshold"]
-    metrics = evaluate_split(detector, data, config.split, folder, threshold=threshold, checkpoint=config.checkpoint)
+    shown = " + ".join(names)
+    metrics = evaluate_split(detector, data, config.split, folder, threshold=threshold, checkpoint=shown)
     # Beside detector.safetensors; one folder up from checkpoints/best.ckpt.
-    histories = [folder / "metrics.csv" for folder in list(Path(config.checkpoint).absolute().parents)[:2]]
-    for history in [path for path in histories if path.exists()][:1]:
+    histories = [folder / "metrics.csv" for folder in list(Path(names[0]).absolute().parents)[:2]]
+    for history in [path for path in histories if path.exists() and len(names) == 1][:1]:
         plots.save(learning_curves(read_history(history)), folder / "learning_curves.png")
     print_metrics(metrics)
     print(f"predictions.csv, metrics.json and figures are in {folder}")

@@ -6,7 +6,7 @@ several faces any one may be swapped, so the most suspicious of them stands for 
 
 from collections.abc import Callable, Mapping, Sequence
 from math import exp, log
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from dfd.base.errors import ConfigError
@@ -149,6 +149,31 @@ AGGREGATIONS: dict[str, Aggregation] = {
     function.__name__: function
     for function in (max_of_means, max_of_shrunk_means, mean_of_windows, max_of_windows, share, confident)
 }
+
+LEAST_ODDS = 1e-6
+"""Probabilities are kept so far from 0 and 1 before their log-odds are averaged: one detector cannot outvote all."""
+
+
+def combined(probs: Sequence[float], rule: str, *, weights: Sequence[float] | None = None) -> float:
+    """Make one probability of those that several networks give a video.
+
+    ``vote`` is the median: with an odd number of networks it is at or above a threshold if most of them are.
+
+    >>> [round(combined([0.1, 0.2, 0.9], rule), 2) for rule in ("mean", "vote", "log_odds")]
+    [0.4, 0.2, 0.38]
+
+    Args:
+        probs: one or more probabilities.
+        rule: ``mean``, ``vote`` or ``log_odds``, the mean of the log-odds.
+        weights: of the networks, for ``log_odds``; None: equal ones.
+    """
+    if rule == "mean":
+        return fmean(probs)
+    if rule == "vote":
+        return median(probs)
+    odds = [log(p / (1 - p)) for p in (min(max(prob, LEAST_ODDS), 1 - LEAST_ODDS) for prob in probs)]
+    return 1 / (1 + exp(-fmean(odds, weights)))
+
 
 DEFAULT_AGGREGATION = max_of_shrunk_means.__name__
 """Rule of a detector that says nothing else; docs/predictions.md has what was measured."""

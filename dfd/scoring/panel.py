@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import exp, log
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,14 +14,11 @@ from dfd.models.files.card import num_networks, read_card
 from dfd.models.published.names import members
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
-from dfd.scoring.aggregation import NO_VERDICT, side, verdict
+from dfd.scoring.aggregation import NO_VERDICT, combined, side, verdict
 from dfd.scoring.detector import Detector
 from dfd.scoring.engine import Engine
 from dfd.scoring.look.workers import looks_of
 from dfd.scoring.video import Piece
-
-LEAST_ODDS = 1e-6
-"""Probabilities are kept so far from 0 and 1 before their log-odds are averaged: one detector cannot outvote all."""
 
 
 @dataclass(slots=True)
@@ -188,27 +184,29 @@ class Panel(_Several):
     def _combined(self, probs: Sequence[float], numbers: Sequence[int] | None = None) -> float:
         """Mean of the log-odds of ``probs``, which are of the detectors with these numbers, as a probability."""
         numbers = range(len(probs)) if numbers is None else numbers
-        weights = [self.weights[number] for number in numbers]
-        odds = [log(p / (1 - p)) for p in (min(max(prob, LEAST_ODDS), 1 - LEAST_ODDS) for prob in probs)]
-        mean = sum(weight * value for weight, value in zip(weights, odds, strict=True)) / sum(weights)
-        return 1 / (1 + exp(-mean))
+        return combined(probs, "log_odds", weights=[self.weights[number] for number in numbers])
 
 
 class Ensemble(_Several):
-    """One published detector that is made of several networks: a video's score is the mean of their scores of it.
+    """One detector that is made of several networks: a video's score is made of theirs by the rule of its card.
 
-    It gives no verdict. Heat maps and moments are the first network's.
+    It gives a verdict if each of its networks does. Heat maps and moments are the first network's.
     """
 
     @property
     def gives_verdicts(self) -> bool:
-        """Whether a score comes with a verdict: never."""
-        return False
+        """Whether a score comes with a verdict: once it was calibrated (``dfd calibrate``)."""
+        return all(detector.gives_verdicts for detector in self.detectors)
 
     @property
     def threshold(self) -> float:
         """Threshold of its networks, which without a calibration decides nothing."""
         return self.detectors[0].threshold
+
+    @property
+    def rule(self) -> str:
+        """Rule that makes one score of those of the networks; published ensembles take the mean."""
+        return str(self.card.scoring.get("combine") or "mean")
 
     def finished(self, video: _Videos) -> VideoScore:
         """Score of a video of which everything was taken."""
@@ -216,26 +214,31 @@ class Ensemble(_Several):
         first = next((score for score in scores if not score.status.has_faces), scores[0])
         if not first.status.has_faces:
             return replace(first, model=self.name)
-        prob_fake = fmean(score.prob_fake for score in scores if score.prob_fake is not None)
-        tracks = tuple(_mean_track(found) for found in zip(*(score.tracks for score in scores), strict=True))
+        prob_fake = combined([score.prob_fake for score in scores if score.prob_fake is not None], self.rule)
+        tracks = tuple(_one_track(found, self.rule) for found in zip(*(score.tracks for score in scores), strict=True))
+        label, confidence = side(prob_fake, threshold=self.threshold, gives_verdicts=self.gives_verdicts)
+        said = verdict(prob_fake, threshold=self.threshold, margin=self.uncertain_margin)
         return replace(
             first,
             model=self.name,
             prob_fake=prob_fake,
-            label=None,
-            confidence=None,
+            verdict=said if self.gives_verdicts else Verdict.UNCERTAIN,
+            label=label,
+            confidence=confidence,
+            alike=None,
+            caveat=self.caveat,
             tracks=tracks,
             seconds_by_stage=_summed(scores),
         )
 
 
-def _mean_track(found: Sequence[TrackScore]) -> TrackScore:
-    """One track as the mean of what several networks make of it."""
+def _one_track(found: Sequence[TrackScore], rule: str) -> TrackScore:
+    """One track of what several networks make of it."""
     windows = tuple(
-        replace(same[0], prob_fake=fmean(window.prob_fake for window in same))
+        replace(same[0], prob_fake=combined([window.prob_fake for window in same], rule))
         for same in zip(*(track.windows for track in found), strict=True)
     )
-    return replace(found[0], prob_fake=fmean(track.prob_fake for track in found), windows=windows)
+    return replace(found[0], prob_fake=combined([track.prob_fake for track in found], rule), windows=windows)
 
 
 def _summed(scores: Sequence[VideoScore]) -> dict[str, float]:
