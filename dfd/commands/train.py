@@ -19,13 +19,13 @@ from dfd.config.build import build, build_all
 from dfd.config.entry import Job
 from dfd.config.schemas import TrainConfig
 from dfd.data.clips.module import ClipDataModule
-from dfd.data.clips.needs import Needs
 from dfd.evaluation.splits import calibrated_card, evaluate_split
 from dfd.figures import style as plots
 from dfd.models.classifier import build_model
 from dfd.models.files.checkpoint import load_checkpoint
 from dfd.report.runs.write import add_test
 from dfd.scoring.detector import Detector
+from dfd.studies.needs import Needs
 from dfd.studies.pruning import trial_pruning
 from dfd.training import resuming
 from dfd.training.callbacks import check_monitors, with_callbacks

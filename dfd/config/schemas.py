@@ -65,7 +65,7 @@ class TuningConfig:
 
 @dataclass
 class NeedsConfig:
-    """Options of what an experiment needs of its data (:class:`dfd.data.clips.needs.Needs`)."""
+    """Options of what an experiment needs of its data (:class:`dfd.studies.needs.Needs`)."""
 
     crop: str | None
     num_frames: int
@@ -117,8 +117,11 @@ class EvaluateConfig:
     output: str | None
     threshold: float | None
     suite: str | None
+    update_scope: bool
+    trained_on: str | None
     stores: Any
     disturbances: list[str] | None
+    fingerprint_weights: str | None
     plugins: list[str] | None
 
 

@@ -15,7 +15,7 @@ def measure(files: Sequence[Path], *, rule: str, folder: Path) -> None:
 
     Args:
         files: ``detector.safetensors`` of each run, beside its ``config.yaml``; the first one's data are measured.
-        rule: rule that makes one score of theirs, see :func:`dfd.scoring.aggregation.combined`.
+        rule: rule that makes one score of theirs, see :func:`dfd.metrics.videos.combined`.
         folder: folder of the ensemble.
 
     Raises:

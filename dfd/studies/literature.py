@@ -88,7 +88,7 @@ class LiteratureSweeper(StudySweeper):
     def _store_for(self, name: str, stores: Sequence[str], given: Sequence[Override]) -> tuple[str | None, str]:
         """First store that an experiment fits, or None and the reasons."""
         # Later than at the top, where Hydra would import torch with every command.
-        unmet_needs = import_module("dfd.data.clips.needs").unmet_needs
+        unmet_needs = import_module("dfd.studies.needs").unmet_needs
         reasons = []
         for store in stores:
             # Of options with several values, the first stands for all.

@@ -11,7 +11,7 @@ from dfd.models.heads import CapsuleHead, hidden
 from dfd.models.networks.systems.residuals import ConstrainedConvolution
 from dfd.models.networks.systems.sstnet import MIN_SIZE, ResidualStream
 from dfd.models.temporal import lstm
-from dfd.training.learning.capsules import CapsuleCrossEntropy
+from dfd.training.learning.losses import CapsuleCrossEntropy
 
 
 def num_parameters(module: nn.Module) -> int:

@@ -12,6 +12,7 @@ from dfd.base.errors import CheckpointError, ConfigError
 from dfd.base.names import plugins
 from dfd.base.types import CARD_KEY, LABEL_NAMES, Amount, Prob
 from dfd.base.untrusted import option_problems, parse_json, refuse_other_than_plain, shown
+from dfd.models.files.scope import Scope
 
 FORMAT_VERSION = 1
 
@@ -20,7 +21,7 @@ MAX_CARD_BYTES = 2**20
 MAX_VALUES = 20_000
 MAX_NETWORKS = 64
 Combine = Literal["mean", "vote", "log_odds"]
-"""Rules that make one score of those of several networks: :func:`dfd.scoring.aggregation.combined`."""
+"""Rules that make one score of those of several networks: :func:`dfd.metrics.videos.combined`."""
 Length = Annotated[int, (1, 1024)]
 """Pixels or frames."""
 MAX_CLIP_PIXELS = 2**25
@@ -52,6 +53,8 @@ class DetectorCard:
         calibration: how ``temperature`` and ``threshold`` were found: on how many videos, what it changed. Empty: not.
         scoring: how its authors score a video, where that is not dfd's way: ``aggregation`` (a name), ``max_windows``;
             of an ensemble that was calibrated here, ``num_networks`` and ``combine``, the rule of their scores.
+        scope: for which kinds of fakes it was shown to work; see :class:`dfd.models.files.scope.Scope`. Empty: not
+            measured.
         caveat: what must be said beside its scores; empty: what :func:`dfd.models.files.caveat.caveat_of` makes of
             ``data`` and ``test``.
         no_verdict: reason why its scores come without a verdict; empty: there is none.
@@ -76,6 +79,7 @@ class DetectorCard:
     calibration: dict[str, Any] = field(default_factory=dict)
     test: dict[str, Any] = field(default_factory=dict)
     scoring: dict[str, Any] = field(default_factory=dict)
+    scope: dict[str, Any] = field(default_factory=dict)
     caveat: str = ""
     no_verdict: str = ""
     lineage: list[dict[str, Any]] = field(default_factory=list)
@@ -138,7 +142,7 @@ class DetectorCard:
         """Plain dicts, lists, strings and numbers: fit for JSON and for ``weights_only=True``."""
         values = {**asdict(self), "label_order": list(self.label_order)}
         # Older versions know no such keys.
-        for name in ("test", "scoring", "caveat", "no_verdict", "lineage", "plugins", "origin"):
+        for name in ("test", "scoring", "scope", "caveat", "no_verdict", "lineage", "plugins", "origin"):
             if not values[name]:
                 del values[name]
         return values
@@ -146,6 +150,10 @@ class DetectorCard:
     def _wrong_parts(self) -> Iterator[str]:
         """What is wrong with the network's parts, as far as whoever shows a card relies on it."""
         model: Any = self.model
+        try:
+            Scope.of(self.scope)
+        except ValueError as error:
+            yield str(error)
         for part in ("backbone", "temporal", "head"):
             if not isinstance(model, dict) or part not in model:
                 continue
