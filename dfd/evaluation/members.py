@@ -94,7 +94,19 @@ def load_measured(
         return Detector.load(files[0], device=device, for_comparison=for_comparison)
     if len(files) > 1 and any(num_networks(card) > 1 for card in cards):
         raise ConfigError("checkpoint: an ensemble is measured alone; give one of its files, that of the first network")
-    networks = [*files] if len(files) > 1 else members(files[0], num_networks(cards[0]))
-    own = cards[0].scoring.get("combine") if len(files) == 1 and cards[0] else None
-    detectors = [Detector.load(path, device=device, is_part=len(files) == 1) for path in networks]
-    return Members(detectors, rule or own or ("mean" if len(files) == 1 else default))
+    return load_members(files, rule=rule or (default if len(files) > 1 else None), device=device)
+
+
+def load_members(files: Sequence[Path], *, rule: str | None = None, device: str = "auto") -> Members:
+    """Load several networks, or an ensemble by the file of its first network.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or of another program.
+        ConfigError: their clips are not alike.
+    """
+    first = read_card(files[0])
+    is_ensemble = len(files) == 1
+    networks = members(files[0], num_networks(first)) if is_ensemble else files
+    own = first.scoring.get("combine") if is_ensemble and first else None
+    detectors = [Detector.load(path, device=device, is_part=is_ensemble) for path in networks]
+    return Members(detectors, rule or own or "mean")

@@ -6,7 +6,7 @@ from pathlib import Path
 from dfd.base.files import write_json
 from dfd.base.untrusted import read_yaml
 from dfd.evaluation.ensembles import calibrated_cards, save_ensemble
-from dfd.evaluation.members import load_measured
+from dfd.evaluation.members import load_members
 from dfd.evaluation.splits import data_of_split, evaluate_split
 
 
@@ -24,11 +24,11 @@ def measure(files: Sequence[Path], *, rule: str, folder: Path) -> None:
     """
     config = read_yaml(files[0].parent / "config.yaml")
     options = {**config["data"], "methods": None, "num_eval_clips": config["test_windows"]}
-    ensemble = load_measured(files, rule=rule)
+    ensemble = load_members(files, rule=rule)
     data = data_of_split(options, ensemble.card, "val")
     folder.mkdir(parents=True, exist_ok=True)
     save_ensemble(folder / "detector.safetensors", ensemble, calibrated_cards(ensemble, data, "val"))
-    whole = load_measured([folder / "detector.safetensors"])
+    whole = load_members([folder / "detector.safetensors"])
     data.setup("test")
     threshold = whole.card.threshold
     evaluate_split(whole, data, "test", folder / "test", threshold=threshold, checkpoint="detector.safetensors")

@@ -41,6 +41,10 @@ class SRM(nn.Module):
         return F.conv2d(pictures_NCHW, self.kernels, padding=SIDE // 2).clamp(-_CUT, _CUT) / _CUT
 
 
+SMALL_SUM = 0.1
+"""Sums below are moved to 1 by an addition: a division would make the filters so large that no sum is exact."""
+
+
 class ConstrainedConvolution(nn.Module):
     """Filters that learn to predict each pixel from its neighbours: -1 in the middle, the others add up to 1.
 
@@ -71,7 +75,7 @@ class ConstrainedConvolution(nn.Module):
         """The filters ``(K, 3, 5, 5)`` under the constraint, in each channel."""
         around = self.weight * (1 - self.middle)
         sums = around.sum(dim=(2, 3), keepdim=True)
-        small = sums.abs() < 1e-3  # a division by nearly nothing would throw the weights far away
+        small = sums.abs() < SMALL_SUM  # a division by nearly nothing would throw the weights far away
         moved = (around + (1 - sums) / (SIDE**2 - 1)) * (1 - self.middle)
         return torch.where(small, moved, around / torch.where(small, torch.ones_like(sums), sums)) - self.middle
 
