@@ -3,12 +3,20 @@
 No ``__init__.py`` may be in the folder above: other packages have plugins in it, too.
 """
 
-from dfd.studies import launchers, sweepers
+from dfd.studies import launchers, literature, per_method, sweepers
 from dfd.studies.optuna_sweeper import OptunaSweeper
 
 
 class GridSweeper(sweepers.GridSweeper):
     """``hydra/sweeper=grid``."""
+
+
+class LiteratureSweeper(literature.LiteratureSweeper):
+    """``hydra/sweeper=literature``."""
+
+
+class PerMethodSweeper(per_method.PerMethodSweeper):
+    """``hydra/sweeper=per_method``."""
 
 
 class OptunaSweeper(OptunaSweeper):

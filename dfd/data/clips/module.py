@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Sampler
 from dfd.base.errors import StoreError
 from dfd.base.files import file_sha256
 from dfd.base.machine import num_cores
-from dfd.base.types import LABEL_NAMES, Label
+from dfd.base.types import Label
 from dfd.data.clips import index as indexes
 from dfd.data.clips.batches import collate
 from dfd.data.clips.dataset import CLIP_LEN, TRACKS, ClipDataset, eval_stride, stride_range
@@ -75,6 +75,7 @@ class ClipDataModule(LightningDataModule):
         fractions: shares of train, val and test in the draw of ``per_label``.
         split_seed: seed of that draw, and of ``random_video``.
         allow_fewer: let ``per_label`` accept fewer videos.
+        methods: methods whose fakes are in train and val; the fakes of others are left out there. None uses all.
         cache_features: train and validate on the features of a frozen backbone, computed once per clip and kept on
             disk; see :meth:`use_features`.
         cache_frames: train and validate on frames that are decoded once and kept on disk; see :meth:`use_frames`.
@@ -105,6 +106,7 @@ class ClipDataModule(LightningDataModule):
         fractions: Sequence[float] = (0.6, 0.1, 0.3),
         split_seed: int = 0,
         allow_fewer: bool = False,
+        methods: Sequence[str] | None = None,
         cache_features: bool = False,
         cache_frames: bool = False,
         reader: str = READER,
@@ -138,6 +140,7 @@ class ClipDataModule(LightningDataModule):
         self.fractions = fractions
         self.split_seed = split_seed
         self.allow_fewer = allow_fewer
+        self.methods = methods
         self.disturb: Callable[[Tensor, str], Tensor] | None = None
         """Disturbance of the clips of val and test: see :class:`dfd.data.clips.dataset.ClipDataset`."""
         self.cache_features = cache_features
@@ -174,18 +177,8 @@ class ClipDataModule(LightningDataModule):
             indexes.check_proportions(self.store, index, self.drawing.proportions)
 
     def _check_labels(self) -> None:
-        """Check that the training split has both labels.
-
-        Raises:
-            StoreError: the training split has one label only.
-        """
-        labels = set(self.index.loc[self.index["split"] == "train", "label"])
-        if len(labels) < len(LABEL_NAMES):
-            only = labels.pop()
-            hint = "; data=blend makes the fakes itself" if only == str(Label.REAL) else ""
-            raise StoreError(
-                f"{self.store}: the training split has only {only} videos; a detector needs both labels{hint}"
-            )
+        """Check that the training split has both labels."""
+        indexes.check_labels(self.store, self.index)
 
     @property
     def index(self) -> pd.DataFrame:
@@ -238,6 +231,8 @@ class ClipDataModule(LightningDataModule):
                 allow_fewer=self.allow_fewer,
             )
             videos = [video for video in videos if video.video_id in drawn]
+        if self.methods is not None:
+            videos = indexes.of_methods(self.store, videos, self.methods)
         if self.split == RANDOM_VIDEO:
             videos = indexes.dealt_out(videos, self.split_seed)
         self._overlap = overlap(videos)
@@ -252,7 +247,7 @@ class ClipDataModule(LightningDataModule):
     @property
     def is_whole(self) -> bool:
         """Whether all videos of the store's own splits are used."""
-        return self.per_label is None and self.split is None
+        return self.per_label is None and self.split is None and self.methods is None
 
     @property
     def image_size(self) -> int:
