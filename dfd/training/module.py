@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 from torchmetrics import MeanMetric, MetricCollection
 
-from dfd.base.errors import CheckpointError, ConfigError, RunDiverged
+from dfd.base.errors import ConfigError, RunDiverged
 from dfd.base.types import CARD_KEY, ClipBatch, Label
 from dfd.metrics.clips import clip_metrics
 from dfd.models.classifier import ClipClassifier, logits_of, pooled_of
@@ -28,9 +28,10 @@ from dfd.training.learning.divergence import MAX_STEPS_NOT_FINITE, diverged
 from dfd.training.learning.gradients import gradients_of, unscales_itself
 from dfd.training.learning.inference import TrainedModule
 from dfd.training.learning.losses import CrossEntropy, LossFunction, LossSum
+from dfd.training.learning.meta import Meta
 from dfd.training.learning.tuning import Tuning, keep_fixed_statistics
 from dfd.training.results import VAL_METRICS
-from dfd.training.resuming import _refuse_other_model
+from dfd.training.resuming import _refuse_other_model, refuse_other_stepping
 from dfd.training.schedules import Scheduler, check_length, follow_groups, schedule
 
 LOGGED_METRICS = (
@@ -76,6 +77,7 @@ class DetectorModule(TrainedModule):
             A batch of 4 clips of 10 frames normalises by 40 frames of only 4 faces; with pretrained weights and small
             batches, frozen statistics can be better. The original system does not freeze them.
         tuning: what is learned of the backbone, and how fast; None: all of it, as fast as the rest.
+        strategy: how a batch is learned from (:mod:`dfd.training.learning.meta`); None: by the gradient of its loss.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class DetectorModule(TrainedModule):
         class_weights: Sequence[float] | str | None = None,
         freeze_batchnorm: bool = False,
         tuning: Tuning | None = None,
+        strategy: Meta | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -99,6 +102,7 @@ class DetectorModule(TrainedModule):
         self.run_seed = 0
         self.freeze_batchnorm = freeze_batchnorm
         default = CrossEntropy(label_smoothing=label_smoothing, class_weights=class_weights)
+        self.strategy = strategy
         self.tuning = tuning or Tuning()
         self.tuning.fix(model.backbone)
         self.loss = LossSum({"cross_entropy": default} if loss is None else loss)
@@ -161,11 +165,16 @@ class DetectorModule(TrainedModule):
             self.log(f"train/loss_{name}_step", value.detach(), on_step=True, on_epoch=False)
         return torch.stack([*losses.values()]).sum()
 
+    def learn(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+        """Compute the loss to minimise and the logits ``(B, 2)`` of a batch."""
+        features_BD = pooled_of(self.model, batch)
+        logits_BK: Tensor = self.model.classify(features_BD)
+        return self.compute_loss(logits_BK, features_BD, batch), logits_BK
+
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Loss to minimise."""
-        features_BD, label_B = pooled_of(self.model, batch), batch["label"]
-        logits_BK: Tensor = self.model.classify(features_BD)
-        loss = self.compute_loss(logits_BK, features_BD, batch)
+        loss, logits_BK = self.learn(batch) if self.strategy is None else self.strategy.learn(self, dict(batch))
+        label_B = batch["label"]
         self._record("train", loss.detach().expand(len(label_B)), logits_BK, label_B, self.train_metrics)
         self.rate.update(self._rate, weight=len(label_B))
         self.steps_not_finite = torch.where(loss.detach().isfinite(), 0, self.steps_not_finite.to(loss.device) + 1)
@@ -280,17 +289,7 @@ class DetectorModule(TrainedModule):
             CheckpointError: the file is not a checkpoint of dfd, or one of these differs; the message says in what.
         """
         _refuse_other_model(DetectorCard.from_dict(checkpoint.get(CARD_KEY)).model, self.card.model)
-        mine = self._stepping()
-        theirs = checkpoint.get(STEPPING_KEY, mine)  # missing in checkpoints of older versions
-        names = {name for name in {**theirs, **mine} if theirs.get(name) != mine.get(name)}
-        names -= {name for name in names if name.partition(".")[0] in names - {name}}  # options of another optimizer
-        differing = [f"{name}={theirs.get(name, 'none')}, not {mine.get(name, 'none')}" for name in sorted(names)]
-        if differing:
-            raise CheckpointError(
-                f"ckpt_path is a checkpoint of a run with {'; '.join(differing)}: its optimizer and schedule continue "
-                "as they were, whatever is given now; repeat the options of the stopped run, or start a new run in "
-                "another hydra.run.dir"
-            )
+        refuse_other_stepping(checkpoint.get(STEPPING_KEY), self._stepping())
 
     def _stepping(self) -> dict[str, str]:
         """Options of the optimizer, schedule and losses, which resuming restores with their state."""
@@ -299,6 +298,8 @@ class DetectorModule(TrainedModule):
             options.clear()
         if self.tuning != Tuning():
             options |= {f"tuning.{name}": str(value) for name, value in asdict(self.tuning).items()}
+        if self.strategy is not None:
+            options |= {f"strategy.{name}": str(value) for name, value in self.strategy.facts().items()}
         for name, make in (("optimizer", self.make_optimizer), ("scheduler", self.make_scheduler)):
             if isinstance(make, partial):
                 options[name] = getattr(make.func, "__name__", type(make.func).__name__)

@@ -124,6 +124,19 @@ def counts(rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def check_labels(store: Path, index: pd.DataFrame) -> None:
+    """Check that the training split has both labels.
+
+    Raises:
+        StoreError: the training split has one label only.
+    """
+    labels = set(index.loc[index["split"] == "train", "label"])
+    if len(labels) < len(LABEL_NAMES):
+        only = labels.pop()
+        hint = "; data=blend makes the fakes itself" if only == str(Label.REAL) else ""
+        raise StoreError(f"{store}: the training split has only {only} videos; a detector needs both labels{hint}")
+
+
 def check_proportions(store: Path, index: pd.DataFrame, proportions: Mapping[str, float] | None) -> None:
     """Refuse weights that are not those of the training split's data sets, each of which needs one.
 

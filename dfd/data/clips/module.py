@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Sampler
 from dfd.base.errors import StoreError
 from dfd.base.files import file_sha256
 from dfd.base.machine import num_cores
-from dfd.base.types import LABEL_NAMES, Label
+from dfd.base.types import Label
 from dfd.data.clips import index as indexes
 from dfd.data.clips.batches import collate
 from dfd.data.clips.dataset import CLIP_LEN, TRACKS, ClipDataset, eval_stride, stride_range
@@ -31,6 +31,7 @@ from dfd.data.clips.samplers import (
     TrainingShare,
     relatives_of,
 )
+from dfd.data.splits.domains import Domains, DomainSampler
 from dfd.data.splits.draw import draw_balanced
 from dfd.data.splits.people import RANDOM_VIDEO, SPLITS, check_fractions, describe_overlap, overlap
 from dfd.data.store.missing import missing_clips, unindexed_videos
@@ -138,6 +139,8 @@ class ClipDataModule(LightningDataModule):
         self.fractions = fractions
         self.split_seed = split_seed
         self.allow_fewer = allow_fewer
+        self.domains: Domains | None = None
+        """Domains of fakes, one of which each batch of training holds out: see :mod:`dfd.data.splits.domains`."""
         self.disturb: Callable[[Tensor, str], Tensor] | None = None
         """Disturbance of the clips of val and test: see :class:`dfd.data.clips.dataset.ClipDataset`."""
         self.cache_features = cache_features
@@ -174,18 +177,8 @@ class ClipDataModule(LightningDataModule):
             indexes.check_proportions(self.store, index, self.drawing.proportions)
 
     def _check_labels(self) -> None:
-        """Check that the training split has both labels.
-
-        Raises:
-            StoreError: the training split has one label only.
-        """
-        labels = set(self.index.loc[self.index["split"] == "train", "label"])
-        if len(labels) < len(LABEL_NAMES):
-            only = labels.pop()
-            hint = "; data=blend makes the fakes itself" if only == str(Label.REAL) else ""
-            raise StoreError(
-                f"{self.store}: the training split has only {only} videos; a detector needs both labels{hint}"
-            )
+        """Check that the training split has both labels."""
+        indexes.check_labels(self.store, self.index)
 
     @property
     def index(self) -> pd.DataFrame:
@@ -326,6 +319,10 @@ class ClipDataModule(LightningDataModule):
         seed = int(torch.randint(2**31, ())) if self.seed is None else self.seed
         if trainer:  # every process must draw the same order, and takes its share of it
             seed = trainer.strategy.broadcast(seed)
+        if self.domains is not None:
+            steps = {"seed": seed, "epoch": epoch, "rank": rank, "num_processes": world_size}
+            draws = DomainSampler(self._read_in(("train",)), self.domains, batch_size=self.batch_size, **steps)
+            return self._loader(dataset, sampler=draws, features=self._features)
         sampler = self._sampler(dataset, seed=seed, epoch=epoch)
         share = TrainingShare(sampler, num_replicas=world_size, rank=rank) if world_size > 1 else sampler
         items = self._in_batches(share)
