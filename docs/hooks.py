@@ -21,6 +21,7 @@ CONF = ROOT / "conf"
 SCRIPTS = {"train": "python train.py", "predict": "python predict.py"}
 OTHER_COMMANDS = {
     "report": "dfd.report",
+    "sources": "dfd.data.sources",
     "audit": "dfd.data.audit",
     "sheet": "dfd.data.sheet",
     "demo": "dfd.data.demo",

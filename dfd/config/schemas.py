@@ -107,6 +107,8 @@ class EvaluateConfig:
     output: str | None
     threshold: float | None
     suite: str | None
+    update_scope: bool
+    trained_on: str | None
     stores: Any
     disturbances: list[str] | None
     fingerprint_weights: str | None

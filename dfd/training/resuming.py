@@ -227,25 +227,3 @@ def _refuse_other_model(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> N
         raise CheckpointError(
             f"ckpt_path is a checkpoint of a run with backbone.freeze={str(frozen).lower()}; resume it with the same"
         )
-
-
-def refuse_other_stepping(theirs: Mapping[str, str] | None, mine: Mapping[str, str]) -> None:
-    """Refuse to resume a run with another optimizer, schedule, loss or strategy.
-
-    Args:
-        theirs: options of the checkpoint; None if it does not say.
-        mine: options as given now.
-
-    Raises:
-        CheckpointError: one differs; the message says in what.
-    """
-    theirs = mine if theirs is None else theirs
-    names = {name for name in {**theirs, **mine} if theirs.get(name) != mine.get(name)}
-    names -= {name for name in names if name.partition(".")[0] in names - {name}}  # options of another optimizer
-    differing = [f"{name}={theirs.get(name, 'none')}, not {mine.get(name, 'none')}" for name in sorted(names)]
-    if differing:
-        raise CheckpointError(
-            f"ckpt_path is a checkpoint of a run with {'; '.join(differing)}: its optimizer and schedule continue "
-            "as they were, whatever is given now; repeat the options of the stopped run, or start a new run in "
-            "another hydra.run.dir"
-        )

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from dfd.base.errors import CheckpointError, ConfigError
 from dfd.models.files.checkpoint import load_model
-from dfd.training.learning.domains import AverageCenters, HardPairs
-from dfd.training.learning.meta import Meta
+from dfd.training.learning.losses.domains import AverageCenters, HardPairs
+from dfd.training.learning.stepping.meta import Meta
 from tests.training.test_training import Clips, StopAfter, checkpointing, make_module, make_trainer
 
 LABELS = torch.tensor([1, 0, 1, 0, 1, 0])

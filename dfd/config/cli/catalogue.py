@@ -99,6 +99,9 @@ COMMANDS = {
         options=("--output", "--title", "--threshold", "--uncertain-margin", "--prevalence"),
     ),
     "preprocess": Command("turn videos into a store of face clips", "MANIFEST.csv|FOLDER", "dfd.preprocess", True),
+    "sources": Command(
+        "list the data sets that can be read, and where to ask for them", "[NAME ...]", "dfd.data.sources.__main__"
+    ),
     "sheet": Command(
         "draw a contact sheet of a clip store",
         "STORE",

@@ -86,7 +86,7 @@ class DomainSampler(Sampler[tuple[int, int]]):
         num_processes: int = 1,
     ) -> None:
         group_of = {name: place for place, group in enumerate(components(index_videos(rows))) for name in group}
-        names = rows[domains.by] if len(rows) else []
+        names = rows[domains.by]
         clips = [
             _Clip(number, str(name) if label == str(Label.FAKE) else "", dataset, group_of[video])
             for number, (name, label, dataset, video) in enumerate(

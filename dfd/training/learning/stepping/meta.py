@@ -24,7 +24,7 @@ from dfd.base.errors import ConfigError
 from dfd.data.clips.module import ClipDataModule
 from dfd.data.splits.domains import By, Domains
 from dfd.models.classifier import ClipClassifier, pooled_of
-from dfd.training.learning.domains import domains_of, part_of
+from dfd.training.learning.losses.domains import domains_of, part_of
 
 
 class WeightNet(nn.Module):
@@ -159,10 +159,14 @@ class Meta(nn.Module):
         with _kept_buffers(model):
             each_B = F.cross_entropy(model.classify(features_BD), label_B, reduction="none")
         moved = torch.autograd.grad((weight_B * each_B).mean(), last, create_graph=True)
-        products = [(outer[id(parameter)] * gradient).sum() for parameter, gradient in zip(last, moved, strict=True)]
+        products = [
+            (held_out * gradient).sum()
+            for parameter, gradient in zip(last, moved, strict=True)
+            if (held_out := outer.get(id(parameter))) is not None
+        ]
         own = [*self.weight_net.parameters()]
         gradients = torch.autograd.grad(-rate * torch.stack(products).sum(), own, allow_unused=True)
-        return _WithGradients.apply(weight_B.detach().sum() * 0, gradients, *own)  # type: ignore[no-any-return, no-untyped-call]
+        return _WithGradients.apply(weight_B.detach().sum() * 0, gradients, *own)  # type: ignore[no-any-return]
 
     @staticmethod
     def _check_precision(module: Any) -> None:

@@ -1,4 +1,4 @@
-"""Losses between domains of fakes, and the domains of a batch: parts of :mod:`dfd.training.learning.meta`."""
+"""Losses between domains of fakes, and the domains of a batch: parts of :mod:`dfd.training.learning.stepping.meta`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
