@@ -16,7 +16,7 @@ DJANGO_NAMES = {
     *("admin", "apps", "management", "migrations", "models", "settings", "tasks", "templatetags", "urls", "wsgi"),
 }
 LONGER: dict[str, int] = {
-    "dfd/data/clips/module.py": 434,
+    "dfd/data/clips/module.py": 431,
     "dfd/data/sources/public/ffpp.py": 324,
     "dfd/data/sources/manifest.py": 310,
     "dfd/faces/detectors/mtcnn.py": 332,

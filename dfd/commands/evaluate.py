@@ -13,17 +13,19 @@ from rich.table import Table
 from dfd.base.errors import ConfigError
 from dfd.base.types import Label
 from dfd.config.entry import output_dir, refusing
-from dfd.config.schemas import EvaluateConfig
+from dfd.config.schemas import EvaluateConfig, inputs_of
 from dfd.data.augment.disturbances import NUM_LEVELS, chosen
 from dfd.data.clips.module import ClipDataModule
 from dfd.data.splits.people import SPLITS
 from dfd.evaluation.cross_dataset import cross_dataset, mean_auc, named_stores
+from dfd.evaluation.members import Members, load_measured
 from dfd.evaluation.robustness import _curves, robustness
 from dfd.evaluation.scope import foreign_videos, measured_scope, scope_lines, with_kinds
 from dfd.evaluation.splits import data_of_split, evaluate_split, scored_videos, warn_about_calibration
 from dfd.evaluation.suites import Row, _estimate
 from dfd.figures import style as plots
 from dfd.figures.curves import learning_curves, read_history
+from dfd.models.files.card import num_networks, read_card
 from dfd.models.files.caveat import with_made_caveat
 from dfd.models.files.checkpoint import replace_card
 from dfd.models.starter import NAME, checkpoint_path
@@ -56,7 +58,7 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     console.print(table)
 
 
-def evaluate_robustness(config: EvaluateConfig, detector: Detector, folder: Path) -> None:
+def evaluate_robustness(config: EvaluateConfig, detector: Detector | Members, folder: Path) -> None:
     """``suite=robustness``: one store, under each disturbance."""
     with refusing("disturbances"):
         disturbances = chosen(config.disturbances, fingerprint_weights=config.fingerprint_weights)
@@ -70,7 +72,7 @@ def evaluate_robustness(config: EvaluateConfig, detector: Detector, folder: Path
     print(f"robustness.csv, robustness.json and figures are in {folder}")
 
 
-def evaluate_stores(config: EvaluateConfig, detector: Detector, folder: Path) -> None:
+def evaluate_stores(config: EvaluateConfig, detector: Detector | Members, folder: Path) -> None:
     """``suite=cross_dataset``: several stores, each data set and method of its own."""
     trained_on = detector.card.data.get("splits", {}).get("train", {}).get("datasets", {})
     stores = {
@@ -86,7 +88,7 @@ def evaluate_stores(config: EvaluateConfig, detector: Detector, folder: Path) ->
     print(f"cross_dataset.csv, cross_dataset.json and the figure are in {folder}")
 
 
-def _facts(config: EvaluateConfig, detector: Detector) -> dict[str, Any]:
+def _facts(config: EvaluateConfig, detector: Detector | Members) -> dict[str, Any]:
     threshold = detector.card.threshold if config.threshold is None else config.threshold
     return {"threshold": threshold, "detector": detector.name, "temperature": detector.card.temperature}
 
@@ -106,10 +108,11 @@ def evaluate(config: EvaluateConfig) -> None:
     for option, suite in suites.items():
         if getattr(config, option) is not None and config.suite != suite:
             raise ConfigError(f"{option} is only for suite={suite}")
-    path = checkpoint_path(config.checkpoint)
+    names = inputs_of(config.checkpoint)
+    files = [checkpoint_path(name) for name in names]
     if config.update_scope:
-        refuse_scope(config, path)
-    detector = Detector.load(path, device=config.device, for_comparison=True)
+        refuse_scope(config, files)
+    detector = load_measured(files, rule=config.combine, device=config.device, for_comparison=True)
     folder = Path(config.output) if config.output else output_dir()
     if config.suite is not None:
         SUITES[config.suite](config, detector, folder)
@@ -117,23 +120,28 @@ def evaluate(config: EvaluateConfig) -> None:
     data = data_of_split(config.data, detector.card, config.split)
     warn_about_calibration(detector.card, config.split, data)
     threshold = _facts(config, detector)["threshold"]
-    metrics = evaluate_split(detector, data, config.split, folder, threshold=threshold, checkpoint=config.checkpoint)
+    shown = " + ".join(names)
+    metrics = evaluate_split(detector, data, config.split, folder, threshold=threshold, checkpoint=shown)
     # Beside detector.safetensors; one folder up from checkpoints/best.ckpt.
-    histories = [folder / "metrics.csv" for folder in list(Path(config.checkpoint).absolute().parents)[:2]]
-    for history in [path for path in histories if path.exists()][:1]:
+    histories = [folder / "metrics.csv" for folder in list(Path(names[0]).absolute().parents)[:2]]
+    for history in [path for path in histories if path.exists() and len(names) == 1][:1]:
         plots.save(learning_curves(read_history(history)), folder / "learning_curves.png")
     print_metrics(metrics)
     if config.update_scope:
-        update_scope(config, detector, data, path, folder)
+        assert isinstance(detector, Detector)  # refuse_scope has refused ensembles
+        update_scope(config, detector, data, files[0], folder)
     print(f"predictions.csv, metrics.json and figures are in {folder}")
 
 
-def refuse_scope(config: EvaluateConfig, path: Path) -> None:
+def refuse_scope(config: EvaluateConfig, files: Sequence[Path]) -> None:
     """Refuse to update a scope where none could be written, before anything is scored.
 
     Raises:
         ConfigError: when the file is not a detector of one's own, or the evaluation is not of its own threshold.
     """
+    path = files[0]
+    if len(files) > 1 or num_networks(read_card(path)) > 1:
+        raise ConfigError("update_scope=true is for a detector of one network: its file has one scope")
     if path.suffix != ".safetensors" or config.checkpoint == NAME:
         remedy = "export it first (dfd export)" if path.suffix != ".safetensors" else "export it to a file of your own"
         raise ConfigError(f"update_scope=true writes into a .safetensors; checkpoint={config.checkpoint}: {remedy}")

@@ -25,6 +25,7 @@ from dfd.models.classifier import build_model
 from dfd.models.files.checkpoint import load_checkpoint
 from dfd.report.runs.write import add_test
 from dfd.scoring.detector import Detector
+from dfd.studies.needs import Needs
 from dfd.studies.pruning import trial_pruning
 from dfd.training import resuming
 from dfd.training.callbacks import check_monitors, with_callbacks
@@ -110,6 +111,8 @@ def prepare(
     data.setup("fit")
     if config.test:
         data.setup("test")  # that there is nothing to test on is better known before the training
+    if config.needs:
+        Needs(**asdict(config.needs)).check(data)
     if resumed:
         resuming.check_same_data(resumed, data)
     start = Start.of(config.init_from) if config.init_from and not resumed else None

@@ -64,6 +64,15 @@ class TuningConfig:
 
 
 @dataclass
+class NeedsConfig:
+    """Options of what an experiment needs of its data (:class:`dfd.studies.needs.Needs`)."""
+
+    crop: str | None
+    num_frames: int
+    num_methods: int
+
+
+@dataclass
 class TrainConfig:
     """``train.py``."""
 
@@ -92,6 +101,7 @@ class TrainConfig:
     test_windows: int
     num_sample_clips: int
     optimized_metric: str
+    needs: NeedsConfig | None
     tags: list[str]
     plugins: list[str] | None
 
@@ -100,7 +110,8 @@ class TrainConfig:
 class EvaluateConfig:
     """``python -m dfd.evaluate``."""
 
-    checkpoint: str
+    checkpoint: Any
+    combine: str | None
     data: dict[str, Any]
     split: str
     device: str
@@ -119,7 +130,8 @@ class EvaluateConfig:
 class CalibrateConfig:
     """``python -m dfd.calibrate``."""
 
-    checkpoint: str
+    checkpoint: Any
+    combine: str | None
     data: dict[str, Any]
     split: str
     device: str

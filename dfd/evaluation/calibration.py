@@ -129,7 +129,7 @@ def calibrate(
         note = "not calibrated: the detector gave no number for some windows; train again with a lower learning rate"
         return Calibration(None, DEFAULT_THRESHOLD, *fitted_on, before=dict.fromkeys(QUALITY), note=note)
     given, threshold_given = (card.temperature, card.threshold) if card else (None, DEFAULT_THRESHOLD)
-    before = _quality(video_probs(log_odds, temperature=given, aggregation=aggregation), labels, threshold_given)
+    before = quality(video_probs(log_odds, temperature=given, aggregation=aggregation), labels, threshold_given)
     if min(num_real, num_fake) < MIN_OF_LABEL:
         note = (
             f"not calibrated: there are {num_real} real and {num_fake} fake videos, and calibration needs at least "
@@ -141,7 +141,7 @@ def calibrate(
     probs = video_probs(log_odds, temperature=temperature, aggregation=aggregation)
     threshold = best_threshold(probs, labels)
     chosen = DEFAULT_THRESHOLD if threshold is None else threshold
-    after = _quality(probs, labels, chosen)
+    after = quality(probs, labels, chosen)
     notes = []
     if any(isclose(temperature, end, rel_tol=0.01) for end in TEMPERATURES):
         blind = "the detector cannot tell these videos apart, so do not rely on its scores of similar ones"
@@ -184,7 +184,8 @@ def best_threshold(prob_fake: ArrayLike, label: ArrayLike) -> float | None:
     return float(np.clip(expit(middle[widest]), np.nextafter(low, 1), high))
 
 
-def _quality(prob: _Floats, label: NDArray[Any], threshold: float) -> dict[str, float | None]:
+def quality(prob: _Floats, label: NDArray[Any], threshold: float) -> dict[str, float | None]:
+    """Metrics named in ``QUALITY`` of videos at a threshold; None where one is not defined."""
     metrics = video_metrics(prob, label, threshold=threshold)
     return {name: metrics[name] for name in QUALITY}
 

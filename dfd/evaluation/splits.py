@@ -1,6 +1,7 @@
 """Evaluation of a detector on one split of a clip store."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +18,7 @@ from dfd.config.build import build
 from dfd.data.blend.module import BlendDataModule
 from dfd.data.clips.module import ClipDataModule
 from dfd.evaluation.calibration import calibrate, video_probs
+from dfd.evaluation.members import Members
 from dfd.figures import style as plots
 from dfd.figures.curves import confusion_matrix, reliability_diagram, roc_and_pr
 from dfd.metrics.alike import labelled_scores
@@ -28,7 +30,9 @@ from dfd.scoring.detector import Detector
 logger = logging.getLogger(__name__)
 
 
-def calibrated_card(detector: Detector, data: ClipDataModule, split: str) -> DetectorCard:
+def calibrated_card(
+    detector: Detector, data: ClipDataModule, split: str, *, windows: pd.DataFrame | None = None
+) -> DetectorCard:
     """Detector's card with a temperature and a threshold fitted on the videos of a split.
 
     Videos are scored as in an evaluation, with ``data.num_eval_clips`` windows per track. If nothing can be fitted, the
@@ -36,11 +40,17 @@ def calibrated_card(detector: Detector, data: ClipDataModule, split: str) -> Det
 
     The card keeps the scores of the labelled videos, for :func:`dfd.metrics.alike.alike`, if these are neither blends
     nor of the store that the detector was trained on: only then do they tell of other videos.
+
+    Args:
+        detector: detector to calibrate.
+        data: data module after set-up.
+        split: train, val or test.
+        windows: result of :func:`score_windows` if it is known already.
     """
     if detector.model is not None and detector.model.mixes_clips:
         note = "not calibrated: its score of a video depends on the other videos of its batch"
         return replace(detector.card, calibration={"note": note})
-    table = score_windows(detector, data, split)
+    table = score_windows(detector, data, split) if windows is None else windows
     summary = data.summary()
     facts = {key: summary[key] for key in ("store", "index_sha256", "videos_sha256")}
     log_odds, on_blends = table["log_odds"].tolist(), bool(summary.get("blend"))
@@ -108,10 +118,15 @@ def unscored_rows(store: Path, split: str) -> pd.DataFrame:
 
 
 def scored_videos(
-    detector: Detector, data: ClipDataModule, split: str, *, description: str | None = None
+    detector: Detector | Members, data: ClipDataModule, split: str, *, description: str | None = None
 ) -> pd.DataFrame:
-    """Result of :func:`score_split`, with the split's videos without a clip added, scored as nan."""
-    table = score_split(detector, data, split, description=description)
+    """Result of :func:`score_split`, with the split's videos without a clip added, scored as nan.
+
+    Several networks score one after the other, and their rule makes one score of a video's.
+    """
+    networks = detector.detectors if isinstance(detector, Members) else [detector]
+    tables = [score_split(one, data, split, description=description) for one in networks]
+    table = detector.together(tables) if isinstance(detector, Members) else tables[0]
     # A draw or a different split does not include the videos without a face.
     if data.is_whole and len(unscored := unscored_rows(data.store, split)):
         table = pd.concat([table, unscored], ignore_index=True).sort_values("video_id", ignore_index=True)
@@ -182,7 +197,7 @@ def warn_if_one_sided(table: pd.DataFrame, threshold: float) -> None:
 
 
 def evaluate_split(
-    detector: Detector, data: ClipDataModule, split: str, folder: Path, *, threshold: float, checkpoint: str
+    detector: Detector | Members, data: ClipDataModule, split: str, folder: Path, *, threshold: float, checkpoint: str
 ) -> dict[str, Any]:
     """Score a split at video level and write predictions.csv, metrics.json and figures; returns the metrics.
 
@@ -194,7 +209,9 @@ def evaluate_split(
         threshold: probability from which a video is called fake.
         checkpoint: file of the detector, for the record.
     """
+    began = time.perf_counter()
     table = scored_videos(detector, data, split)
+    seconds = time.perf_counter() - began
     if num_unscored := int(table["prob_fake"].isna().sum()):
         print(f"{num_unscored} videos of {split} have no face clip and so no score: see the store's videos.csv")
     warn_if_one_sided(table, threshold)
@@ -204,6 +221,8 @@ def evaluate_split(
         "temperature": detector.card.temperature,
         "split": split,
         "windows_per_track": data.num_eval_clips,
+        # Of decoding the store's clips and of the network; finding the faces of a new video comes on top.
+        "seconds_per_video": round(seconds / max(len(table), 1), 4),
         "data": data.summary(),
     }
     title = f"{checkpoint.rpartition('/')[2]} on {split} ({len(table)} videos)"

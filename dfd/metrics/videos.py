@@ -1,6 +1,8 @@
 """Metrics over scored videos, with bootstrap intervals. FAKE is the positive class."""
 
 from collections.abc import Sequence
+from math import exp, log
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -168,3 +170,28 @@ def roc_curve(prob_fake: ArrayLike, label: ArrayLike) -> tuple[Array, Array, Arr
         raise ValueError("a ROC curve needs videos of both classes")
     tp, fp, thresholds = cumulated(prob, fake, once(prob))
     return fp[0] / fp[0, -1], tp[0] / tp[0, -1], np.append(np.inf, thresholds)
+
+
+LEAST_ODDS = 1e-6
+"""Probabilities are kept so far from 0 and 1 before their log-odds are averaged: one detector cannot outvote all."""
+
+
+def combined(probs: Sequence[float], rule: str, *, weights: Sequence[float] | None = None) -> float:
+    """Make one probability of those that several networks give a video.
+
+    ``vote`` is the median: with an odd number of networks it is at or above a threshold if most of them are.
+
+    >>> [round(combined([0.1, 0.2, 0.9], rule), 2) for rule in ("mean", "vote", "log_odds")]
+    [0.4, 0.2, 0.38]
+
+    Args:
+        probs: one or more probabilities.
+        rule: ``mean``, ``vote`` or ``log_odds``, the mean of the log-odds.
+        weights: of the networks, for ``log_odds``; None: equal ones.
+    """
+    if rule == "mean":
+        return fmean(probs)
+    if rule == "vote":
+        return median(probs)
+    odds = [log(p / (1 - p)) for p in (min(max(prob, LEAST_ODDS), 1 - LEAST_ODDS) for prob in probs)]
+    return 1 / (1 + exp(-fmean(odds, weights)))

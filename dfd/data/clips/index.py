@@ -137,6 +137,21 @@ def check_labels(store: Path, index: pd.DataFrame) -> None:
         raise StoreError(f"{store}: the training split has only {only} videos; a detector needs both labels{hint}")
 
 
+def of_methods(store: Path, videos: Sequence[IndexVideo], methods: Sequence[str]) -> list[IndexVideo]:
+    """Leave the fakes of all other methods out of train and val; test keeps them.
+
+    Raises:
+        StoreError: no fake of train is of one of the methods.
+    """
+    there = sorted({video.method for video in videos if video.label is Label.FAKE and video.split == "train"} - {""})
+    if unknown := [name for name in methods if name not in there]:
+        raise StoreError(
+            f"{store}: data.methods names {unknown[0]!r}, and the fakes of the training split are of "
+            f"{', '.join(there) or 'no named method'}"
+        )
+    return [video for video in videos if video.label is Label.REAL or video.split == "test" or video.method in methods]
+
+
 def check_proportions(store: Path, index: pd.DataFrame, proportions: Mapping[str, float] | None) -> None:
     """Refuse weights that are not those of the training split's data sets, each of which needs one.
 
@@ -195,6 +210,7 @@ def summary_of(
             "fractions": [float(fraction) for fraction in data.fractions],
             "split_seed": data.split_seed,
             "allow_fewer": data.allow_fewer,
+            **({"methods": list(data.methods)} if data.methods is not None else {}),
         },
         **({"drawing": data.drawing.facts()} if data.drawing.facts() else {}),
         "splits": {split: counts(used[used["split"] == split]) for split in SPLITS},

@@ -23,14 +23,7 @@ from dfd.data.clips.features import FeatureCache, FeatureDataset, collate_featur
 from dfd.data.clips.frames import FrameCache
 from dfd.data.clips.index import LOOK_SECONDS, MAX_NAMED, logger
 from dfd.data.clips.reader import READER
-from dfd.data.clips.samplers import (
-    ClipSampler,
-    Drawing,
-    EvalShare,
-    FakeAndReal,
-    TrainingShare,
-    relatives_of,
-)
+from dfd.data.clips.samplers import ClipSampler, Drawing, EvalShare, FakeAndReal, TrainingShare, relatives_of
 from dfd.data.splits.domains import Domains, DomainSampler
 from dfd.data.splits.draw import draw_balanced
 from dfd.data.splits.people import RANDOM_VIDEO, SPLITS, check_fractions, describe_overlap, overlap
@@ -76,6 +69,7 @@ class ClipDataModule(LightningDataModule):
         fractions: shares of train, val and test in the draw of ``per_label``.
         split_seed: seed of that draw, and of ``random_video``.
         allow_fewer: let ``per_label`` accept fewer videos.
+        methods: methods whose fakes are in train and val; the fakes of others are left out there. None uses all.
         cache_features: train and validate on the features of a frozen backbone, computed once per clip and kept on
             disk; see :meth:`use_features`.
         cache_frames: train and validate on frames that are decoded once and kept on disk; see :meth:`use_frames`.
@@ -106,6 +100,7 @@ class ClipDataModule(LightningDataModule):
         fractions: Sequence[float] = (0.6, 0.1, 0.3),
         split_seed: int = 0,
         allow_fewer: bool = False,
+        methods: Sequence[str] | None = None,
         cache_features: bool = False,
         cache_frames: bool = False,
         reader: str = READER,
@@ -139,8 +134,8 @@ class ClipDataModule(LightningDataModule):
         self.fractions = fractions
         self.split_seed = split_seed
         self.allow_fewer = allow_fewer
-        self.domains: Domains | None = None
-        """Domains of fakes, one of which each batch of training holds out: see :mod:`dfd.data.splits.domains`."""
+        self.methods = methods
+        self.domains: Domains | None = None  # one of which each batch of training holds out
         self.disturb: Callable[[Tensor, str], Tensor] | None = None
         """Disturbance of the clips of val and test: see :class:`dfd.data.clips.dataset.ClipDataset`."""
         self.cache_features = cache_features
@@ -231,6 +226,8 @@ class ClipDataModule(LightningDataModule):
                 allow_fewer=self.allow_fewer,
             )
             videos = [video for video in videos if video.video_id in drawn]
+        if self.methods is not None:
+            videos = indexes.of_methods(self.store, videos, self.methods)
         if self.split == RANDOM_VIDEO:
             videos = indexes.dealt_out(videos, self.split_seed)
         self._overlap = overlap(videos)
@@ -245,7 +242,7 @@ class ClipDataModule(LightningDataModule):
     @property
     def is_whole(self) -> bool:
         """Whether all videos of the store's own splits are used."""
-        return self.per_label is None and self.split is None
+        return self.per_label is None and self.split is None and self.methods is None
 
     @property
     def image_size(self) -> int:
