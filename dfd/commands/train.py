@@ -135,6 +135,9 @@ def prepare(
         first_prepares(trainer, lambda: cache.fill(device=device, num_workers=data.num_workers))
     if config.compile:
         compile_backbone(model, trainer.strategy.root_device)
+    strategy = build(config.strategy) if config.strategy else None
+    if strategy is not None:  # before the optimizer, since it may have weights of its own
+        strategy.setup(model, data)
     module = DetectorModule(
         model,
         # Both are completed by code, so one that a person names by its _target_ need not say _partial_.
@@ -147,6 +150,7 @@ def prepare(
         class_weights=config.class_weights,
         freeze_batchnorm=config.freeze_batchnorm,
         tuning=Tuning(**asdict(config.tuning)) if config.tuning else None,
+        strategy=strategy,
     )
     module.loss.setup(model, data)
     return data, module, resumed

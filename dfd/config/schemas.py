@@ -81,6 +81,7 @@ class TrainConfig:
     temporal: dict[str, Any]
     head: dict[str, Any] | None
     loss: dict[str, Any] | None
+    strategy: dict[str, Any] | None
     optimizer: dict[str, Any]
     scheduler: Any
     trainer: dict[str, Any]

@@ -10,7 +10,7 @@ from dfd.base.types import Verdict
 from dfd.data.clips.module import ClipDataModule
 from dfd.evaluation.members import Members, load_measured
 from dfd.evaluation.splits import scored_videos
-from dfd.metrics.videos import combined
+from dfd.metrics.formulas import combined
 from dfd.models.classifier import build_model
 from dfd.models.files.checkpoint import load_checkpoint, load_model, save_safetensors
 from dfd.scoring.detector import Detector

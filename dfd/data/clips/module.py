@@ -23,14 +23,8 @@ from dfd.data.clips.features import FeatureCache, FeatureDataset, collate_featur
 from dfd.data.clips.frames import FrameCache
 from dfd.data.clips.index import LOOK_SECONDS, MAX_NAMED, logger
 from dfd.data.clips.reader import READER
-from dfd.data.clips.samplers import (
-    ClipSampler,
-    Drawing,
-    EvalShare,
-    FakeAndReal,
-    TrainingShare,
-    relatives_of,
-)
+from dfd.data.clips.samplers import ClipSampler, Drawing, EvalShare, FakeAndReal, TrainingShare, relatives_of
+from dfd.data.splits.domains import Domains, DomainSampler
 from dfd.data.splits.draw import draw_balanced
 from dfd.data.splits.people import RANDOM_VIDEO, SPLITS, check_fractions, describe_overlap, overlap
 from dfd.data.store.missing import missing_clips, unindexed_videos
@@ -141,6 +135,7 @@ class ClipDataModule(LightningDataModule):
         self.split_seed = split_seed
         self.allow_fewer = allow_fewer
         self.methods = methods
+        self.domains: Domains | None = None  # one of which each batch of training holds out
         self.disturb: Callable[[Tensor, str], Tensor] | None = None
         """Disturbance of the clips of val and test: see :class:`dfd.data.clips.dataset.ClipDataset`."""
         self.cache_features = cache_features
@@ -321,6 +316,10 @@ class ClipDataModule(LightningDataModule):
         seed = int(torch.randint(2**31, ())) if self.seed is None else self.seed
         if trainer:  # every process must draw the same order, and takes its share of it
             seed = trainer.strategy.broadcast(seed)
+        if self.domains is not None:
+            steps = {"seed": seed, "epoch": epoch, "rank": rank, "num_processes": world_size}
+            draws = DomainSampler(self._read_in(("train",)), self.domains, batch_size=self.batch_size, **steps)
+            return self._loader(dataset, sampler=draws, features=self._features)
         sampler = self._sampler(dataset, seed=seed, epoch=epoch)
         share = TrainingShare(sampler, num_replicas=world_size, rank=rank) if world_size > 1 else sampler
         items = self._in_batches(share)
