@@ -14,14 +14,21 @@ from dfd.config.entry import output_dir, refusing
 from dfd.config.schemas import EvaluateConfig
 from dfd.data.augment.disturbances import NUM_LEVELS, chosen
 from dfd.data.clips.module import ClipDataModule
-from dfd.data.splits.people import SPLITS
+from dfd.data.splits.people import ALL, SPLITS
 from dfd.evaluation.cross_dataset import cross_dataset, mean_auc, named_stores
+from dfd.evaluation.labels import has_segments, labels_of_manifest, labels_of_store, with_manifest_columns
+from dfd.evaluation.measured import SEGMENTS, Options
 from dfd.evaluation.robustness import _curves, robustness
-from dfd.evaluation.splits import data_of_split, evaluate_split, scored_videos, warn_about_calibration
+from dfd.evaluation.scores import named_scores
+from dfd.evaluation.splits import data_of_split, evaluated, scored_videos, warn_about_calibration
 from dfd.evaluation.suites import Row, _estimate
 from dfd.figures import style as plots
 from dfd.figures.curves import learning_curves, read_history
+from dfd.metrics.alike import check_prevalence
 from dfd.models.starter import checkpoint_path
+from dfd.report.evaluations.foreign import foreign_subjects
+from dfd.report.evaluations.tables import Subject
+from dfd.report.evaluations.write import write_evaluation
 from dfd.scoring.detector import Detector
 
 
@@ -90,9 +97,12 @@ SUITES = {"robustness": evaluate_robustness, "cross_dataset": evaluate_stores}
 
 
 def evaluate(config: EvaluateConfig) -> None:
-    """Measure the detector; writes predictions.csv, metrics.json and figures, or the tables of a suite."""
-    if config.split not in SPLITS:
-        raise ConfigError(f"split={config.split} is not one of {', '.join(SPLITS)}")
+    """Measure the detector; writes the report, predictions.csv, metrics.json and figures, or the tables of a suite."""
+    splits = (*SPLITS, *([] if config.suite else [ALL]))
+    if config.split not in splits:
+        raise ConfigError(f"split={config.split} is not one of {', '.join(splits)}")
+    with refusing("prevalence"):
+        check_prevalence(config.prevalence)
     if config.threshold is not None and not 0 <= config.threshold <= 1:
         raise ConfigError(f"threshold must be in 0..1, got {config.threshold}")
     if config.suite not in (None, *SUITES):
@@ -100,21 +110,64 @@ def evaluate(config: EvaluateConfig) -> None:
     for option, suite in {"stores": "cross_dataset", "disturbances": "robustness"}.items():
         if getattr(config, option) is not None and config.suite != suite:
             raise ConfigError(f"{option} is only for suite={suite}")
-    detector = Detector.load(checkpoint_path(config.checkpoint), device=config.device, for_comparison=True)
+    check_scores(config)
     folder = Path(config.output) if config.output else output_dir()
+    if not config.checkpoint:
+        evaluate_scores(config, [], folder)
+        return
+    detector = Detector.load(checkpoint_path(config.checkpoint), device=config.device, for_comparison=True)
     if config.suite is not None:
         SUITES[config.suite](config, detector, folder)
         return
     data = data_of_split(config.data, detector.card, config.split)
     warn_about_calibration(detector.card, config.split, data)
     threshold = _facts(config, detector)["threshold"]
-    metrics = evaluate_split(detector, data, config.split, folder, threshold=threshold, checkpoint=config.checkpoint)
+    options = Options(threshold, config.prevalence, config.groups or ())
+    metrics, table = evaluated(detector, data, config.split, folder, options, checkpoint=config.checkpoint)
     # Beside detector.safetensors; one folder up from checkpoints/best.ckpt.
     histories = [folder / "metrics.csv" for folder in list(Path(config.checkpoint).absolute().parents)[:2]]
     for history in [path for path in histories if path.exists()][:1]:
         plots.save(learning_curves(read_history(history)), folder / "learning_curves.png")
     print_metrics(metrics)
-    print(f"predictions.csv, metrics.json and figures are in {folder}")
+    evaluate_scores(config, [Subject(detector.name, table, metrics, threshold, Path(config.checkpoint).name)], folder)
+
+
+def check_scores(config: EvaluateConfig) -> None:
+    """Refuse tables of scores, and labels without a store, where nothing could be done with them.
+
+    Raises:
+        ConfigError: when an option lacks another, or excludes it.
+    """
+    if config.manifest is not None and (config.checkpoint or config.scores is None):
+        raise ConfigError("manifest holds the labels of scores=FILE alone; a checkpoint needs a store: data.store=DIR")
+    if config.scores is not None and config.suite is not None:
+        raise ConfigError(f"scores are of the videos as they are, so they have no part in suite={config.suite}")
+
+
+def evaluate_scores(config: EvaluateConfig, ours: Sequence[Subject], folder: Path) -> None:
+    """Measure ``scores=`` on the same videos as our own detector, if there is one, and write the report of all."""
+    subjects, notes = [*ours], list[str]()
+    if config.scores is not None:
+        if config.manifest is not None:
+            labelled = labels_of_manifest(Path(config.manifest), config.split)
+        else:
+            store = Path(str(config.data["store"])).expanduser()
+            labelled = labels_of_store(store, ALL if ours else config.split)
+            if ours:
+                labelled = labelled[labelled["video_id"].isin(ours[0].table["video_id"])].reset_index(drop=True)
+            segments = [SEGMENTS] if has_segments(store) else []
+            labelled = with_manifest_columns(labelled, store, [*(config.groups or ()), *segments])
+        options = Options(0.5 if config.threshold is None else config.threshold, config.prevalence, config.groups or ())
+        theirs, notes = foreign_subjects(named_scores(config.scores), labelled, folder, options, alone=not ours)
+        subjects += theirs
+        for subject in theirs:
+            print(f"{subject.name}:")
+            print_metrics(subject.metrics)
+    for note in notes:
+        print(note)
+    names = ", ".join(subject.name for subject in subjects)
+    page = write_evaluation(subjects, folder, title=f"Evaluation of {names} on {config.split}", notes=notes)
+    print(f"predictions.csv, metrics.json and figures are in {folder}; the report of all is {page}")
 
 
 def print_robustness(rows: Sequence[Row]) -> None:

@@ -108,6 +108,10 @@ class EvaluateConfig:
     suite: str | None
     stores: Any
     disturbances: list[str] | None
+    scores: Any
+    manifest: str | None
+    prevalence: float
+    groups: list[str] | None
     plugins: list[str] | None
 
 

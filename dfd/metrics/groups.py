@@ -34,7 +34,7 @@ def by_kind(
         ``{"kinds": [{"dataset", "method", "seen", "num_real", "num_fake", "auc", "interval", "ap", "eer"}], "seen":
         mean, "unseen": mean, "unknown": mean}``, where a mean is ``{"num_kinds", "auc", "interval"}`` or None. A kind
         without real videos has no AUC and is in no mean. An interval is None with fewer than ``MIN_OF_LABEL`` videos of
-        a label, or without width.
+        a label (for a mean, of any kind), or without width.
     """
     kinds: list[dict[str, Any]] = []
     draws: dict[str, list[Array]] = defaultdict(list)
@@ -58,7 +58,8 @@ def by_kind(
         found = [kind for kind in kinds if _side(kind["seen"]) == side and kind["auc"] is not None]
         means[side] = None
         if found:
-            ends = _wide(np.mean(draws[side], axis=0)) if all(kind["interval"] for kind in found) else None
+            large = all(min(kind["num_real"], kind["num_fake"]) >= MIN_OF_LABEL for kind in found)
+            ends = _wide(np.mean(draws[side], axis=0)) if large else None
             auc_of_kinds = float(np.mean([kind["auc"] for kind in found]))
             means[side] = {"num_kinds": len(found), "auc": auc_of_kinds, "interval": ends}
     return {"kinds": kinds, **means}

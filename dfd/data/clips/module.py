@@ -32,7 +32,7 @@ from dfd.data.clips.samplers import (
     relatives_of,
 )
 from dfd.data.splits.draw import draw_balanced
-from dfd.data.splits.people import RANDOM_VIDEO, SPLITS, check_fractions, describe_overlap, overlap
+from dfd.data.splits.people import ALL, RANDOM_VIDEO, SPLITS, check_fractions, describe_overlap, overlap
 from dfd.data.store.missing import missing_clips, unindexed_videos
 from dfd.data.store.plan import SplitPlan, read_split_plan
 from dfd.data.store.records import INDEX_NAME
@@ -300,9 +300,9 @@ class ClipDataModule(LightningDataModule):
         return ClipDataset(self.store, self._rows(split), **self._clip_options(training))
 
     def _rows(self, split: str) -> pd.DataFrame:
-        if split not in SPLITS:
-            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-        return self.index[self.index["split"] == split]
+        if split not in (*SPLITS, ALL):
+            raise ValueError(f"split must be one of {', '.join((*SPLITS, ALL))}, got {split!r}")
+        return self.index if split == ALL else self.index[self.index["split"] == split]
 
     def _clip_options(self, training: bool) -> dict[str, Any]:
         return {
