@@ -106,12 +106,15 @@ class EvaluateConfig:
     output: str | None
     threshold: float | None
     suite: str | None
+    update_scope: bool
+    trained_on: str | None
     stores: Any
     disturbances: list[str] | None
     scores: Any
     manifest: str | None
     prevalence: float
     groups: list[str] | None
+    fingerprint_weights: str | None
     plugins: list[str] | None
 
 
