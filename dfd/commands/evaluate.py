@@ -18,11 +18,18 @@ from dfd.data.augment.disturbances import NUM_LEVELS, chosen
 from dfd.data.clips.module import ClipDataModule
 from dfd.data.splits.people import ALL, SPLITS
 from dfd.evaluation.cross_dataset import cross_dataset, mean_auc, named_stores
-from dfd.evaluation.labels import has_segments, labels_of_manifest, labels_of_store, with_manifest_columns
+from dfd.evaluation.labelled.protocols import checked_protocol, protocol_named
+from dfd.evaluation.labelled.scores import named_scores
+from dfd.evaluation.labelled.videos import (
+    has_segments,
+    labels_of_manifest,
+    labels_of_store,
+    split_mode,
+    with_manifest_columns,
+)
 from dfd.evaluation.measured import SEGMENTS, Options
 from dfd.evaluation.robustness import _curves, robustness
 from dfd.evaluation.scope import foreign_videos, measured_scope, scope_lines, with_kinds
-from dfd.evaluation.scores import named_scores
 from dfd.evaluation.splits import data_of_split, evaluated, scored_videos, warn_about_calibration
 from dfd.evaluation.suites import Row, _estimate
 from dfd.figures import style as plots
@@ -151,6 +158,10 @@ def check_scores(config: EvaluateConfig) -> None:
     """
     if config.manifest is not None and (config.checkpoint or config.scores is None):
         raise ConfigError("manifest holds the labels of scores=FILE alone; a checkpoint needs a store: data.store=DIR")
+    if config.protocol is not None:
+        protocol_named(config.protocol)
+        if config.split != "test" or config.suite is not None:
+            raise ConfigError(f"protocol={config.protocol} is about the test split as it is: split=test, no suite")
     if config.update_scope and not config.checkpoint:
         raise ConfigError("update_scope=true writes into a detector's file: give checkpoint=FILE, too")
     if config.scores is not None and config.suite is not None:
@@ -176,10 +187,16 @@ def evaluate_scores(config: EvaluateConfig, ours: Sequence[Subject], folder: Pat
         for subject in theirs:
             print(f"{subject.name}:")
             print_metrics(subject.metrics)
-    for note in notes:
+    made = []
+    if config.protocol is not None:
+        mode = None if config.manifest is not None else config.data.get("split") or split_mode(config.data["store"])
+        facts, differing = checked_protocol(config.protocol, subjects[0].table, split_mode=mode)
+        notes += differing
+        made = [] if differing else [f"These are the videos of the protocol {config.protocol}: {facts['source']}."]
+    for note in [*notes, *made]:
         print(note)
     names = ", ".join(subject.name for subject in subjects)
-    page = write_evaluation(subjects, folder, title=f"Evaluation of {names} on {config.split}", notes=notes)
+    page = write_evaluation(subjects, folder, title=f"Evaluation of {names} on {config.split}", notes=notes, made=made)
     print(f"predictions.csv, metrics.json and figures are in {folder}; the report of all is {page}")
 
 

@@ -114,6 +114,7 @@ class EvaluateConfig:
     manifest: str | None
     prevalence: float
     groups: list[str] | None
+    protocol: str | None
     fingerprint_weights: str | None
     plugins: list[str] | None
 

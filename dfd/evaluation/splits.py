@@ -20,7 +20,7 @@ from dfd.data.blend.module import BlendDataModule
 from dfd.data.clips.module import ClipDataModule
 from dfd.data.splits.people import ALL, SPLITS
 from dfd.evaluation.calibration import calibrate, video_probs
-from dfd.evaluation.labels import with_labels
+from dfd.evaluation.labelled.videos import with_labels
 from dfd.evaluation.measured import PREVALENCE, Options, measured, trained_methods
 from dfd.figures import style as plots
 from dfd.figures.curves import confusion_matrix, reliability_diagram, roc_and_pr

@@ -11,14 +11,14 @@ import pandas as pd
 from dfd.base.types import Label
 from dfd.metrics.formulas import Array, auc, cumulated, drawn, percentiles
 from dfd.metrics.intervals import MIN_OF_LABEL, intervals
-from dfd.metrics.videos import NUM_RESAMPLES, RESAMPLED_AT_ONCE, Interval, bootstrap_draws, video_metrics
+from dfd.metrics.videos import NUM_RESAMPLES, RESAMPLED_AT_ONCE, Interval, bootstrap_draws, resamples_for, video_metrics
 
 BY_GROUP = ("auc", "recall", "recall_real")
 """Metrics of :func:`by_column` that get an interval and a gap."""
 
 
 def by_kind(
-    table: pd.DataFrame, seen: Mapping[str, bool | None], *, num_resamples: int = NUM_RESAMPLES
+    table: pd.DataFrame, seen: Mapping[str, bool | None], *, num_resamples: int | None = None
 ) -> dict[str, Any]:
     """AUC of each kind of fakes (a method of a data set) against the real videos of its data set, and their means.
 
@@ -28,7 +28,7 @@ def by_kind(
     Args:
         table: scored videos with the columns ``dataset``, ``method``, ``label`` and ``prob_fake``.
         seen: whether the detector was trained on a kind, by ``dataset/method``; None or missing: unknown.
-        num_resamples: number of resamples.
+        num_resamples: number of resamples; None for that of :func:`~dfd.metrics.videos.resamples_for`.
 
     Returns:
         ``{"kinds": [{"dataset", "method", "seen", "num_real", "num_fake", "auc", "interval", "ap", "eer"}], "seen":
@@ -36,6 +36,7 @@ def by_kind(
         without real videos has no AUC and is in no mean. An interval is None with fewer than ``MIN_OF_LABEL`` videos of
         a label (for a mean, of any kind), or without width.
     """
+    num_resamples = resamples_for(len(table)) if num_resamples is None else num_resamples
     kinds: list[dict[str, Any]] = []
     draws: dict[str, list[Array]] = defaultdict(list)
     for dataset, rows in table.groupby("dataset"):
@@ -165,7 +166,8 @@ def by_column(table: pd.DataFrame, column: str, *, threshold: float) -> dict[str
             )
         elif value:
             seed = zlib.crc32(name.encode())  # groups are drawn independently of each other
-            draws[name] = bootstrap_draws(prob, label, BY_GROUP, threshold=threshold, seed=seed)
+            options: dict[str, Any] = {"threshold": threshold, "num_resamples": resamples_for(len(table)), "seed": seed}
+            draws[name] = bootstrap_draws(prob, label, BY_GROUP, **options)
     return {"groups": groups, "gaps": _gaps(groups, draws), "warnings": warnings}
 
 

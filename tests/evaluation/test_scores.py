@@ -12,9 +12,10 @@ from sklearn import metrics as reference
 from dfd.base.errors import ConfigError, ManifestError
 from dfd.commands.evaluate import evaluate
 from dfd.config.schemas import EvaluateConfig
-from dfd.evaluation.labels import labels_of_manifest, labels_of_store
+from dfd.evaluation.labelled.protocols import checked_protocol
+from dfd.evaluation.labelled.scores import match, read_scores
+from dfd.evaluation.labelled.videos import labels_of_manifest, labels_of_store
 from dfd.evaluation.measured import Options, compared, measured, seen_kinds, trained_methods
-from dfd.evaluation.scores import match, read_scores
 
 
 def written(path: Path, *lines: str) -> Path:
@@ -239,3 +240,28 @@ def test_our_detector_and_anothers_scores_are_measured_on_the_same_videos(
     assert (ours["frames"]["unit"], ours["frames"]["num_real"]) == ("window", 20)
     assert "Detectors on the same videos" in (out / "report.html").read_text()
     assert "split" in (out / "predictions.csv").read_text().splitlines()[0]
+
+
+def of_protocol(*fakes: str, real: int = 140, of_each: int = 140) -> pd.DataFrame:
+    rows = [("ffpp", 0, "")] * real + [("ffpp", 1, method) for method in fakes for _ in range(of_each)]
+    return pd.DataFrame(rows, columns=["dataset", "label", "method"]).assign(prob_fake=0.5)
+
+
+def test_a_protocol_is_kept_only_by_all_its_videos_and_no_others() -> None:
+    methods = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
+    facts, said = checked_protocol("ffpp", of_protocol(*methods), split_mode="official")
+    assert (facts["is_complete"], said) == (True, [])
+    _, (said,) = checked_protocol("ffpp", of_protocol(*methods, "FaceShifter", real=139), split_mode=None)
+    assert said == (
+        "protocol ffpp: 139 of 140 real videos are here; fakes of FaceShifter are no part of it; the figures are not "
+        "those of the protocol"
+    )
+
+
+def test_a_protocol_on_another_split_or_data_set_is_refused() -> None:
+    with pytest.raises(ConfigError, match="protocol=ffpp: this store was divided by split=source"):
+        checked_protocol("ffpp", of_protocol("Deepfakes"), split_mode="source")
+    with pytest.raises(ConfigError, match="protocol=dfdc: no video is of the data set 'dfdc'; there are ffpp"):
+        checked_protocol("dfdc", of_protocol("Deepfakes"), split_mode=None)
+    with pytest.raises(ConfigError, match="protocol=celebdff: did you mean celebdf"):
+        checked_protocol("celebdff", of_protocol("Deepfakes"), split_mode=None)

@@ -32,7 +32,7 @@ from dfd.data.clips.samplers import (
     relatives_of,
 )
 from dfd.data.splits.draw import draw_balanced
-from dfd.data.splits.people import ALL, RANDOM_VIDEO, SPLITS, check_fractions, describe_overlap, overlap
+from dfd.data.splits.people import ALL, SPLITS, check_fractions, describe_overlap, overlap
 from dfd.data.store.missing import missing_clips, unindexed_videos
 from dfd.data.store.plan import SplitPlan, read_split_plan
 from dfd.data.store.records import INDEX_NAME
@@ -63,13 +63,13 @@ class ClipDataModule(LightningDataModule):
         proportions: weight of each data set in training, by name, with any sum; clips are drawn with replacement. None
             draws each in proportion to its number of faces.
         paired_sampling: draw each fake together with a real clip that shares a source with it, in one batch.
-        seed: seed of the training's order and draws, which depend only on it and the epoch; None takes a new one in
-            each run.
+        seed: seed of the training's order and draws, with the epoch; None takes a new one in each run.
         num_workers: number of decoding processes; None for one per core, at most 4.
         pin_memory: whether to pin memory; None does so if there is a GPU.
         multiprocessing_context: ``fork`` or ``spawn``; None for the system's default.
         split: None for the store's split. ``random_video`` redistributes the same videos at random, with the same
             numbers per split, data set and label, whoever they show; it exists to show how much that inflates scores.
+            ``0/5`` to ``4/5`` are the folds of a cross-validation by source (:mod:`dfd.data.splits.folds`).
         per_label: number of real and of fake videos to use, for all data sets or by their names; None uses all. See
             :func:`dfd.data.splits.draw.draw_balanced`.
         fractions: shares of train, val and test in the draw of ``per_label``.
@@ -238,8 +238,8 @@ class ClipDataModule(LightningDataModule):
                 allow_fewer=self.allow_fewer,
             )
             videos = [video for video in videos if video.video_id in drawn]
-        if self.split == RANDOM_VIDEO:
-            videos = indexes.dealt_out(videos, self.split_seed)
+        if self.split is not None:
+            videos = indexes.divided_anew(self.store, videos, self.split, self.split_seed)
         self._overlap = overlap(videos)
         if words := describe_overlap(self._overlap):
             logger.warning(

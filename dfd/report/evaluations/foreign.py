@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from dfd.data.sources.row import slug
+from dfd.evaluation.labelled.scores import match, read_scores
 from dfd.evaluation.measured import Options
-from dfd.evaluation.scores import match, read_scores
 from dfd.evaluation.splits import write_results
 from dfd.report.evaluations.tables import Subject
 
@@ -20,7 +20,7 @@ def foreign_subjects(
 
     Args:
         scores: tables of scores by the detectors' names.
-        labelled: from :mod:`dfd.evaluation.labels`.
+        labelled: from :mod:`dfd.evaluation.labelled.videos`.
         folder: output folder; each detector has a folder of its own in it, unless it is ``alone``.
         options: what is measured; methods of the training are unknown.
         alone: whether no other detector is evaluated.

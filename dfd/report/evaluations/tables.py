@@ -58,8 +58,8 @@ def videos_table(subjects: Sequence[Subject]) -> Table:
         rows,
         [
             f"Thresholds: {thresholds}. AUC, AP and EER do not depend on them.",
-            "Intervals: percentile bootstrap of 1000 resamples within each label, exact where that has no width. "
-            "Videos of one person are not independent, so the true intervals are wider.",
+            "Intervals: percentile bootstrap of 1000 resamples within each label (200 above 20,000 videos), exact "
+            "where that has no width. Videos of one person are not independent, so the true intervals are wider.",
             *(f"{sentence}." for sentence in unscored),
         ],
     )

@@ -25,7 +25,9 @@ from dfd.report.page.latex import write_latex
 MAX_TIMELINES = 6
 
 
-def write_evaluation(subjects: Sequence[Subject], folder: Path, *, title: str, notes: Sequence[str] = ()) -> Path:
+def write_evaluation(
+    subjects: Sequence[Subject], folder: Path, *, title: str, notes: Sequence[str] = (), made: Sequence[str] = ()
+) -> Path:
     """Write ``report.html``, ``report.md``, ``tables.tex``, ``table_*.csv`` and the figures (PNG and PDF).
 
     Args:
@@ -33,12 +35,13 @@ def write_evaluation(subjects: Sequence[Subject], folder: Path, *, title: str, n
         folder: output folder, created if missing.
         title: title of the report.
         notes: sentences about the data, such as names that fit no video.
+        made: sentences on how the numbers came about.
 
     Returns:
         Path of report.html.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    document = evaluation_document(subjects, folder, title=title, notes=notes)
+    document = evaluation_document(subjects, folder, title=title, notes=notes, made=made)
     for table in document.tables():
         write_csv(table, folder)
     write_latex(document.tables(), folder / "tables.tex")
@@ -46,7 +49,7 @@ def write_evaluation(subjects: Sequence[Subject], folder: Path, *, title: str, n
 
 
 def evaluation_document(
-    subjects: Sequence[Subject], folder: Path, *, title: str, notes: Sequence[str] = ()
+    subjects: Sequence[Subject], folder: Path, *, title: str, notes: Sequence[str] = (), made: Sequence[str] = ()
 ) -> Document:
     """Build the report, and write its figures to ``folder``."""
     pairs = _pairs(subjects)
@@ -62,7 +65,7 @@ def evaluation_document(
         _section("Where in the video", tables.segments_table(subjects), *_timelines(subjects, folder)),
         _section("Calibration", *_reliability(subjects, folder)),
         _section("Detectors compared", tables.pairs_table(pairs)),
-        Section("How this was made", [Text(_made(subjects))]),
+        Section("How this was made", [*map(Text, made), Text(_made(subjects))]),
     ]
     warnings = [*notes]
     for subject in subjects:

@@ -13,6 +13,7 @@ from dfd.data.sources.manifest import _cells, _parse_row, _read_text
 from dfd.data.sources.row import VideoRow
 from dfd.data.splits.people import ALL, SPLITS
 from dfd.data.store.folders import read_record, read_records
+from dfd.data.store.plan import SplitPlan, read_split_plan
 from dfd.data.store.records import RECORD_NAME, VIDEOS_NAME
 from dfd.evaluation.measured import SEGMENTS, Window
 from dfd.video.sampling import window_starts
@@ -36,6 +37,11 @@ def labels_of_store(store: Path, split: str) -> pd.DataFrame:
     kept = chosen[["video_id", "name", "dataset", "method", "source_ids", "split"]]
     fps = pd.to_numeric(chosen["fps"], errors="coerce")
     return kept.assign(label=[int(Label.parse(name)) for name in chosen["label"]], fps=fps).reset_index(drop=True)
+
+
+def split_mode(store: str | Path) -> str:
+    """Mode by which a store was divided."""
+    return (read_split_plan(store) or SplitPlan()).mode
 
 
 def labels_of_manifest(path: Path, split: str) -> pd.DataFrame:

@@ -148,7 +148,7 @@ def match(rows: Sequence[Score], labelled: pd.DataFrame, path: Path) -> Matched:
 
     Args:
         rows: from :func:`read_scores`.
-        labelled: from :mod:`dfd.evaluation.labels`, with ``video_id``, ``name`` and ``fps``.
+        labelled: from :mod:`dfd.evaluation.labelled.videos`, with ``video_id``, ``name`` and ``fps``.
         path: file of the scores, for messages.
 
     Raises:
