@@ -121,7 +121,8 @@ def _test(card: DetectorCard) -> str:
 
 def _points(test: Mapping[str, Any]) -> list[str]:
     """Operating points: what is found at a bearable rate of false alarms, and what an alarm is worth in use."""
-    points = [point for point in test.get("operating_points") or () if isinstance(point, Mapping)]
+    found = test.get("operating_points")
+    points = [point for point in found if isinstance(point, Mapping)] if isinstance(found, list) else []
     if not points:
         return []
     heads = ["at", "threshold", "fakes found", "real videos called fake", "PPV", "NPV", "real videos per fake found"]

@@ -219,9 +219,9 @@ def segments_table(subjects: Sequence[Subject]) -> Table | None:
     if not rows:
         return None
     note = (
-        "Proposals are runs of windows above a level, ranked by how far their mean lies above that of the rest; at "
-        f"most {MAX_PROPOSALS} of a video count. AP and AR at an overlap (IoU): area under precision and recall of all "
-        "proposals, and share of the segments that any proposal finds. Highest moment: share of these videos whose "
+        "Proposals are runs of windows above a level, ranked by their mean and by how far they stand out of the rest; "
+        f"at most {MAX_PROPOSALS} of a video count. AP and AR at an overlap (IoU): area under precision and recall of "
+        "all proposals, and share of the segments that any proposal finds. Highest moment: share of these videos whose "
         "highest window lies mostly in a labelled segment. With few windows a video (data.num_eval_clips) no proposal "
         "can fit well."
     )
