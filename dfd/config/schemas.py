@@ -122,6 +122,11 @@ class EvaluateConfig:
     trained_on: str | None
     stores: Any
     disturbances: list[str] | None
+    scores: Any
+    manifest: str | None
+    prevalence: float
+    groups: list[str] | None
+    protocol: str | None
     fingerprint_weights: str | None
     plugins: list[str] | None
 

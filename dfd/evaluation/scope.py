@@ -13,7 +13,7 @@ from dfd.base.errors import ConfigError, StoreError
 from dfd.base.files import file_sha256
 from dfd.base.types import Label
 from dfd.data.copies.compare import Seen, find_copies
-from dfd.data.splits.people import SOURCE, SPLITS
+from dfd.data.splits.people import ALL, SOURCE, SPLITS
 from dfd.data.store.folders import read_records
 from dfd.data.store.records import INDEX_NAME, VideoRecord
 from dfd.data.store.tables import read_index
@@ -106,7 +106,7 @@ def foreign_videos(table: pd.DataFrame, store: Path, split: str, card: DetectorC
     if trained is None:
         return Foreign(table, 0, "not checked: the card does not say which videos it was trained on")
     if trained == file_sha256(store / INDEX_NAME):
-        if split in USED_IN_TRAINING:
+        if split in (*USED_IN_TRAINING, ALL):
             raise ConfigError(
                 f"split={split}: these videos trained the detector or chose its epoch; take split=test or another store"
             )

@@ -109,8 +109,16 @@ def _tested(card: DetectorCard) -> str:
             words = "no interval is known"
     return (
         f"It was tested on videos of other data sets ({', '.join(sorted(map(str, tested)))}; {', '.join(numbers)}): "
-        f"video AUC {auc:.2f} ({words}; 0.5 is guessing, 1 is perfect)."
+        f"video AUC {auc:.2f} ({words}; 0.5 is guessing, 1 is perfect){_found(card)}."
     )
+
+
+def _found(card: DetectorCard) -> str:
+    """Part of a sentence on the fakes found while few real videos are called fake; empty if that was not measured."""
+    rate = _mapping(card.test, "metrics").get("tpr_at_fpr_0.01")
+    if not isinstance(rate, int | float):
+        return ""
+    return f", and {rate:.0%} of the fakes found where at most 1 % of the real videos are called fake"
 
 
 def scope_of(card: DetectorCard, threshold: float) -> Scope | None:

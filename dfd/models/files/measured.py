@@ -115,8 +115,33 @@ def _test(card: DetectorCard) -> str:
             f"of {_flat(test.get('threshold', UNKNOWN))} on.{lost} Index of that store: "
             f"`{_plain(test.get('index_sha256') or UNKNOWN)}`.",
             _table(["metric", "value", "95 % interval"], rows),
+            *_points(test),
         ]
     )
+
+
+def _points(test: Mapping[str, Any]) -> list[str]:
+    """Operating points: what is found at a bearable rate of false alarms, and what an alarm is worth in use."""
+    found = test.get("operating_points")
+    points = [point for point in found if isinstance(point, Mapping)] if isinstance(found, list) else []
+    if not points:
+        return []
+    heads = ["at", "threshold", "fakes found", "real videos called fake", "PPV", "NPV", "real videos per fake found"]
+    rows = []
+    for point in points:
+        limit = point.get("max_fpr")
+        at = "its threshold" if limit is None else f"false positive rate up to {_flat(limit)}"
+        names = ("tpr", "fpr", "ppv")
+        shares = [f"{_flat(point.get(name))} ({_range(point.get(f'{name}_interval'))})" for name in names]
+        rest = [UNKNOWN if point.get(name) is None else _flat(point[name]) for name in ("npv", "real_per_fake")]
+        threshold = point.get("threshold")
+        rows.append([at, "–" if threshold is None else _flat(threshold), *shares, *rest])
+    return [
+        f"Operating points on these videos, with 95 % intervals. PPV is the share of fakes among the videos that are "
+        f"called fake, NPV that of real ones among the others, if the share of fakes among all videos is "
+        f"{_value(test, 'prevalence')}.",
+        _table(heads, rows),
+    ]
 
 
 def scope_section(card: DetectorCard) -> str:
