@@ -67,7 +67,8 @@ def robustness(
             data.disturb = Disturb(name, level) if disturbance else None
             description = f"{place}/{len(parts)} " + (f"{name}, {unit} {strength:g}" if disturbance else "undisturbed")
             # The strength is in the file's name, so that scores are not reused if a later version changes it.
-            part = UNDISTURBED if strength is None else f"{name} {level} {unit} {strength:g}"
+            version = f" {disturbance.version}" if disturbance and disturbance.version else ""
+            part = UNDISTURBED if strength is None else f"{name} {level} {unit} {strength:g}{version}"
             table = files.table(part, lambda description=description: score(description))  # type: ignore[misc]
             row = {"disturbance": name, "level": level, "strength": strength, "unit": unit}
             rows.append(row | measures(table, threshold=threshold))
