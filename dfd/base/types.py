@@ -135,6 +135,8 @@ class ClipBatch(BatchFacts):
 
     frames: Any
     """uint8 tensor (B, T, C, H, W), RGB."""
+    seconds: NotRequired[Any]
+    """float64 tensor (B, T): time of each frame in its track."""
 
 
 @dataclass(frozen=True, slots=True)

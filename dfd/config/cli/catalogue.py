@@ -118,6 +118,15 @@ COMMANDS = {
     "adopt": Command(
         "make a detector of what others have published", "[NAME]", "dfd.commands.adopt", options=("--file", "--output")
     ),
+    "fingerprint": Command(
+        "train what takes a generator's fingerprint out of pictures",
+        "STORE",
+        "dfd.commands.adopt.fingerprint",
+        options=(
+            *("--output", "--code-sizes", "--num-steps", "--batch-size", "--patch", "--max-pictures", "--seed"),
+            "--device",
+        ),
+    ),
     "weights": Command(
         "fetch the weights that a training begins from",
         "prefetch EXPERIMENT|OPTION=VALUE",

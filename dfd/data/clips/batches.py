@@ -1,7 +1,7 @@
 """Batches of clips."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -29,6 +29,8 @@ class ClipItem(CountedFacts):
     """One clip: ``frames`` uint8 (T, C, H, W), RGB, and its facts; :func:`collate` makes a batch."""
 
     frames: Tensor
+    seconds: NotRequired[Tensor]
+    """Time of each frame in its track, float64 (T,); that of a repeated frame repeats too."""
 
 
 def as_tensor(frames: FrameArray) -> Tensor:
@@ -37,8 +39,15 @@ def as_tensor(frames: FrameArray) -> Tensor:
 
 
 def collate(items: Sequence[ClipItem]) -> ClipBatch:
-    """Batch of items: ``frames`` (B, T, C, H, W), ``label`` (B,) int64, ``is_repeat`` (B,), the rest as lists."""
-    return {"frames": torch.stack([item["frames"] for item in items]), **collate_facts(items)}
+    """Batch of items: ``frames`` (B, T, C, H, W), ``label`` (B,) int64, ``is_repeat`` (B,), the rest as lists.
+
+    With ``seconds`` (B, T) where all items have them: pictures have no time.
+    """
+    frames = torch.stack([item["frames"] for item in items])
+    if all("seconds" in item for item in items):
+        seconds = torch.stack([item["seconds"] for item in items])
+        return {"frames": frames, "seconds": seconds, **collate_facts(items)}
+    return {"frames": frames, **collate_facts(items)}  # type: ignore[typeddict-item]
 
 
 def collate_facts(items: Sequence[CountedFacts]) -> BatchFacts:

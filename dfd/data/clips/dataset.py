@@ -164,7 +164,8 @@ class ClipDataset(Dataset[ClipItem]):
         is_repeat = isinstance(item, Repeat)
         choice = self.choose(item.number if isinstance(item, Repeat) else item)
         frames = self.finish(as_tensor(self.read(choice)), choice)
-        return {"frames": frames, "is_repeat": is_repeat, **choice.facts}
+        seconds = torch.tensor(choice.indices, dtype=torch.float64) / float(self._tracks.fps[choice.position])
+        return {"frames": frames, "seconds": seconds, "is_repeat": is_repeat, **choice.facts}
 
     def read(self, choice: Choice) -> FrameArray:
         """Read the chosen frames, (T, H, W, 3).
