@@ -62,3 +62,4 @@ CHAINS = (
     ),
 )
 """Chains that detectors are tested under, in the order of tables and figures."""
+CHAIN_NAMES = tuple(chain.name for chain in CHAINS)

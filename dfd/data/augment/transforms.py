@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from dfd.data.augment.chains import CHAINS
+from dfd.data.augment.chains import CHAIN_NAMES
 from dfd.data.augment.changes import noisy, resized, with_gamma
 from dfd.data.augment.disturbances import NUM_LEVELS, by_name, chosen
 from dfd.data.augment.fingerprint import HOW, RandomAutoencoder
@@ -40,7 +40,7 @@ def clip_augmentation(
     codec_names: Sequence[str] = ("h264", "hevc"),
     codec_crf: Sequence[int] = (23, 40),
     chain_prob: float = 0.0,
-    chain_names: Sequence[str] = tuple(chain.name for chain in CHAINS),
+    chain_names: Sequence[str] = CHAIN_NAMES,
     chain_levels: Sequence[int] = (1, 3),
     fingerprint_prob: float = 0.0,
     fingerprint_weights: str | None = None,
