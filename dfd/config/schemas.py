@@ -167,6 +167,7 @@ class PredictConfig:
     deadline_seconds: float
     stall_seconds: float
     limits: dict[str, Any]
+    tracks: dict[str, Any]
     max_decode_side: int | None
     video_stream: int | None
     overwrite: bool

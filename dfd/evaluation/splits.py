@@ -20,9 +20,10 @@ from dfd.evaluation.calibration import calibrate, video_probs
 from dfd.figures import style as plots
 from dfd.figures.curves import confusion_matrix, reliability_diagram, roc_and_pr
 from dfd.metrics.alike import labelled_scores
+from dfd.metrics.formulas import one_sided_warning
 from dfd.metrics.videos import metrics_by_group, video_metrics
 from dfd.models.files.card import DetectorCard
-from dfd.scoring.aggregation import one_sided_warning, verdict
+from dfd.scoring.aggregation import verdict
 from dfd.scoring.detector import Detector
 
 logger = logging.getLogger(__name__)

@@ -4,13 +4,14 @@ Arrays are (R, ...) for R resamples of N videos, nan where a metric is undefined
 video was drawn; in the original sample each was drawn once.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from math import exp, log
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dfd.base.types import Label
+from dfd.base.types import Label, Verdict
 
 Array = NDArray[Any]
 
@@ -211,3 +212,44 @@ def percentiles(values: Array, confidence: float = 0.95) -> tuple[float, float] 
         return None
     low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+LEAST_ODDS = 1e-6
+"""Probabilities are kept so far from 0 and 1 before their log-odds are averaged: one detector cannot outvote all."""
+
+
+def combined(probs: Sequence[float], weights: Sequence[float]) -> float:
+    """Weighted mean of the log-odds of several detectors' scores, or thresholds, as a probability.
+
+    >>> round(combined([0.9, 0.1], [1, 1]), 6), round(combined([0.9, 0.1], [1, 0]), 6)
+    (0.5, 0.9)
+    """
+    odds = [log(p / (1 - p)) for p in (min(max(prob, LEAST_ODDS), 1 - LEAST_ODDS) for prob in probs)]
+    mean = sum(weight * value for weight, value in zip(weights, odds, strict=True)) / sum(weights)
+    return 1 / (1 + exp(-mean))
+
+
+def one_sided_warning(counts: Mapping[str, int], *, share: float = 0.95, at_least: int = 20) -> str | None:
+    """A sentence if more than ``share`` of a set of videos gets the same verdict: more often a fault than a finding.
+
+    >>> one_sided_warning({"real": 99, "fake": 1}).partition(":")[0]
+    '99 of 100 scored videos have the verdict “no sign found”'
+    >>> one_sided_warning({"real": 95, "fake": 5}), one_sided_warning({"fake": 19})
+    (None, None)
+
+    Args:
+        counts: how many videos have each verdict; those without a verdict are not counted.
+        share: above which it is said.
+        at_least: of fewer videos nothing is said.
+    """
+    total = sum(counts.values())
+    verdict_, count = max(counts.items(), key=lambda item: item[1], default=("", 0))
+    if total < at_least or count <= share * total:
+        return None
+    words = Verdict(verdict_).words
+    return (
+        f"{count} of {total} scored videos have the verdict “{words}”: if you did not expect that, the detector may "
+        "not know footage of this kind, or the faces may be cropped otherwise than in its training. Look at some "
+        "crops, measure it on videos whose label you know (python -m dfd.evaluate), and fit its threshold to them "
+        "(python -m dfd.calibrate)"
+    )

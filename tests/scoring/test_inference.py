@@ -28,7 +28,7 @@ from dfd.models.files.checkpoint import load_checkpoint
 from dfd.scoring.aggregation import TrackAndVideoScores, WindowsByTrack, max_of_means
 from dfd.scoring.detector import Detector
 from dfd.scoring.look.stream import stream_windows
-from dfd.scoring.options import detector_options, start_workers
+from dfd.scoring.options import check_numbers, detector_options, start_workers
 from dfd.scoring.video import _Video
 from dfd.video.encode import write_video
 from tests.conftest import drawn_frames
@@ -414,3 +414,17 @@ def test_a_card_is_read_from_a_header_or_not_at_all(tiny_checkpoint: Path, tmp_p
     assert read_card(tmp_path / "deep.safetensors") is None
     assert read_card(tmp_path / "missing.safetensors") is None
     assert read_card(tmp_path / "detector.ckpt") is None
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("aggregation=mean", "aggregation=mean is not one of"),
+        ("threshold=50", "threshold must be in 0..1, got 50"),
+        ("uncertain_margin=0.7", "uncertain_margin must be in 0..0.5"),
+        ("prevalence=2", "prevalence must be above 0 and below 1, got 2"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused_before_anything_is_loaded(option: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        check_numbers(predict_config("no-such-file.safetensors", [option]))

@@ -120,6 +120,10 @@ class Scope:
         return Verdict.UNCERTAIN if verdict is Verdict.REAL and not self.may_say_real else verdict
 
 
+DISAGREE = "the detectors disagree"
+"""Remark on a video of which several detectors say contrary things."""
+
+
 def common_scope(scopes: Sequence[Scope]) -> Scope:
     """Scope of a score that several detectors make together, for which none was measured.
 
