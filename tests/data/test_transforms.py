@@ -1,5 +1,6 @@
 """Augmentation changes a clip, alike in all of its frames, and never its shape."""
 
+import pickle
 from typing import Any
 
 import pytest
@@ -51,7 +52,7 @@ def test_what_is_made_smaller_is_encoded_while_it_is_small(monkeypatch: pytest.M
         sizes.append(frames.shape[-1])
         return frames
 
-    monkeypatch.setattr("dfd.data.augment.disturbances.recode", recode)
+    monkeypatch.setattr("dfd.data.augment.changes.recode", recode)
     torch.manual_seed(0)
     augment = clip_augmentation(**OFF, resize_prob=0.5, resize_min_scale=0.5, codec_prob=0.5)
     changed = [bool((augment(still(1)) != still(1)).any()) for _ in range(60)]
@@ -63,7 +64,8 @@ def test_what_is_made_smaller_is_encoded_while_it_is_small(monkeypatch: pytest.M
 
 def test_new_steps_that_are_off_leave_the_draws_of_the_others_alone() -> None:
     clips = []
-    for more in ({}, {"gamma_prob": 0.0, "noise_prob": 0.0, "resize_prob": 0.0, "codec_prob": 0.0}):
+    new = dict.fromkeys(("gamma_prob", "noise_prob", "resize_prob", "codec_prob", "chain_prob"), 0.0)
+    for more in ({}, new):
         torch.manual_seed(3)
         clips.append(clip_augmentation(**more)(still()))
     assert (clips[0] == clips[1]).all()
@@ -134,6 +136,8 @@ def test_the_same_seed_gives_the_same_clip() -> None:
         ("resize_min_scale", 0.0),
         ("codec_prob", 1.1),
         ("codec_crf", (20, 60)),
+        ("chain_prob", 1.1),
+        ("chain_levels", (0, 3)),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(argument: str, value: Any) -> None:
@@ -163,3 +167,18 @@ def test_blur_is_torchvisions_by_the_same_draw_but_for_rounding(sigma: float) ->
         assert torch.rand(()) == after
         assert (ours.int() - theirs.int()).abs().max() <= 1
         assert (ours != theirs).float().mean() < 0.001
+
+
+def test_a_chain_is_drawn_with_its_level_from_the_seed_and_can_be_sent_to_a_process() -> None:
+    augment = clip_augmentation(**OFF, chain_prob=1.0, chain_names=["noise", "reupload"])
+    augment = pickle.loads(pickle.dumps(augment))  # noqa: S301
+    clips = []
+    for seed in (0, 0, 1, 2, 3):
+        torch.manual_seed(seed)
+        clips.append(augment(smooth()))
+    assert torch.equal(clips[0], clips[1])
+    assert len({clip.numpy().tobytes() for clip in clips}) == 4
+    assert all(clip.shape == smooth().shape and clip.dtype == torch.uint8 for clip in clips)
+    with pytest.raises(ValueError, match="got fog"):
+        clip_augmentation(chain_prob=0.5, chain_names=["fog"])
+    clip_augmentation(chain_prob=0.0, chain_names=["fog"])  # a step that is off is not looked up
