@@ -6,6 +6,7 @@ video was drawn; in the original sample each was drawn once.
 
 from collections.abc import Collection, Mapping, Sequence
 from math import exp, log
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -218,15 +219,25 @@ LEAST_ODDS = 1e-6
 """Probabilities are kept so far from 0 and 1 before their log-odds are averaged: one detector cannot outvote all."""
 
 
-def combined(probs: Sequence[float], weights: Sequence[float]) -> float:
-    """Weighted mean of the log-odds of several detectors' scores, or thresholds, as a probability.
+def combined(probs: Sequence[float], rule: str, *, weights: Sequence[float] | None = None) -> float:
+    """Make one probability of those that several networks give a video.
 
-    >>> round(combined([0.9, 0.1], [1, 1]), 6), round(combined([0.9, 0.1], [1, 0]), 6)
-    (0.5, 0.9)
+    ``vote`` is the median: with an odd number of networks it is at or above a threshold if most of them are.
+
+    >>> [round(combined([0.1, 0.2, 0.9], rule), 2) for rule in ("mean", "vote", "log_odds")]
+    [0.4, 0.2, 0.38]
+
+    Args:
+        probs: one or more probabilities.
+        rule: ``mean``, ``vote`` or ``log_odds``, the mean of the log-odds.
+        weights: of the networks, for ``log_odds``; None: equal ones.
     """
+    if rule == "mean":
+        return fmean(probs)
+    if rule == "vote":
+        return median(probs)
     odds = [log(p / (1 - p)) for p in (min(max(prob, LEAST_ODDS), 1 - LEAST_ODDS) for prob in probs)]
-    mean = sum(weight * value for weight, value in zip(weights, odds, strict=True)) / sum(weights)
-    return 1 / (1 + exp(-mean))
+    return 1 / (1 + exp(-fmean(odds, weights)))
 
 
 def one_sided_warning(counts: Mapping[str, int], *, share: float = 0.95, at_least: int = 20) -> str | None:

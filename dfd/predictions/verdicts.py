@@ -84,7 +84,8 @@ def told_anew(value: Mapping[str, Any], settings: Mapping[str, Any], tellers: Ma
         return anew | faces | {"message": value["message"], "alike": None}
     judges = [replace(teller.judge, margin=settings["uncertain_margin"]) for _, teller in voting]
     scopes = [judge.scope for judge in judges if judge.scope is not None]
-    threshold = combined([judge.threshold for judge in judges], [teller.weight for _, teller in voting])
+    weights = [teller.weight for _, teller in voting]
+    threshold = combined([judge.threshold for judge in judges], "log_odds", weights=weights)
     whole = Teller(Judge(threshold, 0.0, common_scope(scopes) if scopes else None, "a fake"))
     calls = {judge.call(prob) for judge, (prob, _) in zip(judges, voting, strict=True)} - {Verdict.UNCERTAIN}
     message = "; ".join(part for part in value["message"].split("; ") if part != DISAGREE)

@@ -15,9 +15,8 @@ from dfd.faces.found import Found
 from dfd.metrics.alike import alike, check_prevalence, labelled_in
 from dfd.models.classifier import ClipClassifier
 from dfd.models.files.card import DetectorCard, refuse_part
-from dfd.models.files.caveat import caveat_of, scope_of, why_no_verdict
+from dfd.models.files.caveat import caveat_of
 from dfd.models.files.checkpoint import refuse_mixed_clips
-from dfd.models.files.scope import trace_of
 from dfd.models.starter import checkpoint_path, title_of
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
@@ -26,8 +25,8 @@ from dfd.scoring.aggregation import Aggregation, uncertain_band
 from dfd.scoring.engine import Engine
 from dfd.scoring.look.workers import look_settings, looks_of
 from dfd.scoring.runtimes.load import load_runtime
-from dfd.scoring.runtimes.runtime import Runtime, TorchRuntime
-from dfd.scoring.video import DESCRIBED, OF_THE_END, Batches, Piece, Waiting, _Video, moments_of, no_number, now
+from dfd.scoring.runtimes.runtime import Runtime, TorchRuntime, log_odds
+from dfd.scoring.video import Batches, Piece, Waiting, _Video, judge_of, moments_of, no_number, now
 
 
 class Detector(Engine[_Video]):
@@ -118,10 +117,8 @@ class Detector(Engine[_Video]):
         self.moments_per_face = moments_per_face
         self.heatmaps = heatmaps and model is not None and model.backbone.is_differentiable
         self._batches = Batches(runtime.device_type != "cpu" if across_videos is None else across_videos)
-        self.no_verdict = why_no_verdict(card, name)
-        """Reason why scores come without a verdict; empty if they come with one."""
-        scope, trace = scope_of(card, self.threshold), trace_of(card.data)
-        self.judge = rules.Judge(self.threshold, uncertain_margin, scope, trace, self.no_verdict)
+        self.judge = judge_of(card, name, threshold=self.threshold, margin=uncertain_margin)
+        self.no_verdict = self.judge.no_verdict
         self.caveat, self.prevalence = caveat_of(card), check_prevalence(prevalence)
         named = getattr(aggregation, "__name__", repr(aggregation))
         self.aggregation_name = aggregation if isinstance(aggregation, str) else named
@@ -189,9 +186,9 @@ class Detector(Engine[_Video]):
             "runtime": type(self.runtime).__name__,
             "precision": getattr(self.runtime, "precision", "float32"),
             "num_parameters": self.num_parameters,
-            **{name: getattr(card, name) for name in DESCRIBED},
-            **{name: getattr(self, name) for name in ("title", "caveat", "no_verdict", "prevalence", "threshold")},
-            "uncertain_margin": self.uncertain_margin,
+            **card.described(),
+            **{name: getattr(self, name) for name in ("title", "caveat", "no_verdict", "prevalence")},
+            **{name: getattr(self, name) for name in ("threshold", "uncertain_margin")},
             "uncertain_band": list(self.uncertain_band),
             "aggregation": self.aggregation_name,
         }
@@ -263,7 +260,7 @@ class Detector(Engine[_Video]):
             label=label,
             prob_fake=prob_fake,
             confidence=confidence,
-            **{name: getattr(end, name) for name in OF_THE_END},
+            **video.end_facts(),
             seconds=time.perf_counter() - video.began,
             seconds_by_stage={**end.seconds_by_stage, "network": video.network_seconds, "explain": explaining},
             model=self.name,
@@ -302,7 +299,7 @@ class Detector(Engine[_Video]):
                 logits_BK = self.model(frames_BTCHW.to(self.model.mean.device), seconds_BT).double()
             odds: list[float] = (logits_BK[:, Label.FAKE] - logits_BK[:, Label.REAL]).tolist()
             return odds
-        return rules.log_odds(self.prob_fake_batch(frames_BTCHW), temperature=self.card.temperature or 1.0)
+        return log_odds(self.prob_fake_batch(frames_BTCHW), temperature=self.card.temperature or 1.0)
 
     def prob_fake_batch(self, frames_BTCHW: Tensor, seconds_BT: Tensor | None = None) -> list[float]:
         """The probability of FAKE of each clip of a batch, (B, T, C, H, W) uint8."""

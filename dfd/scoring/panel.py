@@ -107,9 +107,9 @@ class _Several(Engine[_Videos]):
 class Panel(_Several):
     """Scores videos with several detectors at once.
 
-    The combined score is the mean of the log-odds of the detectors that give
-    verdicts, which are the calibrated ones; where none is, the first one's score stands, without a verdict. Faces,
-    windows and moments of a score are the first detector's; ``detectors`` holds what each of them found.
+    The combined score is the mean of the log-odds of the detectors that give verdicts, which are the calibrated ones;
+    where none is, the first one's score stands, without a verdict. Faces, windows and moments of a score are the first
+    detector's; ``detectors`` holds what each of them found.
 
     Args:
         detectors: what scores; the face detector is that of the first.
@@ -198,26 +198,32 @@ class Panel(_Several):
     def _votes(self, number: int) -> bool:
         return self.detectors[number].gives_verdicts and self.weights[number] > 0
 
-    def _combined(self, probs: Sequence[float], numbers: Sequence[int]) -> float:
-        """``probs``, which are of the detectors with these numbers, combined."""
-        return combined(probs, [self.weights[number] for number in numbers])
+    def _combined(self, probs: Sequence[float], numbers: Sequence[int] | None = None) -> float:
+        """Mean of the log-odds of ``probs``, which are of the detectors with these numbers, as a probability."""
+        weights = self.weights if numbers is None else [self.weights[number] for number in numbers]
+        return combined(probs, "log_odds", weights=weights)
 
 
 class Ensemble(_Several):
-    """One published detector that is made of several networks: a video's score is the mean of their scores of it.
+    """One detector that is made of several networks: a video's score is made of theirs by the rule of its card.
 
-    It gives no verdict. Heat maps and moments are the first network's.
+    It gives a verdict if each of its networks does. Heat maps and moments are the first network's.
     """
 
     @property
     def gives_verdicts(self) -> bool:
-        """Whether a score comes with a verdict: never."""
-        return False
+        """Whether a score comes with a verdict: once it was calibrated (``dfd calibrate``)."""
+        return all(detector.gives_verdicts for detector in self.detectors)
 
     @property
     def judge(self) -> Judge:
         """Rule of its networks, whose threshold decides nothing without a calibration."""
         return self.detectors[0].judge
+
+    @property
+    def rule(self) -> str:
+        """Rule that makes one score of those of the networks; published ensembles take the mean."""
+        return str(self.card.scoring.get("combine") or "mean")
 
     def finished(self, video: _Videos) -> VideoScore:
         """Score of a video of which everything was taken."""
@@ -225,26 +231,28 @@ class Ensemble(_Several):
         first = next((score for score in scores if not score.status.has_faces), scores[0])
         if not first.status.has_faces:
             return replace(first, model=self.name)
-        prob_fake = fmean(score.prob_fake for score in scores if score.prob_fake is not None)
-        tracks = tuple(_mean_track(found) for found in zip(*(score.tracks for score in scores), strict=True))
+        prob_fake = combined([score.prob_fake for score in scores if score.prob_fake is not None], self.rule)
+        tracks = tuple(_one_track(found, self.rule) for found in zip(*(score.tracks for score in scores), strict=True))
+        label, confidence = self.judge.side(prob_fake)
         return replace(
             first,
             model=self.name,
             prob_fake=prob_fake,
-            label=None,
-            confidence=None,
-            tracks=tracks,
+            verdict=self.judge.verdict(prob_fake),
+            label=label,
+            confidence=confidence,
+            **{"alike": None, "caveat": self.caveat, "tracks": tracks},
             seconds_by_stage=_summed(scores),
         )
 
 
-def _mean_track(found: Sequence[TrackScore]) -> TrackScore:
-    """One track as the mean of what several networks make of it."""
+def _one_track(found: Sequence[TrackScore], rule: str) -> TrackScore:
+    """One track of what several networks make of it."""
     windows = tuple(
-        replace(same[0], prob_fake=fmean(window.prob_fake for window in same))
+        replace(same[0], prob_fake=combined([window.prob_fake for window in same], rule))
         for same in zip(*(track.windows for track in found), strict=True)
     )
-    return replace(found[0], prob_fake=fmean(track.prob_fake for track in found), windows=windows)
+    return replace(found[0], prob_fake=combined([track.prob_fake for track in found], rule), windows=windows)
 
 
 def _summed(scores: Sequence[VideoScore]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +14,13 @@ from dfd.base.types import FileFacts, FloatArray, FrameArray, Moment, Status, Tr
 from dfd.faces.found import FaceBoxes, FaceWindow, Thumbnail, WindowsEnd, read_picture
 from dfd.faces.tracks.appearances import Appearance
 from dfd.models.classifier import ClipClassifier
+from dfd.models.files.card import DetectorCard
+from dfd.models.files.caveat import scope_of, why_no_verdict
+from dfd.models.files.scope import trace_of
 from dfd.process.failure import Failure
-from dfd.scoring.aggregation import Aggregation, weakness, without_weak
+from dfd.scoring.aggregation import Aggregation, Judge, weakness, without_weak
 from dfd.scoring.explain import explained
 
-DESCRIBED = (
-    *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
-    *("calibration", "metrics", "data", "scope", "versions"),
-)
-"""Fields of a card by which a report describes a detector."""
 OF_THE_END = ("num_faces", "num_frames", "num_windows", "num_windows_possible", "duration_seconds")
 """Facts of a score that the last piece of a video brings."""
 MAX_SHOWN_FACES = 8
@@ -30,6 +29,11 @@ MAX_SHOWN_FACES = 8
 
 Piece = FaceWindow | FileFacts | Thumbnail | FaceBoxes | WindowsEnd
 """What a worker finds in a video, other than failures and signs of life."""
+
+
+def judge_of(card: DetectorCard, name: str, *, threshold: float, margin: float) -> Judge:
+    """Rule of the detector called ``name``, at a threshold that may be another than its own."""
+    return Judge(threshold, margin, scope_of(card, threshold), trace_of(card.data), why_no_verdict(card, name))
 
 
 @dataclass(slots=True)
@@ -74,6 +78,10 @@ class _Video:
                 self.boxes.setdefault(item.track, []).append(item)
             case WindowsEnd():
                 self.end = item
+
+    def end_facts(self) -> dict[str, Any]:
+        """Facts of the score that its last piece brought."""
+        return {name: getattr(self.end, name) for name in OF_THE_END}
 
     def share(self, looked: float) -> float:
         """Share of the work that is done, 0..1.

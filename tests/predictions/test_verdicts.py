@@ -9,6 +9,7 @@ import pytest
 from dfd.base.errors import ReportError
 from dfd.base.types import DetectorScore, Label, Status, TrackScore, Verdict, VideoScore, WindowScore
 from dfd.metrics.alike import alike
+from dfd.models.files.scope import Scope
 from dfd.predictions.rows import PredictionsError, json_of, read_scores, score_of
 from dfd.predictions.verdicts import Teller, told_anew
 from dfd.predictions.writer import PredictionWriter, write_run
@@ -50,6 +51,15 @@ def test_without_verdicts_no_threshold_makes_one() -> None:
     line = json_of(score("a.mp4", 0.99, SETTINGS)) | {"settings": SETTINGS}
     found = score_of(told_anew(line, SETTINGS, {"one@01": Teller(Judge(0.2, 0.0, no_verdict="it is weak"))}))
     assert (found.verdict, found.tracks[0].verdict) == (Verdict.UNCERTAIN, Verdict.UNCERTAIN)
+
+
+def test_a_low_score_told_anew_goes_no_further_than_the_scope() -> None:
+    line = json_of(score("a.mp4", 0.3, SETTINGS)) | {"settings": SETTINGS}
+    found = score_of(told_anew(line, SETTINGS, {"one@01": Teller(Judge(0.8, 0.0, Scope()))}))
+    assert (found.verdict, found.label, found.confidence) == (Verdict.UNCERTAIN, None, None)
+    assert found.message.startswith("nothing found, but")
+    again = told_anew(json_of(found), SETTINGS, {"one@01": Teller(Judge(0.2, 0.0, Scope()))})
+    assert score_of(again).message == ""
 
 
 def test_a_video_without_a_score_stays_without_a_verdict() -> None:

@@ -90,8 +90,10 @@ class Scope:
 
     def at(self, threshold: float) -> "Scope":
         """Scope of the same detector with another threshold, at which no share of fakes was counted."""
-        if threshold == self.threshold:
-            return self
+        return self if threshold == self.threshold else self.without_shares()
+
+    def without_shares(self) -> "Scope":
+        """Scope of the same detector with scores of another scale, where no share of fakes is known."""
         kinds = {name: replace(one, found=None) for name, one in self.kinds.items()}
         return replace(self, kinds=kinds, false_alarms=None, threshold=None)
 
