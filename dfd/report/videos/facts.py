@@ -74,7 +74,8 @@ def full_name(described: Mapping[str, Any], name: str | None) -> str:
     each = described.get("detectors") if " + " in name else None
     several = [one for one in each if isinstance(one, Mapping)] if isinstance(each, list) else []
     found = several or [{"name": name, "title": described.get("title")}]
-    return " + ".join(f"{title_of(one)}@{wording.visible(str(one.get('name')).rpartition('@')[2])}" for one in found)
+    parts = [(title_of(one), *str(one.get("name")).rpartition("@")) for one in found]
+    return " + ".join(f"{title}@{wording.visible(digest)}" if stem else title for title, stem, _, digest in parts)
 
 
 def _scale(described: Mapping[str, Any]) -> Scale:
