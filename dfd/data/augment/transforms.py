@@ -1,12 +1,13 @@
 """Augmentation of whole clips: one draw per clip, so that frames do not flicker."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as tv
 
 from dfd.data.augment.disturbances import noisy, resized, with_gamma
 from dfd.data.augment.recode import check_encoder
@@ -36,7 +37,7 @@ def clip_augmentation(
     codec_prob: float = 0.0,
     codec_names: Sequence[str] = ("h264", "hevc"),
     codec_crf: Sequence[int] = (23, 40),
-) -> Callable[[Tensor], Tensor]:
+) -> "Augmentation":
     """Build the augmentation: a function from a clip, uint8 (T, 3, H, W), to a clip of the same shape and type.
 
     Each step is applied with its own probability, with one draw for all frames: horizontal flip; a crop of at least
@@ -49,7 +50,8 @@ def clip_augmentation(
     :mod:`dfd.data.augment.disturbances`.
 
     Draws come from torch's global generator. Gamma, noise, resizing and encoding, which were added later, draw nothing
-    if their probability is 0, so that the draws of the other steps stay as they were.
+    if their probability is 0, so that the draws of the other steps stay as they were. ``together`` of the result moves
+    landmarks and masks with the pixels.
 
     >>> import torch
     >>> augment = clip_augmentation(flip_prob=1, crop_prob=0, color_prob=0, blur_prob=0, jpeg_prob=0)
@@ -93,8 +95,8 @@ def clip_augmentation(
     # A radius of two sigma, roughly as in OpenCV for 8-bit pictures; a larger kernel only takes longer.
     kernel_size = 2 * round(2 * high_sigma) + 1
     steps: list[nn.Module] = [
-        v2.RandomApply([ResizedCrop((crop_min_area, 1.0), (1 / crop_max_stretch, crop_max_stretch))], p=crop_prob),
-        v2.RandomHorizontalFlip(p=flip_prob),
+        ResizedCrop((crop_min_area, 1.0), (1 / crop_max_stretch, crop_max_stretch), crop_prob),
+        Mirror(flip_prob),
         v2.RandomApply([v2.ColorJitter(brightness, contrast, saturation, hue)], p=color_prob),
     ]
     if gamma_prob:
@@ -105,22 +107,82 @@ def clip_augmentation(
     steps.append(v2.RandomApply([v2.JPEG((low_quality, high_quality))], p=jpeg_prob))
     if resize_prob or codec_prob:
         steps.append(Platform(resize_prob, resize_min_scale, codec_prob, tuple(codec_names), (low_crf, high_crf)))
-    return nn.Sequential(*steps)
+    return Augmentation(*steps)
 
 
-class ResizedCrop(nn.Module):
+class Augmentation(nn.Sequential):
+    """Steps in order, each a function of a clip; those that move pixels have a method ``together``, too."""
+
+    def together(self, clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Augment ``frames`` (T, C, H, W), and move ``landmarks`` (T, 5, 2) and ``masks`` (T, H, W) if they are there.
+
+        Draws as a call with the frames alone does. Landmarks are in pixels from the upper left corner of the frame.
+        """
+        parts = dict(clip)
+        for step in self:
+            if isinstance(step, Moving):
+                parts = step.together(parts)
+            else:
+                parts["frames"] = step(parts["frames"])
+        return parts
+
+
+class Moving(nn.Module):
+    """Step that moves pixels, applied with a probability."""
+
+    def __init__(self, prob: float) -> None:
+        super().__init__()
+        self.prob = prob
+
+    def forward(self, frames_TCHW: Tensor) -> Tensor:
+        """Move the clip's pixels; keeps shape and type."""
+        return self.together({"frames": frames_TCHW})["frames"]
+
+    def together(self, clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Move frames, and landmarks and masks with them; see :meth:`Augmentation.together`."""
+        return self.moved(clip) if float(torch.rand(1)) < self.prob else dict(clip)
+
+    def moved(self, clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Move all parts of a clip with one draw."""
+        raise NotImplementedError
+
+
+class Mirror(Moving):
+    """Horizontal flip, after which the left eye is the one that was the right eye."""
+
+    MIRRORED = (1, 0, 2, 4, 3)
+    """Landmarks of :class:`dfd.base.types.FaceBox` in the order that they have in a mirror."""
+
+    def moved(self, clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Flip all parts of a clip."""
+        parts = {name: part if name == "landmarks" else part.flip(-1) for name, part in clip.items()}
+        if "landmarks" in parts:
+            x, y = parts["landmarks"][:, self.MIRRORED].unbind(-1)
+            parts["landmarks"] = torch.stack([clip["frames"].shape[-1] - x, y], dim=-1)
+        return parts
+
+
+class ResizedCrop(Moving):
     """torchvision's RandomResizedCrop, resized to the clip's own size."""
 
-    def __init__(self, scale: tuple[float, float], ratio: tuple[float, float]) -> None:
-        super().__init__()
+    def __init__(self, scale: tuple[float, float], ratio: tuple[float, float], prob: float = 1.0) -> None:
+        super().__init__(prob)
         self.scale = scale
         self.ratio = ratio
 
-    def forward(self, frames_TCHW: Tensor) -> Tensor:
-        """Crop and resize the clip; keeps shape and type."""
-        crop = v2.RandomResizedCrop(list(frames_TCHW.shape[-2:]), self.scale, self.ratio, antialias=True)
-        resized: Tensor = crop(frames_TCHW)
-        return resized
+    def moved(self, clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Crop all parts of a clip alike, and resize them to the size that it had."""
+        size = list(clip["frames"].shape[-2:])
+        box = v2.RandomResizedCrop(size, self.scale, self.ratio).make_params([clip["frames"]])
+        parts = {
+            name: part if name == "landmarks" else tv.resized_crop(part, **box, size=size, antialias=True)
+            for name, part in clip.items()
+        }
+        if "landmarks" in parts:
+            corner, extent = (torch.tensor([box[x], box[y]]) for x, y in (("left", "top"), ("width", "height")))
+            zoom = torch.tensor(size[::-1]) / extent
+            parts["landmarks"] = (parts["landmarks"] - corner) * zoom
+        return parts
 
 
 class RandomBlur(nn.Module):

@@ -1,7 +1,7 @@
 """Batches of clips."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -25,10 +25,19 @@ class CountedFacts(TrackFacts):
     is_repeat: bool
 
 
-class ClipItem(CountedFacts):
-    """One clip: ``frames`` uint8 (T, C, H, W), RGB, and its facts; :func:`collate` makes a batch."""
+class ClipParts(TypedDict):
+    """Frames of one clip, uint8 (T, C, H, W), RGB, and on demand what lies on them.
+
+    ``landmarks`` (T, 5, 2) are float32, in pixels; ``masks`` (T, H, W) are float32, 0..1.
+    """
 
     frames: Tensor
+    landmarks: NotRequired[Tensor]
+    masks: NotRequired[Tensor]
+
+
+class ClipItem(CountedFacts, ClipParts):
+    """One clip and its facts; :func:`collate` makes a batch."""
 
 
 def as_tensor(frames: FrameArray) -> Tensor:
@@ -37,8 +46,17 @@ def as_tensor(frames: FrameArray) -> Tensor:
 
 
 def collate(items: Sequence[ClipItem]) -> ClipBatch:
-    """Batch of items: ``frames`` (B, T, C, H, W), ``label`` (B,) int64, ``is_repeat`` (B,), the rest as lists."""
-    return {"frames": torch.stack([item["frames"] for item in items]), **collate_facts(items)}
+    """Batch of items: ``frames`` (B, T, C, H, W), ``label`` (B,) int64, ``is_repeat`` (B,), the rest as lists.
+
+    ``landmarks`` (B, T, 5, 2) and ``masks`` (B, T, H, W) are there if the items have them.
+    """
+    facts = collate_facts(items)
+    batch: ClipBatch = {**facts, "frames": torch.stack([item["frames"] for item in items])}
+    if "landmarks" in items[0]:
+        batch["landmarks"] = torch.stack([item["landmarks"] for item in items])
+    if "masks" in items[0]:
+        batch["masks"] = torch.stack([item["masks"] for item in items])
+    return batch
 
 
 def collate_facts(items: Sequence[CountedFacts]) -> BatchFacts:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from dfd.base.errors import StoreError
+from dfd.base.errors import ConfigError, StoreError
 from dfd.base.types import LABEL_NAMES, Label
 from dfd.data.clips.reader import READERS
 from dfd.data.leaks.find import find_leaks
@@ -206,11 +206,40 @@ def check_options(*, batch_size: int, split: str | None, reader: str) -> None:
         raise ValueError(f"reader must be one of {', '.join(READERS)}, got {reader!r}")
 
 
-def check_caches(*, cache_features: bool, cache_frames: bool) -> None:
-    """Refuse two caches at once.
+def check_labels(store: Path, index: pd.DataFrame) -> None:
+    """Refuse a training split with one label only.
 
     Raises:
-        ValueError: both are asked for.
+        StoreError: the training split has one label only.
     """
+    labels = set(index.loc[index["split"] == "train", "label"])
+    if len(labels) < len(LABEL_NAMES):
+        only = labels.pop()
+        hint = "; data=blend makes the fakes itself" if only == str(Label.REAL) else ""
+        raise StoreError(f"{store}: the training split has only {only} videos; a detector needs both labels{hint}")
+
+
+def check_moves_along(augmentation: object, what: str) -> None:
+    """Refuse an augmentation that would move pixels without ``what``, which lies on them.
+
+    Raises:
+        ConfigError: it has no method ``together``.
+    """
+    if augmentation is not None and not hasattr(augmentation, "together"):
+        raise ConfigError(
+            f"data.{what}=true: the augmentation {type(augmentation).__name__} has no method together(clip), which "
+            "takes and returns frames with the landmarks and masks on them; add it (docs/extending.md), or set "
+            f"data.{what}=false"
+        )
+
+
+def check_caches(*, cache_features: bool, cache_frames: bool, landmarks: bool) -> None:
+    """Refuse two caches at once, and cached features where frames are needed.
+
+    Raises:
+        ValueError: both are asked for, or features and landmarks.
+    """
+    if cache_features and landmarks:
+        raise ValueError("landmarks=true is useless with cache_features=true, which gives no frames; set one")
     if cache_features and cache_frames:
         raise ValueError("cache_frames=true is useless with cache_features=true, which reads no frames; set one")

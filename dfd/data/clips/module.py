@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Sampler
 from dfd.base.errors import StoreError
 from dfd.base.files import file_sha256
 from dfd.base.machine import num_cores
-from dfd.base.types import LABEL_NAMES, Label
+from dfd.base.types import Label
 from dfd.data.clips import index as indexes
 from dfd.data.clips.batches import collate
 from dfd.data.clips.dataset import CLIP_LEN, TRACKS, ClipDataset, eval_stride, stride_range
@@ -79,6 +79,7 @@ class ClipDataModule(LightningDataModule):
             disk; see :meth:`use_features`.
         cache_frames: train and validate on frames that are decoded once and kept on disk; see :meth:`use_frames`.
         reader: decoder of the clips, one of :data:`dfd.data.clips.reader.READERS`.
+        landmarks: give batches the five points of the face in each frame; see :class:`dfd.base.types.ClipBatch`.
     """
 
     def __init__(
@@ -108,10 +109,11 @@ class ClipDataModule(LightningDataModule):
         cache_features: bool = False,
         cache_frames: bool = False,
         reader: str = READER,
+        landmarks: bool = False,
     ) -> None:
         super().__init__()
         indexes.check_options(batch_size=batch_size, split=split, reader=reader)
-        indexes.check_caches(cache_features=cache_features, cache_frames=cache_frames)
+        indexes.check_caches(cache_features=cache_features, cache_frames=cache_frames, landmarks=landmarks)
         if paired_sampling and (batch_size % 2 or balanced_sampling):
             raise ValueError(
                 f"paired_sampling=true needs an even batch_size, got {batch_size}, and no balanced_sampling: each "
@@ -143,6 +145,9 @@ class ClipDataModule(LightningDataModule):
         self.cache_features = cache_features
         self.cache_frames = cache_frames
         self.reader = reader
+        self.landmarks = landmarks
+        if landmarks:
+            indexes.check_moves_along(self.augmentation, "landmarks")
         self._features: FeatureCache | None = None
         self._frame_files: Mapping[str, Path] = {}
         self._index: pd.DataFrame | None = None
@@ -179,13 +184,7 @@ class ClipDataModule(LightningDataModule):
         Raises:
             StoreError: the training split has one label only.
         """
-        labels = set(self.index.loc[self.index["split"] == "train", "label"])
-        if len(labels) < len(LABEL_NAMES):
-            only = labels.pop()
-            hint = "; data=blend makes the fakes itself" if only == str(Label.REAL) else ""
-            raise StoreError(
-                f"{self.store}: the training split has only {only} videos; a detector needs both labels{hint}"
-            )
+        indexes.check_labels(self.store, self.index)
 
     @property
     def index(self) -> pd.DataFrame:
@@ -315,6 +314,7 @@ class ClipDataModule(LightningDataModule):
             "disturb": None if training else self.disturb,
             "frame_files": self._frame_files,
             "reader": self.reader,
+            "landmarks": self.landmarks,
         }
 
     def train_dataloader(self) -> DataLoader[Any]:
