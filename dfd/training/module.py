@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +25,7 @@ from dfd.models.files.card import DetectorCard
 from dfd.training.callbacks import check_monitors
 from dfd.training.learning.divergence import MAX_STEPS_NOT_FINITE, diverged
 from dfd.training.learning.gradients import gradients_of, unscales_itself
-from dfd.training.learning.inference import TrainedModule
+from dfd.training.learning.inference import TrainedModule, options_of
 from dfd.training.learning.losses import CrossEntropy, LossFunction, LossSum
 from dfd.training.learning.tuning import Tuning, keep_fixed_statistics
 from dfd.training.results import VAL_METRICS
@@ -43,8 +42,6 @@ LOGGED_METRICS = (
 
 STEPPING_KEY = "dfd_stepping"
 """Key in a checkpoint for the options of its optimizer and schedule."""
-KERNELS = ("fused", "foreach")
-"""Options of an optimizer that change how it computes, but not what."""
 
 
 class DetectorModule(TrainedModule):
@@ -110,6 +107,12 @@ class DetectorModule(TrainedModule):
         self.losses = nn.ModuleDict(
             {f"{stage}/loss": MeanMetric(nan_strategy="disable") for stage in ("train", "val", "test")}
         )
+        rest = {
+            "label_smoothing": label_smoothing,
+            "class_weights": class_weights,
+            "freeze_batchnorm": freeze_batchnorm,
+        }
+        self.note_origin(card.model, [*rest.items(), ("tuning", asdict(self.tuning)), *self._stepping().items()])
         self.steps_not_finite = torch.tensor(0)  # consecutive ones so far; on the device, so that no step waits for it
 
     def forward(self, frames_BTCHW: Tensor) -> Tensor:
@@ -299,13 +302,7 @@ class DetectorModule(TrainedModule):
             options.clear()
         if self.tuning != Tuning():
             options |= {f"tuning.{name}": str(value) for name, value in asdict(self.tuning).items()}
-        for name, make in (("optimizer", self.make_optimizer), ("scheduler", self.make_scheduler)):
-            if isinstance(make, partial):
-                options[name] = getattr(make.func, "__name__", type(make.func).__name__)
-                given = {key: value for key, value in make.keywords.items() if key not in KERNELS}
-                options |= {f"{name}.{key}": str(value) for key, value in given.items()}
-            elif make is not None:
-                options[name] = getattr(make, "__name__", type(make).__name__)
+        options |= options_of("optimizer", self.make_optimizer) | options_of("scheduler", self.make_scheduler)
         return options
 
     def _evaluate(self, stage: str, batch: ClipBatch, metrics: MetricCollection) -> None:

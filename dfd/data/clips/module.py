@@ -179,11 +179,7 @@ class ClipDataModule(LightningDataModule):
             indexes.check_proportions(self.store, index, self.drawing.proportions)
 
     def _check_labels(self) -> None:
-        """Check that the training split has both labels.
-
-        Raises:
-            StoreError: the training split has one label only.
-        """
+        """Check that the training split has both labels; errors as for :func:`dfd.data.clips.index.check_labels`."""
         indexes.check_labels(self.store, self.index)
 
     @property
@@ -360,6 +356,10 @@ class ClipDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         """Loader of the fixed clips of ``test``, or of this process's share of them."""
         return self.eval_dataloader("test", *self._process, features=self._features)
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Loader of the clips of ``test``, for ``trainer.predict(module, data)``."""
+        return self.test_dataloader()
 
     def eval_dataloader(
         self, split: str, rank: int = 0, world_size: int = 1, *, features: FeatureCache | None = None

@@ -1,5 +1,6 @@
 """Uses of a trained module in Lightning's own way: loading a checkpoint, and predicting."""
 
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -13,11 +14,36 @@ from dfd.models.classifier import ClipClassifier, logits_of
 from dfd.models.files.checkpoint import load_checkpoint, load_model
 from dfd.models.tensor_files import load_exactly
 
+KERNELS = ("fused", "foreach")
+"""Options of an optimizer that change how it computes, but not what."""
+
+
+def options_of(name: str, make: Callable[..., Any] | None) -> dict[str, str]:
+    """Name and options of a factory, such as a partial of an optimizer, as text; empty for None.
+
+    >>> options_of("optimizer", partial(Adam, lr=0.1, fused=True))
+    {'optimizer': 'Adam', 'optimizer.lr': '0.1'}
+    """
+    if make is None:
+        return {}
+    function = make.func if isinstance(make, partial) else make
+    given = make.keywords.items() if isinstance(make, partial) else ()
+    options = {f"{name}.{key}": str(value) for key, value in given if key not in KERNELS}
+    return {name: getattr(function, "__name__", type(function).__name__), **options}
+
 
 class TrainedModule(LightningModule):
     """LightningModule around a classifier."""
 
     model: ClipClassifier
+
+    def note_origin(self, model: dict[str, Any], options: Iterable[tuple[str, Any]]) -> None:
+        """Keep in ``hparams`` how the network is built and which options the module was given, as plain values.
+
+        Loggers get the whole configuration of a run instead, which holds these.
+        """
+        given = {name: list(value) if isinstance(value, tuple) else value for name, value in options}
+        self.save_hyperparameters({"model": model, **given}, logger=False)
 
     @property
     def backbone(self) -> nn.Module:
