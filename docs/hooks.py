@@ -25,6 +25,7 @@ OTHER_COMMANDS = {
     "sheet": "dfd.data.sheet",
     "demo": "dfd.data.demo",
     "adopt": "dfd.adopt",
+    "blend": "dfd.blend",
     "weights": "dfd.weights",
     "web": "dfd.web",
     "blend_sheet": "dfd.data.blend_sheet",

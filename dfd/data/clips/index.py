@@ -183,6 +183,7 @@ def summary_of(
             "split_seed": data.split_seed,
             "allow_fewer": data.allow_fewer,
         },
+        **({"blend": settings["blends"]} if "blends" in settings else {}),  # of a store that dfd blend wrote
         **({"drawing": data.drawing.facts()} if data.drawing.facts() else {}),
         "splits": {split: counts(used[used["split"] == split]) for split in SPLITS},
     }
