@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "architecture.svg"
 
 ORDER = [
-    *("base", "metrics", "models", "video", "process", "figures", "faces", "runs", "data", "config"),
+    *("base", "metrics", "signals", "models", "video", "process", "figures", "faces", "runs", "data", "config"),
     *("training", "scoring", "evaluation", "predictions", "report", "studies", "web", "commands", "api"),
 ]
 """The packages, lowest first. Each imports only those before it."""

@@ -141,6 +141,8 @@ class ClipBatch(BatchFacts):
     masks: NotRequired[Any]
     """float32 tensor (B, T, H, W), 0..1, where a clip was made into a fake; 0 for real ones; with
     ``data.masks=true``."""
+    seconds: NotRequired[Any]
+    """float64 tensor (B, T): time of each frame in its track."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def score_windows(
     videos: dict[tuple[str, str, str, int], dict[int, list[float]]] = {}
     loader = data.eval_dataloader(split)
     for batch in track(loader, description=description or f"scoring {split}", total=len(loader)):
-        log_odds = detector.log_odds_batch(batch["frames"])
+        log_odds = detector.log_odds_batch(batch["frames"], batch.get("seconds"))
         columns = (batch["video_id"], batch["dataset"], batch["method"], batch["label"].tolist())
         for *video, face, value in zip(*columns, map(int, batch["track"]), log_odds, strict=True):
             videos.setdefault(tuple(video), {}).setdefault(face, []).append(value)

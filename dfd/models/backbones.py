@@ -20,6 +20,7 @@ from dfd.models.networks.paddings import set_paddings
 from dfd.models.networks.resnext import NUM_FEATURES, ResNeXt50
 from dfd.models.networks.systems import mesonet, vgg19
 from dfd.models.networks.systems.residuals import two_stream
+from dfd.models.networks.systems.signals import convolutional_traces, pulse, pulse_maps
 from dfd.models.networks.video import video
 from dfd.models.pretrained import (
     INCEPTION_V3_WEIGHTS,
@@ -229,6 +230,9 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "mesoinception4": mesoinception4,
     "two_stream": two_stream,
     "video": video,
+    "convolutional_traces": convolutional_traces,
+    "pulse": pulse,
+    "pulse_maps": pulse_maps,
 }
 """Functions by option name; a config or checkpoint can call no others."""
 

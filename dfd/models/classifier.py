@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from dfd.base.errors import ConfigError
+from dfd.base.errors import ConfigError, StoreError
 from dfd.base.names import plugins
 from dfd.base.types import BatchFacts, ClipBatch
 from dfd.base.untrusted import option_problems, shown
-from dfd.models.backbones import BACKBONES, Backbone, Resample
+from dfd.models.backbones import BACKBONES, Backbone
 from dfd.models.heads import HEADS, standard
+from dfd.models.networks.backbone import resized
 from dfd.models.temporal import TEMPORALS, TemporalHead
 
 
@@ -49,16 +49,18 @@ class ClipClassifier(nn.Module):
         self.register_buffer("std", torch.tensor(backbone.std).reshape(3, 1, 1), persistent=False)
         self.config: dict[str, Any] = {}
 
-    def forward(self, frames_BTCHW: Tensor) -> Tensor:
+    def forward(self, frames_BTCHW: Tensor, seconds_BT: Tensor | None = None) -> Tensor:
         """Compute logits ``(B, 2)`` in label order (REAL, FAKE) from RGB frames: uint8 in 0..255 or floats in 0..1.
+
+        A backbone that needs them also gets the time of each frame, ``seconds_BT``.
 
         Raises:
             ValueError: when the shape is not ``(B, T, 3, H, W)`` with at least one frame, or the frames are too small.
             TypeError: when the frames are neither uint8 nor floats.
         """
-        return self.head(self.features(frames_BTCHW))
+        return self.head(self.features(frames_BTCHW, seconds_BT=seconds_BT))
 
-    def features(self, frames_BTCHW: Tensor, *, at_once: int | None = None) -> Tensor:
+    def features(self, frames_BTCHW: Tensor, *, at_once: int | None = None, seconds_BT: Tensor | None = None) -> Tensor:
         """Compute the backbone's features ``(B, T, D)``; input and errors as in :meth:`forward`.
 
         A backbone of clips may give fewer. For scoring, at most ``at_once`` frames are processed together, in parts of
@@ -69,7 +71,9 @@ class ClipClassifier(nn.Module):
         batch, time = frames_BTCHW.shape[:2]
         if self.backbone.sees_clips:
             images_BTCHW = torch.unflatten(self.normalize(frames_BTCHW.flatten(0, 1)), 0, (batch, time))
-            return self.backbone(images_BTCHW)  # type: ignore[no-any-return]
+            if self.backbone.needs_seconds and seconds_BT is None:
+                raise ValueError("this detector needs the time of each frame beside the frames")
+            return self.backbone(images_BTCHW, *([seconds_BT] if self.backbone.needs_seconds else []))  # type: ignore[no-any-return]
         frames_NCHW = frames_BTCHW.flatten(0, 1)
         num_parts = 1 if at_once is None else max(1, ceil(len(frames_NCHW) / at_once))
         features = [self.backbone(self.normalize(part)) for part in torch.tensor_split(frames_NCHW, num_parts)]
@@ -104,29 +108,6 @@ class ClipClassifier(nn.Module):
                 "prepare larger crops or choose another backbone"
             )
         return ((images_NCHW - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-
-
-def resized(images_NCHW: Tensor, side: int, resample: Resample | None) -> Tensor:
-    """Resize pictures in 0..1 to ``side`` x ``side``.
-
-    Args:
-        images_NCHW: pictures.
-        side: height and width of the result, in pixels.
-        resample: None: bilinear, with antialiasing where the picture shrinks. ``bilinear``: without, as OpenCV does.
-            ``bicubic``: as Pillow does, with antialiasing. ``nearest``: the nearest pixel, as in Pillow.
-    """
-    size = (side, side)
-    if resample == "nearest":
-        # The pixel under the middle of the new one, in whole numbers: floats decide ties differently everywhere.
-        rows, columns = (
-            (2 * torch.arange(side, device=images_NCHW.device) + 1) * old // (2 * side)
-            for old in images_NCHW.shape[-2:]
-        )
-        return images_NCHW[..., rows[:, None], columns]
-    if resample == "bicubic":  # may overshoot, which pictures of 8 bits cannot
-        return F.interpolate(images_NCHW, size, mode="bicubic", antialias=True).clamp(0, 1)
-    shrinks = resample is None and min(images_NCHW.shape[-2:]) > side
-    return F.interpolate(images_NCHW, size, mode="bilinear", antialias=shrinks)
 
 
 def build_model(config: Mapping[str, Any]) -> ClipClassifier:
@@ -288,9 +269,17 @@ class FeatureBatch(BatchFacts):
 
 
 def pooled_of(model: ClipClassifier, batch: ClipBatch | FeatureBatch) -> Tensor:
-    """Compute what the last layers get, ``(B, D)``, of a batch of frames or of the backbone's features."""
+    """Compute what the last layers get, ``(B, D)``, of a batch of frames or of the backbone's features.
+
+    Raises:
+        StoreError: when the backbone finds nothing in a clip, as no pulse in too few frames; the message names it.
+    """
     given: Mapping[str, Any] = dict(batch)
-    features_BTD = given["features"] if "features" in given else model.features(given["frames"])
+    seconds_BT = given.get("seconds")
+    features_BTD = given["features"] if "features" in given else model.features(given["frames"], seconds_BT=seconds_BT)
+    if (why := model.backbone.why_nothing) and not (is_known_B := features_BTD.isfinite().all(dim=(1, 2))).all():
+        video = given["video_id"][int(is_known_B.logical_not().nonzero()[0])]
+        raise StoreError(f"{video}: {why}; or leave such videos out of the store")
     pooled_BD: Tensor = model.temporal(features_BTD)
     return pooled_BD
 

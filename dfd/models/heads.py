@@ -5,16 +5,21 @@ model's own option, never from a head's config.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfd.base.types import Label
+from dfd.models.networks.fitted import ForestHead, LdaHead, NeighboursHead, SvmHead
 
 Outputs = Literal[1, 2]
 Before = Literal["leaky_relu", "unit_norm", "nothing"]
+Trees = Annotated[int, (1, 1000)]
+Leaves = Annotated[int, (2, 1024)]
+Vectors = Annotated[int, (1, 65536)]
+Cost = Annotated[float, (1e-6, 1e6)]
 
 
 class LinearHead(nn.Linear):
@@ -161,10 +166,58 @@ def capsule(in_features: int, *, dropout: float) -> nn.Module:
     return CapsuleHead(in_features, dropout=dropout)
 
 
+def forest(
+    in_features: int, *, dropout: float, num_trees: Trees = 100, max_leaves: Leaves = 64, seed: int = 0
+) -> nn.Module:
+    """Build a random forest, fitted to the features of the training clips at once; ``dropout`` has no meaning for it.
+
+    Args:
+        in_features: length of the features.
+        dropout: ignored.
+        num_trees: trees.
+        max_leaves: leaves of a tree at most.
+        seed: of the draws of clips and features.
+    """
+    return ForestHead(in_features, num_trees=num_trees, max_leaves=max_leaves, seed=seed)
+
+
+def svm(in_features: int, *, dropout: float, cost: Cost = 1.0, max_vectors: Vectors = 2048) -> nn.Module:
+    """Build a support vector machine with a radial kernel, fitted at once; other arguments as for :func:`forest`.
+
+    Args:
+        in_features: length of the features.
+        dropout: ignored.
+        cost: C, the weight of errors.
+        max_vectors: room for support vectors; at most one for each training clip.
+    """
+    return SvmHead(in_features, cost=cost, max_vectors=max_vectors)
+
+
+def lda(in_features: int, *, dropout: float) -> nn.Module:
+    """Build a linear discriminant analysis, fitted at once; ``dropout`` has no meaning for it."""
+    return LdaHead(in_features)
+
+
+def knn(in_features: int, *, dropout: float, num_neighbours: Vectors = 5, max_vectors: Vectors = 2048) -> nn.Module:
+    """Build the share of fakes among the nearest training clips; ``dropout`` has no meaning for it.
+
+    Args:
+        in_features: length of the features.
+        dropout: ignored.
+        num_neighbours: training clips that vote.
+        max_vectors: room for training clips.
+    """
+    return NeighboursHead(in_features, num_neighbours=num_neighbours, max_vectors=max_vectors)
+
+
 HEADS: dict[str, Callable[..., nn.Module]] = {
     "standard": standard,
     "linear": linear,
     "linear_norm": linear_norm,
     "capsule": capsule,
+    "forest": forest,
+    "svm": svm,
+    "lda": lda,
+    "knn": knn,
 }
 """Functions by option name; a config or checkpoint can call no others."""

@@ -9,25 +9,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfd.base.types import FrameArray, Label, Moment, Status, TrackScore, Verdict, VideoScore
+from dfd.base.types import FrameArray, Label, Moment, Status, TrackScore, VideoScore
 from dfd.faces.crop import Crop
 from dfd.faces.found import Found
 from dfd.metrics.alike import alike, check_prevalence, labelled_in
 from dfd.models.classifier import ClipClassifier
 from dfd.models.files.card import DetectorCard, refuse_part
-from dfd.models.files.caveat import caveat_of, why_no_verdict
+from dfd.models.files.caveat import caveat_of, scope_of, why_no_verdict
 from dfd.models.files.checkpoint import refuse_mixed_clips
+from dfd.models.files.scope import trace_of
 from dfd.models.starter import checkpoint_path
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
 from dfd.scoring import aggregation as rules
-from dfd.scoring.aggregation import Aggregation, side, uncertain_band, verdict
+from dfd.scoring.aggregation import Aggregation, uncertain_band
 from dfd.scoring.engine import Engine
 from dfd.scoring.explain import explained
 from dfd.scoring.look.workers import look_settings, looks_of
 from dfd.scoring.runtimes.load import load_runtime
 from dfd.scoring.runtimes.runtime import Runtime, TorchRuntime
-from dfd.scoring.video import DESCRIBED, MAX_SHOWN_FACES, OF_THE_END, Batches, Piece, Waiting, _Kept, _Video, now
+from dfd.scoring.video import (
+    DESCRIBED,
+    MAX_SHOWN_FACES,
+    OF_THE_END,
+    Batches,
+    Piece,
+    Waiting,
+    _Kept,
+    _Video,
+    no_number,
+    now,
+)
 
 
 class Detector(Engine[_Video]):
@@ -115,11 +127,12 @@ class Detector(Engine[_Video]):
         self.uncertain_margin = uncertain_margin
         self.uncertain_band = uncertain_band(self.threshold, uncertain_margin)
         self.moments_per_face = moments_per_face
-        self.heatmaps = heatmaps and model is not None
+        self.heatmaps = heatmaps and model is not None and model.backbone.is_differentiable
         self._batches = Batches(runtime.device_type != "cpu" if across_videos is None else across_videos)
         self.no_verdict = why_no_verdict(card, name)
         """Reason why scores come without a verdict; empty if they come with one."""
-        self._remark = rules.NO_VERDICT + self.no_verdict if self.no_verdict else ""
+        scope, trace = scope_of(card, self.threshold), trace_of(card.data)
+        self.judge = rules.Judge(self.threshold, uncertain_margin, scope, trace, self.no_verdict)
         self.caveat, self.prevalence = caveat_of(card), check_prevalence(prevalence)
         named = getattr(aggregation, "__name__", repr(aggregation))
         self.aggregation_name = aggregation if isinstance(aggregation, str) else named
@@ -220,7 +233,7 @@ class Detector(Engine[_Video]):
         if not waiting:
             return
         began = time.perf_counter()
-        probs = self.prob_fake([window.crops for _, window in waiting])
+        probs = self.prob_fake(*zip(*((window.crops, window.frame_seconds) for _, window in waiting), strict=True))
         each = (time.perf_counter() - began) / len(waiting)
         for (video, window), prob in zip(waiting, probs, strict=True):
             video.add(window, prob, seconds=each, num_kept=self.moments_per_face, aggregation=self.aggregation)
@@ -246,17 +259,16 @@ class Detector(Engine[_Video]):
         if end.no_window:
             return self.failed(video, Failure(Status.NO_FACE, f"{video.path}: {end.no_window}"))
         if not np.isfinite([window.prob_fake for scored in video.tracks.values() for window in scored]).all():
-            message = "the detector gave no number: its weights are not finite; train again with a lower learning rate"
-            return self.failed(video, Failure(Status.ERROR, message))
-        tracks, kept, prob_fake = video.aggregated(self.aggregation, self._verdict)
+            return self.failed(video, no_number(video.path, self.model))
+        tracks, kept, prob_fake = video.aggregated(self.aggregation, self.judge.verdict)
         began = time.perf_counter()
         moments = tuple(self._moments(tracks, kept))
         explaining = time.perf_counter() - began
-        label, confidence = side(prob_fake, threshold=self.threshold, gives_verdicts=self.gives_verdicts)
+        label, confidence = self.judge.side(prob_fake)
         return VideoScore(
             path=str(video.path),
             status=Status.PARTIAL if end.partial else Status.OK,
-            verdict=self._verdict(prob_fake),
+            verdict=self.judge.verdict(prob_fake),
             label=label,
             prob_fake=prob_fake,
             confidence=confidence,
@@ -264,7 +276,7 @@ class Detector(Engine[_Video]):
             seconds=time.perf_counter() - video.began,
             seconds_by_stage={**end.seconds_by_stage, "network": video.network_seconds, "explain": explaining},
             model=self.name,
-            message="; ".join(part for part in (end.partial, end.message, self._remark) if part),
+            message="; ".join(part for part in (end.partial, end.message, self.judge.remark(prob_fake)) if part),
             alike=alike(prob_fake, self._labelled, prevalence=self.prevalence) if self._labelled else None,
             caveat=self.caveat,
             scored_at=now(),
@@ -280,10 +292,6 @@ class Detector(Engine[_Video]):
         """Whether a score comes with a verdict."""
         return not self.no_verdict
 
-    def _verdict(self, prob_fake: float) -> Verdict:
-        told = verdict(prob_fake, threshold=self.threshold, margin=self.uncertain_margin)
-        return told if self.gives_verdicts else Verdict.UNCERTAIN
-
     def _moments(self, tracks: Iterable[TrackScore], kept_by_track: Mapping[int, list[_Kept]]) -> Iterator[Moment]:
         """The most suspicious windows of the most suspicious faces, both in falling order."""
         for track in sorted(tracks, key=lambda track: -track.prob_fake)[:MAX_SHOWN_FACES]:
@@ -292,29 +300,29 @@ class Detector(Engine[_Video]):
                 frame, heatmap = explained(self.model if self.heatmaps else None, crops)
                 yield Moment(track.track, kept.place, when[frame], kept.prob_fake, crops[frame], heatmap)
 
-    def prob_fake(self, clips: Iterable[FrameArray]) -> list[float]:
-        """The probability of FAKE of each clip (T, S, S, 3), calibrated if the checkpoint holds a temperature."""
+    def prob_fake(self, clips: Iterable[FrameArray], seconds: Iterable[Sequence[float]] | None = None) -> list[float]:
+        """The calibrated probability of FAKE of each clip (T, S, S, 3); some need the ``seconds`` of its frames."""
         probs: list[float] = []
         waiting = [torch.from_numpy(clip).permute(0, 3, 1, 2) for clip in clips]
-        for first in range(0, len(waiting), self.batch_size):
-            probs += self.prob_fake_batch(torch.stack(waiting[first : first + self.batch_size]))
+        times = None if seconds is None else torch.tensor([*seconds], dtype=torch.float64)
+        for part in (slice(first, first + self.batch_size) for first in range(0, len(waiting), self.batch_size)):
+            probs += self.prob_fake_batch(torch.stack(waiting[part]), None if times is None else times[part])
         return probs
 
-    def log_odds_batch(self, frames_BTCHW: Tensor) -> list[float]:
+    def log_odds_batch(self, frames_BTCHW: Tensor, seconds_BT: Tensor | None = None) -> list[float]:
         """The log-odds of FAKE of each clip as the network gives them, without any temperature.
 
         Of a file without a network, as far as its probabilities tell: within 16 of 0, where they are not yet 0 or 1.
         """
         if self.model is not None:
-            device = next(self.model.parameters()).device
             with torch.inference_mode():
-                logits_BK = self.model(frames_BTCHW.to(device)).double()
+                logits_BK = self.model(frames_BTCHW.to(self.model.mean.device), seconds_BT).double()
             odds: list[float] = (logits_BK[:, Label.FAKE] - logits_BK[:, Label.REAL]).tolist()
             return odds
-        probs = np.clip(self.prob_fake_batch(frames_BTCHW), 1e-7, 1 - 1e-7)
-        odds = ((self.card.temperature or 1.0) * np.log(probs / (1 - probs))).tolist()
-        return odds
+        return rules.log_odds(self.prob_fake_batch(frames_BTCHW), temperature=self.card.temperature or 1.0)
 
-    def prob_fake_batch(self, frames_BTCHW: Tensor) -> list[float]:
+    def prob_fake_batch(self, frames_BTCHW: Tensor, seconds_BT: Tensor | None = None) -> list[float]:
         """The probability of FAKE of each clip of a batch, (B, T, C, H, W) uint8."""
+        if isinstance(self.runtime, TorchRuntime):
+            return self.runtime.prob_fake(frames_BTCHW, seconds_BT)
         return self.runtime.prob_fake(frames_BTCHW)

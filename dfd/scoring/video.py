@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dfd.base.types import FileFacts, FloatArray, FrameArray, TrackScore, Verdict, WindowScore
+from dfd.base.types import FileFacts, FloatArray, FrameArray, Status, TrackScore, Verdict, WindowScore
 from dfd.faces.found import FaceBoxes, FaceWindow, Thumbnail, WindowsEnd
 from dfd.faces.tracks.appearances import Appearance
+from dfd.models.classifier import ClipClassifier
+from dfd.process.failure import Failure
 from dfd.scoring.aggregation import Aggregation, weakness, without_weak
 
 DESCRIBED = (
     *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
-    *("calibration", "metrics", "data", "versions"),
+    *("calibration", "metrics", "data", "scope", "versions"),
 )
 """Fields of a card by which a report describes a detector."""
 OF_THE_END = ("num_faces", "num_frames", "num_windows", "num_windows_possible", "duration_seconds")
@@ -222,3 +224,11 @@ def _joined(pieces: Iterable[FaceBoxes]) -> tuple[NDArray[np.int64], FloatArray]
 def now() -> str:
     """Time of day as it is written beside a score: ISO 8601, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def no_number(path: Path, model: ClipClassifier | None) -> Failure:
+    """Failure of a video whose score is not a number."""
+    if model is not None and model.backbone.why_nothing:
+        return Failure(Status.ERROR, f"{path}: {model.backbone.why_nothing}")
+    message = "the detector gave no number: its weights are not finite; train again with a lower learning rate"
+    return Failure(Status.ERROR, message)

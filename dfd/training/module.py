@@ -17,16 +17,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 from torchmetrics import MeanMetric, MetricCollection
 
-from dfd.base.errors import CheckpointError, ConfigError, RunDiverged
+from dfd.base.errors import ConfigError, RunDiverged
 from dfd.base.types import CARD_KEY, ClipBatch, Label
 from dfd.metrics.clips import clip_metrics
 from dfd.models.classifier import ClipClassifier, logits_of, pooled_of
 from dfd.models.files.card import DetectorCard
 from dfd.training.callbacks import check_monitors
 from dfd.training.learning.divergence import MAX_STEPS_NOT_FINITE, diverged
+from dfd.training.learning.fitting import KEY as FITTING_KEY
+from dfd.training.learning.fitting import Fitting
 from dfd.training.learning.gradients import gradients_of, unscales_itself
-from dfd.training.learning.inference import TrainedModule, options_of
+from dfd.training.learning.inference import TrainedModule
 from dfd.training.learning.losses import CrossEntropy, LossFunction, LossSum
+from dfd.training.learning.stepping import STEPPING_KEY, refuse_other_stepping, stepping_options
 from dfd.training.learning.tuning import Tuning, keep_fixed_statistics
 from dfd.training.results import VAL_METRICS
 from dfd.training.resuming import _refuse_other_model
@@ -38,10 +41,6 @@ LOGGED_METRICS = (
     *("train/loss_step", "train/lr_step", "train/grad_norm_step"),
 )
 """Metrics that a callback or a schedule may monitor."""
-
-
-STEPPING_KEY = "dfd_stepping"
-"""Key in a checkpoint for the options of its optimizer and schedule."""
 
 
 class DetectorModule(TrainedModule):
@@ -93,6 +92,7 @@ class DetectorModule(TrainedModule):
         self.card = card
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
+        self.fitting = Fitting.of(model)
         self.run_seed = 0
         self.freeze_batchnorm = freeze_batchnorm
         default = CrossEntropy(label_smoothing=label_smoothing, class_weights=class_weights)
@@ -150,7 +150,8 @@ class DetectorModule(TrainedModule):
         This is not in ``on_train_epoch_start``, which Lightning skips for the first epoch after resuming.
         """
         if batch_idx == 0:
-            follow_groups(self.lr_schedulers(), self.trainer.optimizers[0])
+            if not self.fitting:
+                follow_groups(self.lr_schedulers(), self.trainer.optimizers[0])
             self.train()  # Lightning keeps a new module's mode, in which freeze_batchnorm has not been applied
             torch.manual_seed((self.run_seed + 1_000_003 * (self.current_epoch + 1) + self.global_rank) % 2**63)
 
@@ -164,9 +165,12 @@ class DetectorModule(TrainedModule):
             self.log(f"train/loss_{name}_step", value.detach(), on_step=True, on_epoch=False)
         return torch.stack([*losses.values()]).sum()
 
-    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        """Loss to minimise."""
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor | None:
+        """Loss to minimise; None where the head is fitted to the features of all batches at once."""
         features_BD, label_B = pooled_of(self.model, batch), batch["label"]
+        if self.fitting:
+            self.fitting.take(features_BD, label_B)
+            return None
         logits_BK: Tensor = self.model.classify(features_BD)
         loss = self.compute_loss(logits_BK, features_BD, batch)
         self._record("train", loss.detach().expand(len(label_B)), logits_BK, label_B, self.train_metrics)
@@ -206,6 +210,10 @@ class DetectorModule(TrainedModule):
     def on_train_batch_end(self, outputs: Any, batch: ClipBatch, batch_idx: int) -> None:
         """End a diverged run, and make sure that the end of every run is validated and so may be kept."""
         trainer, fit_loop = self.trainer, self.trainer.fit_loop
+        if self.fitting and trainer.is_last_batch:
+            logits_NK, label_N = self.fitting.fit(trainer)
+            loss_N = F.cross_entropy(logits_NK, label_N, reduction="none")
+            self._record("train", loss_N, logits_NK, label_N, self.train_metrics)
         if (fit_loop.total_batch_idx + 1) % MAX_STEPS_NOT_FINITE == 0:
             self._refuse_lost_training(at_least=MAX_STEPS_NOT_FINITE)
         interval = trainer.val_check_batch  # None if the interval is a time
@@ -236,7 +244,8 @@ class DetectorModule(TrainedModule):
         the first process has a bar, so it and the others would wait for each other.
         """
         self._log_epoch("train", self.train_metrics)
-        self.log("train/lr", self.rate.compute(), sync_dist=True)
+        if not self.fitting:
+            self.log("train/lr", self.rate.compute(), sync_dist=True)
         self.rate.reset()
 
     def on_validation_epoch_end(self) -> None:
@@ -248,11 +257,13 @@ class DetectorModule(TrainedModule):
         self._log_epoch("test", self.test_metrics)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Optimizer of all trainable parameters, and its schedule over the whole run.
+        """Optimizer of all trainable parameters, and its schedule over the whole run; None for a head that is fitted.
 
         Raises:
             ConfigError: the run has a schedule but no end, or the schedule cannot be built.
         """
+        if self.fitting:
+            return None
         optimizer = self.tuning.optimizer(self.make_optimizer, self, self.model.backbone)
         if self.make_scheduler is None:
             return optimizer
@@ -275,6 +286,8 @@ class DetectorModule(TrainedModule):
         known = {name: value for name, value in logged.items() if name.startswith("val/") and math.isfinite(value)}
         checkpoint[CARD_KEY] = replace(self.card, metrics=known or self.card.metrics).to_dict()
         checkpoint[STEPPING_KEY] = self._stepping()
+        if self.fitting:
+            checkpoint[FITTING_KEY] = self.fitting.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to resume a run with another model, optimizer or schedule.
@@ -284,26 +297,13 @@ class DetectorModule(TrainedModule):
         """
         _refuse_other_model(DetectorCard.from_dict(checkpoint.get(CARD_KEY)).model, self.card.model)
         mine = self._stepping()
-        theirs = checkpoint.get(STEPPING_KEY, mine)  # missing in checkpoints of older versions
-        names = {name for name in {**theirs, **mine} if theirs.get(name) != mine.get(name)}
-        names -= {name for name in names if name.partition(".")[0] in names - {name}}  # options of another optimizer
-        differing = [f"{name}={theirs.get(name, 'none')}, not {mine.get(name, 'none')}" for name in sorted(names)]
-        if differing:
-            raise CheckpointError(
-                f"ckpt_path is a checkpoint of a run with {'; '.join(differing)}: its optimizer and schedule continue "
-                "as they were, whatever is given now; repeat the options of the stopped run, or start a new run in "
-                "another hydra.run.dir"
-            )
+        refuse_other_stepping(checkpoint.get(STEPPING_KEY, mine), mine)  # missing in checkpoints of older versions
+        if self.fitting:
+            self.fitting.load(checkpoint.get(FITTING_KEY, {}))
 
     def _stepping(self) -> dict[str, str]:
-        """Options of the optimizer, schedule and losses, which resuming restores with their state."""
-        options = {f"loss.{name}": type(loss).__name__ for name, loss in self.loss.items()}
-        if options == {"loss.cross_entropy": "CrossEntropy"}:  # not in checkpoints of older versions
-            options.clear()
-        if self.tuning != Tuning():
-            options |= {f"tuning.{name}": str(value) for name, value in asdict(self.tuning).items()}
-        options |= options_of("optimizer", self.make_optimizer) | options_of("scheduler", self.make_scheduler)
-        return options
+        makers = {"optimizer": self.make_optimizer, "scheduler": self.make_scheduler}
+        return {} if self.fitting else stepping_options(dict(self.loss.items()), self.tuning, **makers)
 
     def _evaluate(self, stage: str, batch: ClipBatch, metrics: MetricCollection) -> None:
         logits_BK, label_B = logits_of(self.model, batch), batch["label"]

@@ -68,7 +68,7 @@ def test_a_mix_draws_its_families_by_weight() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "wrap"}, r"kind: there is no 'wrap', only self, warp"),
+        ({"kind": "wrap"}, r"kind: there is no 'wrap', only self, warp, resynthesis, motion"),
         ({"kind": {"self": 0}}, "kind must have weights"),
         ({"warp": {"sides": [32, 64]}}, r"warp\.sides: no such option of the family warp; did you mean 'side'"),
         ({"warp": {"blur": 4}}, r"warp\.blur must be an odd whole number"),

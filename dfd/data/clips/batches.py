@@ -39,6 +39,9 @@ class ClipParts(TypedDict):
 class ClipItem(CountedFacts, ClipParts):
     """One clip and its facts; :func:`collate` makes a batch."""
 
+    seconds: NotRequired[Tensor]
+    """Time of each frame in its track, float64 (T,); that of a repeated frame repeats too."""
+
 
 def as_tensor(frames: FrameArray) -> Tensor:
     """Convert frames (T, H, W, 3) to the layout that networks take, uint8 (T, C, H, W)."""
@@ -48,7 +51,8 @@ def as_tensor(frames: FrameArray) -> Tensor:
 def collate(items: Sequence[ClipItem]) -> ClipBatch:
     """Batch of items: ``frames`` (B, T, C, H, W), ``label`` (B,) int64, ``is_repeat`` (B,), the rest as lists.
 
-    ``landmarks`` (B, T, 5, 2) and ``masks`` (B, T, H, W) are there if the items have them.
+    ``landmarks`` (B, T, 5, 2) and ``masks`` (B, T, H, W) are there if the items have them, ``seconds`` (B, T) if all
+    have them: pictures have no time.
     """
     facts = collate_facts(items)
     batch: ClipBatch = {**facts, "frames": torch.stack([item["frames"] for item in items])}
@@ -56,6 +60,8 @@ def collate(items: Sequence[ClipItem]) -> ClipBatch:
         batch["landmarks"] = torch.stack([item["landmarks"] for item in items])
     if "masks" in items[0]:
         batch["masks"] = torch.stack([item["masks"] for item in items])
+    if all("seconds" in item for item in items):
+        batch["seconds"] = torch.stack([item["seconds"] for item in items])
     return batch
 
 

@@ -172,7 +172,8 @@ class ClipDataset(Dataset[ClipItem]):
         if self.landmarks:
             fractions = read_landmarks(self.store / choice.path, choice.indices)
             clip["landmarks"] = torch.from_numpy(fractions * clip["frames"].shape[-1])
-        return {"is_repeat": is_repeat, **self.finish(clip, choice), **choice.facts}
+        seconds = torch.tensor(choice.indices, dtype=torch.float64) / float(self._tracks.fps[choice.position])
+        return {"seconds": seconds, "is_repeat": is_repeat, **self.finish(clip, choice), **choice.facts}
 
     def read(self, choice: Choice) -> FrameArray:
         """Read the chosen frames, (T, H, W, 3).

@@ -25,6 +25,7 @@ class _Tracks:
         labels = {name: int(Label.parse(name)) for name in rows["label"].unique()}
         self.label = rows["label"].map(labels).to_numpy(np.int8)
         self.num_frames = rows["num_frames"].to_numpy(np.int32)
+        self.fps = rows["fps"].to_numpy(np.float64)
         self.track = rows["track"].to_numpy(np.int32)
         self._path, self._video_id = _texts(rows["path"]), _texts(rows["video_id"])
         self._frames_file = _texts(rows["path"].map(lambda path: str(frame_files.get(path, ""))))

@@ -85,6 +85,19 @@ def save_safetensors(path: str | Path, model: ClipClassifier, card: DetectorCard
     write_bytes(path, save(tensors, metadata=metadata))  # not save_file, whose files only their owner can read
 
 
+def replace_card(path: str | Path, card: DetectorCard) -> None:
+    """Write another card into a ``.safetensors``, whose weights stay as they are, bit for bit.
+
+    Raises:
+        CheckpointError: when the file is missing, damaged or from another program.
+    """
+    path = Path(path)
+    load_checkpoint(path)
+    tensors, metadata = read_tensor_file(path)
+    assert is_state_dict(tensors), "load_checkpoint refuses others"
+    write_bytes(path, save(dict(tensors), metadata={**metadata, CARD_KEY: json.dumps(card.to_dict(), allow_nan=False)}))
+
+
 def refuse_mixed_clips(model: ClipClassifier, what: str) -> None:
     """Refuse a model that may only be used for comparison.
 
@@ -147,6 +160,6 @@ def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _halved(tensor: Tensor) -> Tensor:
-    """Convert to 16 bits, unless a value is too large for them (above 65504)."""
-    half = tensor.half() if tensor.is_floating_point() else tensor
+    """Convert to 16 bits, unless a value is too large for them (above 65504), or has 64: fitted heads need those."""
+    half = tensor.half() if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
     return half if bool(half.isfinite().all()) else tensor

@@ -64,6 +64,7 @@ def to_onnx(model: ClipClassifier, card: DetectorCard) -> bytes:
         ConfigError: when the extra ``onnx`` is not installed.
     """
     refuse_mixed_clips(model, "format=onnx")
+    _refuse_signals(model, "format=onnx")
     checker = optional_module("onnx.checker")
     optional_module("onnxscript")
     size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
@@ -134,6 +135,7 @@ def to_program(model: ClipClassifier, card: DetectorCard) -> ExportedProgram:
         CheckpointError: when the model mixes the clips of a batch, or has a part that cannot be traced.
     """
     refuse_mixed_clips(model, "format=torch_export")
+    _refuse_signals(model, "format=torch_export")
     portable = PortableDetector(model, temperature=card.temperature or 1.0, target="torch_export")
     example = portable.example(card.image_size)
     try:
@@ -160,6 +162,11 @@ def _metadata(model: ClipClassifier, card: DetectorCard) -> dict[str, str]:
         CARD_KEY: json.dumps(card.to_dict(), allow_nan=False),
         WEIGHTS_KEY: weights_sha256(model.state_dict()),
     }
+
+
+def _refuse_signals(model: ClipClassifier, what: str) -> None:
+    if not model.backbone.is_differentiable:
+        raise CheckpointError(f"{what}: this detector computes its features outside of torch; use format=safetensors")
 
 
 def _inexpressible(form: str, error: RuntimeError) -> str:

@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Triple = tuple[float, float, float]
 Resample = Literal["bilinear", "bicubic", "nearest"]
@@ -23,14 +25,20 @@ class Backbone(nn.Module):
         mean: mean per channel of pictures in 0..1; the classifier subtracts it.
         std: standard deviation per channel; the classifier divides by it.
         input_size: fixed side of the network's input, to which the classifier resizes; None if any size fits.
-        resample: how the classifier resizes, see :func:`~dfd.models.classifier.resized`.
+        resample: how the classifier resizes, see :func:`resized`.
         min_size: smallest side that passes through all of its strides.
         frozen: whether its weights are fixed: no gradients, and always evaluation mode.
         sees_clips: whether it takes clips ``(B, T, C, H, W)``, or one ``(T, C, H, W)``, and gives features
             ``(B, T', num_features)``, or ``(T', num_features)``, where T' may be less than T.
+        needs_seconds: whether it also takes the time of each frame, ``(B, T)``.
+        is_differentiable: whether torch can follow it back to the pixels, as heat maps and exports need.
+        why_nothing: reason for features that are not numbers, where a clip may have none; empty: all clips have some.
     """
 
     sees_clips: bool = False
+    needs_seconds: bool = False
+    is_differentiable: bool = True
+    why_nothing: str = ""
 
     def __init__(
         self,
@@ -66,3 +74,26 @@ class Backbone(nn.Module):
         """Features, shape ``(N, num_features)``."""
         features_ND: Tensor = self.network(images_NCHW)
         return features_ND
+
+
+def resized(images_NCHW: Tensor, side: int, resample: Resample | None) -> Tensor:
+    """Resize pictures in 0..1 to ``side`` x ``side``.
+
+    Args:
+        images_NCHW: pictures.
+        side: height and width of the result, in pixels.
+        resample: None: bilinear, with antialiasing where the picture shrinks. ``bilinear``: without, as OpenCV does.
+            ``bicubic``: as Pillow does, with antialiasing. ``nearest``: the nearest pixel, as in Pillow.
+    """
+    size = (side, side)
+    if resample == "nearest":
+        # The pixel under the middle of the new one, in whole numbers: floats decide ties differently everywhere.
+        rows, columns = (
+            (2 * torch.arange(side, device=images_NCHW.device) + 1) * old // (2 * side)
+            for old in images_NCHW.shape[-2:]
+        )
+        return images_NCHW[..., rows[:, None], columns]
+    if resample == "bicubic":  # may overshoot, which pictures of 8 bits cannot
+        return F.interpolate(images_NCHW, size, mode="bicubic", antialias=True).clamp(0, 1)
+    shrinks = resample is None and min(images_NCHW.shape[-2:]) > side
+    return F.interpolate(images_NCHW, size, mode="bilinear", antialias=shrinks)

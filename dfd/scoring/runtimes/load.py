@@ -68,6 +68,7 @@ def load_runtime(
     if runtime == "onnx":
         return kept_onnx(model, card, digest, device=device), card, name, model
     may_use_onnx = num_videos is not None and not model.mixes_clips and precision != "bf16"
+    may_use_onnx &= model.backbone.is_differentiable
     if runtime == "auto" and may_use_onnx and _onnx_is_faster(model, device):
         # Not Path.is_file, which raises where a folder on the way may not be entered.
         if os.path.isfile(_kept_path(card, digest)):

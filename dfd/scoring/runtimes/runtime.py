@@ -73,11 +73,11 @@ class TorchRuntime:
             pack_linear(self.model)  # the last layers too, which would keep the file mapped
 
     @torch.inference_mode()
-    def prob_fake(self, frames_BTCHW: Tensor) -> list[float]:
-        """The probability of FAKE of each clip."""
+    def prob_fake(self, frames_BTCHW: Tensor, seconds_BT: Tensor | None = None) -> list[float]:
+        """The probability of FAKE of each clip; some networks need the time of each frame."""
         at_once = CPU_FRAMES_AT_ONCE if self.device_type == "cpu" else None
         with torch.autocast(self.device_type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            features_BTD = self.model.features(frames_BTCHW.to(self.device), at_once=at_once)
+            features_BTD = self.model.features(frames_BTCHW.to(self.device), at_once=at_once, seconds_BT=seconds_BT)
         logits_BK = self.model.head(features_BTD.float()).float() / self.temperature
         probs: list[float] = logits_BK.softmax(dim=-1)[:, Label.FAKE].double().tolist()
         return probs

@@ -1,6 +1,6 @@
 """Uses of a trained module in Lightning's own way: loading a checkpoint, and predicting."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -13,23 +13,6 @@ from dfd.base.types import ClipBatch, Label
 from dfd.models.classifier import ClipClassifier, logits_of
 from dfd.models.files.checkpoint import load_checkpoint, load_model
 from dfd.models.tensor_files import load_exactly
-
-KERNELS = ("fused", "foreach")
-"""Options of an optimizer that change how it computes, but not what."""
-
-
-def options_of(name: str, make: Callable[..., Any] | None) -> dict[str, str]:
-    """Name and options of a factory, such as a partial of an optimizer, as text; empty for None.
-
-    >>> options_of("optimizer", partial(Adam, lr=0.1, fused=True))
-    {'optimizer': 'Adam', 'optimizer.lr': '0.1'}
-    """
-    if make is None:
-        return {}
-    function = make.func if isinstance(make, partial) else make
-    given = make.keywords.items() if isinstance(make, partial) else ()
-    options = {f"{name}.{key}": str(value) for key, value in given if key not in KERNELS}
-    return {name: getattr(function, "__name__", type(function).__name__), **options}
 
 
 class TrainedModule(LightningModule):

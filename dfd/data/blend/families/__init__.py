@@ -16,6 +16,8 @@ import numpy as np
 from dfd.base.types import FloatArray, FrameArray
 from dfd.base.words import did_you_mean
 from dfd.data.blend.blending import self_blend
+from dfd.data.blend.families.motion import MotionSettings, motion_blend
+from dfd.data.blend.families.resynthesis import ResynthesisSettings, resynthesis_blend
 from dfd.data.blend.families.warp import WarpSettings, warp_blend
 from dfd.data.blend.geometry import BlendedPair, check_landmarks, drawn
 from dfd.data.blend.settings import BlendSettings, check_weights
@@ -40,6 +42,8 @@ class Family:
 FAMILIES: dict[str, Family] = {
     "self": Family("self_blend", BlendSettings, self_blend),
     "warp": Family("warp_blend", WarpSettings, warp_blend),
+    "resynthesis": Family("resynthesis", ResynthesisSettings, resynthesis_blend),
+    "motion": Family("motion", MotionSettings, motion_blend),
 }
 """Families by the names that ``data.blend.kind`` takes."""
 
