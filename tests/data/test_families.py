@@ -162,7 +162,7 @@ def test_colours_change_alike_in_the_real_and_the_fake_clip() -> None:
 
 def test_the_real_clip_and_the_target_are_each_sometimes_of_another_sharpness() -> None:
     frames, landmarks = face()
-    frames, landmarks = frames[:, ::4, ::4], landmarks / 4
+    frames, landmarks = frames[:, ::4, ::4], (landmarks / 4).astype(np.float32)
     settings = WarpSettings(color_prob=0.0)
     pairs = [warp_blend(frames, landmarks, np.random.default_rng(seed), settings) for seed in range(60)]
     assert len({(np.array_equal(pair.real, frames), np.array_equal(pair.target, frames)) for pair in pairs}) == 4

@@ -30,8 +30,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--families",
         metavar="NAME,NAME",
-        default="self,warp",
-        help="a fake of each for every video (default: self,warp)",
+        help="a fake of each for every video (default: all that data.blend.kind takes)",
     )
     parser.add_argument("--num-frames", metavar="N", type=int, help="first frames of each clip (default: all)")
     parser.add_argument(
@@ -57,7 +56,7 @@ def write(chosen: argparse.Namespace, own: Sequence[str]) -> None:
         StoreError: there is nothing to make fakes from, or a clip cannot be read.
     """
     from dfd.config.compose import training_options  # Hydra and torch, which --help does not wait for
-    from dfd.data.blend.families import Blends
+    from dfd.data.blend.families import FAMILIES, Blends
     from dfd.data.blend.stores import BlendStoreSettings, write_blends
 
     if chosen.num_workers is not None and chosen.num_workers < 1:
@@ -65,7 +64,8 @@ def write(chosen: argparse.Namespace, own: Sequence[str]) -> None:
     if own and any(word.startswith(f"{PREFIX}kind=") for word in own):
         raise ConfigError("blend.kind is for data=blend, which draws a family for each clip; say --families here")
     options = training_options("data.blend", ["data=blend", *(f"data.{word}" for word in own)])
-    names = tuple(name for name in chosen.families.strip("[]").replace(" ", "").split(",") if name)
+    given = ",".join(FAMILIES) if chosen.families is None else chosen.families
+    names = tuple(name for name in given.strip("[]").replace(" ", "").split(",") if name)
     try:
         settings = BlendStoreSettings(
             names,

@@ -105,7 +105,7 @@ class BlendDataset(ClipDataset):
             if label == Label.FAKE:
                 video_id = fake_id(facts["video_id"], method)
                 facts = {**facts, "label": int(Label.FAKE), "video_id": video_id, "method": method}
-            found.append({"is_repeat": is_repeat, **clips[label], **facts})
+            found.append({"is_repeat": is_repeat, **clips[label], **facts})  # type: ignore[typeddict-item]
         return found
 
     def blended(self, item: Number) -> tuple[BlendedPair, Choice]:
@@ -155,7 +155,9 @@ def _held(pair: BlendedPair, num_frames: int) -> BlendedPair:
     if num_frames == len(pair.real):
         return pair
     arrays = {name: getattr(pair, name) for name in ("real", "fake", "target", "mask", "landmarks")}
-    held = {name: _last_repeated(array, num_frames) for name, array in arrays.items() if array is not None}
+    held: dict[str, Any] = {
+        name: _last_repeated(array, num_frames) for name, array in arrays.items() if array is not None
+    }
     return replace(pair, **held)
 
 

@@ -98,8 +98,7 @@ def write_blends(
 
     Args:
         store: store with real videos; its fakes are left aside.
-        output: folder of the new store.
-        settings: which fakes are made, and how.
+        output, settings: folder of the new store; which fakes are made, and how.
         num_workers: number of processes; None for one per core.
         on_video: called with the number of finished real videos and that of all.
 
@@ -119,6 +118,7 @@ def write_blends(
     _refuse_other(store, output, records, settings)
     output.mkdir(parents=True, exist_ok=True)
     write_split_plan(output, read_split_plan(store) or SplitPlan())
+    rows: dict[str, list[VideoRecord | VideoRow]]
     rows = {record.video_id: [record, *(_fake_of(record, name) for name in settings.families)] for record in records}
     write_splits(output, {one.video_id: splits[source] for source, made in rows.items() for one in made})
     waiting = [record for record in records if not _is_done(store, output, rows[record.video_id], settings)]
@@ -235,7 +235,7 @@ def blend_video(store: Path, output: Path, record: VideoRecord, settings: BlendS
         rng = np.random.default_rng(_seed(record, "still", settings))
         frames, landmarks = moving_still(frames[0], landmarks[0], settings.still_frames, rng)
         geometry = _moved(record, geometry, landmarks)
-    made = []
+    made: list[VideoRecord] = []
     for family in settings.families:
         rng = np.random.default_rng(_seed(record, family, settings))
         pair = settings.blends.make(family, frames, landmarks, rng)

@@ -1,7 +1,7 @@
 """Batches of clips."""
 
 from collections.abc import Sequence
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, cast
 
 import torch
 from torch import Tensor
@@ -55,7 +55,7 @@ def collate(items: Sequence[ClipItem]) -> ClipBatch:
     have them: pictures have no time.
     """
     facts = collate_facts(items)
-    batch: ClipBatch = {**facts, "frames": torch.stack([item["frames"] for item in items])}
+    batch = cast(ClipBatch, {**facts, "frames": torch.stack([item["frames"] for item in items])})
     if "landmarks" in items[0]:
         batch["landmarks"] = torch.stack([item["landmarks"] for item in items])
     if "masks" in items[0]:
