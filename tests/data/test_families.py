@@ -38,9 +38,9 @@ def test_a_fake_is_its_target_outside_the_mask_and_something_else_inside(name: s
         outside, inside = pair.mask == 0, pair.mask > 0.9 * pair.mask.max()
         assert np.array_equal(pair.fake[outside], pair.target[outside])
         assert np.abs(pair.fake.astype(int) - pair.target)[inside].mean() > 0.5
-        assert (
-            (pair.fake.dtype, pair.fake.shape) == (pair.real.dtype, pair.real.shape) == (np.uint8, (2, SIDE, SIDE, 3))
-        )
+        for frames in (pair.fake, pair.real):
+            assert frames.dtype == np.uint8
+            assert frames.shape == (2, SIDE, SIDE, 3)
         assert 0 <= pair.mask.min() <= pair.mask.max() <= 1
 
 

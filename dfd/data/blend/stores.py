@@ -52,8 +52,7 @@ class BlendStoreSettings:
     """Settings of a store of pseudo-fakes.
 
     Args:
-        families: families of the fakes, by their names in :data:`dfd.data.blend.families.FAMILIES`; each makes one fake
-            of every real video.
+        families: names in :data:`dfd.data.blend.families.FAMILIES`; each makes one fake of every real video.
         blends: settings of the families.
         num_frames: first frames of each clip that are used; None: all.
         still_frames: frames of the clip that a photograph becomes.
@@ -98,7 +97,8 @@ def write_blends(
 
     Args:
         store: store with real videos; its fakes are left aside.
-        output, settings: folder of the new store; which fakes are made, and how.
+        output: folder of the new store.
+        settings: which fakes are made, and how.
         num_workers: number of processes; None for one per core.
         on_video: called with the number of finished real videos and that of all.
 
