@@ -9,14 +9,16 @@ from rich.table import Table
 
 from dfd.base.errors import ConfigError, StoreError
 from dfd.config.entry import output_dir
-from dfd.config.schemas import CalibrateConfig
+from dfd.config.schemas import CalibrateConfig, inputs_of
 from dfd.data.clips.module import ClipDataModule
 from dfd.data.splits.people import SPLITS
+from dfd.evaluation.several.ensembles import calibrated_cards, save_ensemble
+from dfd.evaluation.several.members import Members, load_measured
 from dfd.evaluation.splits import calibrated_card, data_of_split
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import save_safetensors
+from dfd.models.published.names import members
 from dfd.models.starter import checkpoint_path
-from dfd.scoring.detector import Detector
 
 
 def print_calibration(before: DetectorCard, after: DetectorCard) -> None:
@@ -68,12 +70,38 @@ def output_file(output: str | None, folder: Path, *, overwrite: bool) -> Path:
     return path
 
 
+def calibrate_ensemble(config: CalibrateConfig, ensemble: Members, path: Path) -> None:
+    """Calibrate several networks as one detector, and write it: a file for each network, ``path`` for the first.
+
+    Raises:
+        ConfigError: a file is there already, or the videos are those of the training.
+        StoreError: nothing can be fitted to the videos.
+    """
+    for file in members(path, len(ensemble.detectors)):
+        if file.exists() and not config.overwrite:
+            raise ConfigError(f"output={file}: is there already; give another name, or overwrite=true")
+    data = data_of_split(config.data, ensemble.card, config.split)
+    for one in ensemble.detectors:
+        warn_about_videos(one.card, data, config.split)
+    cards = calibrated_cards(ensemble, data, config.split)
+    for card in cards:
+        if card.temperature is None:
+            raise StoreError(f"{data.store}, split {config.split}: {card.calibration['note']}; nothing was written")
+    written = save_ensemble(path, ensemble, cards)
+    print_calibration(ensemble.card, cards[0])
+    print(f"the ensemble of {len(written)} networks ({ensemble.rule} of their scores) is {path}, with its other files")
+
+
 def calibrate(config: CalibrateConfig) -> None:
     """Calibrate the detector on one split, and write it as a new file."""
     if config.split not in SPLITS:
         raise ConfigError(f"split={config.split} is not one of {', '.join(SPLITS)}")
     path = output_file(config.output, output_dir(), overwrite=config.overwrite)
-    detector = Detector.load(checkpoint_path(config.checkpoint), device=config.device)
+    files = [checkpoint_path(name) for name in inputs_of(config.checkpoint)]
+    detector = load_measured(files, rule=config.combine, device=config.device, default="mean")
+    if isinstance(detector, Members):
+        calibrate_ensemble(config, detector, path)
+        return
     if detector.model is None:
         remedy = "calibrate the .safetensors it was made from, and export anew"
         raise ConfigError(f"checkpoint={config.checkpoint}: {remedy}")

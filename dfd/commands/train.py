@@ -14,7 +14,6 @@ from lightning.pytorch.loggers import Logger
 from dfd.base.errors import ConfigError, RunPruned
 from dfd.base.machine import keep_freed_memory
 from dfd.commands.calibrate import print_calibration
-from dfd.commands.evaluate import print_metrics
 from dfd.config.build import build, build_all
 from dfd.config.entry import Job
 from dfd.config.schemas import TrainConfig
@@ -23,8 +22,10 @@ from dfd.evaluation.splits import calibrated_card, evaluate_split
 from dfd.figures import style as plots
 from dfd.models.classifier import build_model
 from dfd.models.files.checkpoint import load_checkpoint
+from dfd.report.evaluations.terminal import print_metrics
 from dfd.report.runs.write import add_test
 from dfd.scoring.detector import Detector
+from dfd.studies.needs import Needs
 from dfd.studies.pruning import trial_pruning
 from dfd.training import resuming
 from dfd.training.callbacks import check_monitors, with_callbacks
@@ -110,6 +111,8 @@ def prepare(
     data.setup("fit")
     if config.test:
         data.setup("test")  # that there is nothing to test on is better known before the training
+    if config.needs:
+        Needs(**asdict(config.needs)).check(data)
     if resumed:
         resuming.check_same_data(resumed, data)
     start = Start.of(config.init_from) if config.init_from and not resumed else None
@@ -132,6 +135,9 @@ def prepare(
         first_prepares(trainer, lambda: cache.fill(device=device, num_workers=data.num_workers))
     if config.compile:
         compile_backbone(model, trainer.strategy.root_device)
+    strategy = build(config.strategy) if config.strategy else None
+    if strategy is not None:  # before the optimizer, since it may have weights of its own
+        strategy.setup(model, data)
     module = DetectorModule(
         model,
         # Both are completed by code, so one that a person names by its _target_ need not say _partial_.
@@ -144,6 +150,7 @@ def prepare(
         class_weights=config.class_weights,
         freeze_batchnorm=config.freeze_batchnorm,
         tuning=Tuning(**asdict(config.tuning)) if config.tuning else None,
+        strategy=strategy,
     )
     module.loss.setup(model, data)
     return data, module, resumed

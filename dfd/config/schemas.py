@@ -64,6 +64,15 @@ class TuningConfig:
 
 
 @dataclass
+class NeedsConfig:
+    """Options of what an experiment needs of its data (:class:`dfd.studies.needs.Needs`)."""
+
+    crop: str | None
+    num_frames: int
+    num_methods: int
+
+
+@dataclass
 class TrainConfig:
     """``train.py``."""
 
@@ -72,6 +81,7 @@ class TrainConfig:
     temporal: dict[str, Any]
     head: dict[str, Any] | None
     loss: dict[str, Any] | None
+    strategy: dict[str, Any] | None
     optimizer: dict[str, Any]
     scheduler: Any
     trainer: dict[str, Any]
@@ -91,6 +101,7 @@ class TrainConfig:
     test_windows: int
     num_sample_clips: int
     optimized_metric: str
+    needs: NeedsConfig | None
     tags: list[str]
     plugins: list[str] | None
 
@@ -99,7 +110,8 @@ class TrainConfig:
 class EvaluateConfig:
     """``python -m dfd.evaluate``."""
 
-    checkpoint: str
+    checkpoint: Any
+    combine: str | None
     data: dict[str, Any]
     split: str
     device: str
@@ -110,6 +122,11 @@ class EvaluateConfig:
     trained_on: str | None
     stores: Any
     disturbances: list[str] | None
+    scores: Any
+    manifest: str | None
+    prevalence: float
+    groups: list[str] | None
+    protocol: str | None
     fingerprint_weights: str | None
     plugins: list[str] | None
 
@@ -118,7 +135,8 @@ class EvaluateConfig:
 class CalibrateConfig:
     """``python -m dfd.calibrate``."""
 
-    checkpoint: str
+    checkpoint: Any
+    combine: str | None
     data: dict[str, Any]
     split: str
     device: str
@@ -167,6 +185,7 @@ class PredictConfig:
     deadline_seconds: float
     stall_seconds: float
     limits: dict[str, Any]
+    tracks: dict[str, Any]
     max_decode_side: int | None
     video_stream: int | None
     overwrite: bool

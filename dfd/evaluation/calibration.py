@@ -23,6 +23,7 @@ from dfd.metrics.formulas import SMALLEST_PROB
 from dfd.metrics.videos import video_metrics
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.caveat import ON_BLENDS, with_made_caveat
+from dfd.models.files.scope import Scope
 from dfd.scoring.aggregation import DEFAULT_AGGREGATION, aggregation_named
 
 LogOddsByTrack = Sequence[Sequence[float]]
@@ -78,9 +79,11 @@ class Calibration:
         no_verdict = card.no_verdict if self.temperature is None else ""
         if on_blends:
             no_verdict = card.no_verdict or ON_BLENDS
-        # Earlier test results refer to the old scores and verdicts.
-        calibration = {**facts, **self.to_dict()}
-        return with_made_caveat(card, **fitted, calibration=calibration, no_verdict=no_verdict, test={})
+        # Earlier test results and shares of found fakes refer to the old scores and verdicts.
+        changes: dict[str, Any] = {"calibration": {**facts, **self.to_dict()}, "no_verdict": no_verdict, "test": {}}
+        if card.scope:
+            changes["scope"] = Scope.of(card.scope).without_shares().to_dict()
+        return with_made_caveat(card, **fitted, **changes)
 
 
 def video_probs(
@@ -129,7 +132,7 @@ def calibrate(
         note = "not calibrated: the detector gave no number for some windows; train again with a lower learning rate"
         return Calibration(None, DEFAULT_THRESHOLD, *fitted_on, before=dict.fromkeys(QUALITY), note=note)
     given, threshold_given = (card.temperature, card.threshold) if card else (None, DEFAULT_THRESHOLD)
-    before = _quality(video_probs(log_odds, temperature=given, aggregation=aggregation), labels, threshold_given)
+    before = quality(video_probs(log_odds, temperature=given, aggregation=aggregation), labels, threshold_given)
     if min(num_real, num_fake) < MIN_OF_LABEL:
         note = (
             f"not calibrated: there are {num_real} real and {num_fake} fake videos, and calibration needs at least "
@@ -141,7 +144,7 @@ def calibrate(
     probs = video_probs(log_odds, temperature=temperature, aggregation=aggregation)
     threshold = best_threshold(probs, labels)
     chosen = DEFAULT_THRESHOLD if threshold is None else threshold
-    after = _quality(probs, labels, chosen)
+    after = quality(probs, labels, chosen)
     notes = []
     if any(isclose(temperature, end, rel_tol=0.01) for end in TEMPERATURES):
         blind = "the detector cannot tell these videos apart, so do not rely on its scores of similar ones"
@@ -184,7 +187,8 @@ def best_threshold(prob_fake: ArrayLike, label: ArrayLike) -> float | None:
     return float(np.clip(expit(middle[widest]), np.nextafter(low, 1), high))
 
 
-def _quality(prob: _Floats, label: NDArray[Any], threshold: float) -> dict[str, float | None]:
+def quality(prob: _Floats, label: NDArray[Any], threshold: float) -> dict[str, float | None]:
+    """Metrics named in ``QUALITY`` of videos at a threshold; None where one is not defined."""
     metrics = video_metrics(prob, label, threshold=threshold)
     return {name: metrics[name] for name in QUALITY}
 

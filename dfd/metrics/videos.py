@@ -25,7 +25,18 @@ Interval = tuple[float, float]
 
 RESAMPLED_AT_ONCE = 2**20
 """Videos times resamples processed at once: some tens of megabytes."""
-NUM_RESAMPLES = 1000
+NUM_RESAMPLES, FEWER_RESAMPLES = 1000, 200
+MANY = 20_000
+"""Videos above which :data:`FEWER_RESAMPLES` do: their intervals are narrow, and would take minutes."""
+
+
+def resamples_for(number: int) -> int:
+    """Number of resamples for so many videos or frames.
+
+    >>> resamples_for(20_000), resamples_for(20_001)
+    (1000, 200)
+    """
+    return NUM_RESAMPLES if number <= MANY else FEWER_RESAMPLES
 
 
 def video_metrics(prob_fake: ArrayLike, label: ArrayLike, *, threshold: float = 0.5) -> Metrics:
@@ -91,7 +102,7 @@ def bootstrap_intervals(
     *,
     threshold: float = 0.5,
     confidence: float = 0.95,
-    num_resamples: int = NUM_RESAMPLES,
+    num_resamples: int | None = None,
     seed: int = 0,
     clusters: ArrayLike | None = None,
 ) -> dict[str, Interval | None]:
@@ -110,7 +121,7 @@ def bootstrap_intervals(
         threshold: as for :func:`video_metrics`.
         metrics: names of metrics.
         confidence: share of the resamples between the ends.
-        num_resamples: number of resamples.
+        num_resamples: number of resamples; None for that of :func:`resamples_for`.
         seed: seed of the draws.
         clusters: (N,) what is drawn as a whole, such as the video of each frame: frames of one video are alike, and
             counting each would make the interval far too narrow. None draws every score by itself.
@@ -130,12 +141,13 @@ def bootstrap_draws(
     metrics: Sequence[str],
     *,
     threshold: float = 0.5,
-    num_resamples: int = NUM_RESAMPLES,
+    num_resamples: int | None = None,
     seed: int = 0,
     clusters: ArrayLike | None = None,
 ) -> dict[str, Array]:
     """Values of metrics in each resample of :func:`bootstrap_intervals`, (R,) by name."""
     prob, fake = checked(prob_fake, label)
+    num_resamples = resamples_for(prob.size) if num_resamples is None else num_resamples
     order = np.argsort(-prob, kind="stable")  # once, not for every part of the resamples
     prob, fake = prob[order], fake[order]
     generator = np.random.default_rng(seed)

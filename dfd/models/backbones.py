@@ -21,6 +21,7 @@ from dfd.models.networks.resnext import NUM_FEATURES, ResNeXt50
 from dfd.models.networks.systems import mesonet, vgg19
 from dfd.models.networks.systems.residuals import two_stream
 from dfd.models.networks.systems.signals import convolutional_traces, pulse, pulse_maps
+from dfd.models.networks.systems.sstnet import sstnet
 from dfd.models.networks.video import video
 from dfd.models.pretrained import (
     INCEPTION_V3_WEIGHTS,
@@ -229,6 +230,7 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "meso4": meso4,
     "mesoinception4": mesoinception4,
     "two_stream": two_stream,
+    "sstnet": sstnet,
     "video": video,
     "convolutional_traces": convolutional_traces,
     "pulse": pulse,

@@ -149,6 +149,7 @@ LARGEST: dict[str, int] = {
     "img_size": 2048,
     "pads": 2048,
     "lora": 256,
+    "num_capsules": 256,
 }
 """Maximum of a model's whole numbers, by name: a stranger's checkpoint states them, and even building takes time."""
 

@@ -21,6 +21,15 @@ Leaves = Annotated[int, (2, 1024)]
 Vectors = Annotated[int, (1, 65536)]
 Cost = Annotated[float, (1e-6, 1e6)]
 
+MAP_CHANNELS = 256
+NUM_PRIMARY = 3
+MAX_PRIMARY = 256
+PRIMARY_WIDTH = 8
+OUTPUT_WIDTH = 4
+NUM_ROUTINGS = 2
+ROUTING_NOISE = 0.01
+"""Standard deviation of what training adds to the routing weights."""
+
 
 class LinearHead(nn.Linear):
     """Linear layer with dropout before it, after an activation, a division by the features' length, or nothing.
@@ -45,35 +54,66 @@ class LinearHead(nn.Linear):
         return F.pad(logits_BK, (1, 0)) if self.out_features == 1 else logits_BK
 
 
-class CapsuleHead(nn.Module):
-    """Head of Capsule-Forensics (Nguyen, Yamagishi and Echizen 2019, arXiv 1810.11215), first edition.
+class HiddenHead(LinearHead):
+    """A hidden layer with ReLU before the linear layer, and dropout before both."""
 
-    Takes a square feature map of 256 channels, handed over flat. Each of three primary capsules reduces it to 8
-    numbers; routing by agreement makes two output capsules of 4 numbers. A class's probability is the mean over the 4
-    numbers of the softmax over the classes; the logits are the logarithms of the probabilities. ``dropout`` acts on
-    the primary capsules' votes, as in the second edition.
+    def __init__(self, in_features: int, *, dropout: float, hidden_features: int, outputs: Outputs) -> None:
+        if hidden_features < 1:
+            raise ValueError(f"head.hidden_features must be 1 or more, got {hidden_features}")
+        super().__init__(hidden_features, before="nothing", dropout=dropout, outputs=outputs)
+        self.hidden = nn.Linear(in_features, hidden_features)
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        """Compute logits ``(B, 2)``."""
+        return super().forward(F.relu(self.hidden(self.dropout(features_BD))))
+
+
+class CapsuleHead(nn.Module):
+    """Head of Capsule-Forensics (Nguyen, Yamagishi and Echizen 2019, arXiv 1810.11215 and 1910.12467).
+
+    Takes a square feature map of 256 channels, handed over flat. Each primary capsule reduces it to 8 numbers; routing
+    by agreement makes two output capsules of 4 numbers. A class's probability is the mean over the 4 numbers of the
+    softmax over the classes; the logits are the logarithms of the probabilities. ``dropout`` acts on the primary
+    capsules' votes, as in the second edition.
+
+    Attributes:
+        outputs_BOV: output capsules ``(B, 2, 4)`` of the last batch in training mode, for the loss
+            (:class:`dfd.training.learning.losses.CapsuleCrossEntropy`); None before the first.
     """
 
-    def __init__(self, in_features: int, *, dropout: float) -> None:
+    def __init__(
+        self, in_features: int, *, dropout: float, num_capsules: int = NUM_PRIMARY, noise: float = ROUTING_NOISE
+    ) -> None:
         super().__init__()
+        if not 1 <= num_capsules <= MAX_PRIMARY:
+            raise ValueError(f"head.num_capsules must be in 1..{MAX_PRIMARY}, got {num_capsules}")
+        if not 0 <= noise <= 1:
+            raise ValueError(f"head.noise must be in 0..1, got {noise}")
         self.side = round((in_features / MAP_CHANNELS) ** 0.5)
         if self.side < 1 or self.side**2 * MAP_CHANNELS != in_features:
             raise ValueError(
                 f"head=capsule needs a square feature map of {MAP_CHANNELS} channels, as backbone=vgg19_pool3 with "
                 f"temporal=mean gives, got {in_features} features"
             )
-        self.capsules = nn.ModuleList(PrimaryCapsule() for _ in range(NUM_PRIMARY))
-        self.route_OIVP = nn.Parameter(torch.empty(len(Label), NUM_PRIMARY, OUTPUT_WIDTH, PRIMARY_WIDTH))
+        self.capsules = nn.ModuleList(PrimaryCapsule() for _ in range(num_capsules))
+        self.noise = noise
+        self.outputs_BOV: Tensor | None = None
+        self.route_OIVP = nn.Parameter(torch.empty(len(Label), num_capsules, OUTPUT_WIDTH, PRIMARY_WIDTH))
         nn.init.normal_(self.route_OIVP)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, features_BD: Tensor) -> Tensor:
         """Compute logits ``(B, 2)``."""
         map_BCHW = torch.unflatten(features_BD, 1, (MAP_CHANNELS, self.side, self.side))
-        # The squash is over the three capsules and not over the eight numbers of each, as published.
+        # The squash is over the capsules and not over the eight numbers of each, as published.
         primary_BIP = squashed(torch.stack([capsule(map_BCHW) for capsule in self.capsules], dim=1), dim=1)
-        votes_BOIV = self.dropout(torch.einsum("oivp,bip->boiv", self.route_OIVP, primary_BIP))
+        route_OIVP: Tensor = self.route_OIVP
+        if self.training and self.noise:
+            route_OIVP = route_OIVP + self.noise * torch.randn_like(route_OIVP)
+        votes_BOIV = self.dropout(torch.einsum("oivp,bip->boiv", route_OIVP, primary_BIP))
         outputs_BOV = self.routed(votes_BOIV)
+        if self.training:
+            self.outputs_BOV = outputs_BOV
         probs_BO = outputs_BOV.softmax(dim=1).mean(dim=2)
         return probs_BO.log()
 
@@ -87,13 +127,6 @@ class CapsuleHead(nn.Module):
             if iteration < NUM_ROUTINGS - 1:
                 agreement_BOIV = agreement_BOIV + votes_BOIV * outputs_BOV[:, :, None]
         return outputs_BOV
-
-
-MAP_CHANNELS = 256
-NUM_PRIMARY = 3
-PRIMARY_WIDTH = 8
-OUTPUT_WIDTH = 4
-NUM_ROUTINGS = 2
 
 
 class PrimaryCapsule(nn.Module):
@@ -157,13 +190,30 @@ def linear_norm(in_features: int, *, dropout: float, outputs: Outputs = 2) -> nn
     return LinearHead(in_features, before="unit_norm", dropout=dropout, outputs=outputs)
 
 
-def capsule(in_features: int, *, dropout: float) -> nn.Module:
-    """Build the head of Capsule-Forensics, for ``backbone=vgg19_pool3`` and clips of one frame.
+def hidden(in_features: int, *, dropout: float, hidden_features: int = 512, outputs: Outputs = 2) -> nn.Module:
+    """Build a hidden layer with ReLU and a linear layer, with dropout before each: the head of Güera and Delp 2018.
 
     Raises:
-        ValueError: when the features are no square map of 256 channels.
+        ValueError: when ``hidden_features`` is not positive.
     """
-    return CapsuleHead(in_features, dropout=dropout)
+    return HiddenHead(in_features, dropout=dropout, hidden_features=hidden_features, outputs=outputs)
+
+
+def capsule(
+    in_features: int, *, dropout: float, num_capsules: int = NUM_PRIMARY, noise: float = ROUTING_NOISE
+) -> nn.Module:
+    """Build the head of Capsule-Forensics, for ``backbone=vgg19_pool3`` and clips of one frame.
+
+    Args:
+        in_features: length of the flat feature map.
+        dropout: of the primary capsules' votes: 0 in the first edition, 0.05 in the second.
+        num_capsules: primary capsules: 3 in the first edition, 10 in the second.
+        noise: standard deviation of what is added to the routing weights in training.
+
+    Raises:
+        ValueError: when the features are no square map of 256 channels, or an option is out of range.
+    """
+    return CapsuleHead(in_features, dropout=dropout, num_capsules=num_capsules, noise=noise)
 
 
 def forest(
@@ -214,6 +264,7 @@ HEADS: dict[str, Callable[..., nn.Module]] = {
     "standard": standard,
     "linear": linear,
     "linear_norm": linear_norm,
+    "hidden": hidden,
     "capsule": capsule,
     "forest": forest,
     "svm": svm,

@@ -53,6 +53,8 @@ class Run:
     """Per video: ``video_id, dataset, method, label`` (0 or 1), ``prob_fake`` (nan: no score)."""
     threshold: float | None = None
     """Probability from which the test called a video fake."""
+    seconds_per_video: float | None = None
+    """Seconds that the test took for a video, from decoding its clips on; None in runs of older versions."""
     split_setting: Setting = None
     """``data.split`` as its config has it, before the mode that it came to took its place; null: the store's own."""
     failure: str = ""
@@ -135,8 +137,10 @@ def read_run(folder: Path) -> Run:
         ReportError: a file is there and cannot be read; the message names it.
     """
     summary, notes = _known_kinds(_read_mapping(folder, "summary.json", read_json))
-    threshold = _read_mapping(folder, "test/metrics.json", read_json).get("threshold")
-    threshold = _usable(float, threshold, "test/metrics.json", "threshold", notes)
+    tested = _read_mapping(folder, "test/metrics.json", read_json)
+    threshold, seconds = (
+        _usable(float, tested.get(key), "test/metrics.json", key, notes) for key in ("threshold", "seconds_per_video")
+    )
     config = _read_mapping(folder, "config.yaml", lambda path: read_yaml(path) or {})
     return Run(
         folder,
@@ -145,6 +149,7 @@ def read_run(folder: Path) -> Run:
         history=_readable(folder, "metrics.csv", _read_curves),
         test=_readable(folder, "test/predictions.csv", _read_predictions),
         threshold=threshold,
+        seconds_per_video=seconds,
         split_setting=flatten(config).get("data.split"),
         failure=_failure(folder, summary),
         notes=notes,

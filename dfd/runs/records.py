@@ -34,6 +34,8 @@ class Outcome(StrEnum):
     FAILED = "failed"
     STOPPED = "stopped"
     """Interrupted by somebody; repeating the study's command goes on with it."""
+    LEFT_OUT = "left_out"
+    """Not run, since the data do not fit it; the message says why."""
 
     @property
     def is_settled(self) -> bool:

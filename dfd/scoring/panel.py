@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import exp, log
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,19 +10,17 @@ from typing import Any
 from dfd.base.errors import ConfigError
 from dfd.base.types import DetectorScore, TrackScore, Verdict, VideoScore
 from dfd.faces.found import FaceWindow, View, WindowsEnd
+from dfd.metrics.formulas import combined
 from dfd.models.files.card import num_networks, read_card
-from dfd.models.files.scope import common_scope, with_remark
+from dfd.models.files.scope import DISAGREE, common_scope, with_remark
 from dfd.models.published.names import members
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
-from dfd.scoring.aggregation import NO_VERDICT, Judge
+from dfd.scoring.aggregation import NO_VERDICT, Judge, uncertain_band
 from dfd.scoring.detector import Detector
 from dfd.scoring.engine import Engine
 from dfd.scoring.look.workers import looks_of
 from dfd.scoring.video import Piece
-
-LEAST_ODDS = 1e-6
-"""Probabilities are kept so far from 0 and 1 before their log-odds are averaged: one detector cannot outvote all."""
 
 
 @dataclass(slots=True)
@@ -45,6 +42,7 @@ class _Several(Engine[_Videos]):
     ) -> None:
         self.detectors = list(detectors)
         self.name = name
+        self.title: str = detectors[0].title
         first: Any = self.detectors[0]  # of either kind
         self.face_detector, self.extraction, self.windows = first.face_detector, first.extraction, first.windows
         self.card = first.card
@@ -65,8 +63,9 @@ class _Several(Engine[_Videos]):
     def describe(self) -> dict[str, Any]:
         """What a report says of the detectors, as plain values: the first one's facts, and those of each."""
         described = [detector.describe() for detector in self.detectors]
-        no_verdict = "" if self.gives_verdicts else described[0]["no_verdict"]
-        facts = {"name": self.name, "threshold": self.threshold, "caveat": self.caveat, "no_verdict": no_verdict}
+        facts: dict[str, Any] = {name: getattr(self, name) for name in ("name", "title", "threshold", "caveat")}
+        facts["no_verdict"] = "" if self.gives_verdicts else described[0]["no_verdict"]
+        facts["uncertain_band"] = list(uncertain_band(self.threshold, self.uncertain_margin))
         return {**described[0], **facts, "detectors": described}
 
     @property
@@ -108,9 +107,9 @@ class _Several(Engine[_Videos]):
 class Panel(_Several):
     """Scores videos with several detectors at once.
 
-    The combined score is the mean of the log-odds of the detectors that give
-    verdicts, which are the calibrated ones; where none is, the first one's score stands, without a verdict. Faces,
-    windows and moments of a score are the first detector's; ``detectors`` holds what each of them found.
+    The combined score is the mean of the log-odds of the detectors that give verdicts, which are the calibrated ones;
+    where none is, the first one's score stands, without a verdict. Faces, windows and moments of a score are the first
+    detector's; ``detectors`` holds what each of them found.
 
     Args:
         detectors: what scores; the face detector is that of the first.
@@ -135,6 +134,7 @@ class Panel(_Several):
             raise ConfigError(f"votes: give one number of 0 or more for each of the {len(names)} detectors")
         self.weights = list(weights) if weights is not None else [1.0] * len(names)
         super().__init__(detectors, name=" + ".join(names), pool=pool)
+        self.title = " + ".join(detector.title for detector in detectors)
         self.parts = names
 
     def finished(self, video: _Videos) -> VideoScore:
@@ -149,6 +149,7 @@ class Panel(_Several):
                 num_windows=score.num_windows,
                 tracks=score.tracks,
                 message=score.message,
+                alike=score.alike,
             )
             for detector, score in zip(self.detectors, scores, strict=True)
         )
@@ -164,7 +165,7 @@ class Panel(_Several):
         judge = self._judge([number for number, _ in voting])
         label, confidence = judge.side(prob_fake)
         calls = {self.detectors[number].judge.call(prob) for number, prob in voting} - {Verdict.UNCERTAIN}
-        disagree = "the detectors disagree" if len(calls) > 1 else ""
+        disagree = DISAGREE if len(calls) > 1 else ""
         # The combined score has a verdict, even if the first detector, whose remarks these are, gives none.
         message = whole.message.partition(NO_VERDICT)[0].removesuffix("; ")
         return replace(
@@ -199,28 +200,30 @@ class Panel(_Several):
 
     def _combined(self, probs: Sequence[float], numbers: Sequence[int] | None = None) -> float:
         """Mean of the log-odds of ``probs``, which are of the detectors with these numbers, as a probability."""
-        numbers = range(len(probs)) if numbers is None else numbers
-        weights = [self.weights[number] for number in numbers]
-        odds = [log(p / (1 - p)) for p in (min(max(prob, LEAST_ODDS), 1 - LEAST_ODDS) for prob in probs)]
-        mean = sum(weight * value for weight, value in zip(weights, odds, strict=True)) / sum(weights)
-        return 1 / (1 + exp(-mean))
+        weights = self.weights if numbers is None else [self.weights[number] for number in numbers]
+        return combined(probs, "log_odds", weights=weights)
 
 
 class Ensemble(_Several):
-    """One published detector that is made of several networks: a video's score is the mean of their scores of it.
+    """One detector that is made of several networks: a video's score is made of theirs by the rule of its card.
 
-    It gives no verdict. Heat maps and moments are the first network's.
+    It gives a verdict if each of its networks does. Heat maps and moments are the first network's.
     """
 
     @property
     def gives_verdicts(self) -> bool:
-        """Whether a score comes with a verdict: never."""
-        return False
+        """Whether a score comes with a verdict: once it was calibrated (``dfd calibrate``)."""
+        return all(detector.gives_verdicts for detector in self.detectors)
 
     @property
     def judge(self) -> Judge:
         """Rule of its networks, whose threshold decides nothing without a calibration."""
         return self.detectors[0].judge
+
+    @property
+    def rule(self) -> str:
+        """Rule that makes one score of those of the networks; published ensembles take the mean."""
+        return str(self.card.scoring.get("combine") or "mean")
 
     def finished(self, video: _Videos) -> VideoScore:
         """Score of a video of which everything was taken."""
@@ -228,26 +231,28 @@ class Ensemble(_Several):
         first = next((score for score in scores if not score.status.has_faces), scores[0])
         if not first.status.has_faces:
             return replace(first, model=self.name)
-        prob_fake = fmean(score.prob_fake for score in scores if score.prob_fake is not None)
-        tracks = tuple(_mean_track(found) for found in zip(*(score.tracks for score in scores), strict=True))
+        prob_fake = combined([score.prob_fake for score in scores if score.prob_fake is not None], self.rule)
+        tracks = tuple(_one_track(found, self.rule) for found in zip(*(score.tracks for score in scores), strict=True))
+        label, confidence = self.judge.side(prob_fake)
         return replace(
             first,
             model=self.name,
             prob_fake=prob_fake,
-            label=None,
-            confidence=None,
-            tracks=tracks,
+            verdict=self.judge.verdict(prob_fake),
+            label=label,
+            confidence=confidence,
+            **{"alike": None, "caveat": self.caveat, "tracks": tracks},
             seconds_by_stage=_summed(scores),
         )
 
 
-def _mean_track(found: Sequence[TrackScore]) -> TrackScore:
-    """One track as the mean of what several networks make of it."""
+def _one_track(found: Sequence[TrackScore], rule: str) -> TrackScore:
+    """One track of what several networks make of it."""
     windows = tuple(
-        replace(same[0], prob_fake=fmean(window.prob_fake for window in same))
+        replace(same[0], prob_fake=combined([window.prob_fake for window in same], rule))
         for same in zip(*(track.windows for track in found), strict=True)
     )
-    return replace(found[0], prob_fake=fmean(track.prob_fake for track in found), windows=windows)
+    return replace(found[0], prob_fake=combined([track.prob_fake for track in found], rule), windows=windows)
 
 
 def _summed(scores: Sequence[VideoScore]) -> dict[str, float]:

@@ -171,7 +171,7 @@ class StudySweeper(Sweeper):
 
     def _launch(self, jobs: Sequence[Job]) -> None:
         """Launch jobs together; if the launcher fails, unfinished jobs are launched again one by one."""
-        lists = [[*self._overrides(job), f"hydra.sweep.subdir={_quoted(job.subdir)}"] for job in jobs]
+        lists = [[*self._overrides(job), f"hydra.sweep.subdir={quoted(job.subdir)}"] for job in jobs]
         returned: Sequence[JobReturn | None] = [None] * len(jobs)
         problem = ""
         try:
@@ -232,6 +232,6 @@ def _that_matter(overrides: Sequence[str]) -> list[str]:
     )
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
     """Value quoted for Hydra's parser."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -3,12 +3,24 @@
 No ``__init__.py`` may be in the folder above: other packages have plugins in it, too.
 """
 
-from dfd.studies import launchers, sweepers
+from dfd.studies import held_out, launchers, literature, per_method, sweepers
 from dfd.studies.optuna_sweeper import OptunaSweeper
 
 
 class GridSweeper(sweepers.GridSweeper):
     """``hydra/sweeper=grid``."""
+
+
+class LiteratureSweeper(literature.LiteratureSweeper):
+    """``hydra/sweeper=literature``."""
+
+
+class PerMethodSweeper(per_method.PerMethodSweeper):
+    """``hydra/sweeper=per_method``."""
+
+
+class LeaveOneMethodOutSweeper(held_out.LeaveOneMethodOutSweeper):
+    """``hydra/sweeper=leave_one_method_out``."""
 
 
 class OptunaSweeper(OptunaSweeper):

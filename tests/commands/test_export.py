@@ -49,6 +49,7 @@ OWN: dict[str, dict[str, Any]] = {
     "meso4": {"resample": "nearest"},
     "mesoinception4": {"resample": "bicubic"},
     "two_stream": {"name": "test_resnet", "residual_name": "test_resnet", "pretrained": False},
+    "sstnet": {"name": "test_resnet", "picture_size": 32, "pretrained": False},
 }
 """Every other backbone of dfd, with options that make it small."""
 LAST = {

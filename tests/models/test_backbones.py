@@ -32,6 +32,7 @@ BUILDERS = {
     },
     **{name: partial(backbones.timm, name=name) for name in ("resnet10t", "mobilenetv3_small_050", "test_vit")},
     "vgg19_pool3": partial(backbones.vgg19_pool3, input_size=32),
+    "sstnet": partial(backbones.sstnet, name=TINY, picture_size=32),
     **{
         residual: partial(
             backbones.two_stream, residual=residual, picture=residual == "srm", name=TINY, residual_name=TINY

@@ -1,4 +1,5 @@
 import math
+from inspect import signature
 
 import pytest
 import torch
@@ -118,7 +119,11 @@ def test_a_head_is_kept_in_the_card_and_loaded_from_it(tmp_path, name):
 def test_every_head_is_an_option_with_its_defaults():
     for name in HEADS:
         resolved = resolve_model_config({**TINY, "head": {"_target_": f"dfd.models.heads.{name}"}})
-        assert set(resolved.get("head", {})) <= {"_target_", "outputs"}
+        defaults = {
+            key: item.default for key, item in signature(HEADS[name]).parameters.items() if item.default != item.empty
+        }
+        given = {key: value for key, value in resolved.get("head", {}).items() if key != "_target_"}
+        assert given == ({} if name == "standard" else defaults)
 
 
 # -- capsule --

@@ -51,8 +51,8 @@ SIZES = {
 HEAD = {"lstm": "temporal.hidden_features", "gru": "temporal.hidden_features", "transformer": "temporal.width"}
 WEIGHTS = {"backbone.pretrained": "false"}
 DATA = {"data.store", "data.per_label", "data._target_"}
-SIZED = {"backbone.input_size", "backbone.name"}
-MAY_BE_OVERRIDDEN = {*HARDWARE, "trainer.num_nodes", *SIZES, *HEAD.values(), *SIZED, *WEIGHTS, *DATA}
+SIZED = {"backbone.input_size", "backbone.picture_size", "backbone.name"}
+MAY_BE_OVERRIDDEN = {*HARDWARE, "trainer.num_nodes", *SIZES, *HEAD.values(), *SIZED, *WEIGHTS, *DATA, "needs.crop"}
 """Accelerator, devices, nodes, sizes, weights and data: nothing that decides whether a step can be taken."""
 SLURM_TASK = {
     **{"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "train", "SLURM_NNODES": "1", "SLURM_NTASKS": "1"},
@@ -118,7 +118,8 @@ def configured(folder: Path, store: Path, choices: dict[str, str]) -> TrainConfi
         if plain.data._target_.endswith("DemoDataModule"):
             chosen.append("data=clips")  # the demonstration draws its own videos, for minutes
         nodes = NODES.get(choices.get("trainer", ""), {})
-        changed = {**HARDWARE, **nodes, **SIZES, **WEIGHTS, "data.store": str(store)}
+        weights = WEIGHTS if "pretrained" in plain.backbone else {}
+        changed = {**HARDWARE, **nodes, **SIZES, **weights, "data.store": str(store)}
         head = plain.temporal._target_.rpartition(".")[2].removesuffix("_over_batch")
         if head in HEAD:
             changed[HEAD[head]] = "8"
@@ -126,8 +127,12 @@ def configured(folder: Path, store: Path, choices: dict[str, str]) -> TrainConfi
             changed["data.per_label"] = "null"
         if plain.backbone.get("name", "").startswith("vit_"):
             changed["backbone.name"] = "test_vit"  # transformers take one size, and this one is small
-        elif plain.backbone._target_.endswith(".timm"):
+        elif plain.backbone._target_.endswith((".timm", ".vgg19_pool3")):
             changed["backbone.input_size"] = "32"
+        if "picture_size" in plain.backbone:
+            changed["backbone.picture_size"] = "32"
+        if plain.needs.crop:
+            changed["needs.crop"] = "null"
         assert changed.keys() <= MAY_BE_OVERRIDDEN
         overrides = [*chosen, *(f"{key}={value}" for key, value in changed.items())]
         cfg = compose("train", overrides, return_hydra_config=True)

@@ -80,8 +80,7 @@ class BlendDataModule(ClipDataModule):
             raise ValueError(f"batch_size must be even, for pairs of a real and a fake clip, got {batch_size}")
         self.blend = Blends.of(blend)
         self.masks = masks
-        if masks:
-            indexes.check_moves_along(self.augmentation, "masks")
+        indexes.check_moves_along(self.augmentation, masks=masks)
 
     @property
     def is_whole(self) -> bool:

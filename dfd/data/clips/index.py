@@ -16,11 +16,12 @@ from dfd.base.types import LABEL_NAMES, Label
 from dfd.data.clips.reader import READERS
 from dfd.data.leaks.find import find_leaks
 from dfd.data.splits.assign import assign_splits
+from dfd.data.splits.folds import fold_splits, parse_fold
 from dfd.data.splits.people import RANDOM_VIDEO, SPLITS, audit
 from dfd.data.splits.placing import shuffle_key
 from dfd.data.store.folders import read_record
 from dfd.data.store.records import PLAN_NAME, SPLITS_NAME, IndexVideo
-from dfd.data.store.tables import index_videos
+from dfd.data.store.tables import index_videos, read_copies
 
 MAX_NAMED = 10
 LOOK_SECONDS = 3.0
@@ -85,6 +86,20 @@ def _audit_copies(store: Path, videos: Sequence[IndexVideo], mode: str) -> None:
         logger.warning("%s: %s", store, findings.caveat)
 
 
+def divided_anew(store: Path, videos: Sequence[IndexVideo], split: str, seed: int) -> list[IndexVideo]:
+    """Divide the videos of a store in another way than it was made: dealt out at random, or as a fold.
+
+    Raises:
+        SplitError: there are too few groups of videos for the folds.
+    """
+    fold = parse_fold(split)
+    if fold is None:
+        return dealt_out(videos, seed)
+    copies = [(copy.video_id, copy.copy_id) for copy in read_copies(store)]
+    splits = fold_splits(videos, *fold, seed=seed, copies=copies)
+    return [replace(video, split=splits[video.video_id]) for video in videos]
+
+
 def dealt_out(videos: Sequence[IndexVideo], seed: int) -> list[IndexVideo]:
     """Permute the splits among the videos of each (data set, label), keeping all counts."""
     strata: dict[tuple[str, Label], list[IndexVideo]] = defaultdict(list)
@@ -122,6 +137,34 @@ def counts(rows: pd.DataFrame) -> dict[str, Any]:
         "datasets": dict(sorted(Counter(videos["dataset"].tolist()).items())),
         "methods": dict(sorted(Counter(method for method in videos["method"].tolist() if method).items())),
     }
+
+
+def check_labels(store: Path, index: pd.DataFrame) -> None:
+    """Check that the training split has both labels.
+
+    Raises:
+        StoreError: the training split has one label only.
+    """
+    labels = set(index.loc[index["split"] == "train", "label"])
+    if len(labels) < len(LABEL_NAMES):
+        only = labels.pop()
+        hint = "; data=blend makes the fakes itself" if only == str(Label.REAL) else ""
+        raise StoreError(f"{store}: the training split has only {only} videos; a detector needs both labels{hint}")
+
+
+def of_methods(store: Path, videos: Sequence[IndexVideo], methods: Sequence[str]) -> list[IndexVideo]:
+    """Leave the fakes of all other methods out of train and val; test keeps them.
+
+    Raises:
+        StoreError: no fake of train is of one of the methods.
+    """
+    there = sorted({video.method for video in videos if video.label is Label.FAKE and video.split == "train"} - {""})
+    if unknown := [name for name in methods if name not in there]:
+        raise StoreError(
+            f"{store}: data.methods names {unknown[0]!r}, and the fakes of the training split are of "
+            f"{', '.join(there) or 'no named method'}"
+        )
+    return [video for video in videos if video.label is Label.REAL or video.split == "test" or video.method in methods]
 
 
 def check_proportions(store: Path, index: pd.DataFrame, proportions: Mapping[str, float] | None) -> None:
@@ -182,6 +225,7 @@ def summary_of(
             "fractions": [float(fraction) for fraction in data.fractions],
             "split_seed": data.split_seed,
             "allow_fewer": data.allow_fewer,
+            **({"methods": list(data.methods)} if data.methods is not None else {}),
         },
         **({"blend": settings["blends"]} if "blends" in settings else {}),  # of a store that dfd blend wrote
         **({"drawing": data.drawing.facts()} if data.drawing.facts() else {}),
@@ -197,9 +241,9 @@ def check_options(*, batch_size: int, split: str | None, reader: str) -> None:
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if split not in (None, RANDOM_VIDEO):
+    if split not in (None, RANDOM_VIDEO) and parse_fold(str(split)) is None:
         raise ValueError(
-            f"split must be {RANDOM_VIDEO}, or null for the split that the store was made with, got {split!r}; to "
+            f"split must be {RANDOM_VIDEO}, a fold such as 0/5, or null for the store's own, got {split!r}; to "
             f"divide a store again, delete its {SPLITS_NAME} and {PLAN_NAME} and rerun python -m dfd.preprocess "
             "with split=source or split=official (the clips stay)"
         )
@@ -207,26 +251,25 @@ def check_options(*, batch_size: int, split: str | None, reader: str) -> None:
         raise ValueError(f"reader must be one of {', '.join(READERS)}, got {reader!r}")
 
 
-def check_labels(store: Path, index: pd.DataFrame) -> None:
-    """Refuse a training split with one label only.
+def used_videos(index: pd.DataFrame) -> pd.DataFrame:
+    """Sorted table of the videos of an index.
 
-    Raises:
-        StoreError: the training split has one label only.
+    Columns: ``video_id``, ``dataset``, ``method``, ``label``, ``source_ids`` (separated by ;), ``split`` and
+    ``num_frames`` (of the main face's clip).
     """
-    labels = set(index.loc[index["split"] == "train", "label"])
-    if len(labels) < len(LABEL_NAMES):
-        only = labels.pop()
-        hint = "; data=blend makes the fakes itself" if only == str(Label.REAL) else ""
-        raise StoreError(f"{store}: the training split has only {only} videos; a detector needs both labels{hint}")
+    columns = ["video_id", "dataset", "method", "label", "source_ids", "split", "num_frames"]
+    return index.loc[index["is_main"], columns].sort_values(["dataset", "video_id"], ignore_index=True)
 
 
-def check_moves_along(augmentation: object, what: str) -> None:
-    """Refuse an augmentation that would move pixels without ``what``, which lies on them.
+def check_moves_along(augmentation: object, **asked: bool) -> None:
+    """Refuse an augmentation that would move pixels without the landmarks or masks that lie on them, if asked for.
 
     Raises:
         ConfigError: it has no method ``together``.
     """
-    if augmentation is not None and not hasattr(augmentation, "together"):
+    for what in (name for name, is_asked in asked.items() if is_asked):
+        if augmentation is None or hasattr(augmentation, "together"):
+            continue
         raise ConfigError(
             f"data.{what}=true: the augmentation {type(augmentation).__name__} has no method together(clip), which "
             "takes and returns frames with the landmarks and masks on them; add it (docs/extending.md), or set "

@@ -23,16 +23,10 @@ from dfd.data.clips.features import FeatureCache, FeatureDataset, collate_featur
 from dfd.data.clips.frames import FrameCache
 from dfd.data.clips.index import LOOK_SECONDS, MAX_NAMED, logger
 from dfd.data.clips.reader import READER
-from dfd.data.clips.samplers import (
-    ClipSampler,
-    Drawing,
-    EvalShare,
-    FakeAndReal,
-    TrainingShare,
-    relatives_of,
-)
+from dfd.data.clips.samplers import ClipSampler, Drawing, EvalShare, FakeAndReal, TrainingShare, relatives_of
+from dfd.data.splits.domains import Domains, DomainSampler
 from dfd.data.splits.draw import draw_balanced
-from dfd.data.splits.people import RANDOM_VIDEO, SPLITS, check_fractions, describe_overlap, overlap
+from dfd.data.splits.people import ALL, SPLITS, check_fractions, describe_overlap, overlap
 from dfd.data.store.missing import missing_clips, unindexed_videos
 from dfd.data.store.plan import SplitPlan, read_split_plan
 from dfd.data.store.records import INDEX_NAME
@@ -63,18 +57,19 @@ class ClipDataModule(LightningDataModule):
         proportions: weight of each data set in training, by name, with any sum; clips are drawn with replacement. None
             draws each in proportion to its number of faces.
         paired_sampling: draw each fake together with a real clip that shares a source with it, in one batch.
-        seed: seed of the training's order and draws, which depend only on it and the epoch; None takes a new one in
-            each run.
+        seed: seed of the training's order and draws, with the epoch; None takes a new one in each run.
         num_workers: number of decoding processes; None for one per core, at most 4.
         pin_memory: whether to pin memory; None does so if there is a GPU.
         multiprocessing_context: ``fork`` or ``spawn``; None for the system's default.
         split: None for the store's split. ``random_video`` redistributes the same videos at random, with the same
             numbers per split, data set and label, whoever they show; it exists to show how much that inflates scores.
+            ``0/5`` to ``4/5`` are the folds of a cross-validation by source (:mod:`dfd.data.splits.folds`).
         per_label: number of real and of fake videos to use, for all data sets or by their names; None uses all. See
             :func:`dfd.data.splits.draw.draw_balanced`.
         fractions: shares of train, val and test in the draw of ``per_label``.
         split_seed: seed of that draw, and of ``random_video``.
         allow_fewer: let ``per_label`` accept fewer videos.
+        methods: methods whose fakes are in train and val; the fakes of others are left out there. None uses all.
         cache_features: train and validate on the features of a frozen backbone, computed once per clip and kept on
             disk; see :meth:`use_features`.
         cache_frames: train and validate on frames that are decoded once and kept on disk; see :meth:`use_frames`.
@@ -106,6 +101,7 @@ class ClipDataModule(LightningDataModule):
         fractions: Sequence[float] = (0.6, 0.1, 0.3),
         split_seed: int = 0,
         allow_fewer: bool = False,
+        methods: Sequence[str] | None = None,
         cache_features: bool = False,
         cache_frames: bool = False,
         reader: str = READER,
@@ -140,14 +136,15 @@ class ClipDataModule(LightningDataModule):
         self.fractions = fractions
         self.split_seed = split_seed
         self.allow_fewer = allow_fewer
+        self.methods = methods
+        self.domains: Domains | None = None  # one of which each batch of training holds out
         self.disturb: Callable[[Tensor, str], Tensor] | None = None
         """Disturbance of the clips of val and test: see :class:`dfd.data.clips.dataset.ClipDataset`."""
         self.cache_features = cache_features
         self.cache_frames = cache_frames
         self.reader = reader
         self.landmarks = landmarks
-        if landmarks:
-            indexes.check_moves_along(self.augmentation, "landmarks")
+        indexes.check_moves_along(self.augmentation, landmarks=landmarks)
         self._features: FeatureCache | None = None
         self._frame_files: Mapping[str, Path] = {}
         self._index: pd.DataFrame | None = None
@@ -179,7 +176,7 @@ class ClipDataModule(LightningDataModule):
             indexes.check_proportions(self.store, index, self.drawing.proportions)
 
     def _check_labels(self) -> None:
-        """Check that the training split has both labels; errors as for :func:`dfd.data.clips.index.check_labels`."""
+        """Check that the training split has both labels."""
         indexes.check_labels(self.store, self.index)
 
     @property
@@ -233,8 +230,10 @@ class ClipDataModule(LightningDataModule):
                 allow_fewer=self.allow_fewer,
             )
             videos = [video for video in videos if video.video_id in drawn]
-        if self.split == RANDOM_VIDEO:
-            videos = indexes.dealt_out(videos, self.split_seed)
+        if self.methods is not None:
+            videos = indexes.of_methods(self.store, videos, self.methods)
+        if self.split is not None:
+            videos = indexes.divided_anew(self.store, videos, self.split, self.split_seed)
         self._overlap = overlap(videos)
         if words := describe_overlap(self._overlap):
             logger.warning(
@@ -247,7 +246,7 @@ class ClipDataModule(LightningDataModule):
     @property
     def is_whole(self) -> bool:
         """Whether all videos of the store's own splits are used."""
-        return self.per_label is None and self.split is None
+        return self.per_label is None and self.split is None and self.methods is None
 
     @property
     def image_size(self) -> int:
@@ -295,9 +294,9 @@ class ClipDataModule(LightningDataModule):
         return ClipDataset(self.store, self._rows(split), **self._clip_options(training))
 
     def _rows(self, split: str) -> pd.DataFrame:
-        if split not in SPLITS:
-            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-        return self.index[self.index["split"] == split]
+        if split not in (*SPLITS, ALL):
+            raise ValueError(f"split must be one of {', '.join((*SPLITS, ALL))}, got {split!r}")
+        return self.index if split == ALL else self.index[self.index["split"] == split]
 
     def _clip_options(self, training: bool) -> dict[str, Any]:
         return {
@@ -322,6 +321,10 @@ class ClipDataModule(LightningDataModule):
         seed = int(torch.randint(2**31, ())) if self.seed is None else self.seed
         if trainer:  # every process must draw the same order, and takes its share of it
             seed = trainer.strategy.broadcast(seed)
+        if self.domains is not None:
+            steps = {"seed": seed, "epoch": epoch, "rank": rank, "num_processes": world_size}
+            draws = DomainSampler(self._read_in(("train",)), self.domains, batch_size=self.batch_size, **steps)
+            return self._loader(dataset, sampler=draws, features=self._features)
         sampler = self._sampler(dataset, seed=seed, epoch=epoch)
         share = TrainingShare(sampler, num_replicas=world_size, rank=rank) if world_size > 1 else sampler
         items = self._in_batches(share)
@@ -378,30 +381,21 @@ class ClipDataModule(LightningDataModule):
         return self._loader(dataset, sampler=share, features=features)
 
     @property
-    def _process(self) -> tuple[int, int]:
-        """Rank of this process, and number of processes."""
+    def _process(self) -> tuple[int, int]:  # rank of this one, and number of them
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def class_weights(self) -> list[float]:
         """Loss weights of (real, fake) that balance the labels of ``train``; their mean over the clips is 1."""
         counts = Counter(self.dataset("train", training=True).labels)
-        total = counts.total()
-        return [total / (len(Label) * counts[label]) for label in Label]
+        return [counts.total() / (len(Label) * counts[label]) for label in Label]
 
     def used_videos(self) -> pd.DataFrame:
-        """Sorted table of the used videos.
-
-        Columns: ``video_id``, ``dataset``, ``method``, ``label``, ``source_ids`` (separated by ;), ``split`` and
-        ``num_frames`` (of the main face's clip).
-        """
-        columns = ["video_id", "dataset", "method", "label", "source_ids", "split", "num_frames"]
-        main = self.index[self.index["is_main"]]
-        return main[columns].sort_values(["dataset", "video_id"], ignore_index=True)
+        """Sorted table of the used videos; see :func:`dfd.data.clips.index.used_videos`."""
+        return indexes.used_videos(self.index)
 
     def summary(self) -> dict[str, Any]:
         """Description of the data for checkpoints and logs, as plain values."""
-        index = self.index  # its check finds the overlap
-        return indexes.summary_of(self, index, self._overlap, self._num_sharing, self._hashes)
+        return indexes.summary_of(self, self.index, self._overlap, self._num_sharing, self._hashes)
 
     @cached_property
     def _hashes(self) -> dict[str, str]:

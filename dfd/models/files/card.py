@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
@@ -19,11 +19,20 @@ FORMAT_VERSION = 1
 # A card may come from a stranger, and what it says is built and computed. Today's have 5,000 characters.
 MAX_CARD_BYTES = 2**20
 MAX_VALUES = 20_000
-MAX_NETWORKS = 16
+MAX_NETWORKS = 64
+Combine = Literal["mean", "vote", "log_odds"]
+"""Rules that make one score of those of several networks: :func:`dfd.metrics.formulas.combined`."""
 Length = Annotated[int, (1, 1024)]
 """Pixels or frames."""
 MAX_CLIP_PIXELS = 2**25
 """Pixels in all frames of a clip: 128 frames of 512 px, 1024 of 181 px. A batch of eight has 0.8 GB."""
+
+
+DESCRIBED = (
+    *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
+    *("calibration", "metrics", "data", "scope", "versions"),
+)
+"""Fields of a card by which a report describes a detector."""
 
 
 def library_versions() -> dict[str, str]:
@@ -49,7 +58,8 @@ class DetectorCard:
         test: the result on videos that chose nothing, at video level: which split and store, how many videos, the
             metrics and their 95 % intervals. Empty: it was not tested, or was changed since.
         calibration: how ``temperature`` and ``threshold`` were found: on how many videos, what it changed. Empty: not.
-        scoring: how its authors score a video, where that is not dfd's way: ``aggregation`` (a name), ``max_windows``.
+        scoring: how its authors score a video, where that is not dfd's way: ``aggregation`` (a name), ``max_windows``;
+            of an ensemble that was calibrated here, ``num_networks`` and ``combine``, the rule of their scores.
         scope: for which kinds of fakes it was shown to work; see :class:`dfd.models.files.scope.Scope`. Empty: not
             measured.
         caveat: what must be said beside its scores; empty: what :func:`dfd.models.files.caveat.caveat_of` makes of
@@ -144,6 +154,10 @@ class DetectorCard:
                 del values[name]
         return values
 
+    def described(self) -> dict[str, Any]:
+        """Fields by which a report describes a detector."""
+        return {name: getattr(self, name) for name in DESCRIBED}
+
     def _wrong_parts(self) -> Iterator[str]:
         """What is wrong with the network's parts, as far as whoever shows a card relies on it."""
         model: Any = self.model
@@ -161,7 +175,13 @@ class DetectorCard:
                 yield f"model.{part}.name must be text, got {shown(node['name'])}"
 
 
-def _scoring_options(*, aggregation: str = "", max_windows: Annotated[int, (1, 10_000)] | None = None) -> None:
+def _scoring_options(
+    *,
+    aggregation: str = "",
+    max_windows: Annotated[int, (1, 10_000)] | None = None,
+    num_networks: Annotated[int, (1, MAX_NETWORKS)] | None = None,
+    combine: Combine | None = None,
+) -> None:
     """Keys and values that ``scoring`` may have."""
 
 
@@ -201,8 +221,8 @@ def plugins_of(model: Mapping[str, Any], crop: Mapping[str, Any], scoring: Mappi
 
 
 def num_networks(card: DetectorCard | None) -> int:
-    """Number of networks of the detector that a card is of; 1 but for an adopted ensemble, or without a card."""
-    number = card.origin.get("num_networks", 1) if card else 1
+    """Number of networks of the detector that a card is of; 1 but for an ensemble, or without a card."""
+    number = (card.scoring.get("num_networks") or card.origin.get("num_networks", 1)) if card else 1
     return number if isinstance(number, int) and 1 <= number <= MAX_NETWORKS else 1
 
 
@@ -214,8 +234,8 @@ def refuse_part(card: DetectorCard, name: str) -> None:
     """
     if (number := num_networks(card)) > 1:
         raise CheckpointError(
-            f"{name}: is one of {number} networks that make a detector together; dfd predict scores with all of them, "
-            "and nothing else takes it yet"
+            f"{name}: is one of {number} networks that make a detector together, which predict, evaluate and calibrate "
+            "take; nothing else does. For one network alone, take the file that it was made from"
         )
 
 

@@ -121,6 +121,7 @@ def all_numbers(result: Result, configuration: str) -> dict[str, Any]:
         "num_epochs": result.num_epochs,
         "seed": run.settings.get("seed", summary.get("seed")),
         "threshold": run.threshold,
+        "seconds_per_video": run.seconds_per_video,
         **{key: summary.get(key) for key in ("num_parameters", "weights_sha256", "comparison_only")},
         **{key: run.data(key) for key in ("manifest_sha256", "index_sha256")},
         "initial_weights_sha256": _initial(result, "sha256"),

@@ -18,6 +18,7 @@ WORDS = {
     Outcome.STOPPED: "stopped",
     Outcome.RUNNING: "not finished",
     Outcome.WAITING: "not started",
+    Outcome.LEFT_OUT: "left out",
 }
 """Outcomes in words, in the order of the table."""
 
@@ -124,6 +125,17 @@ class Group:
         """Reasons why jobs have no result, by seed if there are several."""
         told = [job for job in self.jobs if job.record.message and (with_pruned or not job.is_pruned)]
         return "; ".join((f"{job.seed_words}: " if self.is_repeated else "") + job.record.message for job in told)
+
+
+def sizes(jobs: Sequence[Row]) -> list[int | None]:
+    """Numbers of parameters of the jobs' networks."""
+    return [row.run.summary.get("num_parameters") for row in jobs]
+
+
+def mean_cost(jobs: Sequence[Row]) -> float | None:
+    """Mean of the seconds that a test video took; None if it is not known."""
+    found = spread(row.run.seconds_per_video for row in jobs)
+    return found.mean if found else None
 
 
 def joined(counts: Sequence[int | None]) -> str:

@@ -10,11 +10,15 @@ from dfd.report.comparison.repetitions import SEEDS_NOTE, spread, spread_cell
 from dfd.report.comparison.results import Result, known
 from dfd.report.page.document import Cell, Gallery, Picture, Section, Table, Text
 from dfd.report.page.formatting import DASH, number
-from dfd.report.studies.groups import WORDS, Group, joined, shortened, test_numbers, total
+from dfd.report.studies.groups import WORDS, Group, joined, mean_cost, shortened, sizes, test_numbers, total
 from dfd.report.studies.study import MAX_COMPARED, Study
 from dfd.runs.records import Outcome
 
 BEST_NOTE = "Only a configuration with a result of every seed is called the best; the others follow."
+COST_NOTE = (
+    "s / video: seconds for a video of the test on the machine of the run, from decoding its clips to the score; "
+    "finding the faces of a new video comes on top."
+)
 MAX_REMARKS = 12
 MAX_SHOWN = 50
 """Number of rows of the table on the page."""
@@ -32,6 +36,8 @@ def study_section(study: Study, results: Sequence[Result], folder: Path) -> Sect
         ]
         return spread_cell(spread(map(known, values)))
 
+    compares_networks = len({*sizes(study.rows)} - {None}) > 1
+
     rows: list[list[Cell | str]] = [
         [
             *([group.name, group.folders] if len(keys) < 2 else [group.folders]),
@@ -42,6 +48,7 @@ def study_section(study: Study, results: Sequence[Result], folder: Path) -> Sect
             *(test_cell(group, metric) for metric in ("auc", "accuracy")),
             joined([job.num_epochs for job in group.jobs]) or DASH,
             _duration(total([job.record.seconds for job in group.jobs])),
+            *(_costs(group) if compares_networks else []),
             *([] if study.is_repeated else [group.message(with_pruned=False) or DASH]),
         ]
         for group in study.groups
@@ -55,6 +62,7 @@ def study_section(study: Study, results: Sequence[Result], folder: Path) -> Sect
         [
             *(["choice", "job"] if len(keys) < 2 else ["job", *(key.rpartition(".")[2] for key in keys)]),
             *("outcome", *seeds, metric, "test AUC", "test accuracy", "epochs", "time"),
+            *(["parameters", "s / video"] if compares_networks else []),
             *([] if study.is_repeated else ["remark"]),
         ],
         rows,
@@ -63,6 +71,7 @@ def study_section(study: Study, results: Sequence[Result], folder: Path) -> Sect
             f"{metric} is that of the chosen epoch, or of the last one if a job did not finish. It is measured on the "
             "validation split, which also chose epoch and order, so it is too good; test results are per video and "
             "choose nothing. study.csv has all choices and numbers, study_jobs.csv those of every job.",
+            *([COST_NOTE] if compares_networks else []),
             *_remarks(study),
             *(["Pruned: the best value so far was worse than the median of the others."] if has_pruned else []),
         ],
@@ -76,6 +85,13 @@ def study_section(study: Study, results: Sequence[Result], folder: Path) -> Sect
     return Section("The study", blocks)
 
 
+def _costs(group: Group) -> list[Cell | str]:
+    """Cells with the size of the networks and the seconds that a video of the test took."""
+    shown = joined([size and round(size) for size in sizes(group.counting)])
+    cost = mean_cost(group.counting)
+    return [f"{int(shown):,}".replace(",", "\u202f") if shown.isdecimal() else shown or DASH, number(cost)]
+
+
 def _remarks(study: Study) -> list[str]:
     """Reasons why seeds have no result, shown below the table."""
     if not study.is_repeated:
@@ -87,7 +103,8 @@ def _remarks(study: Study) -> list[str]:
 
 def _pictures(study: Study, folder: Path) -> list[Picture]:
     record, keys = study.record, study.keys
-    points = [_point(group) for group in study.groups if set(group.choices) == set(keys)]
+    tried = [group for group in study.groups if group.outcome is not Outcome.LEFT_OUT]
+    points = [_point(group) for group in tried if set(group.choices) == set(keys)]
     if not keys or not points:
         return []
     options: dict[str, Any] = {"metric": record.metric, "minimize": record.is_minimized, "log": record.log_scale}

@@ -14,7 +14,7 @@ from dfd.report.comparison.conclusions import FEW_VIDEOS
 from dfd.report.comparison.repetitions import Spread, best_of_seeds, repetitions, spread
 from dfd.report.comparison.results import SEEDS, known
 from dfd.report.page.formatting import DASH, number
-from dfd.report.studies.groups import WORDS, Group, Row, joined, test_numbers, total
+from dfd.report.studies.groups import WORDS, Group, Row, joined, mean_cost, sizes, test_numbers, total
 from dfd.runs.folder import Run, read_run
 from dfd.runs.records import JobRecord, Outcome, StudyRecord
 
@@ -138,6 +138,8 @@ class Study:
                 "num_epochs": joined([job.num_epochs for job in group.jobs]),
                 "started": group.jobs[0].record.started,
                 "seconds": total([job.record.seconds for job in group.jobs]),
+                "num_parameters": joined(sizes(group.counting)),
+                "seconds_per_video": mean_cost(group.counting),
                 "message": group.message(),
             }
             for group in self.groups

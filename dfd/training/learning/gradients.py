@@ -1,7 +1,11 @@
-"""Gradients of an optimizer's parameters."""
+"""Gradients of an optimizer's parameters, and constraints that its steps must keep."""
 
-from torch import Tensor
+from typing import Any
+
+from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from dfd.models.networks.systems.residuals import ConstrainedConvolution
 
 
 def unscales_itself(optimizer: Optimizer) -> bool:
@@ -13,3 +17,19 @@ def gradients_of(optimizer: Optimizer) -> list[Tensor]:
     """Gradients of all parameters that have one."""
     parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+
+def keep_constraints(optimizer: Optimizer, module: nn.Module) -> None:
+    """Project the constrained filters of a module after each step of the optimizer.
+
+    Steps are those that change weights: with accumulated gradients there is one for several batches. An average of
+    the weights is taken after the step, and an average of weights under the constraint is under it too.
+    """
+    constrained = [part for part in module.modules() if isinstance(part, ConstrainedConvolution)]
+
+    def project(*_: Any) -> None:
+        for part in constrained:
+            part.project()
+
+    if constrained:
+        optimizer.register_step_post_hook(project)

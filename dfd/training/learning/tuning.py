@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from dfd.base.errors import ConfigError
 from dfd.models.backbones import Backbone
 from dfd.models.networks.lora import is_lora
+from dfd.training.learning.gradients import keep_constraints
 
 Learns = Literal["all", "norms"]
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
@@ -74,13 +75,15 @@ class Tuning:
             parameters[name].requires_grad = False
 
     def optimizer(self, make: Callable[[Any], Optimizer], module: nn.Module, backbone: Backbone) -> Optimizer:
-        """Optimizer of the trained parameters of a module, in groups if their rates differ."""
+        """Optimizer of the trained parameters of a module, in groups if their rates differ; it keeps constraints."""
         groups = self.groups(module, backbone)
         if len({group["rate"] for group in groups}) < 2:
-            return make(parameter for parameter in module.parameters() if parameter.requires_grad)
-        optimizer = make(groups)
-        for group in optimizer.param_groups:
-            group["lr"] *= group["rate"]
+            optimizer = make(parameter for parameter in module.parameters() if parameter.requires_grad)
+        else:
+            optimizer = make(groups)
+            for group in optimizer.param_groups:
+                group["lr"] *= group["rate"]
+        keep_constraints(optimizer, module)
         return optimizer
 
     def groups(self, module: nn.Module, backbone: Backbone) -> list[dict[str, Any]]:

@@ -22,6 +22,11 @@ _CUT = 2.0 / 255
 """Where residuals of SRM filters are cut off, in the range 0..1 of pictures."""
 
 
+def srm_kernels() -> Tensor:
+    """Return the three filters ``(3, 5, 5)``, -1 in the middle, whose other values add up to 1."""
+    return torch.stack([torch.tensor(values, dtype=torch.float32) / scale for values, scale in _SRM])
+
+
 class SRM(nn.Module):
     """Residuals of three fixed filters, averaged over the channels and cut off: ``(N, 3, H, W)`` to the same shape."""
 
@@ -29,25 +34,39 @@ class SRM(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        kernels_KHW = torch.stack([torch.tensor(values, dtype=torch.float32) / scale for values, scale in _SRM])
-        self.register_buffer("kernels", kernels_KHW[:, None].repeat(1, 3, 1, 1) / 3, persistent=False)
+        self.register_buffer("kernels", srm_kernels()[:, None].repeat(1, 3, 1, 1) / 3, persistent=False)
 
     def forward(self, pictures_NCHW: Tensor) -> Tensor:
         """Residuals in -1..1 of pictures in 0..1."""
         return F.conv2d(pictures_NCHW, self.kernels, padding=SIDE // 2).clamp(-_CUT, _CUT) / _CUT
 
 
+SMALL_SUM = 0.1
+"""Sums below are moved to 1 by an addition: a division would make the filters so large that no sum is exact."""
+
+
 class ConstrainedConvolution(nn.Module):
     """Filters that learn to predict each pixel from its neighbours: -1 in the middle, the others add up to 1.
 
-    Bayar and Stamm 2016. The constraint is part of the computation, so every step of any optimizer keeps it.
+    Bayar and Stamm 2016. The constraint is part of the computation, so averages of weights keep it too;
+    :meth:`project` writes it into the weights, and training calls that after each step of the optimizer.
+
+    Args:
+        num_filters: number of filters; with ``srm`` it is 3.
+        srm: begin as the three filters of :class:`SRM`, which keep the constraint, in place of random ones.
+        padded: pad the border with zeros, so that the residual has the picture's size. Without it, the border is
+            left out and a picture of one colour gives exactly 0.
     """
 
     middle: Tensor
 
-    def __init__(self, num_filters: int = 3) -> None:
+    def __init__(self, num_filters: int = 3, *, srm: bool = False, padded: bool = True) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.rand(num_filters, 3, SIDE, SIDE) + 0.1)
+        if srm:
+            self.weight = nn.Parameter(srm_kernels()[:, None].repeat(1, 3, 1, 1))
+        else:
+            self.weight = nn.Parameter(torch.rand(num_filters, 3, SIDE, SIDE) + 0.1)
+        self.padded = padded
         middle = torch.zeros(SIDE, SIDE)
         middle[SIDE // 2, SIDE // 2] = 1
         self.register_buffer("middle", middle, persistent=False)
@@ -56,12 +75,24 @@ class ConstrainedConvolution(nn.Module):
         """The filters ``(K, 3, 5, 5)`` under the constraint, in each channel."""
         around = self.weight * (1 - self.middle)
         sums = around.sum(dim=(2, 3), keepdim=True)
-        small = sums.abs() < 1e-3  # a division by nearly nothing would throw the weights far away
-        return around / torch.where(small, torch.full_like(sums, 1e-3), sums) - self.middle
+        small = sums.abs() < SMALL_SUM  # a division by nearly nothing would throw the weights far away
+        moved = (around + (1 - sums) / (SIDE**2 - 1)) * (1 - self.middle)
+        return torch.where(small, moved, around / torch.where(small, torch.ones_like(sums), sums)) - self.middle
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Move the weights onto the constraint, as Bayar and Stamm do after each step."""
+        self.weight.copy_(self.kernels())
 
     def forward(self, pictures_NCHW: Tensor) -> Tensor:
-        """Errors of the prediction, ``(N, K, H, W)``, about -1..1 for pictures in 0..1."""
-        return 8 * F.conv2d(pictures_NCHW, self.kernels(), padding=SIDE // 2)
+        """Errors of the prediction, ``(N, K, H, W)``, about -1..1 for pictures in 0..1; of the three channels, summed.
+
+        Without padding, height and width are 4 less.
+        """
+        if self.padded:
+            return 8 * F.conv2d(pictures_NCHW, self.kernels(), padding=SIDE // 2)
+        # The filters ignore what is added to all pixels; less its corner, a flat picture leaves nothing to round.
+        return 8 * F.conv2d(pictures_NCHW - pictures_NCHW[:, :, :1, :1], self.kernels())
 
 
 class Spectrum(nn.Module):

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from dfd.base.errors import ConfigError
 from dfd.base.types import Label
+from dfd.models.heads import CapsuleHead
 
 LossFunction = Callable[[Tensor, Tensor, Mapping[str, Any]], Tensor]
 
@@ -220,6 +221,33 @@ class MethodHead(nn.Module):
         assert self.classify is not None, "setup(model, data) comes before the first batch"
         method_B = torch.tensor([self.number[name] for name in batch["method"]], device=features_BD.device)
         return F.cross_entropy(self.classify(features_BD), method_B)
+
+
+class CapsuleCrossEntropy(nn.Module):
+    """Mean over the numbers of the output capsules of the labels' cross-entropy on raw scores (arXiv 1910.12467).
+
+    Args:
+        weight: factor in the sum of losses.
+    """
+
+    def __init__(self, *, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+        self.heads: tuple[CapsuleHead, ...] = ()  # in a tuple, so that its weights are not this module's, too
+
+    def setup(self, model: Any, data: Any) -> None:
+        """Take the head whose output capsules are compared with the labels; a ConfigError if it is another head."""
+        if not isinstance(model.classify, CapsuleHead):
+            raise ConfigError("loss=capsule is on the output capsules of head=capsule; use it with that head")
+        self.heads = (model.classify,)
+
+    def forward(self, logits_BK: Tensor, features_BD: Tensor, batch: Mapping[str, Any]) -> Tensor:
+        """Mean over the clips and the numbers, of the output capsules of the batch just seen in training."""
+        outputs_BOV = self.heads[0].outputs_BOV if self.heads else None
+        if outputs_BOV is None or len(outputs_BOV) != len(logits_BK):
+            raise ConfigError("loss=capsule: it compares the batch that head=capsule has just seen in training")
+        self.heads[0].outputs_BOV = None  # or it would keep the batch's graph
+        return F.cross_entropy(outputs_BOV, batch["label"][:, None].expand(-1, outputs_BOV.shape[2]))
 
 
 class _Called(nn.Module):
