@@ -135,6 +135,12 @@ class ClipBatch(BatchFacts):
 
     frames: Any
     """uint8 tensor (B, T, C, H, W), RGB."""
+    landmarks: NotRequired[Any]
+    """float32 tensor (B, T, 5, 2), the points of :class:`FaceBox` in pixels from the frames' upper left corner; with
+    ``data.landmarks=true``."""
+    masks: NotRequired[Any]
+    """float32 tensor (B, T, H, W), 0..1, where a clip was made into a fake; 0 for real ones; with
+    ``data.masks=true``."""
     seconds: NotRequired[Any]
     """float64 tensor (B, T): time of each frame in its track."""
 

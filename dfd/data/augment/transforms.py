@@ -1,6 +1,6 @@
 """Augmentation of whole clips: one draw per clip, so that frames do not flicker."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from dfd.data.augment.chains import CHAIN_NAMES
 from dfd.data.augment.changes import noisy, resized, with_gamma
 from dfd.data.augment.disturbances import NUM_LEVELS, by_name, chosen
 from dfd.data.augment.fingerprint import HOW, RandomAutoencoder
+from dfd.data.augment.moving import Mirror, Moving, ResizedCrop
 from dfd.data.augment.recode import check_encoder
 
 
@@ -44,7 +45,7 @@ def clip_augmentation(
     chain_levels: Sequence[int] = (1, 3),
     fingerprint_prob: float = 0.0,
     fingerprint_weights: str | None = None,
-) -> Callable[[Tensor], Tensor]:
+) -> "Augmentation":
     """Build the augmentation: a function from a clip, uint8 (T, 3, H, W), to a clip of the same shape and type.
 
     Each step is applied with its own probability, with one draw for all frames: horizontal flip; a crop of at least
@@ -60,6 +61,7 @@ def clip_augmentation(
 
     Draws come from torch's global generator. Gamma, noise, resizing, encoding, chains and autoencoders, which were
     added later, draw nothing if their probability is 0, so that the draws of the other steps stay as they were.
+    ``together`` of the result moves landmarks and masks with the pixels.
 
     >>> import torch
     >>> augment = clip_augmentation(flip_prob=1, crop_prob=0, color_prob=0, blur_prob=0, jpeg_prob=0)
@@ -113,8 +115,8 @@ def clip_augmentation(
     if fingerprint_prob and fingerprint_weights is not None:
         steps.append(v2.RandomApply([RandomAutoencoder(fingerprint_weights)], p=fingerprint_prob))
     steps += [
-        v2.RandomApply([ResizedCrop((crop_min_area, 1.0), (1 / crop_max_stretch, crop_max_stretch))], p=crop_prob),
-        v2.RandomHorizontalFlip(p=flip_prob),
+        ResizedCrop((crop_min_area, 1.0), (1 / crop_max_stretch, crop_max_stretch), crop_prob),
+        Mirror(flip_prob),
         v2.RandomApply([v2.ColorJitter(brightness, contrast, saturation, hue)], p=color_prob),
     ]
     if gamma_prob:
@@ -127,22 +129,35 @@ def clip_augmentation(
         steps.append(Platform(resize_prob, resize_min_scale, codec_prob, tuple(codec_names), (low_crf, high_crf)))
     if chains:
         steps.append(v2.RandomApply([RandomDisturbance(chains, (low_level, high_level))], p=chain_prob))
-    return nn.Sequential(*steps)
+    return Augmentation(*steps)
 
 
-class ResizedCrop(nn.Module):
-    """torchvision's RandomResizedCrop, resized to the clip's own size."""
+class Augmentation(nn.Sequential):
+    """Steps in order, each a function of a clip; those that move pixels have a method ``together``, too."""
 
-    def __init__(self, scale: tuple[float, float], ratio: tuple[float, float]) -> None:
-        super().__init__()
-        self.scale = scale
-        self.ratio = ratio
+    def together(self, clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Augment ``frames`` (T, C, H, W), and move ``landmarks`` (T, 5, 2) and ``masks`` (T, H, W) if they are there.
 
-    def forward(self, frames_TCHW: Tensor) -> Tensor:
-        """Crop and resize the clip; keeps shape and type."""
-        crop = v2.RandomResizedCrop(list(frames_TCHW.shape[-2:]), self.scale, self.ratio, antialias=True)
-        resized: Tensor = crop(frames_TCHW)
-        return resized
+        Draws as a call with the frames alone does. Landmarks are in pixels from the upper left corner of the frame.
+
+        Raises:
+            ValueError: when there is a chain among the steps, which moves the pixels alone.
+        """
+        parts = dict(clip)
+        for step in self:
+            if isinstance(step, Moving):
+                parts = step.together(parts)
+            elif (
+                len(parts) > 1
+                and isinstance(step, v2.RandomApply)
+                and isinstance(step.transforms[0], RandomDisturbance)
+            ):
+                raise ValueError(
+                    "chain_prob: chains move pixels and not the landmarks or masks; set it to 0 with these"
+                )
+            else:
+                parts["frames"] = step(parts["frames"])
+        return parts
 
 
 class RandomBlur(nn.Module):

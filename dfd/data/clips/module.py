@@ -74,6 +74,7 @@ class ClipDataModule(LightningDataModule):
             disk; see :meth:`use_features`.
         cache_frames: train and validate on frames that are decoded once and kept on disk; see :meth:`use_frames`.
         reader: decoder of the clips, one of :data:`dfd.data.clips.reader.READERS`.
+        landmarks: give batches the five points of the face in each frame; see :class:`dfd.base.types.ClipBatch`.
     """
 
     def __init__(
@@ -104,10 +105,11 @@ class ClipDataModule(LightningDataModule):
         cache_features: bool = False,
         cache_frames: bool = False,
         reader: str = READER,
+        landmarks: bool = False,
     ) -> None:
         super().__init__()
         indexes.check_options(batch_size=batch_size, split=split, reader=reader)
-        indexes.check_caches(cache_features=cache_features, cache_frames=cache_frames)
+        indexes.check_caches(cache_features=cache_features, cache_frames=cache_frames, landmarks=landmarks)
         if paired_sampling and (batch_size % 2 or balanced_sampling):
             raise ValueError(
                 f"paired_sampling=true needs an even batch_size, got {batch_size}, and no balanced_sampling: each "
@@ -141,6 +143,8 @@ class ClipDataModule(LightningDataModule):
         self.cache_features = cache_features
         self.cache_frames = cache_frames
         self.reader = reader
+        self.landmarks = landmarks
+        indexes.check_moves_along(self.augmentation, landmarks=landmarks)
         self._features: FeatureCache | None = None
         self._frame_files: Mapping[str, Path] = {}
         self._index: pd.DataFrame | None = None
@@ -305,6 +309,7 @@ class ClipDataModule(LightningDataModule):
             "disturb": None if training else self.disturb,
             "frame_files": self._frame_files,
             "reader": self.reader,
+            "landmarks": self.landmarks,
         }
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -355,6 +360,10 @@ class ClipDataModule(LightningDataModule):
         """Loader of the fixed clips of ``test``, or of this process's share of them."""
         return self.eval_dataloader("test", *self._process, features=self._features)
 
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Loader of the clips of ``test``, for ``trainer.predict(module, data)``."""
+        return self.test_dataloader()
+
     def eval_dataloader(
         self, split: str, rank: int = 0, world_size: int = 1, *, features: FeatureCache | None = None
     ) -> DataLoader[Any]:
@@ -372,30 +381,21 @@ class ClipDataModule(LightningDataModule):
         return self._loader(dataset, sampler=share, features=features)
 
     @property
-    def _process(self) -> tuple[int, int]:
-        """Rank of this process, and number of processes."""
+    def _process(self) -> tuple[int, int]:  # rank of this one, and number of them
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def class_weights(self) -> list[float]:
         """Loss weights of (real, fake) that balance the labels of ``train``; their mean over the clips is 1."""
         counts = Counter(self.dataset("train", training=True).labels)
-        total = counts.total()
-        return [total / (len(Label) * counts[label]) for label in Label]
+        return [counts.total() / (len(Label) * counts[label]) for label in Label]
 
     def used_videos(self) -> pd.DataFrame:
-        """Sorted table of the used videos.
-
-        Columns: ``video_id``, ``dataset``, ``method``, ``label``, ``source_ids`` (separated by ;), ``split`` and
-        ``num_frames`` (of the main face's clip).
-        """
-        columns = ["video_id", "dataset", "method", "label", "source_ids", "split", "num_frames"]
-        main = self.index[self.index["is_main"]]
-        return main[columns].sort_values(["dataset", "video_id"], ignore_index=True)
+        """Sorted table of the used videos; see :func:`dfd.data.clips.index.used_videos`."""
+        return indexes.used_videos(self.index)
 
     def summary(self) -> dict[str, Any]:
         """Description of the data for checkpoints and logs, as plain values."""
-        index = self.index  # its check finds the overlap
-        return indexes.summary_of(self, index, self._overlap, self._num_sharing, self._hashes)
+        return indexes.summary_of(self, self.index, self._overlap, self._num_sharing, self._hashes)
 
     @cached_property
     def _hashes(self) -> dict[str, str]:
