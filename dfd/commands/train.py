@@ -14,7 +14,6 @@ from lightning.pytorch.loggers import Logger
 from dfd.base.errors import ConfigError, RunPruned
 from dfd.base.machine import keep_freed_memory
 from dfd.commands.calibrate import print_calibration
-from dfd.commands.evaluate import print_metrics
 from dfd.config.build import build, build_all
 from dfd.config.entry import Job
 from dfd.config.schemas import TrainConfig
@@ -23,6 +22,7 @@ from dfd.evaluation.splits import calibrated_card, evaluate_split
 from dfd.figures import style as plots
 from dfd.models.classifier import build_model
 from dfd.models.files.checkpoint import load_checkpoint
+from dfd.report.evaluations.terminal import print_metrics
 from dfd.report.runs.write import add_test
 from dfd.scoring.detector import Detector
 from dfd.studies.needs import Needs
@@ -135,6 +135,9 @@ def prepare(
         first_prepares(trainer, lambda: cache.fill(device=device, num_workers=data.num_workers))
     if config.compile:
         compile_backbone(model, trainer.strategy.root_device)
+    strategy = build(config.strategy) if config.strategy else None
+    if strategy is not None:  # before the optimizer, since it may have weights of its own
+        strategy.setup(model, data)
     module = DetectorModule(
         model,
         # Both are completed by code, so one that a person names by its _target_ need not say _partial_.
@@ -147,6 +150,7 @@ def prepare(
         class_weights=config.class_weights,
         freeze_batchnorm=config.freeze_batchnorm,
         tuning=Tuning(**asdict(config.tuning)) if config.tuning else None,
+        strategy=strategy,
     )
     module.loss.setup(model, data)
     return data, module, resumed

@@ -30,6 +30,7 @@ from dfd.training.learning.gradients import gradients_of, unscales_itself
 from dfd.training.learning.inference import TrainedModule
 from dfd.training.learning.losses import CrossEntropy, LossFunction, LossSum
 from dfd.training.learning.stepping import STEPPING_KEY, refuse_other_stepping, stepping_options
+from dfd.training.learning.stepping.meta import Meta
 from dfd.training.learning.tuning import Tuning, keep_fixed_statistics
 from dfd.training.results import VAL_METRICS
 from dfd.training.resuming import _refuse_other_model
@@ -72,6 +73,7 @@ class DetectorModule(TrainedModule):
             A batch of 4 clips of 10 frames normalises by 40 frames of only 4 faces; with pretrained weights and small
             batches, frozen statistics can be better. The original system does not freeze them.
         tuning: what is learned of the backbone, and how fast; None: all of it, as fast as the rest.
+        strategy: how a batch is learned from (``stepping.meta``); None: by the gradient of its loss.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class DetectorModule(TrainedModule):
         class_weights: Sequence[float] | str | None = None,
         freeze_batchnorm: bool = False,
         tuning: Tuning | None = None,
+        strategy: Meta | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -96,6 +99,7 @@ class DetectorModule(TrainedModule):
         self.run_seed = 0
         self.freeze_batchnorm = freeze_batchnorm
         default = CrossEntropy(label_smoothing=label_smoothing, class_weights=class_weights)
+        self.strategy = strategy
         self.tuning = tuning or Tuning()
         self.tuning.fix(model.backbone)
         self.loss = LossSum({"cross_entropy": default} if loss is None else loss)
@@ -159,14 +163,18 @@ class DetectorModule(TrainedModule):
             self.log(f"train/loss_{name}_step", value.detach(), on_step=True, on_epoch=False)
         return torch.stack([*losses.values()]).sum()
 
+    def learn(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+        """Compute the loss to minimise and the logits ``(B, 2)`` of a batch."""
+        logits_BK: Tensor = self.model.classify(features_BD := pooled_of(self.model, batch))
+        return self.compute_loss(logits_BK, features_BD, batch), logits_BK
+
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor | None:
         """Loss to minimise; None where the head is fitted to the features of all batches at once."""
-        features_BD, label_B = pooled_of(self.model, batch), batch["label"]
+        label_B = batch["label"]
         if self.fitting:
-            self.fitting.take(features_BD, label_B)
+            self.fitting.take(pooled_of(self.model, batch), label_B)
             return None
-        logits_BK: Tensor = self.model.classify(features_BD)
-        loss = self.compute_loss(logits_BK, features_BD, batch)
+        loss, logits_BK = self.learn(batch) if self.strategy is None else self.strategy.learn(self, dict(batch))
         self._record("train", loss.detach().expand(len(label_B)), logits_BK, label_B, self.train_metrics)
         self.rate.update(self._rate, weight=len(label_B))
         self.steps_not_finite = torch.where(loss.detach().isfinite(), 0, self.steps_not_finite.to(loss.device) + 1)
@@ -297,7 +305,8 @@ class DetectorModule(TrainedModule):
 
     def _stepping(self) -> dict[str, str]:
         makers = {"optimizer": self.make_optimizer, "scheduler": self.make_scheduler}
-        return {} if self.fitting else stepping_options(dict(self.loss.items()), self.tuning, **makers)
+        parts = (dict(self.loss.items()), self.tuning, self.strategy)
+        return {} if self.fitting else stepping_options(*parts, **makers)
 
     def _evaluate(self, stage: str, batch: ClipBatch, metrics: MetricCollection) -> None:
         logits_BK, label_B = logits_of(self.model, batch), batch["label"]

@@ -3,7 +3,7 @@
 No ``__init__.py`` may be in the folder above: other packages have plugins in it, too.
 """
 
-from dfd.studies import launchers, literature, per_method, sweepers
+from dfd.studies import held_out, launchers, literature, per_method, sweepers
 from dfd.studies.optuna_sweeper import OptunaSweeper
 
 
@@ -17,6 +17,10 @@ class LiteratureSweeper(literature.LiteratureSweeper):
 
 class PerMethodSweeper(per_method.PerMethodSweeper):
     """``hydra/sweeper=per_method``."""
+
+
+class LeaveOneMethodOutSweeper(held_out.LeaveOneMethodOutSweeper):
+    """``hydra/sweeper=leave_one_method_out``."""
 
 
 class OptunaSweeper(OptunaSweeper):

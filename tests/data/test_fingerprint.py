@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dfd.base.errors import CheckpointError, ConfigError
+from dfd.commands.adopt.resynthesis import Resynthesis, fit_autoencoder, psnr_of
 from dfd.data.augment.disturbances import NUM_LEVELS, chosen
 from dfd.data.augment.transforms import clip_augmentation
 from dfd.models.networks.systems.autoencoder import (
@@ -19,7 +20,6 @@ from dfd.models.networks.systems.autoencoder import (
     resynthesised,
     write_autoencoders,
 )
-from dfd.training.learning.resynthesis import Resynthesis, fit_autoencoder, psnr_of
 from tests.conftest import drawn_frames
 
 WITHOUT_OTHERS = {"flip_prob": 0, "crop_prob": 0, "color_prob": 0, "blur_prob": 0, "jpeg_prob": 0}

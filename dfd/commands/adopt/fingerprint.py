@@ -17,6 +17,7 @@ from dfd.base.errors import ConfigError, StoreError
 from dfd.base.files import file_sha256
 from dfd.base.progress import progress_bar
 from dfd.commands.adopt import status_of
+from dfd.commands.adopt.resynthesis import Resynthesis, fit_autoencoder, psnr_of
 from dfd.config.cli.catalogue import Arguments
 from dfd.data.clips.dataset import read_frames
 from dfd.data.clips.module import ClipDataModule
@@ -36,14 +37,13 @@ from dfd.models.networks.systems.autoencoder import (
     write_autoencoders,
 )
 from dfd.scoring.runtimes.runtime import pick_device
-from dfd.training.learning.resynthesis import Resynthesis, fit_autoencoder, psnr_of
 
 DESCRIPTION = """Train autoencoders on the real faces of a clip store. What passes through them loses the regular traces
 of a generator: the disturbance `fingerprint` of suite=robustness and the augmentation `fingerprint_prob` use them. A
 run that was stopped goes on with the code sizes that are missing."""
 EXAMPLES = (
     "dfd fingerprint stores/mine --output fingerprint.safetensors",
-    "dfd fingerprint store=stores/mine output=fingerprint.safetensors code_sizes=32 num_steps=5000",
+    "dfd fingerprint store=stores/mine output=fingerprint.safetensors code_sizes=32 num_steps=20000",
 )
 NUM_SHOWN = 4
 """Faces on the contact sheet."""
@@ -61,8 +61,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--code-sizes", metavar="N,N", default=",".join(map(str, CODE_SIZES)), help="channels of the codes"
     )
-    parser.add_argument("--num-steps", metavar="N", type=int, default=1500, help="of each autoencoder (default: 1500)")
-    parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="patches (default: 32)")
+    parser.add_argument("--num-steps", metavar="N", type=int, default=5000, help="of each autoencoder (default: 5000)")
+    parser.add_argument("--batch-size", metavar="N", type=int, default=8, help="patches (default: 8)")
     parser.add_argument("--patch", metavar="PX", type=int, default=64, help="side of a patch (default: 64)")
     parser.add_argument("--max-pictures", metavar="N", type=int, default=2000, help="of train (default: 2000)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="(default: 0)")

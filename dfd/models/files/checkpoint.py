@@ -29,7 +29,7 @@ from dfd.models.tensor_files import (
 )
 
 _MODULE_PREFIX = "model."  # the classifier within DetectorModule
-_LOSS_PREFIX = "loss."  # parameters of losses, which only training has
+_OF_TRAINING = ("loss.", "strategy.")  # parameters of losses and of a strategy, which only training has
 MAX_MESSAGE = 1000
 """Maximum length in characters of an error message that quotes names from the file."""
 _REMEDY = "give a .ckpt or .safetensors that train.py or dfd.export wrote"
@@ -53,7 +53,7 @@ def load_checkpoint(path: str | Path) -> tuple[DetectorCard, dict[str, Tensor]]:
             card = None if values is None else DetectorCard.from_dict(values)
             state = content.get("state_dict")
             state = state if is_state_dict(state) else {}
-            state = {name: tensor for name, tensor in state.items() if not name.startswith(_LOSS_PREFIX)}
+            state = {name: tensor for name, tensor in state.items() if not name.startswith(_OF_TRAINING)}
             tensors = {name.removeprefix(_MODULE_PREFIX): tensor for name, tensor in state.items()}
         if card is None or not is_state_dict(tensors):
             raise ValueError("not a checkpoint of dfd: it has no card (the settings that the weights belong to)")

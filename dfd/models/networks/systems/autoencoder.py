@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from safetensors.torch import save
@@ -42,7 +42,7 @@ class Autoencoder(nn.Module):
 
     Four 3x3 convolutions to 32, 64, 128 and ``code_size`` channels, with max-pooling after the first three; then their
     mirror, in which each un-pooling puts values where the pooling of the same size has found its maxima. A ReLU follows
-    each layer, the last one included. The paper is silent about the first weights: they are torch's, except that the
+    each layer, the last one included. The paper is silent about the first weights: they are He's, except that the
     last bias is 0.5, as otherwise that ReLU can leave a colour without a gradient.
 
     Args:
@@ -61,10 +61,14 @@ class Autoencoder(nn.Module):
         steps = [*pairwise(widths)]
         self.encoder = nn.ModuleList([nn.Conv2d(a, b, 3, padding=1) for a, b in steps])
         self.decoder = nn.ModuleList([nn.ConvTranspose2d(b, a, 3, padding=1) for a, b in reversed(steps)])
-        last = self.decoder[-1]
-        assert isinstance(last, nn.ConvTranspose2d)
-        assert last.bias is not None
-        nn.init.constant_(last.bias, _FIRST_BIAS)
+        for layer in [*self.encoder, *self.decoder]:
+            assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+            assert layer.bias is not None
+            mode: Literal["fan_in", "fan_out"] = (
+                "fan_in" if isinstance(layer, nn.Conv2d) else "fan_out"
+            )  # of torch's axes
+            nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")
+            nn.init.constant_(layer.bias, _FIRST_BIAS if layer is self.decoder[-1] else 0)
 
     def encode(self, images_NCHW: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Compute the code ``(N, code_size, H / 8, W / 8)``, and the places of the maxima, largest map first.

@@ -26,8 +26,8 @@ class Resynthesis:
         ConfigError: an option is out of range.
     """
 
-    num_steps: int = 1500
-    batch_size: int = 32
+    num_steps: int = 5000
+    batch_size: int = 8
     patch: int = 64
     """Side of a patch in pixels; smaller where the crops are."""
     rate: float = 1e-3

@@ -14,13 +14,17 @@ KERNELS = ("fused", "foreach")
 """Options of an optimizer that change how it computes, but not what."""
 
 
-def stepping_options(losses: Mapping[str, Any], tuning: Tuning, **makers: Callable[..., Any] | None) -> dict[str, str]:
-    """Options of the optimizer, schedule and losses, which resuming restores with their state."""
+def stepping_options(
+    losses: Mapping[str, Any], tuning: Tuning, strategy: Any = None, **makers: Callable[..., Any] | None
+) -> dict[str, str]:
+    """Options of the optimizer, schedule, losses and strategy, which resuming restores with their state."""
     options = {f"loss.{name}": type(loss).__name__ for name, loss in losses.items()}
     if options == {"loss.cross_entropy": "CrossEntropy"}:  # not in checkpoints of older versions
         options.clear()
     if tuning != Tuning():
         options |= {f"tuning.{name}": str(value) for name, value in asdict(tuning).items()}
+    if strategy is not None:
+        options |= {f"strategy.{name}": str(value) for name, value in strategy.facts().items()}
     for name, make in makers.items():
         if isinstance(make, partial):
             options[name] = getattr(make.func, "__name__", type(make.func).__name__)
