@@ -6,9 +6,12 @@ from dfd.config.entry import door
 
 
 def no_store(cfg: DictConfig) -> None:
-    """Need no ``data.store`` where ``stores`` names several, which are measured in turn."""
-    if cfg.get("suite") == "cross_dataset" and OmegaConf.is_missing(cfg.data, "store"):
+    """Need no ``data.store`` where ``stores`` or ``manifest`` name the videos, and no checkpoint beside ``scores``."""
+    elsewhere = cfg.get("suite") == "cross_dataset" or cfg.get("manifest") is not None
+    if elsewhere and OmegaConf.is_missing(cfg.data, "store"):
         cfg.data.store = ""
+    if cfg.get("scores") is not None and OmegaConf.is_missing(cfg, "checkpoint"):
+        cfg.checkpoint = ""
 
 
 main = door("evaluate", complete=no_store)

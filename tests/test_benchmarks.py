@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -51,3 +52,38 @@ def test_what_quick_measures_takes_the_place_of_no_result(tmp_path: Path, monkey
         measure.report(arguments, "x", "A title", ["way"], [["a"]], [1.0])
         assert sorted(file.name for file in tmp_path.glob("results/*")) == expected
         shutil.rmtree(tmp_path / "results", ignore_errors=True)
+
+
+def probe(shifts: dict[str, float], *, noise: float = 1.0) -> float:
+    """AUC of the probe on drawn statistics, which a generator shifts by so much; 40 real and 40 fake crops for each."""
+    module = runpy.run_path(str(FOLDER / "probe.py"))
+    rng = np.random.default_rng(0)
+    facts, values = [], []
+    for method, shift in shifts.items():
+        for number in range(40):
+            for label in (0, 1):
+                facts.append({"label": label, "method": method if label else "", "sources": {f"{method}{number}"}})
+                values.append(rng.normal(0, noise, 3) + label * shift)
+    auc, interval, number = module["probed"](np.array(values), facts)
+    assert interval[0] <= auc <= interval[1]
+    assert number >= len(facts) / 2
+    return float(auc)
+
+
+def test_the_probe_finds_what_all_generators_share_and_not_what_one_has_alone() -> None:
+    assert probe({"a": 2.0, "b": 2.0, "c": 2.0}) > 0.9
+    assert probe({"a": 0.0, "b": 0.0, "c": 0.0}) < 0.6
+    assert probe({"a": 2.0, "b": -2.0, "c": 0.0}) < 0.6
+
+
+def test_the_probe_tells_a_picture_that_was_encoded_or_enlarged() -> None:
+    import cv2
+
+    module = runpy.run_path(str(FOLDER / "probe.py"))
+    frame = np.random.default_rng(0).normal(128, 20, (96, 96, 3)).clip(0, 255).astype(np.uint8)
+    _, encoded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 20])
+    jpeg = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    large = cv2.resize(frame[:48, :48], (96, 96), interpolation=cv2.INTER_LINEAR)
+    plain, coded, enlarged = (module["statistics"](one[None]) for one in (frame, jpeg, large))
+    assert coded["grid_8"] > plain["grid_8"] + 0.1
+    assert enlarged["band_4"] < plain["band_4"] - 1

@@ -158,7 +158,8 @@ class TrackScore:
 
     ``track`` is its number in the video, from 0, and ``shot`` that of the shot. ``face_score`` is how sure the face
     detector was, on average; None where it is not known. ``weak`` says why the appearance has no part in the video's
-    score; empty if it has. Windows are aggregated by :mod:`dfd.scoring.aggregation`.
+    score; empty if it has. ``num_shots`` is above 1 for a person who was recognised across cuts. Windows are aggregated
+    by :mod:`dfd.scoring.aggregation`.
     """
 
     track: Count
@@ -168,6 +169,7 @@ class TrackScore:
     shot: Count = 0
     face_score: Prob | None = None
     weak: str = ""
+    num_shots: Count = 1
 
     @property
     def span(self) -> tuple[float, float]:
@@ -200,7 +202,8 @@ class Moment:
     """Window that explains a score: ``crop`` ``(S, S, 3)`` is its most influential frame, at ``seconds``.
 
     ``heatmap`` ``(S, S)`` in 0..1 shows how much each part of the crop speaks for FAKE; None if the network cannot be
-    inspected. ``window`` is the index of the window in its track.
+    inspected. ``window`` is the index of the window in its track. ``frame`` ``(h, w, 3)`` is the whole frame, small,
+    with the face's box drawn in; None if it was not kept.
     """
 
     track: int
@@ -209,6 +212,7 @@ class Moment:
     prob_fake: float
     crop: FrameArray
     heatmap: FloatArray | None
+    frame: FrameArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +237,10 @@ class Alike:
 
 @dataclass(frozen=True, slots=True)
 class DetectorScore:
-    """What one of several detectors found in a video; ``verdict`` is None where it gives none, being uncalibrated."""
+    """What one of several detectors found in a video; ``verdict`` is None where it gives none, being uncalibrated.
+
+    ``alike`` is as in :class:`VideoScore`, on the videos that this detector was calibrated on.
+    """
 
     model: str
     status: Status
@@ -242,6 +249,7 @@ class DetectorScore:
     num_windows: Count = 0
     tracks: tuple[TrackScore, ...] = field(default=(), repr=False)
     message: str = ""
+    alike: Alike | None = None
 
 
 @dataclass(frozen=True, slots=True)

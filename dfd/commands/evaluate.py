@@ -1,61 +1,47 @@
 """Measure a detector on a split, under disturbances or on several data sets: ``python -m dfd.evaluate``."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 from dfd.base.errors import ConfigError
 from dfd.base.types import Label
 from dfd.config.entry import output_dir, refusing
 from dfd.config.schemas import EvaluateConfig, inputs_of
-from dfd.data.augment.disturbances import NUM_LEVELS, chosen
+from dfd.data.augment.disturbances import chosen
 from dfd.data.clips.module import ClipDataModule
-from dfd.data.splits.people import SPLITS
-from dfd.evaluation.cross_dataset import cross_dataset, mean_auc, named_stores
-from dfd.evaluation.members import Members, load_measured
-from dfd.evaluation.robustness import _curves, robustness
+from dfd.data.splits.people import ALL, SPLITS
+from dfd.evaluation.cross_dataset import cross_dataset, named_stores
+from dfd.evaluation.labelled.protocols import checked_protocol, protocol_named
+from dfd.evaluation.labelled.scores import named_scores
+from dfd.evaluation.labelled.videos import (
+    has_segments,
+    labels_of_manifest,
+    labels_of_store,
+    split_mode,
+    with_manifest_columns,
+)
+from dfd.evaluation.measured import SEGMENTS, Options
+from dfd.evaluation.robustness import robustness
 from dfd.evaluation.scope import foreign_videos, measured_scope, scope_lines, with_kinds
-from dfd.evaluation.splits import data_of_split, evaluate_split, scored_videos, warn_about_calibration
-from dfd.evaluation.suites import Row, _estimate
+from dfd.evaluation.several.members import Members, load_measured
+from dfd.evaluation.splits import data_of_split, evaluated, scored_videos
+from dfd.evaluation.warnings import warn_about_calibration
 from dfd.figures import style as plots
 from dfd.figures.curves import learning_curves, read_history
+from dfd.metrics.alike import check_prevalence
 from dfd.models.files.card import num_networks, read_card
 from dfd.models.files.caveat import with_made_caveat
 from dfd.models.files.checkpoint import replace_card
 from dfd.models.starter import NAME, checkpoint_path
+from dfd.report.evaluations.foreign import foreign_subjects
+from dfd.report.evaluations.tables import Subject
+from dfd.report.evaluations.terminal import print_cross_dataset, print_metrics, print_points, print_robustness
+from dfd.report.evaluations.write import write_evaluation
 from dfd.scoring.detector import Detector
-
-
-def print_metrics(metrics: Mapping[str, Any]) -> None:
-    """The numbers as a table in the terminal: overall first, then each data set and method."""
-    # Short heads: thirteen columns have to fit a terminal of 80.
-    heads = {
-        **{"accuracy": "acc", "balanced_accuracy": "bal", "majority_baseline": "base", "precision": "prec"},
-        **{"recall": "rec", "f1": "F1", "auc": "AUC", "ap": "AP", "eer": "EER", "ece": "ECE", "brier": "Bri"},
-    }
-    caption = (
-        "bal: balanced accuracy; base: the accuracy of always naming the more frequent label; ECE: calibration error; "
-        "Bri: Brier score, like the calibration error the lower the better"
-    )
-    if "uncalibrated" in metrics:
-        caption += "; uncalibrated: without the temperature, at a threshold of 0.5"
-    table = Table(title="video level, fake is the positive class", caption=caption, box=SIMPLE, padding=0)
-    console, counted = Console(), ["real", "fake", *heads.values()]
-    table.add_column("", overflow="ellipsis", no_wrap=True, max_width=max(12, console.width - 5 * len(counted) - 2))
-    for head in counted:
-        table.add_column(head, justify="right", min_width=4, no_wrap=True)
-    groups = [("overall", metrics["overall"])]
-    groups += [("uncalibrated", metrics["uncalibrated"])] if "uncalibrated" in metrics else []
-    for group, values in [*groups, *metrics["datasets"].items(), *metrics["methods"].items()]:
-        cells = ["–" if values[name] is None else f"{values[name]:.2f}" for name in heads]
-        table.add_row(group, str(values["num_real"]), str(values["num_fake"]), *cells)
-    console.print(table)
 
 
 def evaluate_robustness(config: EvaluateConfig, detector: Detector | Members, folder: Path) -> None:
@@ -97,9 +83,12 @@ SUITES = {"robustness": evaluate_robustness, "cross_dataset": evaluate_stores}
 
 
 def evaluate(config: EvaluateConfig) -> None:
-    """Measure the detector; writes predictions.csv, metrics.json and figures, or the tables of a suite."""
-    if config.split not in SPLITS:
-        raise ConfigError(f"split={config.split} is not one of {', '.join(SPLITS)}")
+    """Measure the detector; writes the report, predictions.csv, metrics.json and figures, or the tables of a suite."""
+    splits = (*SPLITS, *([] if config.suite else [ALL]))
+    if config.split not in splits:
+        raise ConfigError(f"split={config.split} is not one of {', '.join(splits)}")
+    with refusing("prevalence"):
+        check_prevalence(config.prevalence)
     if config.threshold is not None and not 0 <= config.threshold <= 1:
         raise ConfigError(f"threshold must be in 0..1, got {config.threshold}")
     if config.suite not in (None, *SUITES):
@@ -108,29 +97,86 @@ def evaluate(config: EvaluateConfig) -> None:
     for option, suite in suites.items():
         if getattr(config, option) is not None and config.suite != suite:
             raise ConfigError(f"{option} is only for suite={suite}")
+    check_scores(config)
+    folder = Path(config.output) if config.output else output_dir()
+    if not config.checkpoint:
+        evaluate_scores(config, [], folder)
+        return
     names = inputs_of(config.checkpoint)
     files = [checkpoint_path(name) for name in names]
     if config.update_scope:
         refuse_scope(config, files)
     detector = load_measured(files, rule=config.combine, device=config.device, for_comparison=True)
-    folder = Path(config.output) if config.output else output_dir()
     if config.suite is not None:
         SUITES[config.suite](config, detector, folder)
         return
     data = data_of_split(config.data, detector.card, config.split)
     warn_about_calibration(detector.card, config.split, data)
     threshold = _facts(config, detector)["threshold"]
-    shown = " + ".join(names)
-    metrics = evaluate_split(detector, data, config.split, folder, threshold=threshold, checkpoint=shown)
+    options = Options(threshold, config.prevalence, config.groups or ())
+    metrics, table = evaluated(detector, data, config.split, folder, options, checkpoint=" + ".join(names))
     # Beside detector.safetensors; one folder up from checkpoints/best.ckpt.
     histories = [folder / "metrics.csv" for folder in list(Path(names[0]).absolute().parents)[:2]]
     for history in [path for path in histories if path.exists() and len(names) == 1][:1]:
         plots.save(learning_curves(read_history(history)), folder / "learning_curves.png")
     print_metrics(metrics)
+    print_points(metrics)
     if config.update_scope:
         assert isinstance(detector, Detector)  # refuse_scope has refused ensembles
         update_scope(config, detector, data, files[0], folder)
-    print(f"predictions.csv, metrics.json and figures are in {folder}")
+    shown = " + ".join(Path(name).name for name in names)
+    evaluate_scores(config, [Subject(detector.name, table, metrics, threshold, shown)], folder)
+
+
+def check_scores(config: EvaluateConfig) -> None:
+    """Refuse tables of scores, and labels without a store, where nothing could be done with them.
+
+    Raises:
+        ConfigError: when an option lacks another, or excludes it.
+    """
+    if config.manifest is not None and (config.checkpoint or config.scores is None):
+        raise ConfigError("manifest holds the labels of scores=FILE alone; a checkpoint needs a store: data.store=DIR")
+    if config.protocol is not None:
+        protocol_named(config.protocol)
+        if config.split != "test" or config.suite is not None:
+            raise ConfigError(f"protocol={config.protocol} is about the test split as it is: split=test, no suite")
+    if config.update_scope and not config.checkpoint:
+        raise ConfigError("update_scope=true writes into a detector's file: give checkpoint=FILE, too")
+    if config.scores is not None and config.suite is not None:
+        raise ConfigError(f"scores are of the videos as they are, so they have no part in suite={config.suite}")
+
+
+def evaluate_scores(config: EvaluateConfig, ours: Sequence[Subject], folder: Path) -> None:
+    """Measure ``scores=`` on the same videos as our own detector, if there is one, and write the report of all."""
+    subjects, notes = [*ours], list[str]()
+    if config.scores is not None:
+        if config.manifest is not None:
+            labelled = labels_of_manifest(Path(config.manifest), config.split)
+        else:
+            store = Path(str(config.data["store"])).expanduser()
+            labelled = labels_of_store(store, ALL if ours else config.split)
+            if ours:
+                labelled = labelled[labelled["video_id"].isin(ours[0].table["video_id"])].reset_index(drop=True)
+            segments = [SEGMENTS] if has_segments(store) else []
+            labelled = with_manifest_columns(labelled, store, [*(config.groups or ()), *segments])
+        options = Options(0.5 if config.threshold is None else config.threshold, config.prevalence, config.groups or ())
+        theirs, notes = foreign_subjects(named_scores(config.scores), labelled, folder, options, alone=not ours)
+        subjects += theirs
+        for subject in theirs:
+            print(f"{subject.name}:")
+            print_metrics(subject.metrics)
+            print_points(subject.metrics)
+    made = []
+    if config.protocol is not None:
+        mode = None if config.manifest is not None else config.data.get("split") or split_mode(config.data["store"])
+        facts, differing = checked_protocol(config.protocol, subjects[0].table, split_mode=mode)
+        notes += differing
+        made = [] if differing else [f"These are the videos of the protocol {config.protocol}: {facts['source']}."]
+    for note in [*notes, *made]:
+        print(note)
+    names = ", ".join(subject.name for subject in subjects)
+    page = write_evaluation(subjects, folder, title=f"Evaluation of {names} on {config.split}", notes=notes, made=made)
+    print(f"predictions.csv, metrics.json and figures are in {folder}; the report of all is {page}")
 
 
 def refuse_scope(config: EvaluateConfig, files: Sequence[Path]) -> None:
@@ -170,56 +216,3 @@ def update_scope(config: EvaluateConfig, detector: Detector, data: ClipDataModul
         print(f"{found.num_left_out} videos made the detector, or show its people or sources, and were left out")
     print("\n".join(["scope:", *(f"  {line}" for line in scope_lines(scope))]))
     print(f"the scope is written into {path}; for its model card: dfd export {path}")
-
-
-def print_robustness(rows: Sequence[Row]) -> None:
-    """AUC by disturbance and level, as a table in the terminal."""
-    base, curves = _curves(rows)
-    heads = ["", *map(str, range(NUM_LEVELS + 1)), "balanced accuracy"]
-    counts = f"{rows[0]['num_real']} real, {rows[0]['num_fake']} fake videos"
-    last = {row["disturbance"]: row["balanced_accuracy"] for row in rows}
-    caption = (
-        f"Level 0 is undisturbed: AUC {_with_ends(base)}, balanced accuracy {_number(rows[0]['balanced_accuracy'])}. "
-        f"The last column is at level {NUM_LEVELS}. {rows[0]['note']}"
-    )
-    table = _terminal_table(f"AUC at video level by level of strength, {counts}", heads, caption.strip())
-    for name, levels in curves.items():
-        cells = [_number(levels[level][0]) for level in range(NUM_LEVELS + 1)]
-        table.add_row(name, *cells, _number(last[name]))
-    Console().print(table)
-
-
-def print_cross_dataset(rows: Sequence[Row]) -> None:
-    """The data sets and their methods, as a table in the terminal."""
-    caption = (
-        f"A method is set against all real videos of its data set. Mean AUC of data sets: {_number(mean_auc(rows))}"
-    )
-    caption += ". known: the detector was trained on videos of it; bal.: balanced accuracy."
-    if any(row["note"] for row in rows):
-        caption += " –: only one label has videos."
-    heads = ["", "known", "real", "fake", "AUC", "bal."]
-    table = _terminal_table("AUC at video level, 95 % bootstrap intervals", heads, caption)
-    for row in rows:
-        name = f"  {row['method']}" if row["method"] else f"{row['store']}: {row['dataset']}"
-        known = "" if row["method"] else row["in_training"]
-        counts = (str(row["num_real"]), str(row["num_fake"]))
-        table.add_row(name, known, *counts, _with_ends(_estimate(row, "auc")), _number(row["balanced_accuracy"]))
-    Console().print(table)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _with_ends(estimate: plots.Estimate) -> str:
-    value, ends = estimate
-    return _number(value) + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
-
-
-def _terminal_table(title: str, heads: Sequence[str], caption: str) -> Table:
-    table = Table(title=title, caption=caption, box=SIMPLE, padding=(0, 1, 0, 0))
-    for head in heads:
-        # A long name gives way, so that the numbers fit a terminal of 80 columns.
-        width = None if head else 26
-        table.add_column(head, justify="right" if head else "left", no_wrap=True, overflow="ellipsis", max_width=width)
-    return table

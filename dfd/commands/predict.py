@@ -27,7 +27,7 @@ from dfd.base.types import Verdict
 from dfd.base.untrusted import read_json
 from dfd.config.entry import output_dir, parse_shard, refusing
 from dfd.config.schemas import PredictConfig, inputs_of
-from dfd.metrics.alike import labelled_in
+from dfd.metrics.formulas import one_sided_warning
 from dfd.models.files.card import num_networks, read_card
 from dfd.models.files.scope import words_of
 from dfd.models.starter import checkpoint_path
@@ -35,12 +35,12 @@ from dfd.predictions.inputs import NothingToScore, find_inputs, is_no_video
 from dfd.predictions.layout import ANNOTATED_NAME, JSONL_NAME, NOT_VIDEOS_NAME, RUN_NAME
 from dfd.predictions.parquet import write_parquet
 from dfd.predictions.rows import read_scores
-from dfd.predictions.verdicts import told_anew
+from dfd.predictions.verdicts import tellers_of, told_anew
 from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
-from dfd.scoring.aggregation import NO_VERDICT, one_sided_warning
-from dfd.scoring.options import detector_options, run_facts, settings_of, start_workers, windows_of_one
+from dfd.scoring.aggregation import NO_VERDICT
+from dfd.scoring.options import check_numbers, detector_options, run_facts, settings_of, start_workers, windows_of_one
 from dfd.scoring.ray import RayEngine
 from dfd.scoring.runtimes.expected import expected_seconds
 
@@ -54,6 +54,7 @@ MAX_SHOWN = 40
 
 def predict(config: PredictConfig) -> None:
     """Score the inputs, going on where an earlier run with the same output stopped; writes tables and the report."""
+    check_numbers(config)
     shard, num_shards = parse_shard(config.shard)
     inputs = inputs_of(config.input)
     paths = find_inputs(inputs)[shard::num_shards]
@@ -70,16 +71,17 @@ def predict(config: PredictConfig) -> None:
         bar.add_task("loading the detector", total=len(paths), note="", ends=ends)
         engine, detector = engine_of(config, files, paths, is_new=is_new)
 
-    aggregation = detector.describe()["aggregation"]
+    described = detector.describe()
+    aggregation = described["aggregation"]
     fitted_for = detector.card.calibration.get("aggregation", aggregation)
     if fitted_for != aggregation:
         print(f"The detector was calibrated for aggregation={fitted_for}: its threshold may not fit this one")
     settings = settings_of(config, detector)
     continued: dict[str, Any] = {"overwrite": config.overwrite, "asked": {str(path) for path in paths}}
     continued["detectors"] = detector.parts
-    if run_model(folder).get("temperature", math.nan) == detector.card.temperature:  # else the scores differ, too
-        labelled = labelled_in(detector.card.calibration, aggregation=aggregation)
-        continued["tell_anew"] = partial(told_anew, settings=settings, judge=detector.judge, labelled=labelled)
+    if temperatures(run_model(folder)) == temperatures(described):  # else the scores differ, too
+        tellers = tellers_of(described, votes=config.votes)
+        continued["tell_anew"] = partial(told_anew, settings=settings, tellers=tellers)
     with engine, PredictionWriter(folder, model=detector.name, settings=settings, **continued) as writer:
         write_run(folder, run_facts(config, detector, settings))
         waiting = [path for path in paths if str(path) not in writer.done]
@@ -87,6 +89,8 @@ def predict(config: PredictConfig) -> None:
             print(f"{len(writer.changed)} have been changed since they were scored, and are scored again")
         if writer.num_told_anew:
             print(f"the verdicts of {writer.num_told_anew} scored videos were told anew, with today's threshold")
+        if writer.num_outdated:
+            print(f"{writer.num_outdated} annotated files show the old verdicts, and are drawn anew")
         if len(waiting) < len(paths):
             print(f"{len(paths) - len(waiting)} of {len(paths)} are already in {writer.csv_path}")
         try:
@@ -100,7 +104,7 @@ def predict(config: PredictConfig) -> None:
         if others:
             (folder / NOT_VIDEOS_NAME).write_text("".join(f"{path}\n" for path in others), errors="surrogateescape")
             print(f"{len(others)} other files are not videos: {folder / NOT_VIDEOS_NAME}")
-        if config.annotate:
+        if config.annotate or writer.num_outdated:
             annotate(folder, detector, deadline_seconds=config.deadline_seconds)
     if config.engine == "ray":
         write_parquet(folder)
@@ -277,6 +281,11 @@ def run_model(folder: Path) -> Mapping[str, Any]:
         found = read_json(folder / RUN_NAME)["model"]
         return found if isinstance(found, Mapping) else {}
     return {}
+
+
+def temperatures(described: Mapping[str, Any]) -> list[Any]:
+    """Temperature of the detector, or of each of several, that are described; not a number where it is not said."""
+    return [one.get("temperature", math.nan) for one in described.get("detectors") or [described]]
 
 
 def runtime_of_folder(folder: Path, checkpoint: Path) -> str:

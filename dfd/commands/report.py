@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dfd.base.errors import DfdError, disk_sentence
 from dfd.config.cli.catalogue import Arguments
+from dfd.predictions.layout import ANNOTATED_NAME
 from dfd.report.videos.scored import find_scored
 from dfd.report.videos.single import write_scored_report
 
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             output = chosen.output or (scored[0] if len(scored) == 1 and not changes else _dated_output())
             page = write_scored_report(scored, output, title=chosen.title, changes=changes)
             done = f"{len(scored)} folder{'s' if len(scored) != 1 else ''} of scored videos read"
+            if changes and (drawn := [str(folder) for folder in scored if (folder / ANNOTATED_NAME).is_dir()]):
+                done += f"; the annotated videos in {', '.join(drawn)} show the verdicts of before"
         else:
             # Not at the top: figures and metrics import torch, and --help does not wait for it.
             from dfd.report.runs.write import write_comparison

@@ -14,7 +14,6 @@ from lightning.pytorch.loggers import Logger
 from dfd.base.errors import ConfigError, RunPruned
 from dfd.base.machine import keep_freed_memory
 from dfd.commands.calibrate import print_calibration
-from dfd.commands.evaluate import print_metrics
 from dfd.config.build import build, build_all
 from dfd.config.entry import Job
 from dfd.config.schemas import TrainConfig
@@ -23,6 +22,7 @@ from dfd.evaluation.splits import calibrated_card, evaluate_split
 from dfd.figures import style as plots
 from dfd.models.classifier import build_model
 from dfd.models.files.checkpoint import load_checkpoint
+from dfd.report.evaluations.terminal import print_metrics
 from dfd.report.runs.write import add_test
 from dfd.scoring.detector import Detector
 from dfd.studies.needs import Needs

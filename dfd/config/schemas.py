@@ -122,6 +122,11 @@ class EvaluateConfig:
     trained_on: str | None
     stores: Any
     disturbances: list[str] | None
+    scores: Any
+    manifest: str | None
+    prevalence: float
+    groups: list[str] | None
+    protocol: str | None
     fingerprint_weights: str | None
     plugins: list[str] | None
 
@@ -180,6 +185,7 @@ class PredictConfig:
     deadline_seconds: float
     stall_seconds: float
     limits: dict[str, Any]
+    tracks: dict[str, Any]
     max_decode_side: int | None
     video_stream: int | None
     overwrite: bool

@@ -23,6 +23,7 @@ from dfd.metrics.formulas import SMALLEST_PROB
 from dfd.metrics.videos import video_metrics
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.caveat import ON_BLENDS, with_made_caveat
+from dfd.models.files.scope import Scope
 from dfd.scoring.aggregation import DEFAULT_AGGREGATION, aggregation_named
 
 LogOddsByTrack = Sequence[Sequence[float]]
@@ -78,9 +79,11 @@ class Calibration:
         no_verdict = card.no_verdict if self.temperature is None else ""
         if on_blends:
             no_verdict = card.no_verdict or ON_BLENDS
-        # Earlier test results refer to the old scores and verdicts.
-        calibration = {**facts, **self.to_dict()}
-        return with_made_caveat(card, **fitted, calibration=calibration, no_verdict=no_verdict, test={})
+        # Earlier test results and shares of found fakes refer to the old scores and verdicts.
+        changes: dict[str, Any] = {"calibration": {**facts, **self.to_dict()}, "no_verdict": no_verdict, "test": {}}
+        if card.scope:
+            changes["scope"] = Scope.of(card.scope).without_shares().to_dict()
+        return with_made_caveat(card, **fitted, **changes)
 
 
 def video_probs(

@@ -15,7 +15,7 @@ from dfd.metrics.intervals import MIN_OF_LABEL, intervals
 from dfd.metrics.operating import operating_points
 from dfd.metrics.segments import moments_inside, parse_segments, proposals, temporal_metrics
 from dfd.metrics.significance import mcnemar, paired_difference
-from dfd.metrics.videos import NUM_RESAMPLES, bootstrap_intervals, metrics_by_group, video_metrics
+from dfd.metrics.videos import bootstrap_intervals, metrics_by_group, resamples_for, video_metrics
 
 WITH_INTERVAL = ("accuracy", "balanced_accuracy", "precision", "recall", "recall_real", "f1", "auc", "ap", "eer", *TPRS)
 """Metrics over all videos that get an interval."""
@@ -25,7 +25,6 @@ SEGMENTS = "fake_segments"
 """Column of a manifest with the labelled segments of a video."""
 PREVALENCE = 0.01
 """Share of fakes in use that is assumed unless told otherwise."""
-_MANY = 200_000  # frames, from which fewer resamples do
 
 Window = tuple[float | None, float | None, float]
 """Start and end in seconds, None if not known, and probability of fake."""
@@ -131,7 +130,7 @@ def _frames(scored: pd.DataFrame, unit: str) -> dict[str, Any] | None:
     prob = np.array([window[2] for found in lists for window in found], dtype=float)
     label, of_video = (np.repeat(values, lengths) for values in (scored["label"].to_numpy(int), np.arange(len(lists))))
     values = video_metrics(prob, label)
-    num_resamples = NUM_RESAMPLES if prob.size <= _MANY else 200
+    num_resamples = resamples_for(prob.size)
     ends = bootstrap_intervals(prob, label, OF_FRAMES, clusters=of_video, num_resamples=num_resamples)
     few = min(len(set(of_video[label == one])) for one in Label) < MIN_OF_LABEL
     return {

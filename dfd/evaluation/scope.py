@@ -13,7 +13,7 @@ from dfd.base.errors import ConfigError, StoreError
 from dfd.base.files import file_sha256
 from dfd.base.types import Label
 from dfd.data.copies.compare import Seen, find_copies
-from dfd.data.splits.people import SPLITS
+from dfd.data.splits.people import ALL, SOURCE, SPLITS
 from dfd.data.store.folders import read_records
 from dfd.data.store.records import INDEX_NAME, VideoRecord
 from dfd.data.store.tables import read_index
@@ -106,11 +106,14 @@ def foreign_videos(table: pd.DataFrame, store: Path, split: str, card: DetectorC
     if trained is None:
         return Foreign(table, 0, "not checked: the card does not say which videos it was trained on")
     if trained == file_sha256(store / INDEX_NAME):
-        if split in USED_IN_TRAINING:
+        if split in (*USED_IN_TRAINING, ALL):
             raise ConfigError(
                 f"split={split}: these videos trained the detector or chose its epoch; take split=test or another store"
             )
-        return Foreign(table, 0, "the test split of the store of the training, which shares no person, source or copy")
+        mode = (card.data.get("split") or {}).get("mode", SOURCE)
+        if mode != SOURCE:
+            raise ConfigError(f"the detector was trained with split={mode}, which leaves its people in the test split")
+        return Foreign(table, 0, "the test split of the training's store, which shares no person, source or copy")
     folder = Path(trained_on or str(card.data.get("store", ""))).expanduser()
     if not (folder / INDEX_NAME).is_file() or file_sha256(folder / INDEX_NAME) != trained:
         state = "is not the store that the detector was trained on" if trained_on else "is not there, or was changed"

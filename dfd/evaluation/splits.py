@@ -2,14 +2,15 @@
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.progress import track
+from scipy.special import expit
 
 from dfd.base.errors import ConfigError
 from dfd.base.files import write_json, write_table
@@ -17,14 +18,17 @@ from dfd.base.types import Label
 from dfd.config.build import build
 from dfd.data.blend.module import BlendDataModule
 from dfd.data.clips.module import ClipDataModule
+from dfd.data.splits.people import ALL, SPLITS
 from dfd.evaluation.calibration import calibrate, video_probs
-from dfd.evaluation.members import Members
+from dfd.evaluation.labelled.videos import with_labels
+from dfd.evaluation.measured import PREVALENCE, Options, measured, trained_methods
+from dfd.evaluation.several.members import Members
+from dfd.evaluation.warnings import warn_about_crops, warn_if_one_sided
 from dfd.figures import style as plots
 from dfd.figures.curves import confusion_matrix, reliability_diagram, roc_and_pr
 from dfd.metrics.alike import labelled_scores
-from dfd.metrics.videos import metrics_by_group, video_metrics
+from dfd.metrics.videos import video_metrics
 from dfd.models.files.card import DetectorCard
-from dfd.scoring.aggregation import one_sided_warning, verdict
 from dfd.scoring.detector import Detector
 
 logger = logging.getLogger(__name__)
@@ -94,13 +98,18 @@ def score_split(
     """Score the videos of a split, with windows aggregated by :mod:`dfd.scoring.aggregation`; one row per video.
 
     Columns: ``video_id, dataset, method, label`` (0 or 1), ``prob_fake, num_windows, num_faces``; if the detector is
-    calibrated, also ``prob_uncalibrated``, without its temperature. Sorted by video id.
+    calibrated, also ``prob_uncalibrated``, without its temperature; and ``window_probs``, a list of the windows'
+    probabilities for each track. Sorted by video id.
     """
     table = score_windows(detector, data, split, description=description)
     log_odds = table.pop("log_odds").tolist()
     temperature = detector.card.temperature
     rule = detector.aggregation_name
     table["prob_fake"] = video_probs(log_odds, temperature=temperature, aggregation=rule)
+    table["window_probs"] = pd.Series(
+        [[expit(np.asarray(one, float) / (temperature or 1.0)).tolist() for one in tracks] for tracks in log_odds],
+        dtype=object,
+    )
     if temperature is not None:
         table["prob_uncalibrated"] = video_probs(log_odds, aggregation=rule)
     table["num_windows"] = [sum(map(len, tracks)) for tracks in log_odds]
@@ -111,7 +120,8 @@ def score_split(
 def unscored_rows(store: Path, split: str) -> pd.DataFrame:
     """Videos of a split without a clip (no face, unreadable, ...), in the columns of :func:`score_split`."""
     videos = pd.read_csv(store / "videos.csv", dtype=str, keep_default_na=False)
-    lost = videos[(videos["split"] == split) & (videos["num_tracks"] == "0")]
+    chosen = videos["split"].isin(SPLITS if split == ALL else [split])
+    lost = videos[chosen & (videos["num_tracks"] == "0")]
     labels = [int(Label.parse(name)) for name in lost["label"]]
     rows = lost[["video_id", "dataset", "method"]]
     return rows.assign(label=labels, prob_fake=float("nan"), num_windows=0, num_faces=0)
@@ -139,13 +149,21 @@ def cells(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def write_results(
-    table: pd.DataFrame, folder: Path, *, threshold: float, facts: dict[str, Any], title: str
+    table: pd.DataFrame,
+    folder: Path,
+    *,
+    threshold: float,
+    facts: dict[str, Any],
+    title: str,
+    options: Options | None = None,
 ) -> dict[str, Any]:
     """Write predictions.csv, metrics.json and the figures of a scored table to ``folder``; returns the metrics.
 
     If the table has a column ``prob_uncalibrated``, ``uncalibrated`` holds the metrics of these probabilities at 0.5.
+    ``options`` says what :func:`~dfd.evaluation.measured.measured` measures beside; None: with ``threshold``, the rest
+    as by default.
     """
-    metrics = metrics_by_group(table, threshold=threshold)
+    metrics = measured(table, options or Options(threshold))
     folder.mkdir(parents=True, exist_ok=True)
     scored = table.dropna(subset="prob_fake")
     shown_as = {"as the network gives it": scored["prob_fake"]}
@@ -154,9 +172,10 @@ def write_results(
         metrics["uncalibrated"] = video_metrics(scored["prob_uncalibrated"], scored["label"])
     known = table["prob_fake"].notna()
     predicted = [str(Label(int(p >= threshold))) if k else "" for p, k in zip(table["prob_fake"], known, strict=True)]
-    shown = table.drop(columns="prob_uncalibrated", errors="ignore").assign(predicted=predicted)
+    columns = [*PREDICTION_COLUMNS, *(["split"] if facts.get("split") == ALL else [])]
+    shown = table.assign(predicted=predicted)[[name for name in columns if name in table or name == "predicted"]]
     shown["label"] = [str(Label(value)) for value in shown["label"]]
-    write_table(folder / "predictions.csv", cells(shown), PREDICTION_COLUMNS)
+    write_table(folder / "predictions.csv", cells(shown), [name for name in columns if name in shown])
     write_json(folder / "metrics.json", {**facts, "threshold": threshold, **metrics})
     overall = metrics["overall"]
     plots.save(confusion_matrix(overall, title=title), folder / "confusion_matrix.png")
@@ -166,52 +185,46 @@ def write_results(
     return metrics
 
 
-def warn_about_crops(trained: Mapping[str, Any], evaluated: Mapping[str, Any]) -> None:
-    """Warn if the store's crops were made differently from those that the detector was trained on."""
-    for key in ("extraction", "face_detector"):
-        here, there = evaluated.get(key), trained.get(key)
-        if here != there:
-            words = "this store was made with %s=%s, but the detector was trained on %s; its scores may be worse"
-            logger.warning(words, key, here, there)
-
-
-def warn_about_calibration(card: DetectorCard, split: str, data: ClipDataModule) -> None:
-    """Warn if the detector is evaluated on the videos that its temperature and threshold were fitted on."""
-    fitted = card.calibration
-    here = {"split": split, **{key: data.summary()[key] for key in ("index_sha256", "videos_sha256")}}
-    if card.temperature is not None and all(fitted.get(key) == value for key, value in here.items()):
-        logger.warning(
-            "the detector's temperature and threshold were fitted on these videos: its calibration error and accuracy "
-            "are better on them than on others"
-        )
-
-
-def warn_if_one_sided(table: pd.DataFrame, threshold: float) -> None:
-    """Warn if nearly all videos get the same verdict, unless nearly all of them have that label."""
-    scored = table.dropna(subset="prob_fake")
-    verdicts = Counter(str(verdict(prob, threshold=threshold)) for prob in scored["prob_fake"])
-    labels = Counter(str(Label(label)) for label in scored["label"])
-    message = one_sided_warning(verdicts)
-    if message and not (one_sided_warning(labels) and labels.most_common(1)[0][0] == verdicts.most_common(1)[0][0]):
-        logger.warning(message)
-
-
 def evaluate_split(
-    detector: Detector | Members, data: ClipDataModule, split: str, folder: Path, *, threshold: float, checkpoint: str
+    detector: Detector | Members,
+    data: ClipDataModule,
+    split: str,
+    folder: Path,
+    *,
+    threshold: float,
+    checkpoint: str,
+    prevalence: float = PREVALENCE,
+    groups: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Score a split at video level and write predictions.csv, metrics.json and figures; returns the metrics.
 
     Args:
         detector: detector that scores the batches of the data module.
         data: data module after set-up; ``num_eval_clips`` windows per track are scored.
-        split: train, val or test.
+        split: train, val, test or all.
         folder: output folder.
         threshold: probability from which a video is called fake.
         checkpoint: file of the detector, for the record.
+        prevalence: share of fakes among the videos in use.
+        groups: columns of the store's manifest whose values are compared, such as ``skin_tone``.
+    """
+    return evaluated(detector, data, split, folder, Options(threshold, prevalence, groups), checkpoint=checkpoint)[0]
+
+
+def evaluated(
+    detector: Detector | Members, data: ClipDataModule, split: str, folder: Path, options: Options, *, checkpoint: str
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Result of :func:`evaluate_split`, and the table of the videos that it was measured on.
+
+    The methods that the detector was trained on are those of its card.
     """
     began = time.perf_counter()
     table = scored_videos(detector, data, split)
     seconds = time.perf_counter() - began
+    table = with_labels(table, data, split, options.groups)
+    methods = trained_methods(detector.card.data)
+    options = replace(options, methods=methods, is_frame=detector.card.clip_len == 1)
+    threshold = options.threshold
     if num_unscored := int(table["prob_fake"].isna().sum()):
         print(f"{num_unscored} videos of {split} have no face clip and so no score: see the store's videos.csv")
     warn_if_one_sided(table, threshold)
@@ -226,7 +239,7 @@ def evaluate_split(
         "data": data.summary(),
     }
     title = f"{checkpoint.rpartition('/')[2]} on {split} ({len(table)} videos)"
-    return write_results(table, folder, threshold=threshold, facts=facts, title=title)
+    return write_results(table, folder, threshold=threshold, facts=facts, title=title, options=options), table
 
 
 def data_of_split(config: Mapping[str, Any], card: DetectorCard, split: str) -> ClipDataModule:

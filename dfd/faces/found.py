@@ -2,12 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import get_args
+
+import numpy as np
 
 from dfd.base.types import FileFacts, FloatArray, FrameArray
 from dfd.faces.crop import Crop
+from dfd.faces.crop.base import filters, opencv
 from dfd.faces.tracks.appearances import Appearance
+from dfd.faces.tracks.persons import LEAST_COSINE, Input
 from dfd.video.file.container import MAX_DECODE_SIDE, VideoLimits
 from dfd.video.sampling import window_starts
+
+FRAME_SIDE, FRAME_QUALITY = 480, 80
+"""Longer side in pixels and JPEG quality of the whole frame that is kept beside a crop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +33,10 @@ class WindowSettings:
         max_faces: faces scored in each clip, largest first.
         max_decode_side: longer side of the decoded frames in pixels; None keeps the size of the source.
         every_frame: detect faces in all frames, also those that no clip needs: for boxes on the whole video.
+        embedding: ONNX file of a face recognition network that joins one person's appearances across cuts; None: none.
+        embedding_takes: pixels that this network takes, see :class:`~dfd.faces.tracks.persons.Persons`.
+        least_cosine: least cosine of two faces of one person.
+        frames: keep a small picture of the whole frame beside each crop of the first view.
         span: part of the video in seconds, (start, end), from which clips are taken; None: all of it.
         video_stream: number of the video stream in the file, from 0; None: the one that players show.
         limits: largest frame that is decoded.
@@ -40,6 +52,10 @@ class WindowSettings:
     max_faces: int = 8
     max_decode_side: int | None = MAX_DECODE_SIDE
     every_frame: bool = False
+    frames: bool = False
+    embedding: str | None = None
+    embedding_takes: Input = "arcface"
+    least_cosine: float = LEAST_COSINE
     span: tuple[float, float] | None = None
     sparse_windows: int | None = None
     video_stream: int | None = None
@@ -60,6 +76,10 @@ class WindowSettings:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if self.video_stream is not None and self.video_stream < 0:
             raise ValueError(f"video_stream must be 0 or more, got {self.video_stream}")
+        if self.embedding_takes not in get_args(Input):
+            raise ValueError(f"embedding_takes must be arcface or sface, got {self.embedding_takes!r}")
+        if not 0 < self.least_cosine <= 1:
+            raise ValueError(f"least_cosine must be above 0 and at most 1, got {self.least_cosine}")
         if self.span is not None and not 0 <= self.span[0] < self.span[1]:
             raise ValueError(f"span must be (start, end) in seconds, with 0 <= start < end, got {self.span}")
 
@@ -116,6 +136,7 @@ class FaceWindow:
     """One clip of one face track: ``crops`` (T, S, S, 3), and ``box`` at its middle in source pixels.
 
     ``frame_seconds`` holds the time of each of its frames; ``view`` is the number of the view that it belongs to.
+    ``pictures`` are JPEGs of the whole frames, if they were asked for: see :func:`frame_picture`.
     """
 
     track: int
@@ -126,6 +147,30 @@ class FaceWindow:
     crops: FrameArray
     box: tuple[float, float, float, float]
     view: int = 0
+    pictures: tuple[bytes, ...] = ()
+
+
+def frame_picture(frame: FrameArray, box_xyxy: FloatArray, *, quarter_turns: int = 0) -> bytes:
+    """JPEG of a whole frame ``(H, W, 3)`` with a face's box ``(4,)`` drawn in, its longer side :data:`FRAME_SIDE`.
+
+    A frame that was turned counterclockwise by ``quarter_turns`` is turned back.
+    """
+    height, width = frame.shape[:2]
+    scale = min(1.0, FRAME_SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    picture = np.ascontiguousarray(opencv().resize(frame, size, interpolation=filters()["area"])[..., ::-1])  # BGR
+    left, top, right, bottom = (round(float(value) * scale) for value in box_xyxy)
+    for color, thickness in (((0, 0, 0), 4), ((64, 200, 255), 2)):
+        opencv().rectangle(picture, (left, top), (right, bottom), color, thickness)
+    quality = [opencv().IMWRITE_JPEG_QUALITY, FRAME_QUALITY]
+    encoded = opencv().imencode(".jpg", np.rot90(picture, -quarter_turns), quality)[1]
+    return bytes(encoded)
+
+
+def read_picture(jpeg: bytes) -> FrameArray:
+    """Picture ``(h, w, 3)`` in a JPEG of :func:`frame_picture`."""
+    picture = opencv().imdecode(np.frombuffer(jpeg, np.uint8), opencv().IMREAD_COLOR)
+    return np.ascontiguousarray(picture[..., ::-1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from math import ceil
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,8 +13,9 @@ from dfd.base.errors import NoFaceFound
 from dfd.base.types import FloatArray, FrameArray
 from dfd.faces.crop import Crop
 from dfd.faces.extract import FaceChunk, FaceExtractor, confirmed, shrink
-from dfd.faces.found import FaceBoxes, FaceWindow, Found, Thumbnail, View, WindowSettings
+from dfd.faces.found import FaceBoxes, FaceWindow, Found, Thumbnail, View, WindowSettings, frame_picture
 from dfd.faces.tracks.appearances import Appearance, Sightings
+from dfd.faces.tracks.persons import Persons
 from dfd.faces.turned import ENOUGH_FACES, turned, turned_back
 from dfd.process.stages import ahead
 from dfd.video.decode import VideoReader
@@ -44,6 +47,9 @@ class OnePass:
         self.quarter_turns, self.first_track = quarter_turns, first_track
         self.clips = [_Clips(self, number, view) for number, view in enumerate(views)]
         self._sightings = Sightings()
+        shared = self.clips[0].settings
+        options = {"takes": shared.embedding_takes, "least_cosine": shared.least_cosine}
+        self._persons = Persons(Path(shared.embedding), **options) if shared.embedding else None
 
     def run(self) -> Iterator[Found]:
         """Iterate over the results as they are found."""
@@ -87,6 +93,7 @@ class OnePass:
             fps=self.reader.fps,
             threshold=getattr(self.extractor.detector, "threshold", 0.0),
             first_track=self.first_track,
+            persons=self._persons,
         )
 
     @property
@@ -111,14 +118,19 @@ class OnePass:
         """Cut out what some view needs of a piece, once for all views with the same crop."""
         with self.extractor.clock("crop"):
             self._sightings.add(piece.track, piece.start_frame, piece.frames, piece.boxes_xyxy)
+            if self._persons is not None:
+                self._persons.add(piece.track, piece.frames[0], piece.landmarks[0])
             for index, frame in enumerate(piece.frames):
                 box, points = piece.boxes_xyxy[index], piece.landmarks[index]
                 cut: dict[Crop, FrameArray] = {}
+                picture = b""
                 for clips in self.clips:
                     for start, place in clips.places(piece.start_frame + index):
                         if clips.crop not in cut:
                             cut[clips.crop] = clips.crop.cut(frame, box, points)
-                        clips.add(start, self.first_track + piece.track, place, cut[clips.crop], box)
+                        if clips is self.clips[0] and clips.settings.frames and not picture:
+                            picture = frame_picture(frame, box, quarter_turns=self.quarter_turns)
+                        clips.add(start, self.first_track + piece.track, place, _Seen(cut[clips.crop], box, picture))
 
     def _ready(self, settled: int | None) -> Iterator[FaceWindow]:
         """Windows that end before frame ``settled``, in order; all remaining ones if it is None."""
@@ -130,6 +142,14 @@ class OnePass:
             yield from clips.ready(settled, sure, undecided)
 
 
+class _Seen(NamedTuple):
+    """A face in one frame: its crop, its box ``(4,)`` in the frame, and a JPEG of the whole frame or nothing."""
+
+    crop: FrameArray
+    box: FloatArray
+    picture: bytes
+
+
 class _Clips:
     """Assembles the clips of one view, and yields them when they are final."""
 
@@ -139,8 +159,8 @@ class _Clips:
         reader = one_pass.reader
         self.looked_at = frames_in_span(reader, self.settings)
         self.starts = self.settings.starts(self.looked_at.stop, first=self.looked_at.start)
-        self._seen: dict[int, dict[int, dict[int, tuple[FrameArray, FloatArray]]]] = {}
-        """Crop and box by start frame, track and place in the clip."""
+        self._seen: dict[int, dict[int, dict[int, _Seen]]] = {}
+        """Faces by start frame, track and place in the clip."""
         self.scored: set[int] = set()
         self.dropped: set[int] = set()
         """Tracks with a window, and tracks that lost one to larger faces."""
@@ -154,9 +174,9 @@ class _Clips:
             if off == 0:
                 yield start, place
 
-    def add(self, start: int, track: int, place: int, crop: FrameArray, box: FloatArray) -> None:
-        """Keep the crop of a face for its place in the clip that begins at ``start``."""
-        self._seen.setdefault(start, {}).setdefault(track, {})[place] = crop, box
+    def add(self, start: int, track: int, place: int, seen: _Seen) -> None:
+        """Keep a face for its place in the clip that begins at ``start``."""
+        self._seen.setdefault(start, {}).setdefault(track, {})[place] = seen
 
     def ready(self, settled: int | None, sure: set[int], undecided: set[int]) -> Iterator[FaceWindow]:
         """Windows that end before frame ``settled``, in order; all remaining ones if it is None."""
@@ -168,9 +188,7 @@ class _Clips:
                 return  # windows are yielded in order
             yield from self._windows(start, self._seen.pop(start), sure)
 
-    def _windows(
-        self, start: int, by_track: Mapping[int, Mapping[int, tuple[FrameArray, FloatArray]]], sure: set[int]
-    ) -> Iterator[FaceWindow]:
+    def _windows(self, start: int, by_track: Mapping[int, Mapping[int, _Seen]], sure: set[int]) -> Iterator[FaceWindow]:
         reader = self._pass.reader
         # A video shorter than a clip has fewer places: every clip_stride-th of its frames.
         places = ceil((reader.num_frames - reader.first_frame) / self.settings.clip_stride)
@@ -186,12 +204,12 @@ class _Clips:
         self.dropped |= {window.track for window in found} - {window.track for window in largest}
         yield from sorted(largest, key=lambda window: window.track)
 
-    def _window(self, track: int, start: int, seen: Mapping[int, tuple[FrameArray, FloatArray]]) -> FaceWindow:
+    def _window(self, track: int, start: int, seen: Mapping[int, _Seen]) -> FaceWindow:
         reader, stride = self._pass.reader, self.settings.clip_stride
         present = sorted(seen)
         order = [present[i] for i in clip_frame_indices(len(present), clip_len=self.settings.clip_len)]
         middle = present[len(present) // 2]
-        x1, y1, x2, y2 = self._pass.in_source(start + middle * stride, seen[middle][1][None])[0].tolist()
+        x1, y1, x2, y2 = self._pass.in_source(start + middle * stride, seen[middle].box[None])[0].tolist()
         seconds = reader.clock_seconds([start + place * stride for place in order])
         return FaceWindow(
             track=track,
@@ -199,9 +217,10 @@ class _Clips:
             start_seconds=seconds[0],
             end_seconds=seconds[-1] + 1 / reader.fps,
             frame_seconds=tuple(seconds),
-            crops=np.stack([seen[place][0] for place in order]),
+            crops=np.stack([seen[place].crop for place in order]),
             box=(x1, y1, x2, y2),
             view=self._number,
+            pictures=tuple(seen[place].picture for place in order) if seen[order[0]].picture else (),
         )
 
 

@@ -127,13 +127,14 @@ class Dot:
     """Whether the detector was trained on this data set; its dot is then hollow."""
 
 
-def dots_with_intervals(dots: Sequence[Dot], *, quantity: str, title: str = "") -> Figure:
+def dots_with_intervals(dots: Sequence[Dot], *, quantity: str, title: str = "", known_as: str = "data set") -> Figure:
     """Draw a dot with interval for each row, and its numbers at the right; hollow for data sets seen in training.
 
     Args:
         dots: rows, from the top; an estimate of None is shown as a dash at the right.
         quantity: name of the axis.
         title: title of the figure.
+        known_as: what a row is, in the legend of hollow dots.
     """
     names = [_plain(dot.name if dot.is_group else f"    {dot.name}", 44) for dot in dots]
     height = 1.3 + sum(0.3 + 0.16 * name.count("\n") for name in names)
@@ -148,7 +149,7 @@ def dots_with_intervals(dots: Sequence[Dot], *, quantity: str, title: str = "") 
         shown = "–" if value is None else f"{value:.3f}"
         ax.text(1.02, place, f"{shown}   {dot.count}", va="center", fontsize=8, transform=ax.get_yaxis_transform())
     ax.axvline(0.5, color=GREY, linestyle=":", linewidth=1, label="guessing")
-    for known, text in ((True, "data set of the training"), (False, "new data set")):
+    for known, text in ((True, f"{known_as} of the training"), (False, f"new {known_as}")):
         if any(dot.is_known is known for dot in dots) and any(dot.is_known for dot in dots):
             ax.plot([], [], "o", color=BLUE, markerfacecolor="white" if known else BLUE, label=text)
     ax.set_yticks(range(len(dots)), names)

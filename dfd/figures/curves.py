@@ -43,18 +43,20 @@ def read_history(metrics_csv: Path) -> pd.DataFrame:
 def learning_curves(
     history: pd.DataFrame, *, title: str = "", chosen_epochs: Sequence[int] = (), max_loss: float | None = None
 ) -> Figure:
-    """Draw loss and accuracy per epoch, for training and validation.
+    """Draw loss, accuracy and, where it was logged, AUC per epoch, for training and validation.
 
     Args:
-        history: columns ``epoch``, counted from 1, ``train/loss``, ``val/loss``, ``train/accuracy``, ``val/accuracy``;
-            others are ignored, and non-finite values left out. An epoch that occurs several times, from runs with
-            several seeds, is drawn as the mean in a band of one standard deviation.
+        history: columns ``epoch``, counted from 1, ``train/loss``, ``val/loss``, ``train/accuracy``, ``val/accuracy``
+            and ``val/auc``; others are ignored, and non-finite values left out. An epoch that occurs several times,
+            from runs with several seeds, is drawn as the mean in a band of one standard deviation.
         title: title of the figure.
         chosen_epochs: epochs that were kept, one per run, marked by lines.
         max_loss: end of the loss axis, to compare figures of several runs; None: from the data.
     """
-    figure, axes = _figure(2, height=3.5, width=3.9)
-    for ax, metric in zip(axes, ("loss", "accuracy"), strict=True):
+    has_auc = "val/auc" in history and bool(np.isfinite(history["val/auc"].to_numpy(float)).any())
+    panels = ("loss", "accuracy", *(["auc"] if has_auc else []))
+    figure, axes = _figure(len(panels), height=3.5, width=3.9)
+    for ax, metric in zip(axes, panels, strict=True):
         for split, color in COLORS.items():
             column = f"{split}/{metric}"
             if column in history:
@@ -65,14 +67,15 @@ def learning_curves(
                 if known["epoch"].duplicated().any():
                     band = (mean - deviation, mean + deviation)
                     ax.fill_between(mean.index, *band, color=color, alpha=0.18, linewidth=0)
-        ax.set(xlabel="epoch", ylabel=metric)
+        ax.set(xlabel="epoch", ylabel="AUC" if metric == "auc" else metric)
         _whole_numbers(ax)
         if len(history):
             ax.set_xlim(history["epoch"].min() - 0.4, history["epoch"].max() + 0.4)
         for epoch in sorted(set(chosen_epochs)):
             ax.axvline(epoch, color=GREY, linestyle="--", linewidth=1, label="chosen")
     axes[0].set_ylim(0, max_loss)
-    axes[1].set_ylim(0, 1.02)
+    for ax in axes[1:]:
+        ax.set_ylim(0, 1.02)
     handles, labels = axes[0].get_legend_handles_labels()
     shown = dict(zip(labels, handles, strict=True))
     if chosen_epochs:

@@ -46,9 +46,9 @@ def _whole_numbers(ax: Axes) -> None:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a PNG completely or not at all; its path."""
+    """Write a figure completely or not at all, as PNG or, by its suffix, as PDF or SVG; its path."""
     with written_whole(path) as partial:
-        figure.savefig(partial, format="png")
+        figure.savefig(partial, format=path.suffix.lstrip(".") or "png")
     return path
 
 

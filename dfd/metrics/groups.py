@@ -11,14 +11,14 @@ import pandas as pd
 from dfd.base.types import Label
 from dfd.metrics.formulas import Array, auc, cumulated, drawn, percentiles
 from dfd.metrics.intervals import MIN_OF_LABEL, intervals
-from dfd.metrics.videos import NUM_RESAMPLES, RESAMPLED_AT_ONCE, Interval, bootstrap_draws, video_metrics
+from dfd.metrics.videos import NUM_RESAMPLES, RESAMPLED_AT_ONCE, Interval, bootstrap_draws, resamples_for, video_metrics
 
 BY_GROUP = ("auc", "recall", "recall_real")
 """Metrics of :func:`by_column` that get an interval and a gap."""
 
 
 def by_kind(
-    table: pd.DataFrame, seen: Mapping[str, bool | None], *, num_resamples: int = NUM_RESAMPLES
+    table: pd.DataFrame, seen: Mapping[str, bool | None], *, num_resamples: int | None = None
 ) -> dict[str, Any]:
     """AUC of each kind of fakes (a method of a data set) against the real videos of its data set, and their means.
 
@@ -28,14 +28,15 @@ def by_kind(
     Args:
         table: scored videos with the columns ``dataset``, ``method``, ``label`` and ``prob_fake``.
         seen: whether the detector was trained on a kind, by ``dataset/method``; None or missing: unknown.
-        num_resamples: number of resamples.
+        num_resamples: number of resamples; None for that of :func:`~dfd.metrics.videos.resamples_for`.
 
     Returns:
         ``{"kinds": [{"dataset", "method", "seen", "num_real", "num_fake", "auc", "interval", "ap", "eer"}], "seen":
         mean, "unseen": mean, "unknown": mean}``, where a mean is ``{"num_kinds", "auc", "interval"}`` or None. A kind
         without real videos has no AUC and is in no mean. An interval is None with fewer than ``MIN_OF_LABEL`` videos of
-        a label, or without width.
+        a label (for a mean, of any kind), or without width.
     """
+    num_resamples = resamples_for(len(table)) if num_resamples is None else num_resamples
     kinds: list[dict[str, Any]] = []
     draws: dict[str, list[Array]] = defaultdict(list)
     for dataset, rows in table.groupby("dataset"):
@@ -58,7 +59,8 @@ def by_kind(
         found = [kind for kind in kinds if _side(kind["seen"]) == side and kind["auc"] is not None]
         means[side] = None
         if found:
-            ends = _wide(np.mean(draws[side], axis=0)) if all(kind["interval"] for kind in found) else None
+            large = all(min(kind["num_real"], kind["num_fake"]) >= MIN_OF_LABEL for kind in found)
+            ends = _wide(np.mean(draws[side], axis=0)) if large else None
             auc_of_kinds = float(np.mean([kind["auc"] for kind in found]))
             means[side] = {"num_kinds": len(found), "auc": auc_of_kinds, "interval": ends}
     return {"kinds": kinds, **means}
@@ -164,7 +166,8 @@ def by_column(table: pd.DataFrame, column: str, *, threshold: float) -> dict[str
             )
         elif value:
             seed = zlib.crc32(name.encode())  # groups are drawn independently of each other
-            draws[name] = bootstrap_draws(prob, label, BY_GROUP, threshold=threshold, seed=seed)
+            options: dict[str, Any] = {"threshold": threshold, "num_resamples": resamples_for(len(table)), "seed": seed}
+            draws[name] = bootstrap_draws(prob, label, BY_GROUP, **options)
     return {"groups": groups, "gaps": _gaps(groups, draws), "warnings": warnings}
 
 

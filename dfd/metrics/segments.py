@@ -12,6 +12,8 @@ IOUS = (0.5, 0.75, 0.95)
 """Overlaps (intersection over union) from which a proposal has found a segment."""
 MAX_PROPOSALS = 20
 """Proposals of a video that are counted, highest first."""
+MAX_OVERLAP = 0.5
+"""Overlap (IoU) from which the lower of two proposals of a video is dropped."""
 LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """Scores at which a video's curve is cut into proposals."""
 
@@ -77,8 +79,10 @@ def proposals(windows: Sequence[tuple[float, float, float]]) -> tuple[Segment, .
     """Proposals made of scored windows ``(start, end, prob_fake)``, highest confidence first.
 
     The curve is cut at each of :data:`LEVELS`: a run of windows at or above a level is a proposal. Its confidence is
-    the mean of its windows less the mean of all others, so that a short peak on a flat curve ranks above the whole
-    video. Runs that several levels give count once. A window that overlaps the next one ends where that begins.
+    the mean of its windows times the standard deviation between them and all others (the root of what Otsu's threshold
+    of 1979 maximises), so that neither a single high window nor the whole video ranks above a segment that stands out;
+    the whole video has none. Of two that overlap by :data:`MAX_OVERLAP` or more the lower one is dropped. A window
+    that overlaps the next one ends where that begins.
 
     >>> [(p.start, p.end) for p in proposals([(0, 1, 0.1), (1, 2, 0.9), (2, 3, 0.8), (3, 4, 0.1)])][:1]
     [(1, 3)]
@@ -94,10 +98,20 @@ def proposals(windows: Sequence[tuple[float, float, float]]) -> tuple[Segment, .
     for first, last in sorted(spans):
         inside = np.zeros(probs.size, dtype=bool)
         inside[first : last + 1] = True
-        rest = float(probs[~inside].mean()) if not inside.all() else 0.0
         if ends[last] > starts[first]:
-            found.append(Segment(starts[first], ends[last], float(probs[inside].mean()) - rest))
-    return tuple(sorted(found, key=lambda segment: (-segment.confidence, segment.start)))[:MAX_PROPOSALS]
+            found.append(Segment(starts[first], ends[last], _confidence(probs, inside)))
+    kept: list[Segment] = []
+    for one in sorted(found, key=lambda segment: (-segment.confidence, segment.start)):
+        if all(one.iou(other) < MAX_OVERLAP for other in kept):
+            kept.append(one)
+    return tuple(kept[:MAX_PROPOSALS])
+
+
+def _confidence(probs: Any, inside: Any) -> float:
+    if inside.all():
+        return 0.0
+    share, mean = inside.mean(), probs[inside].mean()
+    return float(mean * np.sqrt(share * (1 - share)) * (mean - probs[~inside].mean()))
 
 
 def _runs(above: Any, starts: Sequence[float], ends: Sequence[float]) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
 from dfd.metrics.formulas import auc, checked, cumulated, percentiles, resample
-from dfd.metrics.videos import NUM_RESAMPLES, RESAMPLED_AT_ONCE, video_metrics
+from dfd.metrics.videos import RESAMPLED_AT_ONCE, resamples_for, video_metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
 
 
 def paired_difference(
-    first: ArrayLike, second: ArrayLike, label: ArrayLike, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+    first: ArrayLike, second: ArrayLike, label: ArrayLike, *, num_resamples: int | None = None, seed: int = 0
 ) -> dict[str, Any]:
     """AUC of two detectors on the same videos, and the bootstrap interval of the first less the second.
 
@@ -61,7 +61,7 @@ def paired_difference(
         first: (N,) probabilities of the first detector.
         second: (N,) those of the second, in the same order of videos.
         label: (N,) of :class:`~dfd.base.types.Label`.
-        num_resamples: number of resamples.
+        num_resamples: number of resamples; None for that of :func:`~dfd.metrics.videos.resamples_for`.
         seed: seed of the draws.
 
     Returns:
@@ -76,6 +76,7 @@ def paired_difference(
     a, b = (video_metrics(prob, fake.astype(int))["auc"] for prob in probs)
     if a is None or b is None:
         return {"auc_first": a, "auc_second": b, "difference": None, "interval": None}
+    num_resamples = resamples_for(fake.size) if num_resamples is None else num_resamples
     generator, parts = np.random.default_rng(seed), list[np.ndarray[Any, Any]]()
     while (done := sum(map(len, parts))) < num_resamples:
         size = min(num_resamples - done, max(1, RESAMPLED_AT_ONCE // fake.size))

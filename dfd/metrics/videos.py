@@ -1,8 +1,6 @@
 """Metrics over scored videos, with bootstrap intervals. FAKE is the positive class."""
 
 from collections.abc import Sequence
-from math import exp, log
-from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -27,7 +25,18 @@ Interval = tuple[float, float]
 
 RESAMPLED_AT_ONCE = 2**20
 """Videos times resamples processed at once: some tens of megabytes."""
-NUM_RESAMPLES = 1000
+NUM_RESAMPLES, FEWER_RESAMPLES = 1000, 200
+MANY = 20_000
+"""Videos above which :data:`FEWER_RESAMPLES` do: their intervals are narrow, and would take minutes."""
+
+
+def resamples_for(number: int) -> int:
+    """Number of resamples for so many videos or frames.
+
+    >>> resamples_for(20_000), resamples_for(20_001)
+    (1000, 200)
+    """
+    return NUM_RESAMPLES if number <= MANY else FEWER_RESAMPLES
 
 
 def video_metrics(prob_fake: ArrayLike, label: ArrayLike, *, threshold: float = 0.5) -> Metrics:
@@ -93,7 +102,7 @@ def bootstrap_intervals(
     *,
     threshold: float = 0.5,
     confidence: float = 0.95,
-    num_resamples: int = NUM_RESAMPLES,
+    num_resamples: int | None = None,
     seed: int = 0,
     clusters: ArrayLike | None = None,
 ) -> dict[str, Interval | None]:
@@ -112,7 +121,7 @@ def bootstrap_intervals(
         threshold: as for :func:`video_metrics`.
         metrics: names of metrics.
         confidence: share of the resamples between the ends.
-        num_resamples: number of resamples.
+        num_resamples: number of resamples; None for that of :func:`resamples_for`.
         seed: seed of the draws.
         clusters: (N,) what is drawn as a whole, such as the video of each frame: frames of one video are alike, and
             counting each would make the interval far too narrow. None draws every score by itself.
@@ -132,12 +141,13 @@ def bootstrap_draws(
     metrics: Sequence[str],
     *,
     threshold: float = 0.5,
-    num_resamples: int = NUM_RESAMPLES,
+    num_resamples: int | None = None,
     seed: int = 0,
     clusters: ArrayLike | None = None,
 ) -> dict[str, Array]:
     """Values of metrics in each resample of :func:`bootstrap_intervals`, (R,) by name."""
     prob, fake = checked(prob_fake, label)
+    num_resamples = resamples_for(prob.size) if num_resamples is None else num_resamples
     order = np.argsort(-prob, kind="stable")  # once, not for every part of the resamples
     prob, fake = prob[order], fake[order]
     generator = np.random.default_rng(seed)
@@ -170,28 +180,3 @@ def roc_curve(prob_fake: ArrayLike, label: ArrayLike) -> tuple[Array, Array, Arr
         raise ValueError("a ROC curve needs videos of both classes")
     tp, fp, thresholds = cumulated(prob, fake, once(prob))
     return fp[0] / fp[0, -1], tp[0] / tp[0, -1], np.append(np.inf, thresholds)
-
-
-LEAST_ODDS = 1e-6
-"""Probabilities are kept so far from 0 and 1 before their log-odds are averaged: one detector cannot outvote all."""
-
-
-def combined(probs: Sequence[float], rule: str, *, weights: Sequence[float] | None = None) -> float:
-    """Make one probability of those that several networks give a video.
-
-    ``vote`` is the median: with an odd number of networks it is at or above a threshold if most of them are.
-
-    >>> [round(combined([0.1, 0.2, 0.9], rule), 2) for rule in ("mean", "vote", "log_odds")]
-    [0.4, 0.2, 0.38]
-
-    Args:
-        probs: one or more probabilities.
-        rule: ``mean``, ``vote`` or ``log_odds``, the mean of the log-odds.
-        weights: of the networks, for ``log_odds``; None: equal ones.
-    """
-    if rule == "mean":
-        return fmean(probs)
-    if rule == "vote":
-        return median(probs)
-    odds = [log(p / (1 - p)) for p in (min(max(prob, LEAST_ODDS), 1 - LEAST_ODDS) for prob in probs)]
-    return 1 / (1 + exp(-fmean(odds, weights)))

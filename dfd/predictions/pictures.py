@@ -69,18 +69,22 @@ def write_evidence(score: VideoScore, folder: Path) -> dict[str, Any]:
 
     Boxes for an annotated video go beside them, for :func:`read_boxes`.
 
-    ``{"thumbnail": name or None, "moments": [{"track", "window", "seconds", "prob_fake", "crop", "heatmap"}]}``, where
-    ``heatmap`` is the crop with the heat over it, or None.
+    ``{"thumbnail": name or None, "moments": [{"track", "window", "seconds", "prob_fake", "crop", "heatmap",
+    "frame"}]}``, where ``heatmap`` is the crop with the heat over it, and ``frame`` the whole frame with the box;
+    either may be None.
     """
     place = evidence_place(score.path)
     value: dict[str, Any] = {"thumbnail": None, "moments": []}
     if score.thumbnail is not None:
         value["thumbnail"] = _save_jpeg(score.thumbnail, folder, f"{place}/thumbnail.jpg")
     for number, moment in enumerate(score.moments):
-        names = {"crop": _save_jpeg(moment.crop, folder, f"{place}/moment-{number}.jpg"), "heatmap": None}
+        names: dict[str, str | None] = {"heatmap": None, "frame": None}
+        names["crop"] = _save_jpeg(moment.crop, folder, f"{place}/moment-{number}.jpg")
         if moment.heatmap is not None:
             heated = overlay(moment.crop, moment.heatmap)
             names["heatmap"] = _save_jpeg(heated, folder, f"{place}/moment-{number}-heatmap.jpg")
+        if moment.frame is not None:
+            names["frame"] = _save_jpeg(moment.frame, folder, f"{place}/moment-{number}-frame.jpg")
         facts = {name: getattr(moment, name) for name in ("track", "window", "seconds", "prob_fake")}
         value["moments"].append(facts | names)
     if score.boxes:

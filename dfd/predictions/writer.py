@@ -39,7 +39,8 @@ class PredictionWriter:
     and one whose file has been changed since: ``changed`` has their paths. Only rows of ``asked`` paths (None: all) are
     so given up; what this run will not score stays as it is. ``detectors`` names several that score at once, each of
     which gets a column. Where only settings of :data:`dfd.predictions.verdicts.TOLD_ANEW` differ, ``tell_anew`` makes
-    the lines of these settings, and ``num_told_anew`` counts them.
+    the lines of these settings, and ``num_told_anew`` counts them; ``num_outdated`` annotated files, which show the old
+    verdicts, are then removed.
 
     Raises:
         PredictionsError: the folder holds scores of another model or with other settings, is damaged, is being written
@@ -76,7 +77,7 @@ class PredictionWriter:
             for name in _LEFT:
                 remove(folder / name)
         self.settings = dict(settings or {})
-        self.num_told_anew = 0
+        self.num_told_anew = self.num_outdated = 0
         for path, value in kept.items():
             differing = _differing({"model": model, **self.settings}, {"model": value["model"], **value["settings"]})
             if not differing:
@@ -91,8 +92,10 @@ class PredictionWriter:
                 )
             kept[path] = tell_anew(value)
             self.num_told_anew += 1
-        if self.num_told_anew:
-            remove(folder / layout.ANNOTATED_NAME)  # drawn with the old verdicts
+        drawn = folder / layout.ANNOTATED_NAME
+        if self.num_told_anew and drawn.is_dir():  # with the old verdicts
+            self.num_outdated = sum(1 for path in drawn.iterdir() if path.suffix in (".mp4", ".jpg"))
+            remove(drawn)
         known = {path: value for path, value in kept.items() if asked is None or path in asked}
         self.changed = {path for path, value in known.items() if _is_changed(value)}
         for path in self.changed | {path for path, value in known.items() if value["status"] in TRANSIENT}:

@@ -269,41 +269,5 @@ class Judge:
         return remark(self.scope, self.call(prob_fake), trace=self.trace)
 
 
-def one_sided_warning(counts: Mapping[str, int], *, share: float = 0.95, at_least: int = 20) -> str | None:
-    """A sentence if more than ``share`` of a set of videos gets the same verdict: more often a fault than a finding.
-
-    >>> one_sided_warning({"real": 99, "fake": 1}).partition(":")[0]
-    '99 of 100 scored videos have the verdict “no sign found”'
-    >>> one_sided_warning({"real": 95, "fake": 5}), one_sided_warning({"fake": 19})
-    (None, None)
-
-    Args:
-        counts: how many videos have each verdict; those without a verdict are not counted.
-        share: above which it is said.
-        at_least: of fewer videos nothing is said.
-    """
-    total = sum(counts.values())
-    verdict_, count = max(counts.items(), key=lambda item: item[1], default=("", 0))
-    if total < at_least or count <= share * total:
-        return None
-    words = Verdict(verdict_).words
-    return (
-        f"{count} of {total} scored videos have the verdict “{words}”: if you did not expect that, the detector may "
-        "not know footage of this kind, or the faces may be cropped otherwise than in its training. Look at some "
-        "crops, measure it on videos whose label you know (python -m dfd.evaluate), and fit its threshold to them "
-        "(python -m dfd.calibrate)"
-    )
-
-
 def _sigmoid(value: float) -> float:
     return 1 / (1 + exp(-value)) if value >= 0 else exp(value) / (1 + exp(value))
-
-
-def log_odds(probs: Sequence[float], *, temperature: float) -> list[float]:
-    """Log-odds before the division by a temperature that calibrated probabilities had, within 16 of 0 times it.
-
-    >>> [round(value, 6) for value in log_odds([0.5, 0.75], temperature=2.0)]
-    [0.0, 2.197225]
-    """
-    cut = [min(max(prob, 1e-7), 1 - 1e-7) for prob in probs]
-    return [temperature * log(prob / (1 - prob)) for prob in cut]

@@ -1,7 +1,7 @@
 """Detector that is loaded once and scores any number of videos."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,37 +9,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfd.base.types import FrameArray, Label, Moment, Status, TrackScore, VideoScore
+from dfd.base.types import FrameArray, Label, Status, VideoScore
 from dfd.faces.crop import Crop
 from dfd.faces.found import Found
 from dfd.metrics.alike import alike, check_prevalence, labelled_in
 from dfd.models.classifier import ClipClassifier
 from dfd.models.files.card import DetectorCard, refuse_part
-from dfd.models.files.caveat import caveat_of, scope_of, why_no_verdict
+from dfd.models.files.caveat import caveat_of
 from dfd.models.files.checkpoint import refuse_mixed_clips
-from dfd.models.files.scope import trace_of
-from dfd.models.starter import checkpoint_path
+from dfd.models.starter import checkpoint_path, title_of
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
 from dfd.scoring import aggregation as rules
 from dfd.scoring.aggregation import Aggregation, uncertain_band
 from dfd.scoring.engine import Engine
-from dfd.scoring.explain import explained
 from dfd.scoring.look.workers import look_settings, looks_of
 from dfd.scoring.runtimes.load import load_runtime
-from dfd.scoring.runtimes.runtime import Runtime, TorchRuntime
-from dfd.scoring.video import (
-    DESCRIBED,
-    MAX_SHOWN_FACES,
-    OF_THE_END,
-    Batches,
-    Piece,
-    Waiting,
-    _Kept,
-    _Video,
-    no_number,
-    now,
-)
+from dfd.scoring.runtimes.runtime import Runtime, TorchRuntime, log_odds
+from dfd.scoring.video import Batches, Piece, Waiting, _Video, judge_of, moments_of, no_number, now
 
 
 class Detector(Engine[_Video]):
@@ -118,9 +105,10 @@ class Detector(Engine[_Video]):
         self.model = model
         self.num_parameters = None if model is None else sum(p.numel() for p in model.parameters())
         self.card = card
-        self.name = name
+        self.name, self.title = name, name.rpartition("@")[0] or name
+        windows |= {"every_frame": boxes, "frames": moments_per_face > 0}
         self.face_detector, self.extraction, self.windows = look_settings(
-            card, name=name, face_detector=face_detector, crop=crop, every_frame=boxes, **windows
+            card, name=name, face_detector=face_detector, crop=crop, **windows
         )
         self.aggregation = rules.aggregation_named(aggregation) if isinstance(aggregation, str) else aggregation
         self.threshold = card.threshold if threshold is None else threshold
@@ -129,10 +117,8 @@ class Detector(Engine[_Video]):
         self.moments_per_face = moments_per_face
         self.heatmaps = heatmaps and model is not None and model.backbone.is_differentiable
         self._batches = Batches(runtime.device_type != "cpu" if across_videos is None else across_videos)
-        self.no_verdict = why_no_verdict(card, name)
-        """Reason why scores come without a verdict; empty if they come with one."""
-        scope, trace = scope_of(card, self.threshold), trace_of(card.data)
-        self.judge = rules.Judge(self.threshold, uncertain_margin, scope, trace, self.no_verdict)
+        self.judge = judge_of(card, name, threshold=self.threshold, margin=uncertain_margin)
+        self.no_verdict = self.judge.no_verdict
         self.caveat, self.prevalence = caveat_of(card), check_prevalence(prevalence)
         named = getattr(aggregation, "__name__", repr(aggregation))
         self.aggregation_name = aggregation if isinstance(aggregation, str) else named
@@ -180,6 +166,7 @@ class Detector(Engine[_Video]):
         if not is_part:
             refuse_part(card, str(checkpoint))
         detector = cls(loaded, card, name=name, model=model, **options)
+        detector.title = title_of(checkpoint)
         if tuned and isinstance(loaded, TorchRuntime):
             loaded.tune()
         return detector
@@ -199,8 +186,8 @@ class Detector(Engine[_Video]):
             "runtime": type(self.runtime).__name__,
             "precision": getattr(self.runtime, "precision", "float32"),
             "num_parameters": self.num_parameters,
-            **{name: getattr(card, name) for name in DESCRIBED},
-            **{name: getattr(self, name) for name in ("caveat", "no_verdict", "prevalence")},
+            **card.described(),
+            **{name: getattr(self, name) for name in ("title", "caveat", "no_verdict", "prevalence")},
             **{name: getattr(self, name) for name in ("threshold", "uncertain_margin")},
             "uncertain_band": list(self.uncertain_band),
             "aggregation": self.aggregation_name,
@@ -262,7 +249,8 @@ class Detector(Engine[_Video]):
             return self.failed(video, no_number(video.path, self.model))
         tracks, kept, prob_fake = video.aggregated(self.aggregation, self.judge.verdict)
         began = time.perf_counter()
-        moments = tuple(self._moments(tracks, kept))
+        model = self.model if self.heatmaps else None
+        moments = tuple(moments_of(tracks, kept, number=self.moments_per_face, model=model))
         explaining = time.perf_counter() - began
         label, confidence = self.judge.side(prob_fake)
         return VideoScore(
@@ -272,7 +260,7 @@ class Detector(Engine[_Video]):
             label=label,
             prob_fake=prob_fake,
             confidence=confidence,
-            **{name: getattr(end, name) for name in OF_THE_END},
+            **video.end_facts(),
             seconds=time.perf_counter() - video.began,
             seconds_by_stage={**end.seconds_by_stage, "network": video.network_seconds, "explain": explaining},
             model=self.name,
@@ -291,14 +279,6 @@ class Detector(Engine[_Video]):
     def gives_verdicts(self) -> bool:
         """Whether a score comes with a verdict."""
         return not self.no_verdict
-
-    def _moments(self, tracks: Iterable[TrackScore], kept_by_track: Mapping[int, list[_Kept]]) -> Iterator[Moment]:
-        """The most suspicious windows of the most suspicious faces, both in falling order."""
-        for track in sorted(tracks, key=lambda track: -track.prob_fake)[:MAX_SHOWN_FACES]:
-            for kept in kept_by_track[track.track][: self.moments_per_face]:
-                crops, when = kept.window.crops, kept.window.frame_seconds
-                frame, heatmap = explained(self.model if self.heatmaps else None, crops)
-                yield Moment(track.track, kept.place, when[frame], kept.prob_fake, crops[frame], heatmap)
 
     def prob_fake(self, clips: Iterable[FrameArray], seconds: Iterable[Sequence[float]] | None = None) -> list[float]:
         """The calibrated probability of FAKE of each clip (T, S, S, 3); some need the ``seconds`` of its frames."""
@@ -319,7 +299,7 @@ class Detector(Engine[_Video]):
                 logits_BK = self.model(frames_BTCHW.to(self.model.mean.device), seconds_BT).double()
             odds: list[float] = (logits_BK[:, Label.FAKE] - logits_BK[:, Label.REAL]).tolist()
             return odds
-        return rules.log_odds(self.prob_fake_batch(frames_BTCHW), temperature=self.card.temperature or 1.0)
+        return log_odds(self.prob_fake_batch(frames_BTCHW), temperature=self.card.temperature or 1.0)
 
     def prob_fake_batch(self, frames_BTCHW: Tensor, seconds_BT: Tensor | None = None) -> list[float]:
         """The probability of FAKE of each clip of a batch, (B, T, C, H, W) uint8."""

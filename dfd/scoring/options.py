@@ -6,6 +6,7 @@ Shared by ``predict.py`` and by the workers of the web page, which take the same
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -16,8 +17,10 @@ from dfd.base.errors import CheckpointError, ConfigError
 from dfd.base.machine import num_cores
 from dfd.config.build import build, options, part_name
 from dfd.config.schemas import PredictConfig, inputs_of
+from dfd.metrics.alike import check_prevalence
 from dfd.models.files.card import read_card
 from dfd.process.pool import WorkerPool
+from dfd.scoring.aggregation import aggregation_named, uncertain_band
 from dfd.scoring.look.workers import look_settings, looks_of, numbered_windows_task, start_worker, worker_pool
 from dfd.video.file.container import VideoLimits
 from dfd.video.sampling import read_span
@@ -42,7 +45,10 @@ SECONDS_PER_FRAME, SECONDS_PER_SEEK, SECONDS_PER_BYTE = 0.015, 0.25, 1.25e-9
 LEAST_WINDOWS = 32
 """Windows that are scored of any video that has so many."""
 
-LOOKS = ("face_detector", "crop", *DECISIVE[:5], "limits", "span", "sparse_windows")
+TRACKS = ("embedding", "embedding_takes", "least_cosine")
+"""Keys of the option ``tracks``."""
+
+LOOKS = ("face_detector", "crop", *DECISIVE[:5], "limits", "span", "sparse_windows", *TRACKS)
 """Options that decide what a worker looks at."""
 
 
@@ -51,7 +57,14 @@ def detector_options(config: PredictConfig) -> dict[str, Any]:
     chosen = config.face_detector
     if unknown := config.limits.keys() - {"max_width", "max_height"}:
         raise ConfigError(f"limits: no such key {', '.join(sorted(map(str, unknown)))}; it has max_width, max_height")
+    if unknown := config.tracks.keys() - set(TRACKS):
+        raise ConfigError(f"tracks: no such key {', '.join(sorted(map(str, unknown)))}; it has {', '.join(TRACKS)}")
+    embedding = config.tracks.get("embedding")
+    if embedding and not Path(embedding).expanduser().is_file():
+        raise ConfigError(f"tracks.embedding: {embedding}: no such file; give the .onnx of a face recognition network")
     return {
+        **config.tracks,
+        "embedding": str(Path(embedding).expanduser()) if embedding else None,
         "face_detector": {"name": part_name(chosen, "dfd.faces.detect"), **options(chosen)} if chosen else None,
         "crop": build(config.crop) if config.crop else None,
         "limits": VideoLimits(**config.limits),
@@ -63,6 +76,21 @@ def detector_options(config: PredictConfig) -> dict[str, Any]:
         "tuned": True,
         **{name: getattr(config, name) for name in (*DECISIVE, *OTHER)},
     }
+
+
+def check_numbers(config: PredictConfig) -> None:
+    """Refuse an aggregation, threshold, band or share of fakes that cannot be, before anything is loaded.
+
+    Raises:
+        ConfigError: one of them is unknown or out of range.
+    """
+    try:
+        if config.aggregation:
+            aggregation_named(config.aggregation)
+        uncertain_band(0.5 if config.threshold is None else config.threshold, config.uncertain_margin)
+        check_prevalence(config.prevalence)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def affordable_windows(files: Sequence[Path], look_seconds: float) -> tuple[int, int]:
@@ -139,8 +167,9 @@ def start_workers(
     if len(known) == len(checkpoints):
         looks = {option: given[option] for option in LOOKS}
         with contextlib.suppress(CheckpointError, ValueError):
+            looks |= {"every_frame": config.annotate, "frames": config.moments_per_face > 0}
             each = [
-                look_settings(card, name=str(checkpoint), every_frame=config.annotate, **looks)
+                look_settings(card, name=str(checkpoint), **looks)
                 for card, checkpoint in zip(known, checkpoints, strict=True)
             ]
             pool.prepare(start_worker, *looks_of(each))
@@ -163,8 +192,18 @@ def settings_of(config: PredictConfig, detector: Detector | Ensemble | Panel) ->
         "threshold": detector.threshold,
         "uncertain_margin": config.uncertain_margin,
         **({"sparse_windows": config.sparse_windows} if config.sparse_windows is not None else {}),
+        **_tracks(config),
         **({"prevalence": config.prevalence} if config.prevalence is not None else {}),
     }
+
+
+def _tracks(config: PredictConfig) -> dict[str, Any]:
+    """Settings by which persons are recognised, with the file's hash; none where nothing recognises them."""
+    if not config.tracks.get("embedding"):
+        return {}
+    with Path(config.tracks["embedding"]).expanduser().open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    return {"tracks": {**config.tracks, "embedding": f"{Path(file.name).name}@{digest}"}}
 
 
 def run_facts(

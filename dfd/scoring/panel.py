@@ -10,13 +10,13 @@ from typing import Any
 from dfd.base.errors import ConfigError
 from dfd.base.types import DetectorScore, TrackScore, Verdict, VideoScore
 from dfd.faces.found import FaceWindow, View, WindowsEnd
-from dfd.metrics.videos import combined
+from dfd.metrics.formulas import combined
 from dfd.models.files.card import num_networks, read_card
-from dfd.models.files.scope import common_scope, with_remark
+from dfd.models.files.scope import DISAGREE, common_scope, with_remark
 from dfd.models.published.names import members
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
-from dfd.scoring.aggregation import NO_VERDICT, Judge
+from dfd.scoring.aggregation import NO_VERDICT, Judge, uncertain_band
 from dfd.scoring.detector import Detector
 from dfd.scoring.engine import Engine
 from dfd.scoring.look.workers import looks_of
@@ -42,6 +42,7 @@ class _Several(Engine[_Videos]):
     ) -> None:
         self.detectors = list(detectors)
         self.name = name
+        self.title: str = detectors[0].title
         first: Any = self.detectors[0]  # of either kind
         self.face_detector, self.extraction, self.windows = first.face_detector, first.extraction, first.windows
         self.card = first.card
@@ -62,8 +63,9 @@ class _Several(Engine[_Videos]):
     def describe(self) -> dict[str, Any]:
         """What a report says of the detectors, as plain values: the first one's facts, and those of each."""
         described = [detector.describe() for detector in self.detectors]
-        no_verdict = "" if self.gives_verdicts else described[0]["no_verdict"]
-        facts = {"name": self.name, "threshold": self.threshold, "caveat": self.caveat, "no_verdict": no_verdict}
+        facts: dict[str, Any] = {name: getattr(self, name) for name in ("name", "title", "threshold", "caveat")}
+        facts["no_verdict"] = "" if self.gives_verdicts else described[0]["no_verdict"]
+        facts["uncertain_band"] = list(uncertain_band(self.threshold, self.uncertain_margin))
         return {**described[0], **facts, "detectors": described}
 
     @property
@@ -132,6 +134,7 @@ class Panel(_Several):
             raise ConfigError(f"votes: give one number of 0 or more for each of the {len(names)} detectors")
         self.weights = list(weights) if weights is not None else [1.0] * len(names)
         super().__init__(detectors, name=" + ".join(names), pool=pool)
+        self.title = " + ".join(detector.title for detector in detectors)
         self.parts = names
 
     def finished(self, video: _Videos) -> VideoScore:
@@ -146,6 +149,7 @@ class Panel(_Several):
                 num_windows=score.num_windows,
                 tracks=score.tracks,
                 message=score.message,
+                alike=score.alike,
             )
             for detector, score in zip(self.detectors, scores, strict=True)
         )
@@ -161,7 +165,7 @@ class Panel(_Several):
         judge = self._judge([number for number, _ in voting])
         label, confidence = judge.side(prob_fake)
         calls = {self.detectors[number].judge.call(prob) for number, prob in voting} - {Verdict.UNCERTAIN}
-        disagree = "the detectors disagree" if len(calls) > 1 else ""
+        disagree = DISAGREE if len(calls) > 1 else ""
         # The combined score has a verdict, even if the first detector, whose remarks these are, gives none.
         message = whole.message.partition(NO_VERDICT)[0].removesuffix("; ")
         return replace(

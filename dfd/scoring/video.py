@@ -1,26 +1,26 @@
 """One video while it is scored: its windows, and the score that they come to."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dfd.base.types import FileFacts, FloatArray, FrameArray, Status, TrackScore, Verdict, WindowScore
-from dfd.faces.found import FaceBoxes, FaceWindow, Thumbnail, WindowsEnd
+from dfd.base.types import FileFacts, FloatArray, FrameArray, Moment, Status, TrackScore, Verdict, WindowScore
+from dfd.faces.found import FaceBoxes, FaceWindow, Thumbnail, WindowsEnd, read_picture
 from dfd.faces.tracks.appearances import Appearance
 from dfd.models.classifier import ClipClassifier
+from dfd.models.files.card import DetectorCard
+from dfd.models.files.caveat import scope_of, why_no_verdict
+from dfd.models.files.scope import trace_of
 from dfd.process.failure import Failure
-from dfd.scoring.aggregation import Aggregation, weakness, without_weak
+from dfd.scoring.aggregation import Aggregation, Judge, weakness, without_weak
+from dfd.scoring.explain import explained
 
-DESCRIBED = (
-    *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
-    *("calibration", "metrics", "data", "scope", "versions"),
-)
-"""Fields of a card by which a report describes a detector."""
 OF_THE_END = ("num_faces", "num_frames", "num_windows", "num_windows_possible", "duration_seconds")
 """Facts of a score that the last piece of a video brings."""
 MAX_SHOWN_FACES = 8
@@ -29,6 +29,11 @@ MAX_SHOWN_FACES = 8
 
 Piece = FaceWindow | FileFacts | Thumbnail | FaceBoxes | WindowsEnd
 """What a worker finds in a video, other than failures and signs of life."""
+
+
+def judge_of(card: DetectorCard, name: str, *, threshold: float, margin: float) -> Judge:
+    """Rule of the detector called ``name``, at a threshold that may be another than its own."""
+    return Judge(threshold, margin, scope_of(card, threshold), trace_of(card.data), why_no_verdict(card, name))
 
 
 @dataclass(slots=True)
@@ -73,6 +78,10 @@ class _Video:
                 self.boxes.setdefault(item.track, []).append(item)
             case WindowsEnd():
                 self.end = item
+
+    def end_facts(self) -> dict[str, Any]:
+        """Facts of the score that its last piece brought."""
+        return {name: getattr(self.end, name) for name in OF_THE_END}
 
     def share(self, looked: float) -> float:
         """Share of the work that is done, 0..1.
@@ -136,7 +145,7 @@ class _Video:
         probs = [[window.prob_fake for window in windows] for _, windows, _ in found]
         by_track, prob_fake = without_weak(aggregation, probs, list(map(bool, weak)))
         tracks = tuple(
-            TrackScore(one.number, prob, judge(prob), tuple(windows), one.shot, one.face_score, why)
+            TrackScore(one.number, prob, judge(prob), tuple(windows), one.shot, one.face_score, why, one.num_shots)
             for (one, windows, _), prob, why in zip(found, by_track, weak, strict=True)
         )
         return tracks, {one.number: kept for one, _, kept in found}, prob_fake
@@ -212,6 +221,26 @@ class Batches:
 
 LARGE_NETWORK = 50_000_000
 """Weights from which a batch on a CPU has two clips: with more, a vision transformer is no faster."""
+
+
+def moments_of(
+    tracks: Iterable[TrackScore],
+    kept_by_track: Mapping[int, Sequence[_Kept]],
+    *,
+    number: int,
+    model: ClipClassifier | None,
+) -> Iterator[Moment]:
+    """The ``number`` most suspicious windows of each of the most suspicious faces, both in falling order.
+
+    ``model`` explains them with heat maps; None: without.
+    """
+    for track in sorted(tracks, key=lambda track: -track.prob_fake)[:MAX_SHOWN_FACES]:
+        for kept in kept_by_track[track.track][:number]:
+            window = kept.window
+            frame, heatmap = explained(model, window.crops)
+            picture = read_picture(window.pictures[frame]) if window.pictures else None
+            when, crop = window.frame_seconds[frame], window.crops[frame]
+            yield Moment(track.track, kept.place, when, kept.prob_fake, crop, heatmap, picture)
 
 
 def _joined(pieces: Iterable[FaceBoxes]) -> tuple[NDArray[np.int64], FloatArray]:

@@ -86,10 +86,10 @@ class LiteratureSweeper(StudySweeper):
         return self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
 
     def _store_for(self, name: str, stores: Sequence[str], given: Sequence[Override]) -> tuple[str | None, str]:
-        """First store that an experiment fits, or None and the reasons."""
+        """First store that an experiment fits, or None and what the store lacks that comes nearest."""
         # Later than at the top, where Hydra would import torch with every command.
         unmet_needs = import_module("dfd.studies.needs").unmet_needs
-        reasons = []
+        lacking: list[tuple[int, str]] = []
         for store in stores:
             # Of options with several values, the first stands for all.
             lines = BasicSweeper.split_arguments([*given], None)[0][0]
@@ -101,8 +101,9 @@ class LiteratureSweeper(StudySweeper):
                 raise ConfigError(f"experiment={name}: {error}") from error
             if not unmet:
                 return store, ""
-            reasons.append((f"{store}: " if len(stores) > 1 else "") + "; ".join(unmet))
-        return None, ". ".join(reasons)
+            named = f"none of the {len(stores)} stores fits; of {store}: " if len(stores) > 1 else ""
+            lacking.append((len(unmet), named + "; ".join(unmet)))
+        return None, min(lacking, key=lambda each: each[0])[1]
 
     def _leave_out(self, name: str, reason: str) -> None:
         """Record and say that an experiment does not fit; a job of an earlier call in this folder stays."""

@@ -109,6 +109,8 @@ def test_the_detector_of_a_run_holds_the_result_of_its_test_and_its_weights_are_
     assert card.test["threshold"] == card.threshold == measured["threshold"]
     assert card.test["store"] == card.data["store"]
     assert card.test["index_sha256"] == card.data["index_sha256"]
+    assert [point["max_fpr"] for point in card.test["operating_points"]] == [None, 0.001, 0.01, 0.05]
+    assert card.test["operating_points"][0]["tpr"] == measured["overall"]["recall"]
     low, high = card.test["intervals"]["accuracy"]
     assert low <= card.test["metrics"]["accuracy"] <= high
     assert best.test == {}

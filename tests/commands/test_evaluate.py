@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from dfd.base.errors import ConfigError
-from dfd.commands.evaluate import print_metrics
 from dfd.data.blend.module import BlendDataModule
 from dfd.data.clips.module import ClipDataModule
-from dfd.evaluation.splits import data_for, score_split, score_windows, warn_if_one_sided, write_results
+from dfd.evaluation.splits import data_for, score_split, score_windows, write_results
+from dfd.evaluation.warnings import warn_if_one_sided
+from dfd.report.evaluations.terminal import print_metrics, print_points
 from dfd.scoring.aggregation import max_of_means
 from dfd.scoring.detector import Detector
 
@@ -123,6 +124,19 @@ def test_the_table_fits_a_terminal_of_80_columns(tmp_path, capsys, monkeypatch):
     assert head.split()[-5:] == ["AUC", "AP", "EER", "ECE", "Bri"]
     (before,) = [line for line in lines if line.strip().startswith("uncalib")]
     assert "2000" in before
+
+
+def test_the_operating_points_fit_a_terminal_of_80_columns(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    print_points(write(scored(4000), tmp_path))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[:2] for line in lines if line.strip().startswith("FPR ") and "%" in line[:12]] == [
+        ["FPR", "0.1"],
+        ["FPR", "1"],
+        ["FPR", "5"],
+    ]
+    assert "1 % of all videos are fake" in " ".join(" ".join(lines).split())
 
 
 def one_sided(label: list[int], prob: list[float], caplog) -> str:

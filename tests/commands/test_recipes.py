@@ -1,4 +1,4 @@
-"""The recipes of GenD at a small width: what learns, on which batches, and that the detector is kept."""
+"""Recipes at a small width: what learns, on which batches, and that the detector is kept."""
 
 from pathlib import Path
 
@@ -29,3 +29,16 @@ def test_a_recipe_of_gend_trains_norms_and_head_alone(experiment: str, tiny_stor
     assert all("norm" in name for name in changed if name.startswith("backbone."))
     logged = {key for row in history(tmp_path / "run") for key, value in row.items() if value}
     assert {f"train/loss_{name}_step" for name in ("cross_entropy", "alignment", "uniformity")} <= logged
+
+
+@pytest.mark.slow
+def test_the_recipe_of_a_gpu_can_be_tried_on_a_cpu(tiny_store: Path, tmp_path: Path) -> None:
+    small = [
+        "backbone.name=test_efficientnet",
+        "backbone.pretrained=false",
+        "backbone.input_size=64",
+        "data.batch_size=8",
+    ]
+    words = ["experiment=starter_gpu", "trainer=cpu", "debug=one_batch", *small, f"data.store={tiny_store}"]
+    done = run("train", *words, f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 0

@@ -248,7 +248,7 @@ def test_balanced_sampling_is_for_training_only(small_store: Path) -> None:
 def test_arguments_out_of_range_are_refused(small_store: Path) -> None:
     with pytest.raises(ValueError, match="batch_size"):
         module(small_store, batch_size=0)
-    with pytest.raises(ValueError, match="split must be one of train, val, test, got 'dev'"):
+    with pytest.raises(ValueError, match="split must be one of train, val, test, all, got 'dev'"):
         module(small_store).eval_dataloader("dev")
 
 

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 from dfd.base.errors import ConfigError
-from dfd.commands.evaluate import print_cross_dataset, print_robustness
 from dfd.data.augment.disturbances import DISTURBANCES, NUM_LEVELS, chosen
 from dfd.data.blend.module import BlendDataModule
 from dfd.data.clips.module import ClipDataModule
@@ -20,6 +19,7 @@ from dfd.evaluation.robustness import robustness
 from dfd.evaluation.suites import ScoreFiles, measures
 from dfd.figures.comparison import Dot, dots_with_intervals
 from dfd.figures.robustness import robustness_curves, robustness_intervals
+from dfd.report.evaluations.terminal import print_cross_dataset, print_robustness
 from tests.commands.test_commands import run
 
 

@@ -54,6 +54,14 @@ def test_the_chosen_epoch_is_marked_as_people_count(history):
     assert not any("chosen" in text for text in texts(learning_curves(history)))
 
 
+def test_the_auc_of_an_epoch_is_drawn_where_it_was_logged(history):
+    assert len(learning_curves(history).axes) == 2
+    figure = learning_curves(history.assign(**{"val/auc": 0.6 + 0.05 * history["epoch"]}))
+    (line,) = figure.axes[2].lines
+    assert figure.axes[2].get_ylabel() == "AUC"
+    assert line.get_ydata() == pytest.approx(0.6 + 0.05 * history["epoch"])
+
+
 def test_an_epoch_that_several_runs_have_is_their_mean_in_a_band(history):
     other = history.assign(**{"val/loss": history["val/loss"] + 0.2})
     figure = learning_curves(pd.concat([history, other]), chosen_epochs=[4, 2, 4])

@@ -35,6 +35,12 @@ def test_a_result_on_other_data_sets_is_told_with_its_number_and_interval() -> N
     assert "other data sets (b; 30 real, 60 fake): video AUC 0.71 (95 % interval 0.61 to 0.80;" in said
 
 
+def test_the_fakes_found_at_a_bearable_rate_of_false_alarms_are_told_where_they_were_measured() -> None:
+    measured = {**TEST, "metrics": {"auc": 0.712, "tpr_at_fpr_0.01": 0.14}}
+    said = made_caveat(replace(CARD, test=measured))
+    assert "and 14% of the fakes found where at most 1 % of the real videos are called fake." in said
+
+
 @pytest.mark.parametrize(
     "data",
     [

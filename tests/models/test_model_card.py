@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from dfd.metrics.operating import operating_points
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.markdown import MAX_CHARACTERS, escaped
 from dfd.models.files.model_card import model_card
@@ -56,8 +57,23 @@ def test_a_card_with_a_test_shows_it_with_its_intervals_and_what_it_was_of():
     assert "| auc | 0.9123" in text_of(replace(CARD, test=test, metrics={}))
 
 
+def test_a_tested_detectors_card_says_what_its_alarms_are_worth():
+    prob, label = [0.9, 0.8, 0.3, 0.7, 0.2, 0.1], [1, 1, 1, 0, 0, 0]
+    points = operating_points(prob, label, threshold=0.5, prevalence=0.01)
+    listed = [{key: list(v) if isinstance(v, tuple) else v for key, v in point.items()} for point in points]
+    text = text_of(replace(CARD, test={"operating_points": listed, "prevalence": 0.01, "metrics": {"auc": 0.8}}))
+    assert "if the share of fakes among all videos is 0.01" in text
+    assert re.search(r"\| its threshold \| 0\.5 \| 0\.6667 \(0\.09\d* to 0\.99\d*\) \| 0\.3333", text)
+    assert "| false positive rate up to 0.001 | 0.8 |" in text
+
+
 @pytest.mark.parametrize(
-    "test", [{"metrics": 3, "intervals": [1]}, {"intervals": {"auc": "x"}, "metrics": {"<b>": "|"}}]
+    "test",
+    [
+        {"metrics": 3, "intervals": [1], "operating_points": 3},
+        {"intervals": {"auc": "x"}, "metrics": {"<b>": "|"}},
+        {"operating_points": [4, {"max_fpr": "<b>", "tpr": ["<b>"], "threshold": "|"}], "prevalence": "<b>"},
+    ],
 )
 def test_an_odd_test_of_a_strangers_card_is_shown_as_text(test):
     assert "<b>" not in text_of(replace(CARD, test=test))

@@ -1,11 +1,13 @@
 """A detector's verdicts go as far as what it was shown to find, and its words name the kinds of fakes it misses."""
 
+from dataclasses import replace
+
 import pytest
 
 from dfd.base.errors import CheckpointError
 from dfd.base.types import Verdict
 from dfd.models.files.card import DetectorCard
-from dfd.models.files.caveat import caveat_of, scope_of
+from dfd.models.files.caveat import caveat_of, scope_of, with_made_caveat
 from dfd.models.files.scope import (
     KINDS,
     OfKind,
@@ -106,6 +108,15 @@ def test_the_caveat_has_the_figures_and_names_what_is_missing() -> None:
         model={}, image_size=64, clip_len=1, data={"splits": {"train": train}}, scope=scope.to_dict(), origin={}
     )
     assert said in caveat_of(card)
+
+
+def test_a_caveat_of_its_own_is_told_with_the_newest_scope_alone() -> None:
+    card = DetectorCard(model={}, image_size=64, clip_len=1, origin={"title": "A"}, caveat="Trained on FF++.")
+    first = with_made_caveat(card, scope=Scope({"face_swap": GOOD}).to_dict())
+    handed_on = replace(first, caveat=caveat_of(first))
+    assert caveat_of(handed_on) == caveat_of(first) == f"Trained on FF++. {scope_sentences(Scope({'face_swap': GOOD}))}"
+    second = with_made_caveat(handed_on, scope=EVERY_KIND.to_dict())
+    assert caveat_of(second) == f"Trained on FF++. {scope_sentences(EVERY_KIND)}"
 
 
 def test_a_card_keeps_its_scope() -> None:

@@ -9,11 +9,12 @@ import pytest
 from dfd.base.errors import ReportError
 from dfd.base.types import Label, Status, TrackScore, Verdict, VideoScore, WindowScore
 from dfd.metrics.alike import alike
+from dfd.models.files.scope import Scope
 from dfd.predictions.rows import PredictionsError, json_of, read_scores, score_of
-from dfd.predictions.verdicts import told_anew
+from dfd.predictions.verdicts import Teller, told_anew
 from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.report.videos.page import write_videos_report
-from dfd.scoring.aggregation import uncertain_band, verdict
+from dfd.scoring.aggregation import Judge, uncertain_band, verdict
 
 SETTINGS = {"threshold": 0.5, "uncertain_margin": 0.1, "aggregation": "max_of_means"}
 LABELLED = {"real": [0.1] * 12 + [0.7] * 3, "fake": [0.2] * 4 + [0.8] * 11}
@@ -42,18 +43,28 @@ def score(path: str, prob: float, settings: dict[str, Any], labelled: Any = None
 def test_a_line_told_anew_is_the_line_that_scoring_would_write(prob: float, anew: dict[str, float]) -> None:
     settings = {**SETTINGS, **anew}
     line = json_of(score("a.mp4", prob, SETTINGS, LABELLED)) | {"settings": SETTINGS}
-    assert score_of(told_anew(line, settings, labelled=LABELLED)) == score("a.mp4", prob, settings, LABELLED)
+    tellers = {"one@01": Teller(Judge(settings["threshold"], 0.0), LABELLED)}
+    assert score_of(told_anew(line, settings, tellers)) == score("a.mp4", prob, settings, LABELLED)
 
 
 def test_without_verdicts_no_threshold_makes_one() -> None:
     line = json_of(score("a.mp4", 0.99, SETTINGS)) | {"settings": SETTINGS}
-    found = score_of(told_anew(line, {**SETTINGS, "threshold": 0.2}, gives_verdicts=False))
+    found = score_of(told_anew(line, SETTINGS, {"one@01": Teller(Judge(0.2, 0.0, no_verdict="it is weak"))}))
     assert (found.verdict, found.tracks[0].verdict) == (Verdict.UNCERTAIN, Verdict.UNCERTAIN)
+
+
+def test_a_low_score_told_anew_goes_no_further_than_the_scope() -> None:
+    line = json_of(score("a.mp4", 0.3, SETTINGS)) | {"settings": SETTINGS}
+    found = score_of(told_anew(line, SETTINGS, {"one@01": Teller(Judge(0.8, 0.0, Scope()))}))
+    assert (found.verdict, found.label, found.confidence) == (Verdict.UNCERTAIN, None, None)
+    assert found.message.startswith("nothing found, but")
+    again = told_anew(json_of(found), SETTINGS, {"one@01": Teller(Judge(0.2, 0.0, Scope()))})
+    assert score_of(again).message == ""
 
 
 def test_a_video_without_a_score_stays_without_a_verdict() -> None:
     line = json_of(VideoScore("a.mp4", Status.NO_FACE)) | {"settings": SETTINGS}
-    assert score_of(told_anew(line, {**SETTINGS, "threshold": 0.2})).verdict is None
+    assert score_of(told_anew(line, SETTINGS, {"one@01": Teller(Judge(0.2, 0.0))})).verdict is None
 
 
 @pytest.fixture
@@ -74,12 +85,13 @@ def test_a_folder_is_gone_on_with_under_another_threshold(scored: Path) -> None:
     with pytest.raises(PredictionsError, match=r"threshold is 0\.5 there, 0\.9 here"):
         PredictionWriter(scored, model="one@01", settings=settings)
     (scored / "annotated").mkdir()
+    (scored / "annotated" / "a-01234567.mp4").touch()
 
     def anew(value: Any) -> dict[str, Any]:
-        return told_anew(value, settings)
+        return told_anew(value, settings, {"one@01": Teller(Judge(0.9, 0.0))})
 
     with PredictionWriter(scored, model="one@01", settings=settings, tell_anew=anew) as writer:
-        assert writer.num_told_anew == 2
+        assert (writer.num_told_anew, writer.num_outdated) == (2, 1)
         assert writer.done == {"a.mp4", "b.mp4"}
     lines = read_scores(scored)
     assert [line["verdict"] for line in lines.values()] == ["real", "real"]

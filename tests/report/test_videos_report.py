@@ -17,7 +17,17 @@ import numpy as np
 import pytest
 
 from dfd.base.errors import ReportError
-from dfd.base.types import FileFacts, Label, Moment, Status, TrackScore, VideoScore, WindowScore
+from dfd.base.types import (
+    DetectorScore,
+    FileFacts,
+    Label,
+    Moment,
+    Status,
+    TrackScore,
+    Verdict,
+    VideoScore,
+    WindowScore,
+)
 from dfd.commands.report import main
 from dfd.metrics.alike import alike
 from dfd.models.files.caveat import DEMO
@@ -129,7 +139,9 @@ def facts(**model: object) -> dict:
 
 
 def make_folder(folder: Path, scores: list[VideoScore], *, run: dict | None = None, settings: dict = SETTINGS) -> Path:
-    with PredictionWriter(folder, model=scores[0].model if scores else "resnext50@1f2e", settings=settings) as writer:
+    model = scores[0].model if scores else "resnext50@1f2e"
+    several = [one.model for one in scores[0].detectors] if scores else []
+    with PredictionWriter(folder, model=model, settings=settings, detectors=several) as writer:
         for one in scores:
             writer.write(one)
     if run is not None:
@@ -445,6 +457,35 @@ def test_each_detector_of_several_has_its_caveat(tmp_path):
     assert "two: Trained on masks." in page.text
 
 
+def of_two(name: str, one: float, two: float) -> VideoScore:
+    """Score of two detectors, of which the first knows labelled videos and the second gives no verdict."""
+    whole = score(name, one)
+    known = alike(one, {"real": [0.1] * 12, "fake": [0.9] * 18 + [0.1] * 2})
+    first = DetectorScore("detector@01", Status.OK, one, whole.verdict, 1, whole.tracks, alike=known)
+    tracks = tuple(replace(track, prob_fake=two, verdict=Verdict.UNCERTAIN) for track in whole.tracks)
+    second = DetectorScore("net@02", Status.OK, two, None, 1, tracks)
+    return replace(whole, model="detector@01 + net@02", detectors=(first, second))
+
+
+def test_several_detectors_have_columns_words_and_titles_of_their_own(tmp_path):
+    described = [
+        {"name": "detector@01", "title": "mine", "threshold": 0.7, "uncertain_band": [0.6, 0.8]},
+        {"name": "net@02", "threshold": 0.5, "no_verdict": "it was not calibrated"},
+    ]
+    scores = [of_two("a.mp4", 0.9, 0.25), of_two("b.mp4", 0.1, 0.75)]
+    folder = make_folder(tmp_path, scores, run=facts(name="detector@01 + net@02", detectors=described))
+    page = page_of(folder, tmp_path)
+    assert_sound(page)
+    heads = page.source[page.source.index("<thead") : page.source.index("</thead>")]
+    assert heads.count("c-each") == 2
+    assert ">mine</th>" in heads
+    assert ">net</th>" in heads
+    assert 'data-label="net" data-value="0.25"' in page.source
+    assert "mine: Of the 32 videos with a known label" in page.text
+    assert "mine@01 + net@02" in page.text
+    assert page.source.count("M0 30.0H1000") == 2  # the threshold of the first, once a video
+
+
 def test_how_often_such_a_score_was_right_is_told_beside_it(tmp_path):
     found = alike(0.9, {"real": [0.1] * 12, "fake": [0.9] * 18 + [0.1] * 2})
     page = page_of(make_folder(tmp_path, [replace(score("a.mp4", 0.9), alike=found), score("b.mp4", 0.1)]), tmp_path)
@@ -584,6 +625,26 @@ def test_pictures_shrink_with_the_number_of_videos_and_every_face_comes_before_a
     assert many.num_left_out == 6 - len(many.moments) > 0
     pictures = [many.thumbnail, *(shown for m in many.moments for shown in (m.crop, m.heatmap))]
     assert sum(len(picture.data) for picture in pictures) <= picture_sizes(1000).num_bytes
+
+
+def test_a_moment_has_its_whole_frame_after_the_faces_and_within_their_budget(tmp_path, monkeypatch):
+    whole = score("a.mp4", 0.9, 0.3, num_moments=3)
+    moments = tuple(replace(moment, frame=crop(moment.window, 240)[:120]) for moment in whole.moments)
+    folder = make_folder(tmp_path, [replace(whole, moments=moments), score("b.mp4", 0.1)], run=facts())
+    page = page_of(folder, tmp_path)
+    assert_sound(page)
+    wholes = [image for image in page.named("img") if (image["alt"] or "").startswith("The whole frame at 0:0")]
+    assert len(wholes) == 6
+    (video,) = (one for one in read_scored([folder]).videos if one.score.path == "a.mp4")
+    shown = embed(video, picture_sizes(2))
+    faces = sum(len(one.crop.data) + len(one.heatmap.data) for one in shown.moments if one.heatmap)
+    pictures = faces + sum(len(one.data) for one in (shown.thumbnail, shown.still) if one)
+    room = pictures + len(shown.moments[0].frame.data) + 10
+    monkeypatch.setattr("dfd.report.videos.pictures.MAX_BYTES_PER_VIDEO", room)
+    few = embed(video, picture_sizes(2))
+    assert (len(few.moments), few.num_left_out) == (6, 0)
+    assert 1 <= sum(one.frame is not None for one in few.moments) < 6
+    assert all(one.frame is None for one in embed(video, picture_sizes(1000)).moments)
 
 
 def windows(*starts: float, length: float = 0.4, prob: float = 0.75) -> list[WindowScore]:

@@ -28,7 +28,7 @@ from dfd.models.files.checkpoint import load_checkpoint
 from dfd.scoring.aggregation import TrackAndVideoScores, WindowsByTrack, max_of_means
 from dfd.scoring.detector import Detector
 from dfd.scoring.look.stream import stream_windows
-from dfd.scoring.options import detector_options, start_workers
+from dfd.scoring.options import check_numbers, detector_options, start_workers
 from dfd.scoring.video import _Video
 from dfd.video.encode import write_video
 from tests.conftest import drawn_frames
@@ -92,9 +92,11 @@ def test_batches_of_several_videos_give_the_scores_of_each_alone(tiny_checkpoint
         detector = Detector.load(tiny_checkpoint, across_videos=across_videos, **options)
         of_batch, noted = detector.prob_fake_batch, []
 
-        def noting(frames: torch.Tensor, of_batch: Any = of_batch, noted: list[int] = noted) -> list[float]:
+        def noting(
+            frames: torch.Tensor, seconds: torch.Tensor, of_batch: Any = of_batch, noted: list[int] = noted
+        ) -> list[float]:
             noted.append(len(frames))
-            return list(of_batch(frames))
+            return list(of_batch(frames, seconds))
 
         detector.prob_fake_batch = noting  # type: ignore[method-assign]
         looks = build_detector(**detector.face_detector), detector.extraction, detector.windows
@@ -126,9 +128,9 @@ def test_progress_is_that_of_the_network_too(
     computed: list[int] = []
     of_batch = detector.prob_fake_batch
 
-    def noting(frames: torch.Tensor) -> list[float]:
+    def noting(frames: torch.Tensor, seconds: torch.Tensor) -> list[float]:
         computed.append(len(shares))
-        return of_batch(frames)
+        return of_batch(frames, seconds)
 
     monkeypatch.setattr(detector, "prob_fake_batch", noting)
     assert detector.score(tmp_path / "v.mp4", on_progress=lambda _, share: shares.append(share)).status is Status.OK
@@ -185,9 +187,9 @@ def test_a_videos_probability_is_the_mean_over_windows(detector: Detector, tiny_
     score = detector.score(tiny_videos.parent / "01.mp4")
     means = [np.mean([window.prob_fake for window in track.windows]) for track in score.tracks]
     assert score.prob_fake == pytest.approx(max(means))
-    expected = Label.FAKE if score.prob_fake >= detector.card.threshold else Label.REAL
-    assert score.label is expected
-    assert score.confidence == pytest.approx(max(score.prob_fake, 1 - score.prob_fake))
+    is_fake = score.prob_fake >= detector.card.threshold
+    # It was never shown to find any kind of fake, so a low score is no label.
+    assert (score.label, score.confidence) == ((Label.FAKE, score.prob_fake) if is_fake else (None, None))
 
 
 def test_a_score_says_what_was_scored_and_shows_it(detector: Detector, tiny_videos: Path) -> None:
@@ -213,12 +215,13 @@ def test_too_near_to_the_threshold_is_uncertain_and_no_verdict(tiny_checkpoint: 
     with Detector.load(tiny_checkpoint, face_detector=FIXED, num_workers=1) as detector:
         prob = detector.score(path).prob_fake
     assert prob is not None
-    for threshold, expected in ((prob, "uncertain"), (prob / 2, "fake"), (1 - (1 - prob) / 2, "real")):
+    for threshold, expected in ((prob, "uncertain"), (prob / 2, "fake"), (1 - (1 - prob) / 2, "uncertain")):
         options = {"threshold": threshold, "uncertain_margin": 0.05, "face_detector": FIXED, "num_workers": 1}
         with Detector.load(tiny_checkpoint, **options) as detector:
             score = detector.score(path)
         assert str(score.verdict) == expected
-        assert score.label is (Label.REAL if threshold > prob else Label.FAKE)
+        assert score.label is (None if threshold > prob else Label.FAKE)
+        assert ("nothing found, but" in score.message) == (threshold > prob)
         assert score.tracks[0].verdict is score.verdict
 
 
@@ -362,7 +365,7 @@ def test_scoring_the_broken_set_gives_every_file_its_status(tiny_checkpoint: Pat
     scores = {Path(score.path): score for score in detector.score_many(expected)}
     assert scores.keys() == expected.keys()
     assert {path.name: score.status for path, score in scores.items() if score.status not in expected[path]} == {}
-    assert all((score.label is not None) == score.status.has_faces for score in scores.values())
+    assert all((score.verdict is not None) == score.status.has_faces for score in scores.values())
 
 
 def test_workers_started_ahead_import_what_the_card_says_and_are_taken_over(
@@ -414,3 +417,17 @@ def test_a_card_is_read_from_a_header_or_not_at_all(tiny_checkpoint: Path, tmp_p
     assert read_card(tmp_path / "deep.safetensors") is None
     assert read_card(tmp_path / "missing.safetensors") is None
     assert read_card(tmp_path / "detector.ckpt") is None
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("aggregation=mean", "aggregation=mean is not one of"),
+        ("threshold=50", "threshold must be in 0..1, got 50"),
+        ("uncertain_margin=0.7", "uncertain_margin must be in 0..0.5"),
+        ("prevalence=2", "prevalence must be above 0 and below 1, got 2"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused_before_anything_is_loaded(option: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        check_numbers(predict_config("no-such-file.safetensors", [option]))

@@ -17,6 +17,7 @@ from dfd.models.classifier import build_model
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import load_model, save_safetensors
 from dfd.predictions.rows import json_of, score_of
+from dfd.predictions.verdicts import tellers_of, told_anew
 from dfd.scoring.detector import Detector
 from dfd.scoring.options import detector_options, start_workers
 from dfd.scoring.panel import Ensemble, Panel, load_panel
@@ -98,6 +99,36 @@ def test_without_a_calibrated_detector_there_is_a_score_and_no_verdict(files: li
 def test_a_score_of_several_detectors_is_read_as_it_was_written(panel: Panel, clip: Path) -> None:
     score = panel.score(clip)
     assert score_of(json_of(score)) == score
+
+
+@pytest.fixture(scope="module")
+def known(files: list[Path]) -> list[Path]:
+    """The detectors, of which the first two know labelled videos."""
+    found = []
+    for number, path in enumerate(files):
+        model, card = load_model(path)
+        labelled = {"real": [0.1] * 12 + [0.5] * (number + 1), "fake": [0.4] * 4 + [0.8] * 11}
+        calibration = {"aggregation": "max_of_means", "labelled": labelled} if card.temperature else {}
+        made = path.with_name(f"known-{number}.safetensors")
+        save_safetensors(made, model, replace(card, calibration=calibration))
+        found.append(made)
+    return found
+
+
+@pytest.mark.parametrize("anew", [{"threshold": 0.2}, {"uncertain_margin": 0.0}, {"prevalence": 0.02}])
+def test_verdicts_of_several_told_anew_are_those_that_scoring_would_give(
+    known: list[Path], clip: Path, anew: dict[str, float]
+) -> None:
+    options = {"device": "cpu", "num_workers": 1, "max_windows": 3, "weights": [1, 2, 1], "moments_per_face": 0}
+    before, after = load_panel(known, **options), load_panel(known, **options, **anew)
+    with before, after:
+        line, expected = json_of(before.score(clip)), after.score(clip)
+    assert [one.alike is not None for one in expected.detectors] == [True, True, False]
+    settings = {"threshold": after.threshold, "uncertain_margin": 0.1, **anew}
+    for described, threshold in ((after.describe(), None), (before.describe(), anew.get("threshold"))):
+        found = score_of(told_anew(line, settings, tellers_of(described, votes=[1, 2, 1], threshold=threshold)))
+        same = {"seconds": expected.seconds, "scored_at": expected.scored_at}
+        assert replace(found, **same) == expected
 
 
 def test_a_video_that_cannot_be_scored_has_one_row(panel: Panel, tmp_path: Path) -> None:

@@ -14,7 +14,16 @@ from dfd.base.errors import NoFaceFound, UnreadableVideo
 from dfd.base.types import FaceBox, FileFacts
 from dfd.faces.crop import Square
 from dfd.faces.extract import ExtractionSettings, FaceExtractor
-from dfd.faces.found import FaceBoxes, FaceWindow, Found, Thumbnail, WindowsEnd, WindowSettings
+from dfd.faces.found import (
+    FaceBoxes,
+    FaceWindow,
+    Found,
+    Thumbnail,
+    WindowsEnd,
+    WindowSettings,
+    frame_picture,
+    read_picture,
+)
 from dfd.faces.one_pass import _Clips
 from dfd.scoring.look.stream import file_facts, stream_windows
 from dfd.scoring.look.workers import import_ahead
@@ -61,6 +70,23 @@ def found_in(path: Path, extraction: ExtractionSettings = EXTRACTION, **settings
 
 def windows_in(path: Path, **settings: object) -> list[FaceWindow]:
     return [item for item in found_in(path, **settings) if isinstance(item, FaceWindow)]
+
+
+@pytest.mark.parametrize("quarter_turns", [0, 1, 2, 3])
+def test_a_whole_frame_is_kept_as_it_is_shown_with_a_box_around_the_face(quarter_turns: int) -> None:
+    frame = np.full((90, 1200, 3), 128, np.uint8)
+    jpeg = frame_picture(frame, np.array([400, 20, 450, 70], np.float32), quarter_turns=quarter_turns)
+    picture = np.rot90(read_picture(jpeg), quarter_turns)
+    assert picture.shape == (36, 480, 3)
+    ys, xs = np.nonzero(np.abs(picture.astype(int) - 128).max(axis=-1) > 40)
+    assert (xs.min(), xs.max(), ys.min(), ys.max()) == pytest.approx((160, 180, 8, 28), abs=3)
+    assert picture[18, 160].astype(int).tolist() == pytest.approx([255, 200, 64], abs=40)  # orange on black
+
+
+def test_each_frame_of_a_window_is_kept_whole_where_it_is_asked_for(tmp_path: Path) -> None:
+    path = video(tmp_path / "a.mp4", 12, {0: (40, range(12)), 2: (40, range(12))})
+    assert [len(window.pictures) for window in windows_in(path, frames=True)] == [4] * 6
+    assert not any(window.pictures for window in windows_in(path))
 
 
 def test_without_a_cap_every_frame_is_in_a_window(tmp_path: Path) -> None:

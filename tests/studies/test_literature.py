@@ -27,18 +27,17 @@ def methods_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from dfd.video.encode import write_video
 
     folder = tmp_path_factory.mktemp("methods")
-    lines = ["path,label,dataset,method,source_ids"]
+    lines = ["path,label,dataset,method,source_ids,split"]
     for index in range(24):
         fake = index % 2 == 1
         write_video(folder / f"{index:02}.mp4", drawn_frames(index, fake=fake, num_frames=12, side=64), fps=25)
         method = ("first" if index % 4 == 1 else "second, renamed") if fake else ""
-        lines.append(f'{index:02}.mp4,{"fake" if fake else "real"},tiny,"{method}",person{index}')
+        split = ("train", "train", "train", "val", "test", "test")[index // 4]
+        lines.append(f'{index:02}.mp4,{"fake" if fake else "real"},tiny,"{method}",person{index},{split}')
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
     settings = PreparationSettings({"name": "fixed_box"}, ExtractionSettings(crop=Square(size=32, margin_fraction=0.0)))
-    store = folder / "store"
-    manifest = read_manifest(folder / "manifest.csv")
-    prepare_store(manifest, store, settings, fractions=(0.5, 0.25, 0.25), num_workers=1)
-    return store
+    prepare_store(read_manifest(folder / "manifest.csv"), folder / "store", settings, num_workers=1)
+    return folder / "store"
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -46,16 +45,25 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_study_of_the_literature_trains_what_fits_and_says_why_the_rest_does_not(
-    methods_store: Path, tmp_path: Path
-) -> None:
+def test_an_experiment_that_no_store_fits_is_left_out_with_the_reason(methods_store: Path, tmp_path: Path) -> None:
+    words = ["-m", "study=literature", "data=clips", f"data.store={methods_store}", f"hydra.sweep.dir={tmp_path}"]
+    done = run("train", *words, "experiment=guera_delp,sstnet")
+    for name, crop in (("guera_delp", "whole_frame"), ("sstnet", "native")):
+        assert f"{name} is left out: it needs crop={crop}, and the store has square" in done.stdout
+        record = JobRecord.read(tmp_path / name)
+        assert record is not None
+        assert record.outcome is Outcome.LEFT_OUT
+    rows = rows_of(tmp_path / "report" / "study.csv")
+    assert {(row["experiment"], row["outcome"]) for row in rows} == {("guera_delp", "left_out"), ("sstnet", "left_out")}
+    assert all("prepare the same videos with" in row["message"] for row in rows)
+
+
+@pytest.mark.slow
+def test_the_study_of_the_literature_trains_what_fits_and_reports_its_cost(methods_store: Path, tmp_path: Path) -> None:
     words = ["-m", "study=literature", "data=clips", f"data.store={methods_store}", f"hydra.sweep.dir={tmp_path}"]
     words += [*QUICK, "experiment=capsule,guera_delp", "++backbone.input_size=16"]
     done = run("train", *words)
-    assert "guera_delp is left out: it needs crop=whole_frame, and the store has square" in done.stdout
-    record = JobRecord.read(tmp_path / "guera_delp")
-    assert record is not None
-    assert record.outcome is Outcome.LEFT_OUT
+    assert "guera_delp is left out" in done.stdout
     trained, left = rows_of(tmp_path / "report" / "study.csv")
     assert (trained["experiment"], trained["outcome"]) == ("capsule", "finished")
     assert int(trained["num_parameters"]) == 2_325_568 + 471_321

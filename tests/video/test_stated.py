@@ -3,6 +3,7 @@
 import datetime
 import sys
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
@@ -15,7 +16,16 @@ from dfd.faces.detect import build_detector
 from dfd.faces.extract import ExtractionSettings
 from dfd.faces.found import WindowSettings
 from dfd.scoring.look.stream import stream_windows
-from dfd.video.file.credentials import FITS, NOT_CHECKED, has_credentials, read_credentials
+from dfd.video.file.credentials import (
+    FITS,
+    NOT_CHECKED,
+    TRUST_VARIABLE,
+    TRUSTED,
+    UNKNOWN,
+    UNTRUSTED,
+    has_credentials,
+    read_credentials,
+)
 from dfd.video.file.probe import probe
 from dfd.video.file.stated import MAX_TEXT, bounded_text, stated_by_still, stated_by_video
 
@@ -101,6 +111,7 @@ def test_a_photograph_s_exif_data_is_read(tmp_path: Path) -> None:
     assert stated_by_still(tmp_path / "b.png") == {}
 
 
+@cache
 def certificate() -> tuple[bytes, bytes]:
     """A chain and a key that may sign, of an authority that nobody knows."""
     from cryptography import x509
@@ -181,7 +192,7 @@ def test_content_credentials_are_seen_without_a_library_and_checked_with_it(
     path = signed(plain, tmp_path / name, kinds[name.partition(".")[2]])
     assert has_credentials(path)
     found = read_credentials(path)
-    assert found["content_credentials"] == FITS
+    assert found["content_credentials"] == f"{FITS}; {UNKNOWN}"
     assert "An Unknown Press" in found["signed_by"]
     assert found["claimed_by"].startswith("Test camera")
     assert (stated(path) if name == "a.mp4" else stated_by_still(path)).items() >= found.items()
@@ -192,6 +203,22 @@ def test_content_credentials_are_seen_without_a_library_and_checked_with_it(
     assert "do not fit the file" in read_credentials(path)["content_credentials"]
     monkeypatch.setitem(sys.modules, "c2pa", None)
     assert read_credentials(path) == {"content_credentials": NOT_CHECKED}
+
+
+def test_a_signer_is_trusted_by_a_list_of_one_s_own_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(PICTURE).save(tmp_path / "a.jpg")
+    path = signed(tmp_path / "a.jpg", tmp_path / "b.jpg", "image/jpeg")
+    begin = b"-----BEGIN CERTIFICATE-----"
+    ours = begin + certificate()[0].split(begin)[-1]
+    certificate.cache_clear()
+    theirs = begin + certificate()[0].split(begin)[-1]
+    trust_list = tmp_path / "trust.pem"
+    monkeypatch.setenv(TRUST_VARIABLE, str(trust_list))
+    for content, said in ((ours, TRUSTED), (theirs, UNTRUSTED)):
+        trust_list.write_bytes(content)
+        assert read_credentials(path)["content_credentials"] == f"{FITS}; {said}"
+    trust_list.unlink()
+    assert "the trust list trust.pem cannot be read" in read_credentials(path)["content_credentials"]
 
 
 def test_a_damaged_manifest_is_said_to_be_unreadable(tmp_path: Path) -> None:

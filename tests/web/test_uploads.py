@@ -16,11 +16,13 @@ from django.core.files.uploadhandler import StopUpload
 from django.db import connection
 from django.http import HttpRequest
 from django.test import Client, RequestFactory
+from gunicorn.workers.gthread import ThreadWorker
 
 from dfd.web.intake import admission, patience, uploads
 from dfd.web.intake.kinds import LINK, NO_VIDEO, OTHER_PICTURE, SOUND, looks_like_video
 from dfd.web.intake.uploads import shown_name
 from dfd.web.models import Job, UploadCount, incoming_folder, jobs_folder, options
+from dfd.web.serve.server import Worker
 from tests.web.conftest import MP4_HEAD, files_below, posted, send
 
 MIB = 2**20
@@ -347,6 +349,30 @@ class TestPatience:
         with patience.limited(request):
             assert ours.recv(1) == b""
         assert patience.was_too_slow(request)
+
+    def test_a_worker_gives_up_a_head_that_does_not_come_and_leaves_the_request_of_one_that_came_its_time(
+        self, ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(patience, "HEAD_SECONDS", 0.1)
+        ours, theirs = ends
+        worker, conn = Worker.__new__(Worker), SimpleNamespace(sock=ours)
+        monkeypatch.setattr(ThreadWorker, "handle", lambda self, conn: conn.sock.recv(1))
+        assert worker.handle(conn) == b""  # type: ignore[arg-type]
+        ours, theirs = socket.socketpair()
+        ours.settimeout(10)
+
+        def answered(self: Worker, conn: SimpleNamespace) -> bytes:
+            return worker.handle_request(None, conn)  # type: ignore[arg-type]
+
+        def slowly(self: Worker, req: None, conn: SimpleNamespace) -> bytes:
+            time.sleep(0.3)
+            theirs.sendall(b"x")
+            return conn.sock.recv(1)  # type: ignore[no-any-return]
+
+        monkeypatch.setattr(ThreadWorker, "handle", answered)
+        monkeypatch.setattr(ThreadWorker, "handle_request", slowly)
+        with ours, theirs:
+            assert worker.handle(SimpleNamespace(sock=ours)) == b"x"  # type: ignore[arg-type]
 
     def test_without_a_limit_it_waits(self, ends: tuple[socket.socket, socket.socket]) -> None:
         ours, theirs = ends

@@ -16,11 +16,12 @@ from dfd.base.types import LABEL_NAMES, Label
 from dfd.data.clips.reader import READERS
 from dfd.data.leaks.find import find_leaks
 from dfd.data.splits.assign import assign_splits
+from dfd.data.splits.folds import fold_splits, parse_fold
 from dfd.data.splits.people import RANDOM_VIDEO, SPLITS, audit
 from dfd.data.splits.placing import shuffle_key
 from dfd.data.store.folders import read_record
 from dfd.data.store.records import PLAN_NAME, SPLITS_NAME, IndexVideo
-from dfd.data.store.tables import index_videos
+from dfd.data.store.tables import index_videos, read_copies
 
 MAX_NAMED = 10
 LOOK_SECONDS = 3.0
@@ -83,6 +84,20 @@ def _audit_copies(store: Path, videos: Sequence[IndexVideo], mode: str) -> None:
     findings.check(store, mode)
     if findings.caveat:
         logger.warning("%s: %s", store, findings.caveat)
+
+
+def divided_anew(store: Path, videos: Sequence[IndexVideo], split: str, seed: int) -> list[IndexVideo]:
+    """Divide the videos of a store in another way than it was made: dealt out at random, or as a fold.
+
+    Raises:
+        SplitError: there are too few groups of videos for the folds.
+    """
+    fold = parse_fold(split)
+    if fold is None:
+        return dealt_out(videos, seed)
+    copies = [(copy.video_id, copy.copy_id) for copy in read_copies(store)]
+    splits = fold_splits(videos, *fold, seed=seed, copies=copies)
+    return [replace(video, split=splits[video.video_id]) for video in videos]
 
 
 def dealt_out(videos: Sequence[IndexVideo], seed: int) -> list[IndexVideo]:
@@ -225,9 +240,9 @@ def check_options(*, batch_size: int, split: str | None, reader: str) -> None:
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if split not in (None, RANDOM_VIDEO):
+    if split not in (None, RANDOM_VIDEO) and parse_fold(str(split)) is None:
         raise ValueError(
-            f"split must be {RANDOM_VIDEO}, or null for the split that the store was made with, got {split!r}; to "
+            f"split must be {RANDOM_VIDEO}, a fold such as 0/5, or null for the store's own, got {split!r}; to "
             f"divide a store again, delete its {SPLITS_NAME} and {PLAN_NAME} and rerun python -m dfd.preprocess "
             "with split=source or split=official (the clips stay)"
         )

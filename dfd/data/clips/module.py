@@ -26,7 +26,7 @@ from dfd.data.clips.reader import READER
 from dfd.data.clips.samplers import ClipSampler, Drawing, EvalShare, FakeAndReal, TrainingShare, relatives_of
 from dfd.data.splits.domains import Domains, DomainSampler
 from dfd.data.splits.draw import draw_balanced
-from dfd.data.splits.people import RANDOM_VIDEO, SPLITS, check_fractions, describe_overlap, overlap
+from dfd.data.splits.people import ALL, SPLITS, check_fractions, describe_overlap, overlap
 from dfd.data.store.missing import missing_clips, unindexed_videos
 from dfd.data.store.plan import SplitPlan, read_split_plan
 from dfd.data.store.records import INDEX_NAME
@@ -57,13 +57,13 @@ class ClipDataModule(LightningDataModule):
         proportions: weight of each data set in training, by name, with any sum; clips are drawn with replacement. None
             draws each in proportion to its number of faces.
         paired_sampling: draw each fake together with a real clip that shares a source with it, in one batch.
-        seed: seed of the training's order and draws, which depend only on it and the epoch; None takes a new one in
-            each run.
+        seed: seed of the training's order and draws, with the epoch; None takes a new one in each run.
         num_workers: number of decoding processes; None for one per core, at most 4.
         pin_memory: whether to pin memory; None does so if there is a GPU.
         multiprocessing_context: ``fork`` or ``spawn``; None for the system's default.
         split: None for the store's split. ``random_video`` redistributes the same videos at random, with the same
             numbers per split, data set and label, whoever they show; it exists to show how much that inflates scores.
+            ``0/5`` to ``4/5`` are the folds of a cross-validation by source (:mod:`dfd.data.splits.folds`).
         per_label: number of real and of fake videos to use, for all data sets or by their names; None uses all. See
             :func:`dfd.data.splits.draw.draw_balanced`.
         fractions: shares of train, val and test in the draw of ``per_label``.
@@ -228,8 +228,8 @@ class ClipDataModule(LightningDataModule):
             videos = [video for video in videos if video.video_id in drawn]
         if self.methods is not None:
             videos = indexes.of_methods(self.store, videos, self.methods)
-        if self.split == RANDOM_VIDEO:
-            videos = indexes.dealt_out(videos, self.split_seed)
+        if self.split is not None:
+            videos = indexes.divided_anew(self.store, videos, self.split, self.split_seed)
         self._overlap = overlap(videos)
         if words := describe_overlap(self._overlap):
             logger.warning(
@@ -290,9 +290,9 @@ class ClipDataModule(LightningDataModule):
         return ClipDataset(self.store, self._rows(split), **self._clip_options(training))
 
     def _rows(self, split: str) -> pd.DataFrame:
-        if split not in SPLITS:
-            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-        return self.index[self.index["split"] == split]
+        if split not in (*SPLITS, ALL):
+            raise ValueError(f"split must be one of {', '.join((*SPLITS, ALL))}, got {split!r}")
+        return self.index if split == ALL else self.index[self.index["split"] == split]
 
     def _clip_options(self, training: bool) -> dict[str, Any]:
         return {

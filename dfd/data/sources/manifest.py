@@ -246,12 +246,11 @@ def _label_problem(text: str) -> str:
 
 def _find_file(cell: str, folders: Sequence[Path], problems: list[str]) -> tuple[Path, str] | None:
     """Absolute path and name of the file given in ``cell``, or None after adding to ``problems``."""
-    if not cell.strip():
-        problems.append("the path is empty")
+    if not cell.strip() or "\0" in cell:
+        problems.append(f"path {cell!r} holds a zero byte" if cell.strip() else "the path is empty")
         return None
-    if "\0" in cell:
-        problems.append(f"path {cell!r} holds a zero byte")
-        return None
+    if not folders:  # labels alone: the videos may be elsewhere
+        return Path(name := PurePosixPath(cell.strip().replace("\\", "/")).as_posix()), name
     # A file name may begin or end with a blank, but in a cell that is usually a mistake.
     for folder, text in product(folders, dict.fromkeys((cell, cell.strip(), cell.strip().replace("\\", "/")))):
         path = folder.absolute() / os.path.expanduser(text)

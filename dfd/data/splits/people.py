@@ -12,6 +12,10 @@ from dfd.base.types import Label
 SPLITS = ("train", "val", "test")
 
 
+ALL = "all"
+"""Name of all splits together, in an evaluation."""
+
+
 UNUSED = "unused"
 """Split of a video that must not be used."""
 

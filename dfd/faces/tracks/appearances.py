@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dfd.base.types import FloatArray
 from dfd.faces.crop.base import filters, opencv
+from dfd.faces.tracks.persons import Persons
 from dfd.faces.tracks.track import TrackSummary
 
 MAX_GAP_SECONDS = 10.0
@@ -41,6 +42,7 @@ class Appearance:
     ``number`` counts the appearances of a video from 0, those with a scored window first, without holes.
     ``face_score`` is the face detector's mean score, and ``is_sure`` tells whether it is nearer to 1 than to the
     detector's threshold. ``edge_fraction`` is the share of frames in which the frame's edge cuts the face off.
+    ``num_shots`` is above 1 if the person was recognised across cuts; ``shot`` is the first then.
     """
 
     number: int
@@ -49,6 +51,7 @@ class Appearance:
     face_score: float
     edge_fraction: float
     is_sure: bool = True
+    num_shots: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,13 @@ class Sightings:
         self._last[track] = _look(start_frame + len(frames) - 1, frames[-1], boxes_xyxy[-1])
 
     def appearances(
-        self, tracks: Iterable[TrackSummary], *, fps: float, threshold: float = 0.0, first_track: int = 0
+        self,
+        tracks: Iterable[TrackSummary],
+        *,
+        fps: float,
+        threshold: float = 0.0,
+        first_track: int = 0,
+        persons: Persons | None = None,
     ) -> list[Appearance]:
         """Appearances that these tracks make up, in order; :func:`numbered` gives them their numbers.
 
@@ -88,8 +97,11 @@ class Sightings:
             fps: frames per second.
             threshold: lowest score that the face detector gives to a face.
             first_track: added to the numbers of the tracks.
+            persons: what recognises a person across cuts; None: nothing does.
         """
         chains = self._chains(sorted(tracks, key=lambda track: (track.first_frame, track.track)), fps)
+        if persons is not None:
+            chains = persons.joined(chains)
         found: list[Appearance] = []
         for chain in chains:
             detections = sum(track.num_detections for track in chain)
@@ -102,6 +114,7 @@ class Sightings:
                 face_score=min(1.0, max(0.0, face_score)),
                 edge_fraction=cut / max(1, sum(track.num_frames for track in chain)),
                 is_sure=face_score >= (threshold + 1) / 2,
+                num_shots=len({track.shot for track in chain}),
             )
             found.append(appearance)
         return found

@@ -21,11 +21,18 @@ MAX_CARD_BYTES = 2**20
 MAX_VALUES = 20_000
 MAX_NETWORKS = 64
 Combine = Literal["mean", "vote", "log_odds"]
-"""Rules that make one score of those of several networks: :func:`dfd.metrics.videos.combined`."""
+"""Rules that make one score of those of several networks: :func:`dfd.metrics.formulas.combined`."""
 Length = Annotated[int, (1, 1024)]
 """Pixels or frames."""
 MAX_CLIP_PIXELS = 2**25
 """Pixels in all frames of a clip: 128 frames of 512 px, 1024 of 181 px. A batch of eight has 0.8 GB."""
+
+
+DESCRIBED = (
+    *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
+    *("calibration", "metrics", "data", "scope", "versions"),
+)
+"""Fields of a card by which a report describes a detector."""
 
 
 def library_versions() -> dict[str, str]:
@@ -146,6 +153,10 @@ class DetectorCard:
             if not values[name]:
                 del values[name]
         return values
+
+    def described(self) -> dict[str, Any]:
+        """Fields by which a report describes a detector."""
+        return {name: getattr(self, name) for name in DESCRIBED}
 
     def _wrong_parts(self) -> Iterator[str]:
         """What is wrong with the network's parts, as far as whoever shows a card relies on it."""

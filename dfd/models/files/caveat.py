@@ -20,8 +20,11 @@ ON_BLENDS = (
 
 
 def caveat_of(card: DetectorCard) -> str:
-    """Caveat of a detector: the one in its card, else the one that follows from its training and test."""
-    return card.caveat or made_caveat(card)
+    """Caveat of a detector: the one in its card with its scope, else the one that follows from its card."""
+    if not card.caveat:
+        return made_caveat(card)
+    measured = scope_sentences(Scope.of(card.scope)) if card.scope else ""
+    return card.caveat if measured in card.caveat else f"{card.caveat} {measured}"
 
 
 def made_caveat(card: DetectorCard) -> str:
@@ -53,7 +56,11 @@ def with_made_caveat(card: DetectorCard, **changes: Any) -> DetectorCard:
     """Copy of a card with changes, and with the caveat that follows from it, unless the card has one of its own."""
     has_own = bool(card.origin) or card.caveat not in ("", made_caveat(card))
     changed = replace(card, **changes)
-    return changed if has_own else replace(changed, caveat=made_caveat(changed))
+    if not has_own:
+        return replace(changed, caveat=made_caveat(changed))
+    # What an earlier scope said is not said again beside a new one.
+    said = f" {scope_sentences(Scope.of(card.scope))}" if card.scope else ""
+    return replace(changed, caveat=changed.caveat.replace(said, "")) if said else changed
 
 
 def training_words(data: object) -> str:
@@ -102,8 +109,16 @@ def _tested(card: DetectorCard) -> str:
             words = "no interval is known"
     return (
         f"It was tested on videos of other data sets ({', '.join(sorted(map(str, tested)))}; {', '.join(numbers)}): "
-        f"video AUC {auc:.2f} ({words}; 0.5 is guessing, 1 is perfect)."
+        f"video AUC {auc:.2f} ({words}; 0.5 is guessing, 1 is perfect){_found(card)}."
     )
+
+
+def _found(card: DetectorCard) -> str:
+    """Part of a sentence on the fakes found while few real videos are called fake; empty if that was not measured."""
+    rate = _mapping(card.test, "metrics").get("tpr_at_fpr_0.01")
+    if not isinstance(rate, int | float):
+        return ""
+    return f", and {rate:.0%} of the fakes found where at most 1 % of the real videos are called fake"
 
 
 def scope_of(card: DetectorCard, threshold: float) -> Scope | None:

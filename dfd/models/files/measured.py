@@ -17,6 +17,7 @@ from dfd.models.files.markdown import (
     _value,
     escaped,
 )
+from dfd.models.files.scope import KINDS, MIN_FAKES, Scope
 
 _IDENTITIES = {
     "index_sha256": "SHA-256 of the store's index",
@@ -114,6 +115,67 @@ def _test(card: DetectorCard) -> str:
             f"of {_flat(test.get('threshold', UNKNOWN))} on.{lost} Index of that store: "
             f"`{_plain(test.get('index_sha256') or UNKNOWN)}`.",
             _table(["metric", "value", "95 % interval"], rows),
+            *_points(test),
+        ]
+    )
+
+
+def _points(test: Mapping[str, Any]) -> list[str]:
+    """Operating points: what is found at a bearable rate of false alarms, and what an alarm is worth in use."""
+    found = test.get("operating_points")
+    points = [point for point in found if isinstance(point, Mapping)] if isinstance(found, list) else []
+    if not points:
+        return []
+    heads = ["at", "threshold", "fakes found", "real videos called fake", "PPV", "NPV", "real videos per fake found"]
+    rows = []
+    for point in points:
+        limit = point.get("max_fpr")
+        at = "its threshold" if limit is None else f"false positive rate up to {_flat(limit)}"
+        names = ("tpr", "fpr", "ppv")
+        shares = [f"{_flat(point.get(name))} ({_range(point.get(f'{name}_interval'))})" for name in names]
+        rest = [UNKNOWN if point.get(name) is None else _flat(point[name]) for name in ("npv", "real_per_fake")]
+        threshold = point.get("threshold")
+        rows.append([at, "–" if threshold is None else _flat(threshold), *shares, *rest])
+    return [
+        f"Operating points on these videos, with 95 % intervals. PPV is the share of fakes among the videos that are "
+        f"called fake, NPV that of real ones among the others, if the share of fakes among all videos is "
+        f"{_value(test, 'prevalence')}.",
+        _table(heads, rows),
+    ]
+
+
+def scope_section(card: DetectorCard) -> str:
+    """Kinds of fakes that it was measured on."""
+    scope = Scope.of(card.scope)
+    if not scope.kinds:
+        return "On which kinds of fakes it works was not measured (`dfd evaluate update_scope=true`)."
+    rows = [
+        [
+            words,
+            f"{one.auc:.3f}",
+            _range(list(one.interval)),
+            str(one.num_fake),
+            str(one.num_real),
+            UNKNOWN if one.found is None else f"{one.found:.0%}",
+            "yes" if one.is_shown else "no",
+        ]
+        if (one := scope.kinds.get(kind))
+        else [words, "not measured", "", "", "", "", "no"]
+        for kind, words in KINDS.items()
+    ]
+    heads = ["kind", "video AUC", "95 % interval", "fake", "real", "found at the threshold", "shown to work"]
+    alarms = "" if scope.false_alarms is None else f" It calls {scope.false_alarms:.0%} of the real videos fake."
+    data = scope.data
+    where = f"{_value(data, 'split')} split of the store {_value(data, 'store')}"
+    sets = f"data sets: {_counts(_mapping(data, 'datasets'))}; forgeries: {_counts(_mapping(data, 'methods'))}"
+    left_out = f"{_value(data, 'checked')}; {_value(data, 'left_out')} left out"
+    return "\n\n".join(
+        [
+            f"Measured on the {where} ({sets}). Videos that made the detector: {left_out}.{alarms}",
+            _table(heads, rows),
+            f"A kind is shown to work where at least {MIN_FAKES} fakes and {MIN_FAKES} real videos were measured and "
+            "the whole interval is above 0.5. The detector calls a video real only if every kind is shown and at least "
+            "half of its fakes are found; else a low score is uncertain.",
         ]
     )
 

@@ -17,7 +17,7 @@ from dfd.models.files.markdown import (
     _table,
     escaped,
 )
-from dfd.models.files.measured import data_section, input_section, metrics_section, verdict_section
+from dfd.models.files.measured import data_section, input_section, metrics_section, scope_section, verdict_section
 from dfd.models.files.onnx import INPUT_NAME, OUTPUT_NAME
 from dfd.models.pretrained import INCEPTION_V3_WEIGHTS, RESNEXT50_WEIGHTS
 
@@ -45,6 +45,7 @@ def model_card(card: DetectorCard, *, file: str, sha256: str, licence: str | Non
         ("What it is for, and what not", _purpose(card)),
         ("Training data", data_section(card)),
         ("Metrics", metrics_section(card)),
+        ("Scope", scope_section(card)),
         ("From score to verdict", verdict_section(card)),
         ("Input", input_section(card)),
         ("Limits", _limits(card)),

@@ -90,8 +90,10 @@ class Scope:
 
     def at(self, threshold: float) -> "Scope":
         """Scope of the same detector with another threshold, at which no share of fakes was counted."""
-        if threshold == self.threshold:
-            return self
+        return self if threshold == self.threshold else self.without_shares()
+
+    def without_shares(self) -> "Scope":
+        """Scope of the same detector with scores of another scale, where no share of fakes is known."""
         kinds = {name: replace(one, found=None) for name, one in self.kinds.items()}
         return replace(self, kinds=kinds, false_alarms=None, threshold=None)
 
@@ -118,6 +120,10 @@ class Scope:
     def told(self, verdict: Verdict) -> Verdict:
         """Verdict within this scope: ``uncertain`` in place of ``real`` where some kind would be missed."""
         return Verdict.UNCERTAIN if verdict is Verdict.REAL and not self.may_say_real else verdict
+
+
+DISAGREE = "the detectors disagree"
+"""Remark on a video of which several detectors say contrary things."""
 
 
 def common_scope(scopes: Sequence[Scope]) -> Scope:

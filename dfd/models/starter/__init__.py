@@ -33,3 +33,13 @@ def checkpoint_path(checkpoint: str | Path) -> Path:
     if name != NAME:
         return Path(checkpoint).expanduser()
     return FILE
+
+
+def title_of(checkpoint: str | Path) -> str:
+    """Name for people of the detector that ``checkpoint`` names, as for :func:`checkpoint_path`.
+
+    >>> title_of(FILE), title_of("runs/mine.safetensors")
+    ('starter', 'mine')
+    """
+    path = checkpoint_path(checkpoint)
+    return NAME if path.absolute() == FILE else path.stem

@@ -30,6 +30,7 @@ class Rules:
         threshold: probability from which a face is called fake; None: scores come without a verdict.
         uncertain_margin: as for :func:`dfd.scoring.aggregation.verdict`.
         by_detector: thresholds of several detectors by their names, where each has one of its own.
+        titles: names for people of several detectors by their names; missing: the name without the hash.
         tells_real: whether a low score is more than ``uncertain``; see :class:`dfd.models.files.scope.Scope`.
         caveat: what must be said beside the scores; empty: nothing.
         max_gap_seconds: between two frames with boxes of one face that are no further apart, the box moves evenly.
@@ -38,6 +39,7 @@ class Rules:
     threshold: float | None
     uncertain_margin: float = 0.0
     by_detector: tuple[tuple[str, float | None], ...] = ()
+    titles: tuple[tuple[str, str], ...] = ()
     tells_real: bool = True
     caveat: str = ""
     max_gap_seconds: float = 0.5
@@ -65,11 +67,12 @@ class Voice:
 def voices_of(score: VideoScore, rules: Rules) -> Iterator[Voice]:
     """The detectors that scored a video: several, or the one that is not named."""
     thresholds = dict(rules.by_detector)
-    are_apart = len({short_name(one.model) for one in score.detectors}) == len(score.detectors)
+    titles = {one.model: short_name(one.model) for one in score.detectors} | dict(rules.titles)
+    are_apart = len({titles[one.model] for one in score.detectors}) == len(score.detectors)
     for one in score.detectors:
         threshold = thresholds.get(one.model, rules.threshold) if one.verdict is not None else None
         tracks = {track.track: track for track in one.tracks}
-        name = short_name(one.model) if are_apart else one.model
+        name = titles[one.model] if are_apart else one.model
         yield Voice(name, threshold, rules.uncertain_margin, one.prob_fake, tracks, rules.tells_real)
     if not score.detectors:
         tracks = {track.track: track for track in score.tracks}

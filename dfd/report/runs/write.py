@@ -4,9 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from dfd.base.errors import ReportError
 from dfd.base.files import inside, write_table
+from dfd.evaluation.measured import PREVALENCE
 from dfd.metrics.intervals import intervals
+from dfd.metrics.operating import operating_points
 from dfd.metrics.videos import video_metrics
 from dfd.models.files.caveat import with_made_caveat
 from dfd.models.files.checkpoint import load_model, save_safetensors
@@ -120,5 +124,12 @@ def add_test(folder: Path, *, data: Mapping[str, Any], windows_per_track: int) -
         "num_unscored": len(run.test) - len(scored),
         "metrics": {name: value for name in ESTIMATED if (value := known(found[name])) is not None},
         "intervals": {name: list(interval) for name, interval in ends.items() if interval is not None},
+        **{"prevalence": PREVALENCE, "operating_points": _plain_points(scored, threshold)},
     }
     save_safetensors(path, model, with_made_caveat(card, test=result))
+
+
+def _plain_points(scored: pd.DataFrame, threshold: float) -> list[dict[str, Any]]:
+    """Operating points as a file has them: lists in place of tuples."""
+    points = operating_points(scored["prob_fake"], scored["label"], threshold=threshold, prevalence=PREVALENCE)
+    return [{k: list(v) if isinstance(v, tuple) else v for k, v in point.items()} for point in points]

@@ -1,13 +1,109 @@
 """Words on the appearances in a video, and on what its file states about itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from dfd.base.types import TrackScore
 from dfd.report.page import wording
+from dfd.report.videos.scored import ScoredVideo
+from dfd.report.videos.timeline import Scale
 from dfd.video.file.formats import NO_SOUND
 
 MAX_STATED = 200
 """Maximum length of what a file states about itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a page knows of a detector: its name for people, and the scale of its scores."""
+
+    name: str
+    scale: Scale
+
+
+def known_detectors(described: Mapping[str, Any], names: Sequence[str]) -> dict[str, Known]:
+    """What is known of detectors, by their names in the rows.
+
+    Of two that are called alike, the names keep the hash of the weights.
+
+    >>> starter = {"name": "detector@0123456789ab", "title": "starter"}
+    >>> [known.name for known in known_detectors(starter, ["detector@0123456789ab", "b@01"]).values()]
+    ['starter', 'b']
+    >>> [known.name for known in known_detectors({}, ["b@01", "b@02"]).values()]
+    ['b@01', 'b@02']
+
+    Args:
+        described: the description in ``run.json`` of the detector, or of several; may be empty.
+        names: names in the rows.
+    """
+    each = described.get("detectors")
+    several = [one for one in each if isinstance(one, Mapping)] if isinstance(each, list) else []
+    facts = {str(one.get("name")): one for one in (*several, described)}
+    titles = {name: title_of(facts.get(name, {"name": name})) for name in names}
+    shown = list(titles.values())
+    return {
+        name: Known(title if shown.count(title) == 1 else wording.visible(name), _scale(facts.get(name, {})))
+        for name, title in titles.items()
+    }
+
+
+def title_of(described: Mapping[str, Any]) -> str:
+    """Name for people of a detector that is described, without the hash of its weights.
+
+    >>> title_of({"name": "mine@0123456789ab"}), title_of({"name": "detector@01", "title": "starter"})
+    ('mine', 'starter')
+    """
+    name, title = described.get("name"), described.get("title")
+    name = name if isinstance(name, str) else ""
+    return wording.visible(title if isinstance(title, str) and title else name.rpartition("@")[0] or name)
+
+
+def full_name(described: Mapping[str, Any], name: str | None) -> str:
+    """Name for people of what gave the scores, with the hash of its weights; of several detectors, each.
+
+    >>> full_name({"name": "detector@01", "title": "starter"}, "detector@01")
+    'starter@01'
+
+    Args:
+        described: the description in ``run.json``; may be empty.
+        name: name in the rows; None if not known.
+    """
+    if not name:
+        return "not known"
+    each = described.get("detectors") if " + " in name else None
+    several = [one for one in each if isinstance(one, Mapping)] if isinstance(each, list) else []
+    found = several or [{"name": name, "title": described.get("title")}]
+    return " + ".join(f"{title_of(one)}@{wording.visible(str(one.get('name')).rpartition('@')[2])}" for one in found)
+
+
+def _scale(described: Mapping[str, Any]) -> Scale:
+    """Scale of a detector's scores; empty if it gives no verdicts, or its threshold is not known."""
+    threshold, band = described.get("threshold"), described.get("uncertain_band")
+    if described.get("no_verdict") or not _is_prob(threshold):
+        return Scale()
+    return Scale(
+        threshold, tuple(band) if isinstance(band, list) and len(band) == 2 and all(map(_is_prob, band)) else None
+    )
+
+
+def _is_prob(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
+
+
+def looked_at(video: ScoredVideo) -> str:
+    """Number of examined frames and windows, and their share of the video."""
+    score = video.score
+    frames = wording.counted(score.num_frames, "frame")
+    if score.num_windows_possible <= 0:
+        return frames
+    share = wording.percent(min(score.num_windows, score.num_windows_possible), score.num_windows_possible)
+    return f"{frames} in {score.num_windows:,} of {wording.counted(score.num_windows_possible, 'window')}, {share}"
+
+
+def is_capped(video: ScoredVideo) -> bool:
+    """Whether the video has more windows than were examined."""
+    return video.has_verdict and video.score.num_windows < video.score.num_windows_possible
 
 
 def appearance_name(track: TrackScore, detector: str = "") -> str:
@@ -22,7 +118,9 @@ def appearance_name(track: TrackScore, detector: str = "") -> str:
     if track.windows:
         is_short = track.span[1] - track.span[0] < 2
         when = "–".join(wording.clock(seconds, decimals=int(is_short)) for seconds in track.span)
-    parts = [f"Appearance {track.track + 1}{f' ({when})' if when else ''}", detector]
+    shots = f"recognised in {track.num_shots} shots" if track.num_shots > 1 else ""
+    said = ", ".join(part for part in (when, shots) if part)
+    parts = [f"Appearance {track.track + 1}{f' ({said})' if said else ''}", detector]
     return ", ".join(part for part in parts if part)
 
 

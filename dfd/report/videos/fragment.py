@@ -17,7 +17,7 @@ from dfd.report.page.document import rendered
 from dfd.report.page.wording import STATUS_WORDS, probability, visible
 from dfd.report.videos.page import VideosPage, videos_page
 from dfd.report.videos.scored import Scored, read_scored
-from dfd.report.videos.views import Facts, VideoView, short_name
+from dfd.report.videos.views import Facts, VideoView
 from dfd.report.videos.warnings import NOT_LOOKED_AT
 from dfd.scoring.aggregation import NO_VERDICT
 
@@ -178,7 +178,7 @@ def _result(page: VideosPage, scored: Scored) -> Result:
         warnings=[*important, *(line.replace(*FOR_VISITORS) for line in page.warnings)],
         mark=mark(score.prob_fake),
         more_facts=[("Note", others)] if others and score.status is not Status.PARTIAL else (),
-        detectors=[_detector_view(one) for one in score.detectors],
+        detectors=[_detector_view(one, video.known[one.model].name) for one in score.detectors],
         disagreement=_disagreement(score.detectors),
         when=when,
     )
@@ -201,10 +201,10 @@ def sentence(remark: str) -> str:
     return f"{remark[0].upper()}{remark[1:]}." if remark else ""
 
 
-def _detector_view(one: DetectorScore) -> DetectorView:
+def _detector_view(one: DetectorScore, name: str) -> DetectorView:
     has_score = one.prob_fake is not None
     note = "" if has_score else STATUS_WORDS[one.status]
-    return DetectorView(short_name(one.model), str(one.verdict or "none"), probability(one.prob_fake), note)
+    return DetectorView(name, str(one.verdict or "none"), probability(one.prob_fake), note)
 
 
 def _disagreement(detectors: Sequence[DetectorScore]) -> str:

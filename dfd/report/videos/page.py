@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePath
+from typing import Any
 
 from markupsafe import Markup
 
 from dfd.base.files import write_text
+from dfd.predictions.rows import models_in
 from dfd.report.page.document import rendered
 from dfd.report.page.policy import page_policy
 from dfd.report.page.wording import (
@@ -27,6 +29,7 @@ from dfd.report.page.wording import (
     visible,
 )
 from dfd.report.videos.anew import with_verdicts_anew
+from dfd.report.videos.facts import full_name, known_detectors
 from dfd.report.videos.pictures import picture_sizes
 from dfd.report.videos.scored import RunFacts, Scored, ScoredVideo, read_scored, refuse_to_replace, write_merged
 from dfd.report.videos.timeline import Scale
@@ -79,6 +82,8 @@ class VideosPage:
     key_facts: Facts
     about: Facts
     scale: Scale
+    detectors: Mapping[str, str]
+    """Several detectors, each of which has a column: names in the scores, and names for people."""
     videos: Sequence[VideoView]
     with_verdict: Sequence[VideoView]
     """Videos with a verdict and a section."""
@@ -169,8 +174,11 @@ def videos_page(
     num_windows = sum(len(track.windows) for video in videos for track in video.score.tracks)
     names = names_below_common_folder([video.score.path for video in videos])
     in_numbers = num_windows <= MAX_WINDOWS_IN_NUMBERS
+    several = models_in(video.value for video in videos)
+    known = known_detectors(run.model if run else {}, several)
+    given: dict[str, Any] = {"scale": scale, "known": known, "sizes": sizes, "in_numbers": in_numbers}
     views = [
-        view(video, name, scale=scale, sizes=sizes, is_detailed=index < MAX_DETAILED, in_numbers=in_numbers)
+        view(video, name, is_detailed=index < MAX_DETAILED, **given)
         for index, (video, name) in enumerate(zip(videos, names, strict=True))
     ]
     return VideosPage(
@@ -185,6 +193,7 @@ def videos_page(
         key_facts=_key_facts(scored),
         about=list(_about(scored)),
         scale=scale,
+        detectors={name: one.name for name, one in known.items()},
         videos=views,
         with_verdict=[one for one in views if one.is_detailed and one.verdict != "none"],
         without_verdict=[one for one in views if one.is_detailed and one.verdict == "none"],
@@ -230,7 +239,7 @@ def tallies(videos: Sequence[ScoredVideo], *, gives_verdicts: bool = True) -> li
 
 def _key_facts(scored: Scored) -> Facts:
     run = scored.run
-    facts = [("Detector", visible(scored.model) if scored.model else "not known")]
+    facts = [("Detector", full_name(scored.run.model if scored.run else {}, scored.model))]
     if run and not run.gives_verdicts:
         facts.append(("Verdicts", "none, only scores"))
     elif run and run.threshold is not None:

@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -36,11 +36,12 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class ShownMoment:
-    """A moment with its pictures; ``heatmap`` is the crop overlaid with the heat map."""
+    """A moment with its pictures; ``heatmap`` is the crop with the heat map over it, ``frame`` the frame with a box."""
 
     facts: MomentFacts
     crop: Picture
     heatmap: Picture | None
+    frame: Picture | None = None
 
     @property
     def has_heat(self) -> bool:
@@ -63,12 +64,13 @@ class ShownEvidence:
 
 @dataclass(frozen=True, slots=True)
 class PictureSizes:
-    """Limits per video: bytes, longest sides in pixels (``still_side`` 0: no large picture), and JPEG quality."""
+    """Limits per video: bytes, longest sides in pixels (0: no such picture), and JPEG quality."""
 
     num_bytes: int
     thumbnail_side: int
     still_side: int
     crop_side: int
+    frame_side: int
     quality: int
 
 
@@ -80,14 +82,17 @@ def picture_sizes(num_videos: int) -> PictureSizes:
     """
     num_bytes = min(MAX_BYTES_PER_VIDEO, TOTAL_BYTES // max(num_videos, 1))
     if num_videos <= 60:
-        return PictureSizes(num_bytes, 160, 480, 224, 85)
+        return PictureSizes(num_bytes, 160, 480, 224, 400, 85)
     if num_videos <= 250:
-        return PictureSizes(num_bytes, 128, 320, 144, 75)
-    return PictureSizes(num_bytes, 96, 0, 96, 65)
+        return PictureSizes(num_bytes, 128, 320, 144, 240, 75)
+    return PictureSizes(num_bytes, 96, 0, 96, 0, 65)
 
 
 def embed(video: ScoredVideo, sizes: PictureSizes) -> ShownEvidence:
-    """Choose a video's pictures within its limit; every face's most suspicious moment precedes any second one."""
+    """Choose a video's pictures within its limit; every face's most suspicious moment precedes any second one.
+
+    Whole frames take what the faces have left of it.
+    """
     num_missing = num_left_out = 0
 
     def picture(name: str | None, side: int) -> Picture | None:
@@ -106,6 +111,12 @@ def embed(video: ScoredVideo, sizes: PictureSizes) -> ShownEvidence:
             shown.append(ShownMoment(moment, crop, heatmap))
         else:
             num_left_out += crop is not None
+    for number, one in enumerate(shown):
+        frame = picture(one.facts.frame, sizes.frame_side)
+        num_missing += bool(one.facts.frame and sizes.frame_side) and frame is None
+        if frame is not None and _size(frame) <= left:
+            left -= _size(frame)
+            shown[number] = replace(one, frame=frame)
     return ShownEvidence(thumbnail, still, tuple(shown), num_left_out, num_missing)
 
 

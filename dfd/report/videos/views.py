@@ -1,7 +1,7 @@
 """Views of scored videos for the page: rows, facts, faces over time, and moments."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from urllib.parse import quote
@@ -11,8 +11,8 @@ from dfd.models.files.scope import words_of
 from dfd.predictions.layout import ANNOTATED_NAME
 from dfd.predictions.pictures import annotated_files
 from dfd.report.page import wording
-from dfd.report.videos.facts import appearance_name, stated_facts, weak_words
-from dfd.report.videos.pictures import Picture, PictureSizes, ShownEvidence, ShownMoment, embed
+from dfd.report.videos.facts import Known, appearance_name, looked_at, stated_facts, weak_words
+from dfd.report.videos.pictures import PictureSizes, ShownEvidence, ShownMoment, embed
 from dfd.report.videos.scored import ScoredVideo
 from dfd.report.videos.timeline import Scale, Timeline, timeline
 from dfd.scoring.aggregation import NO_VERDICT
@@ -32,9 +32,7 @@ class MomentView:
     """Pictures of a moment, with its position in the video and in the frame."""
 
     number: int
-    crop: Picture
-    heatmap: Picture | None
-    has_heat: bool
+    shown: ShownMoment
     percent: float
     """Position in the video, in percent."""
     lane: int
@@ -71,6 +69,8 @@ class VideoView:
     faces: Sequence[FaceView]
     is_detailed: bool
     """Whether the video has its own section, to which ``anchor`` leads."""
+    known: Mapping[str, Known]
+    """What is known of the detectors, by their names in the scores."""
 
     @property
     def verdict(self) -> str:
@@ -113,10 +113,16 @@ class VideoView:
         return text.removeprefix(f"{self.file_name}: ")
 
     @property
-    def alike(self) -> str:
-        """Sentences on how often a video with such a score was fake; empty if not known."""
-        found = self.scored.score.alike
-        return wording.alike_words(found) if found else ""
+    def alike(self) -> Sequence[str]:
+        """Sentences on how often a video with such a score was fake, of each detector that knows it."""
+        score = self.scored.score
+        own = [wording.alike_words(score.alike)] if score.alike else []
+        each = ((one.model, one.alike) for one in score.detectors if one.alike)
+        return [*own, *(f"{self.known[model].name}: {wording.alike_words(found)}" for model, found in each)]
+
+    def prob_of(self, model: str) -> float | None:
+        """Score that one of several detectors gave."""
+        return next((one.prob_fake for one in self.scored.score.detectors if one.model == model), None)
 
     @property
     def remark(self) -> str:
@@ -171,7 +177,7 @@ class VideoView:
         for one in score.detectors:
             said = one.message if one.prob_fake is None else wording.probability(one.prob_fake)
             verdict = f", {one.verdict.words}" if one.verdict else ", no verdict" if one.prob_fake is not None else ""
-            facts.append((short_name(one.model), f"{wording.visible(said)}{verdict}"))
+            facts.append((self.known[one.model].name, f"{wording.visible(said)}{verdict}"))
         if score.scored_at:
             facts.append(("Scored", wording.minute(score.scored_at)))
         facts.append(("Time taken", f"{score.seconds:.1f} s"))
@@ -190,39 +196,22 @@ class VideoView:
         return " ".join(parts)
 
 
-def short_name(model: str) -> str:
-    """Name of a detector without the hash of its weights.
-
-    >>> short_name("starter@0123456789ab")
-    'starter'
-    """
-    return wording.visible(model.rpartition("@")[0] or model)
-
-
-def looked_at(video: ScoredVideo) -> str:
-    """Number of examined frames and windows, and their share of the video."""
-    score = video.score
-    frames = wording.counted(score.num_frames, "frame")
-    if score.num_windows_possible <= 0:
-        return frames
-    share = wording.percent(min(score.num_windows, score.num_windows_possible), score.num_windows_possible)
-    return f"{frames} in {score.num_windows:,} of {wording.counted(score.num_windows_possible, 'window')}, {share}"
-
-
-def is_capped(video: ScoredVideo) -> bool:
-    """Whether the video has more windows than were examined."""
-    return video.has_verdict and video.score.num_windows < video.score.num_windows_possible
-
-
 def view(
-    video: ScoredVideo, name: str, *, scale: Scale, sizes: PictureSizes, is_detailed: bool, in_numbers: bool
+    video: ScoredVideo,
+    name: str,
+    *,
+    scale: Scale,
+    known: Mapping[str, Known],
+    sizes: PictureSizes,
+    is_detailed: bool,
+    in_numbers: bool,
 ) -> VideoView:
     """Prepare a video for the page, with its own section if ``is_detailed`` and listed windows if ``in_numbers``."""
     evidence = embed(video, sizes)
     anchor = "video-" + hashlib.sha256(video.score.path.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     most = MAX_IN_NUMBERS if in_numbers else 0
     faces = []
-    for number, (detector, tracks, its_scale) in enumerate(_seen_by(video, scale) if is_detailed else ()):
+    for number, (detector, tracks, its_scale) in enumerate(_seen_by(video, scale, known) if is_detailed else ()):
         for track in sorted(tracks, key=lambda track: (-track.prob_fake, track.track)):
             drawn = timeline(track.windows, video.score.duration_seconds, its_scale)
             moments = [moment for moment in evidence.moments if not number and moment.facts.track == track.track]
@@ -237,18 +226,20 @@ def view(
                 moments=_moments(moments, track, drawn),
             )
             faces.append(face)
-    return VideoView(video, wording.visible(name), anchor, evidence, faces, is_detailed)
+    return VideoView(video, wording.visible(name), anchor, evidence, faces, is_detailed, known)
 
 
-def _seen_by(video: ScoredVideo, scale: Scale) -> Iterator[tuple[str, Sequence[TrackScore], Scale]]:
-    """Name, tracks and scale of each detector; no name for a single one. Only the first threshold is known."""
+def _seen_by(
+    video: ScoredVideo, scale: Scale, known: Mapping[str, Known]
+) -> Iterator[tuple[str, Sequence[TrackScore], Scale]]:
+    """Name, tracks and scale of each detector; no name for a single one, whose scale is the page's."""
     score = video.score
     if not video.has_verdict:
         return
     if not score.detectors:
         yield "", score.tracks, scale
-    for number, one in enumerate(score.detectors):
-        yield short_name(one.model), one.tracks, scale if not number and one.verdict is not None else Scale()
+    for one in score.detectors:
+        yield known[one.model].name, one.tracks, known[one.model].scale if one.verdict is not None else Scale()
 
 
 def _summary(track: TrackScore, drawn: Timeline) -> str:
@@ -278,7 +269,7 @@ def _moments(moments: Sequence[ShownMoment], track: TrackScore, drawn: Timeline)
         facts = moment.facts
         box = track.windows[facts.window].box if facts.window < len(track.windows) else None
         when, prob = wording.clock(facts.seconds, decimals=1), wording.probability(facts.prob_fake)
-        views.append(MomentView(number, moment.crop, moment.heatmap, moment.has_heat, place, lane, when, prob, box))
+        views.append(MomentView(number, moment, place, lane, when, prob, box))
     return views
 
 

@@ -6,12 +6,12 @@ from pathlib import PurePath
 from typing import Any
 
 from dfd.base.types import Status
+from dfd.metrics.formulas import one_sided_warning
 from dfd.models.files.caveat import DEMO
 from dfd.report.page.wording import counted, visible
+from dfd.report.videos.facts import is_capped, looked_at, title_of
 from dfd.report.videos.scored import Scored, ScoredVideo
-from dfd.report.videos.views import is_capped, looked_at, short_name
 from dfd.runs.settings import nested
-from dfd.scoring.aggregation import one_sided_warning
 
 NOT_LOOKED_AT = "Sound, bodies and backgrounds are not examined."
 
@@ -79,7 +79,7 @@ def caveats_of(model: Mapping[str, Any]) -> list[str]:
     for one in several or [model]:
         caveat = one.get("caveat") or (DEMO if nested(one, "data", "is_demo") else "")
         if caveat:
-            names.setdefault(visible(str(caveat)), []).append(short_name(str(one.get("name", ""))))
+            names.setdefault(visible(str(caveat)), []).append(title_of(one))
     return [f"{', '.join(of)}: {caveat}" if several else caveat for caveat, of in names.items()]
 
 

@@ -2,11 +2,13 @@
 
 That one is there is seen without any library. With ``pip install 'dfd[credentials]'`` it is checked too, by c2pa-python
 (MIT or Apache-2.0). Nothing is fetched from the network for it, whatever addresses a file names. A signature that fits
-says that the file is as its signer left it; whether the signer may be trusted is not checked.
+says that the file is as its signer left it. Whether the signer may be trusted depends on whom one trusts: it is told if
+the environment variable :data:`TRUST_VARIABLE` names a trust list.
 
 Source: C2PA technical specification 2.2, A.3 (embedding in JPEG, PNG, RIFF and ISO base media files).
 """
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,9 +18,16 @@ from dfd.base.untrusted import parse_json
 from dfd.video.file.boxes import _boxes
 
 NOT_CHECKED = "there are some; not checked, for which pip install 'dfd[credentials]' is needed"
-FITS = "there are some, and their signature fits the file; whether the signer may be trusted was not checked"
+NOT_READ = "there are some; not checked, since the trust list"
+FITS = "there are some, and their signature fits the file"
+UNKNOWN, TRUSTED, UNTRUSTED = (
+    "whether the signer may be trusted was not checked",
+    "the signer is on the trust list of this installation",
+    "the signer is not on the trust list of this installation",
+)
+TRUST_VARIABLE = "DFD_C2PA_TRUST"
+"""Names a PEM file with the certificates of the authorities that are trusted, such as the C2PA's own trust list."""
 _UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
-_SETTINGS = '{"verify": {"remote_manifest_fetch": false, "ocsp_fetch": false, "verify_trust": false}}'
 _MAX_PARTS = 10_000
 _MAX_FAILURES = 3
 
@@ -37,12 +46,25 @@ def read_credentials(path: Path) -> dict[str, str]:
         import c2pa
     except ImportError:
         return {"content_credentials": NOT_CHECKED}
+    anchors = os.environ.get(TRUST_VARIABLE, "")
     try:
-        with c2pa.Context(c2pa.Settings.from_json(_SETTINGS)) as context, c2pa.Reader(path, context=context) as reader:
+        settings = json.dumps(_settings(anchors))
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"  # without the folder, which a page must not show
+        return {"content_credentials": f"{NOT_READ} {Path(anchors).name} cannot be read ({why})"}
+    try:
+        with c2pa.Context(c2pa.Settings.from_json(settings)) as context, c2pa.Reader(path, context=context) as reader:
             found = parse_json(reader.json())
     except (c2pa.C2paError, OSError, RuntimeError, TypeError, ValueError) as error:
         return {"content_credentials": f"there are some; they cannot be read ({error})"}
-    return dict(_facts(found)) if isinstance(found, dict) else {}
+    return dict(_facts(found, has_list=bool(anchors))) if isinstance(found, dict) else {}
+
+
+def _settings(anchors: str) -> dict[str, Any]:
+    """Settings of c2pa-python: no network, and whom the PEM file ``anchors`` trusts, or nobody's trust is asked."""
+    verify = {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_trust": bool(anchors)}
+    trust = {"trust": {"trust_anchors": Path(anchors).expanduser().read_text("utf-8")}} if anchors else {}
+    return {"verify": verify, **trust}
 
 
 def has_credentials(path: Path) -> bool:
@@ -70,7 +92,7 @@ def has_credentials(path: Path) -> bool:
         return False
 
 
-def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _facts(found: Mapping[str, Any], *, has_list: bool) -> Iterator[tuple[str, str]]:
     results = found.get("validation_results")
     active = results.get("activeManifest") if isinstance(results, dict) else None
     failures = active.get("failure") if isinstance(active, dict) else None
@@ -80,7 +102,8 @@ def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         shown = ", ".join(dict.fromkeys(codes[:_MAX_FAILURES])) or "no reason given"
         yield "content_credentials", f"there are some, and they do not fit the file: {shown}"
     else:
-        yield "content_credentials", FITS
+        trust = (TRUSTED if found.get("validation_state") == "Trusted" else UNTRUSTED) if has_list else UNKNOWN
+        yield "content_credentials", f"{FITS}; {trust}"
     manifests, name = found.get("manifests"), found.get("active_manifest")
     manifest = manifests.get(name) if isinstance(manifests, dict) else None
     if not isinstance(manifest, dict):

@@ -1,4 +1,4 @@
-"""Limits on how long a request's body may take, so that slow senders do not hold the threads of the pages.
+"""Limits on how long a request's head and body may take, so that slow senders do not hold the threads of the pages.
 
 A thread that waits for bytes cannot look at a clock. One thread for all of them does, and stops the reading of a
 connection that is too slow; its request then ends as if the sender had gone. Only under gunicorn, which passes its
@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 from django.http import HttpRequest
 
+HEAD_SECONDS = 10.0
+"""Time for the head of a request, once it has begun."""
 FORM_SECONDS = 5.0
 """Time for the body of any request that is not an upload."""
 LOOK_SECONDS = 60.0
@@ -24,7 +26,7 @@ _KEY = "dfd.patience"
 
 @dataclass(slots=True, eq=False)
 class Patience:
-    """What a body is allowed: to be read by ``ends``, or ``rate`` bytes a second over each :data:`LOOK_SECONDS`.
+    """What a head or body is allowed: to be read by ``ends``, or ``rate`` bytes a second over :data:`LOOK_SECONDS`.
 
     ``position`` gives the number of bytes that were read so far, which grows by ``piece`` bytes at a time.
     """
@@ -72,27 +74,42 @@ def _watch() -> None:
                 return
 
 
+def watch(one: Patience) -> Patience:
+    """Have a head or body checked until :func:`leave`."""
+    global _is_running
+    with _lock:
+        _watched.add(one)
+        if not _is_running:
+            _is_running = True
+            threading.Thread(target=_watch, daemon=True, name="patience").start()
+    return one
+
+
+def leave(one: Patience) -> None:
+    """Check it no longer, if it still is."""
+    with _lock:
+        _watched.discard(one)
+
+
+def watch_head(connection: socket.socket) -> Patience:
+    """Give the head of a request :data:`HEAD_SECONDS` from now, until :func:`leave`."""
+    return watch(Patience(connection, lambda: 0, time.monotonic() + HEAD_SECONDS))
+
+
 @contextmanager
 def limited(request: HttpRequest) -> Iterator[None]:
     """Give a request's body :data:`FORM_SECONDS`, until :func:`allow_rate` or :func:`allow_seconds` says otherwise."""
-    global _is_running
     connection = request.META.get("gunicorn.socket")
     if connection is None or not _has_body(request):
         yield
         return
     stream = getattr(request, "_stream", None)
     one = Patience(connection, lambda: int(getattr(stream, "_pos", 0)), time.monotonic() + FORM_SECONDS)
-    request.META[_KEY] = one
-    with _lock:
-        _watched.add(one)
-        if not _is_running:
-            _is_running = True
-            threading.Thread(target=_watch, daemon=True, name="patience").start()
+    request.META[_KEY] = watch(one)
     try:
         yield
     finally:
-        with _lock:
-            _watched.discard(one)
+        leave(one)
 
 
 def allow_rate(request: HttpRequest, rate: float, *, piece: int) -> None:

@@ -232,7 +232,8 @@ class Scorer:
         (folder / FRAGMENT_NAME).write_text(render_result(folder), encoding="utf-8")
         (value,) = read_scores(folder).values()
         # The pictures are in the report; their paths on this disk are useless to others.
-        value["moments"] = [{k: v for k, v in one.items() if k not in ("crop", "heatmap")} for one in value["moments"]]
+        names = ("crop", "heatmap", "frame")
+        value["moments"] = [{k: v for k, v in one.items() if k not in names} for one in value["moments"]]
         del value["thumbnail"]
         (folder / RESULT_NAME).write_text(json.dumps(value | {"run": facts}), encoding="utf-8")
         return report_policy(report.read_text("utf-8"))

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from dfd.base.types import Status
 from dfd.report.page.wording import counted, training_words, visible
+from dfd.report.videos.facts import full_name
 from dfd.video.sampling import span_words
 from dfd.web.models import FRAGMENT_NAME, RESULT_NAME, Job, Worker, options
 from dfd.web.pages import wording
@@ -89,7 +90,7 @@ def detector_facts(described: Mapping[str, Any]) -> list[tuple[str, str]]:
         calibrated = f"yes, temperature {temperature:.3g}" + (f", fitted to {fitted} videos" if fitted else "")
     trained = training_words(described.get("data"))
     return [
-        ("Detector", visible(str(described.get("name") or UNKNOWN))),
+        ("Detector", full_name(described, str(described.get("name") or "")) if described else UNKNOWN),
         ("Network for each frame", visible(str(described.get("backbone") or UNKNOWN))),
         ("Over the frames", visible(str(described.get("temporal") or UNKNOWN))),
         ("Examines", f"{frames} of {image_size} pixels at a time" if frames and image_size else UNKNOWN),

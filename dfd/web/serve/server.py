@@ -12,6 +12,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from dfd.base.machine import end_with
+from dfd.web.intake.patience import leave, watch_head
 from dfd.web.options import PARENT
 from dfd.web.serve.logs import JsonFormatter, WithoutValues
 
@@ -39,7 +40,8 @@ class Worker(ThreadWorker):
 
     Before a connection is closed, its sender has up to two seconds to see the answer and stop. gunicorn waits for that
     in the thread that accepts, for one after the other: twenty uploads that were refused and stayed kept every page
-    waiting for forty seconds.
+    waiting for forty seconds. A head that does not come is given up after
+    :data:`~dfd.web.intake.patience.HEAD_SECONDS`, since it holds a thread.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -56,6 +58,19 @@ class Worker(ThreadWorker):
         """Give a connection to a thread, and have it closed by another one."""
         conn.close = partial(self._close, conn)  # type: ignore[method-assign]
         super().enqueue_req(conn)
+
+    def handle(self, conn: TConn) -> Any:
+        """Read a request and answer it, unless its head is too slow."""
+        conn.head = watch_head(conn.sock)  # type: ignore[attr-defined]
+        try:
+            return super().handle(conn)
+        finally:
+            leave(conn.head)  # type: ignore[attr-defined]
+
+    def handle_request(self, req: Any, conn: TConn) -> Any:
+        """Answer a request whose head is there; how long its body may take is for the page to say."""
+        leave(conn.head)  # type: ignore[attr-defined]
+        return super().handle_request(req, conn)
 
     def _close(self, conn: TConn, graceful: bool = False) -> None:
         if graceful and self._closers is not None and self._places.acquire(blocking=False):

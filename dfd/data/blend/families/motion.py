@@ -128,8 +128,9 @@ def _animated(
 
     head, mouth = bump(HEAD, 1.5, 1.9), bump(MOUTH, 0.75, 0.55)
     eyes = sum((bump(centre, 0.38, 0.25) for centre in EYES), np.zeros((height, width), np.float32))
-    side = np.sign(face[..., 1] - MOUTH[1])
-    lid = np.sign(face[..., 1] - EYES[0][1])
+    # Evenly from one lip or lid to the other: a step would fold the picture.
+    side = np.clip((face[..., 1] - MOUTH[1]) / 0.35, -1, 1)
+    lid = np.clip((face[..., 1] - EYES[0][1]) / 0.15, -1, 1)
     axes = [direction.astype(np.float32) for direction in (pose[:, 0] / unit, pose[:, 1] / unit)]
     fake = np.empty_like(still)
     for i, (turn, nod, open_, blink) in enumerate(ways.T):

@@ -8,7 +8,7 @@ from typing import get_args
 import pandas as pd
 
 from dfd.base.errors import ConfigError
-from dfd.metrics.videos import combined
+from dfd.metrics.formulas import combined
 from dfd.models.files.card import Combine, DetectorCard, num_networks, read_card
 from dfd.models.published.names import members
 from dfd.scoring.detector import Detector
@@ -20,7 +20,7 @@ class Members:
 
     Args:
         detectors: the networks, each with its own temperature.
-        rule: one of :func:`dfd.metrics.videos.combined`.
+        rule: one of :func:`dfd.metrics.formulas.combined`.
 
     Raises:
         ConfigError: when their clips are not alike.

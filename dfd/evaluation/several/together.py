@@ -5,8 +5,8 @@ from pathlib import Path
 
 from dfd.base.files import write_json
 from dfd.base.untrusted import read_yaml
-from dfd.evaluation.ensembles import calibrated_cards, save_ensemble
-from dfd.evaluation.members import load_members
+from dfd.evaluation.several.ensembles import calibrated_cards, save_ensemble
+from dfd.evaluation.several.members import load_members
 from dfd.evaluation.splits import data_of_split, evaluate_split
 
 
@@ -15,7 +15,7 @@ def measure(files: Sequence[Path], *, rule: str, folder: Path) -> None:
 
     Args:
         files: ``detector.safetensors`` of each run, beside its ``config.yaml``; the first one's data are measured.
-        rule: rule that makes one score of theirs, see :func:`dfd.metrics.videos.combined`.
+        rule: rule that makes one score of theirs, see :func:`dfd.metrics.formulas.combined`.
         folder: folder of the ensemble.
 
     Raises:

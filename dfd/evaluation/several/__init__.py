@@ -1,0 +1,1 @@
+"""Several networks measured as one detector."""
