@@ -20,7 +20,7 @@ class Moving(nn.Module):
         return self.together({"frames": frames_TCHW})["frames"]
 
     def together(self, clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Move frames, and landmarks and masks with them; see :meth:`dfd.data.augment.transforms.Augmentation.together`."""
+        """Move ``frames`` (T, C, H, W), and ``landmarks`` (T, 5, 2) and ``masks`` (T, H, W) with them."""
         return self.moved(clip) if float(torch.rand(1)) < self.prob else dict(clip)
 
     def moved(self, clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
