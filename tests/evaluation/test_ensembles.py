@@ -8,7 +8,7 @@ import pytest
 from dfd.base.errors import CheckpointError, ConfigError
 from dfd.base.types import Verdict
 from dfd.data.clips.module import ClipDataModule
-from dfd.evaluation.several.members import Members, load_measured
+from dfd.evaluation.members import Members, load_measured
 from dfd.evaluation.splits import scored_videos
 from dfd.metrics.formulas import combined
 from dfd.models.classifier import build_model

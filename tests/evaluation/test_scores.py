@@ -12,10 +12,10 @@ from sklearn import metrics as reference
 from dfd.base.errors import ConfigError, ManifestError
 from dfd.commands.evaluate import evaluate
 from dfd.config.schemas import EvaluateConfig
+from dfd.evaluation.labelled.measured import Options, compared, measured, seen_kinds, trained_methods
 from dfd.evaluation.labelled.protocols import checked_protocol
 from dfd.evaluation.labelled.scores import match, read_scores
 from dfd.evaluation.labelled.videos import labels_of_manifest, labels_of_store
-from dfd.evaluation.measured import Options, compared, measured, seen_kinds, trained_methods
 
 
 def written(path: Path, *lines: str) -> Path:

@@ -147,14 +147,8 @@ class Augmentation(nn.Sequential):
         for step in self:
             if isinstance(step, Moving):
                 parts = step.together(parts)
-            elif (
-                len(parts) > 1
-                and isinstance(step, v2.RandomApply)
-                and isinstance(step.transforms[0], RandomDisturbance)
-            ):
-                raise ValueError(
-                    "chain_prob: chains move pixels and not the landmarks or masks; set it to 0 with these"
-                )
+            elif len(parts) > 1 and isinstance(chain := getattr(step, "transforms", [None])[0], RandomDisturbance):
+                raise ValueError(f"chain_prob: {chain.names} move pixels, not landmarks and masks; set it to 0")
             else:
                 parts["frames"] = step(parts["frames"])
         return parts
