@@ -160,8 +160,8 @@ def write_results(
     """Write predictions.csv, metrics.json and the figures of a scored table to ``folder``; returns the metrics.
 
     If the table has a column ``prob_uncalibrated``, ``uncalibrated`` holds the metrics of these probabilities at 0.5.
-    ``options`` says what :func:`~dfd.evaluation.labelled.measured.measured` measures beside; None: with ``threshold``, the rest
-    as by default.
+    ``options`` says what :func:`~dfd.evaluation.labelled.measured.measured` measures beside; None: with ``threshold``,
+    the rest as by default.
     """
     metrics = measured(table, options or Options(threshold))
     folder.mkdir(parents=True, exist_ok=True)
