@@ -222,7 +222,8 @@ def evaluated(
     table = scored_videos(detector, data, split)
     seconds = time.perf_counter() - began
     table = with_labels(table, data, split, options.groups)
-    methods = trained_methods(detector.card.data)
+    networks = detector.detectors if isinstance(detector, Members) else [detector]
+    methods = trained_methods(*(network.card.data for network in networks))
     options = replace(options, methods=methods, is_frame=detector.card.clip_len == 1)
     threshold = options.threshold
     if num_unscored := int(table["prob_fake"].isna().sum()):

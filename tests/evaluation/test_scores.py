@@ -124,6 +124,9 @@ def test_a_method_of_the_training_is_seen_in_any_data_set_and_an_unnamed_one_is_
     table = pd.DataFrame(rows, columns=["dataset", "method", "label"])
     assert seen_kinds(table, methods) == {"a/swap": True, "b/swap": True, "b/talk": False, "b/unknown": None}
     assert set(seen_kinds(table, trained_methods({})).values()) == {None}
+    both = trained_methods(*({"splits": {"train": {"methods": {name: 1}}}} for name in ("swap", "talk")))
+    assert both == {"swap", "talk"}
+    assert trained_methods({"splits": {"train": {"methods": {"swap": 1}}}}, {}) is None
 
 
 def test_two_detectors_are_compared_on_the_videos_that_both_scored() -> None:
