@@ -21,7 +21,7 @@ LONGER: dict[str, int] = {
     "dfd/data/sources/manifest.py": 310,
     "dfd/faces/detectors/mtcnn.py": 332,
     "dfd/scoring/detector.py": 320,
-    "dfd/training/module.py": 365,
+    "dfd/training/module.py": 356,
     "dfd/video/decode.py": 313,
 }
 """Files of more than 300 lines, with the number that they have. The list may only shrink, and so may the numbers."""

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +30,7 @@ from dfd.config.schemas import PredictConfig, inputs_of
 from dfd.metrics.alike import labelled_in
 from dfd.models.files.card import num_networks, read_card
 from dfd.models.starter import checkpoint_path
+from dfd.predictions.blinks import BlinkCounter
 from dfd.predictions.inputs import NothingToScore, find_inputs, is_no_video
 from dfd.predictions.layout import ANNOTATED_NAME, JSONL_NAME, NOT_VIDEOS_NAME, RUN_NAME
 from dfd.predictions.parquet import write_parquet
@@ -69,6 +70,7 @@ def predict(config: PredictConfig) -> None:
         bar.add_task("loading the detector", total=len(paths), note="", ends=ends)
         engine, detector = engine_of(config, files, paths, is_new=is_new)
 
+    blinks = BlinkCounter(detector.face_detector, max_decode_side=config.max_decode_side) if config.blinks else None
     aggregation = detector.describe()["aggregation"]
     fitted_for = detector.card.calibration.get("aggregation", aggregation)
     if fitted_for != aggregation:
@@ -91,7 +93,7 @@ def predict(config: PredictConfig) -> None:
         if len(waiting) < len(paths):
             print(f"{len(paths) - len(waiting)} of {len(paths)} are already in {writer.csv_path}")
         try:
-            others = list(write_scores(engine, waiting, writer, asked=inputs, ends=ends))
+            others = list(write_scores(engine, waiting, writer, asked=inputs, ends=ends, blinks=blinks))
         except KeyboardInterrupt:
             done = f"{len(writer.done & {str(path) for path in paths})} of {len(paths)} are in {folder}"
             remedy = f"run it again with output={folder} to go on, or see them now: dfd report {folder}"
@@ -150,6 +152,7 @@ def write_scores(
     *,
     asked: Sequence[str],
     ends: float | None = None,
+    blinks: BlinkCounter | None = None,
 ) -> Iterator[str]:
     """Write each score as it comes, with a progress bar; yields the files that are no videos and got no row."""
     with progress_bar() as bar:
@@ -165,7 +168,7 @@ def write_scores(
             if is_no_video(score, asked):
                 yield score.path
             else:
-                writer.write(score)
+                writer.write(replace(score, blinks=blinks(score.path)) if blinks and score.status.has_faces else score)
             num_done += 1
             shares.pop(Path(score.path), None)
             note = ", ".join(f"{n} {status}" for status, n in writer.counts.most_common())

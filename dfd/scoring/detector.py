@@ -27,18 +27,7 @@ from dfd.scoring.explain import explained
 from dfd.scoring.look.workers import look_settings, looks_of
 from dfd.scoring.runtimes.load import load_runtime
 from dfd.scoring.runtimes.runtime import Runtime, TorchRuntime
-from dfd.scoring.video import (
-    DESCRIBED,
-    MAX_SHOWN_FACES,
-    OF_THE_END,
-    Batches,
-    Piece,
-    Waiting,
-    _Kept,
-    _Video,
-    no_number,
-    now,
-)
+from dfd.scoring.video import DESCRIBED, MAX_SHOWN_FACES, OF_THE_END, Batches, Piece, Waiting, _Kept, _Video, now
 
 
 class Detector(Engine[_Video]):
@@ -257,7 +246,7 @@ class Detector(Engine[_Video]):
         if end.no_window:
             return self.failed(video, Failure(Status.NO_FACE, f"{video.path}: {end.no_window}"))
         if not np.isfinite([window.prob_fake for scored in video.tracks.values() for window in scored]).all():
-            return self.failed(video, no_number(video.path, self.model))
+            return self.failed(video, video.no_number(self.model))
         tracks, kept, prob_fake = video.aggregated(self.aggregation, self._verdict)
         began = time.perf_counter()
         moments = tuple(self._moments(tracks, kept))

@@ -75,6 +75,7 @@ class ClipDataModule(LightningDataModule):
         fractions: shares of train, val and test in the draw of ``per_label``.
         split_seed: seed of that draw, and of ``random_video``.
         allow_fewer: let ``per_label`` accept fewer videos.
+        min_frames: leave out face tracks with fewer frames.
         cache_features: train and validate on the features of a frozen backbone, computed once per clip and kept on
             disk; see :meth:`use_features`.
         cache_frames: train and validate on frames that are decoded once and kept on disk; see :meth:`use_frames`.
@@ -105,6 +106,7 @@ class ClipDataModule(LightningDataModule):
         fractions: Sequence[float] = (0.6, 0.1, 0.3),
         split_seed: int = 0,
         allow_fewer: bool = False,
+        min_frames: int = 1,
         cache_features: bool = False,
         cache_frames: bool = False,
         reader: str = READER,
@@ -136,13 +138,10 @@ class ClipDataModule(LightningDataModule):
         self.split = split
         self.per_label = per_label
         self.fractions = fractions
-        self.split_seed = split_seed
-        self.allow_fewer = allow_fewer
+        self.split_seed, self.allow_fewer, self.min_frames = split_seed, allow_fewer, min_frames
         self.disturb: Callable[[Tensor, str], Tensor] | None = None
         """Disturbance of the clips of val and test: see :class:`dfd.data.clips.dataset.ClipDataset`."""
-        self.cache_features = cache_features
-        self.cache_frames = cache_frames
-        self.reader = reader
+        self.cache_features, self.cache_frames, self.reader = cache_features, cache_frames, reader
         self._features: FeatureCache | None = None
         self._frame_files: Mapping[str, Path] = {}
         self._index: pd.DataFrame | None = None
@@ -209,6 +208,7 @@ class ClipDataModule(LightningDataModule):
                     f"{self.store}: {len(missing)} of {len(index)} clips in {INDEX_NAME} are missing: "
                     f"{', '.join(missing[:MAX_NAMED])}{more}; run the preprocessing again"
                 )
+            index = indexes.long_enough(self.store, index, self.min_frames)
             self._index = self._chosen(indexes.with_splits(self.store, index, self._store_mode))
         return self._index
 

@@ -48,7 +48,7 @@ def _forest(head: ForestHead, scaled_ND: Array, label_N: Labels) -> dict[str, An
         head.num_trees, max_leaf_nodes=head.max_leaves, random_state=head.seed, class_weight="balanced"
     ).fit(scaled_ND, label_N)
     found = {
-        name: np.zeros(tuple(head.get_buffer(name).shape)) for name in ("feature", "threshold", "children", "prob")
+        name: np.zeros(tuple(head.get_buffer(name).shape)) for name in ("feature", "threshold", "following", "prob")
     }
     for number, one in enumerate(forest.estimators_):
         tree, nodes = one.tree_, np.arange(one.tree_.node_count)
