@@ -9,7 +9,7 @@ import numpy as np
 from dfd.base.errors import NoFaceFound, UnreadableVideo, VideoTooLarge
 from dfd.base.types import Blinks
 from dfd.faces.detect import FaceDetector, build_detector
-from dfd.faces.detectors.mesh import EYES, FaceMesh
+from dfd.faces.detectors.eyes import EyeFinder
 from dfd.faces.extract import ExtractionSettings, FaceExtractor
 from dfd.signals.blinks import blinks_of, openness
 from dfd.video.decode import VideoReader
@@ -36,7 +36,7 @@ class BlinkCounter:
         max_decode_side: int | None = None,
         limits: VideoLimits | None = None,
     ) -> None:
-        self._mesh = FaceMesh()
+        self._eyes = EyeFinder()
         self._detector: FaceDetector = build_detector(**face_detector)
         self._max_side, self._limits = max_decode_side, limits or VideoLimits()
 
@@ -62,6 +62,6 @@ class BlinkCounter:
                 last, area = max(last, index), float((x2 - x1) * (y2 - y1))
                 if area <= found.get(index, (0.0, 0.0))[0]:
                     continue
-                points = self._mesh(frame, piece.boxes_xyxy[place], piece.landmarks[place])
-                found[index] = area, float(np.mean([openness(points[list(eye)]) for eye in EYES]))
+                eyes = self._eyes(frame, piece.boxes_xyxy[place], piece.landmarks[place])
+                found[index] = area, float(np.mean([openness(eye) for eye in eyes]))
         return [found[index][1] if index in found else float("nan") for index in range(last + 1)]
