@@ -21,10 +21,12 @@ CONF = ROOT / "conf"
 SCRIPTS = {"train": "python train.py", "predict": "python predict.py"}
 OTHER_COMMANDS = {
     "report": "dfd.report",
+    "sources": "dfd.data.sources",
     "audit": "dfd.data.audit",
     "sheet": "dfd.data.sheet",
     "demo": "dfd.data.demo",
     "adopt": "dfd.adopt",
+    "fingerprint": "dfd.fingerprint",
     "weights": "dfd.weights",
     "web": "dfd.web",
     "blend_sheet": "dfd.data.blend_sheet",

@@ -17,10 +17,10 @@ DJANGO_NAMES = {
 }
 LONGER: dict[str, int] = {
     "dfd/data/clips/module.py": 437,
-    "dfd/data/sources/ffpp.py": 324,
+    "dfd/data/sources/public/ffpp.py": 324,
     "dfd/data/sources/manifest.py": 310,
     "dfd/faces/detectors/mtcnn.py": 332,
-    "dfd/scoring/detector.py": 320,
+    "dfd/scoring/detector.py": 317,
     "dfd/training/module.py": 356,
     "dfd/video/decode.py": 313,
 }

@@ -113,11 +113,15 @@ def write_table(
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, as 64 hex digits.
+    """The SHA-256 of a file's bytes, or of the names and bytes of a folder's files, as 64 hex digits.
 
     Raises:
         OSError: it cannot be read.
     """
+    if path.is_dir():
+        names = sorted(each.name for each in path.iterdir() if each.is_file())
+        listed = "".join(f"{name}\0{file_sha256(path / name)}\n" for name in names)
+        return hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

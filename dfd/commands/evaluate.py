@@ -1,5 +1,6 @@
 """Measure a detector on a split, under disturbances or on several data sets: ``python -m dfd.evaluate``."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dfd.base.errors import ConfigError
+from dfd.base.types import Label
 from dfd.config.entry import output_dir, refusing
 from dfd.config.schemas import EvaluateConfig
 from dfd.data.augment.disturbances import NUM_LEVELS, chosen
@@ -17,11 +19,14 @@ from dfd.data.clips.module import ClipDataModule
 from dfd.data.splits.people import SPLITS
 from dfd.evaluation.cross_dataset import cross_dataset, mean_auc, named_stores
 from dfd.evaluation.robustness import _curves, robustness
+from dfd.evaluation.scope import foreign_videos, measured_scope, scope_lines, with_kinds
 from dfd.evaluation.splits import data_of_split, evaluate_split, scored_videos, warn_about_calibration
 from dfd.evaluation.suites import Row, _estimate
 from dfd.figures import style as plots
 from dfd.figures.curves import learning_curves, read_history
-from dfd.models.starter import checkpoint_path
+from dfd.models.files.caveat import with_made_caveat
+from dfd.models.files.checkpoint import replace_card
+from dfd.models.starter import NAME, checkpoint_path
 from dfd.scoring.detector import Detector
 
 
@@ -54,7 +59,7 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
 def evaluate_robustness(config: EvaluateConfig, detector: Detector, folder: Path) -> None:
     """``suite=robustness``: one store, under each disturbance."""
     with refusing("disturbances"):
-        disturbances = chosen(config.disturbances)
+        disturbances = chosen(config.disturbances, fingerprint_weights=config.fingerprint_weights)
     data = data_of_split(config.data, detector.card, config.split)
 
     def score(description: str) -> pd.DataFrame:
@@ -97,10 +102,14 @@ def evaluate(config: EvaluateConfig) -> None:
         raise ConfigError(f"threshold must be in 0..1, got {config.threshold}")
     if config.suite not in (None, *SUITES):
         raise ConfigError(f"suite={config.suite} is not one of {', '.join(SUITES)}")
-    for option, suite in {"stores": "cross_dataset", "disturbances": "robustness"}.items():
+    suites = {"stores": "cross_dataset", "disturbances": "robustness", "fingerprint_weights": "robustness"}
+    for option, suite in suites.items():
         if getattr(config, option) is not None and config.suite != suite:
             raise ConfigError(f"{option} is only for suite={suite}")
-    detector = Detector.load(checkpoint_path(config.checkpoint), device=config.device, for_comparison=True)
+    path = checkpoint_path(config.checkpoint)
+    if config.update_scope:
+        refuse_scope(config, path)
+    detector = Detector.load(path, device=config.device, for_comparison=True)
     folder = Path(config.output) if config.output else output_dir()
     if config.suite is not None:
         SUITES[config.suite](config, detector, folder)
@@ -114,7 +123,45 @@ def evaluate(config: EvaluateConfig) -> None:
     for history in [path for path in histories if path.exists()][:1]:
         plots.save(learning_curves(read_history(history)), folder / "learning_curves.png")
     print_metrics(metrics)
+    if config.update_scope:
+        update_scope(config, detector, data, path, folder)
     print(f"predictions.csv, metrics.json and figures are in {folder}")
+
+
+def refuse_scope(config: EvaluateConfig, path: Path) -> None:
+    """Refuse to update a scope where none could be written, before anything is scored.
+
+    Raises:
+        ConfigError: when the file is not a detector of one's own, or the evaluation is not of its own threshold.
+    """
+    if path.suffix != ".safetensors" or config.checkpoint == NAME:
+        remedy = "export it first (dfd export)" if path.suffix != ".safetensors" else "export it to a file of your own"
+        raise ConfigError(f"update_scope=true writes into a .safetensors; checkpoint={config.checkpoint}: {remedy}")
+    if config.suite is not None or config.threshold is not None:
+        raise ConfigError("update_scope=true measures the detector as it is: leave out suite and threshold")
+
+
+def update_scope(config: EvaluateConfig, detector: Detector, data: ClipDataModule, path: Path, folder: Path) -> None:
+    """``update_scope=true``: write into the detector's file for which kinds of fakes it was shown to work."""
+    scored = pd.read_csv(folder / "predictions.csv", dtype={"video_id": str}, keep_default_na=False)
+    scored["prob_fake"] = pd.to_numeric(scored["prob_fake"])
+    scored["label"] = [int(Label.parse(label)) for label in scored["label"]]
+    found = foreign_videos(scored, data.store, config.split, detector.card, config.trained_on)
+    table = with_kinds(found.table, data.store)
+    summary = data.summary()
+    facts = {
+        **{key: summary[key] for key in ("store", "index_sha256")},
+        **{"split": config.split, "windows_per_track": data.num_eval_clips},
+        **{"left_out": found.num_left_out, "checked": found.checked},
+        "datasets": dict(sorted(Counter(table["dataset"]).items())),
+        "methods": dict(sorted(Counter(method for method in table["method"] if method).items())),
+    }
+    scope = measured_scope(table, threshold=detector.card.threshold, data=facts)
+    replace_card(path, with_made_caveat(detector.card, scope=scope.to_dict()))
+    if found.num_left_out:
+        print(f"{found.num_left_out} videos made the detector, or show its people or sources, and were left out")
+    print("\n".join(["scope:", *(f"  {line}" for line in scope_lines(scope))]))
+    print(f"the scope is written into {path}; for its model card: dfd export {path}")
 
 
 def print_robustness(rows: Sequence[Row]) -> None:

@@ -29,6 +29,7 @@ from dfd.config.entry import output_dir, parse_shard, refusing
 from dfd.config.schemas import PredictConfig, inputs_of
 from dfd.metrics.alike import labelled_in
 from dfd.models.files.card import num_networks, read_card
+from dfd.models.files.scope import words_of
 from dfd.models.starter import checkpoint_path
 from dfd.predictions.blinks import BlinkCounter
 from dfd.predictions.inputs import NothingToScore, find_inputs, is_no_video
@@ -80,9 +81,7 @@ def predict(config: PredictConfig) -> None:
     continued["detectors"] = detector.parts
     if run_model(folder).get("temperature", math.nan) == detector.card.temperature:  # else the scores differ, too
         labelled = labelled_in(detector.card.calibration, aggregation=aggregation)
-        continued["tell_anew"] = partial(
-            told_anew, settings=settings, gives_verdicts=detector.gives_verdicts, labelled=labelled
-        )
+        continued["tell_anew"] = partial(told_anew, settings=settings, judge=detector.judge, labelled=labelled)
     with engine, PredictionWriter(folder, model=detector.name, settings=settings, **continued) as writer:
         write_run(folder, run_facts(config, detector, settings))
         waiting = [path for path in paths if str(path) not in writer.done]
@@ -208,10 +207,11 @@ def summarize(writer: PredictionWriter, *, gives_verdicts: bool = True) -> None:
         shown.add_column(name, justify="right")
     console = Console()
     colors = {Verdict.FAKE: "bold red", Verdict.REAL: "blue", Verdict.UNCERTAIN: "yellow"}
-    told = {str(verdict): f"[{color}]{verdict.words}[/]" for verdict, color in colors.items()}
     for row in rows[:MAX_SHOWN]:
         score = f"{float(row['prob_fake']):.3f}" if row["prob_fake"] else ""
-        verdict = told.get(row["verdict"], "")
+        verdict = ""
+        if found := row["verdict"]:
+            verdict = f"[{colors[Verdict(found)]}]{words_of(Verdict(found), row['message'])}[/]"
         shown.add_row(_printable(Path(row["path"]).name), row["status"], verdict, score, row["num_faces"])
     console.print(shown)
     for line in remarks(read_scores(writer.folder).values()):

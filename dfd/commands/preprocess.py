@@ -93,7 +93,7 @@ def list_videos(config: PreprocessConfig) -> Listing:
     if config.source and config.root and not config.manifest:
         listing: Listing = build(config.source)(config.root)
         return listing
-    raise ConfigError("say what to prepare: manifest=FILE.csv, or source=folder|ffpp|dfdc|celebdf|stills root=DIR")
+    raise ConfigError("say what to prepare: manifest=FILE.csv, or source=NAME root=DIR (dfd sources lists them)")
 
 
 def choose_with_progress(

@@ -106,8 +106,11 @@ class EvaluateConfig:
     output: str | None
     threshold: float | None
     suite: str | None
+    update_scope: bool
+    trained_on: str | None
     stores: Any
     disturbances: list[str] | None
+    fingerprint_weights: str | None
     plugins: list[str] | None
 
 

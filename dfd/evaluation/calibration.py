@@ -19,7 +19,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
 from dfd.base.types import Label
-from dfd.metrics.videos import SMALLEST_PROB, video_metrics
+from dfd.metrics.formulas import SMALLEST_PROB
+from dfd.metrics.videos import video_metrics
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.caveat import ON_BLENDS, with_made_caveat
 from dfd.scoring.aggregation import DEFAULT_AGGREGATION, aggregation_named

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from dfd.base.types import FrameArray
-from dfd.data.augment.disturbances import NUM_LEVELS, Disturb, Disturbance
+from dfd.data.augment.disturbances import NUM_LEVELS, Disturbance
 from dfd.data.clips.module import ClipDataModule
 from dfd.evaluation.suites import _MEASURES, Row, ScoreFiles, _estimate, _facts, _write, logger, measures
 from dfd.figures import style as plots
@@ -64,10 +64,11 @@ def robustness(
             name = disturbance.name if disturbance else UNDISTURBED
             strength = disturbance.at(level) if disturbance else None
             unit = disturbance.strength if disturbance else ""
-            data.disturb = Disturb(name, level) if disturbance else None
+            data.disturb = disturbance.disturb(level) if disturbance else None
             description = f"{place}/{len(parts)} " + (f"{name}, {unit} {strength:g}" if disturbance else "undisturbed")
             # The strength is in the file's name, so that scores are not reused if a later version changes it.
-            part = UNDISTURBED if strength is None else f"{name} {level} {unit} {strength:g}"
+            version = f" {disturbance.version}" if disturbance and disturbance.version else ""
+            part = UNDISTURBED if strength is None else f"{name} {level} {unit} {strength:g}{version}"
             table = files.table(part, lambda description=description: score(description))  # type: ignore[misc]
             row = {"disturbance": name, "level": level, "strength": strength, "unit": unit}
             rows.append(row | measures(table, threshold=threshold))
@@ -99,7 +100,7 @@ def disturbed_faces(
         for level in range(NUM_LEVELS + 1):
             strength = disturbance.at(level)
             caption = "undisturbed" if strength is None else f"{level}: {disturbance.strength} {strength:g}"
-            frames_TCHW = Disturb(disturbance.name, level)(clip["frames"], clip["video_id"])
+            frames_TCHW = disturbance.disturb(level)(clip["frames"], clip["video_id"])
             pictures.append((caption, frames_TCHW[-1].permute(1, 2, 0).numpy()))
         yield disturbance.name, pictures
 

@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from dfd.base.types import LABEL_NAMES, Label
 from dfd.figures.style import BLUE, GREY, MARKERS, ORANGE, SERIES_COLORS, _figure, _plain, _whole_numbers
 from dfd.metrics.calibration import expected_calibration_error, reliability_bins
-from dfd.metrics.videos import CALIBRATION_BINS
+from dfd.metrics.formulas import CALIBRATION_BINS
 
 COLORS = {"train": BLUE, "val": ORANGE}
 

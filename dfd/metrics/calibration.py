@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dfd.metrics.videos import CALIBRATION_BINS, _bin_of, _calibration_error, _checked, _once, _or_none
+from dfd.metrics.formulas import CALIBRATION_BINS, bin_of, calibration_error, checked, once, or_none
 
 
 def expected_calibration_error(
@@ -34,8 +34,8 @@ def expected_calibration_error(
     Raises:
         ValueError: when ``num_bins`` is below 1, or :func:`~dfd.metrics.videos.video_metrics` raises it.
     """
-    prob, fake = _checked(prob_fake, label)
-    return _or_none(_calibration_error(prob, fake, _once(prob), num_bins)[0])
+    prob, fake = checked(prob_fake, label)
+    return or_none(calibration_error(prob, fake, once(prob), num_bins)[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ def reliability_bins(
     Raises:
         ValueError: when :func:`expected_calibration_error` raises it.
     """
-    prob, fake = _checked(prob_fake, label)
-    edges, place = np.linspace(0, 1, num_bins + 1), _bin_of(prob, num_bins)
+    prob, fake = checked(prob_fake, label)
+    edges, place = np.linspace(0, 1, num_bins + 1), bin_of(prob, num_bins)
     chosen = [place == index for index in range(num_bins)]
     return tuple(
         ReliabilityBin(

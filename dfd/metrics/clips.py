@@ -3,10 +3,38 @@
 import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
-from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryF1Score, BinaryPrecision, BinaryRecall
+from torchmetrics.classification import (
+    BinaryAccuracy,
+    BinaryAUROC,
+    BinaryF1Score,
+    BinaryPrecision,
+    BinaryRecall,
+    BinaryStatScores,
+)
 from torchmetrics.utilities.data import dim_zero_cat
 
-from dfd.metrics.videos import _Counts
+
+class _Counts(BinaryStatScores):
+    """Counts right and wrong answers for clips, ignoring scores that are nan.
+
+    An empty batch counts nothing, whereas torchmetrics fails: one of several processes may have no clips left.
+    """
+
+    num_not_finite: Tensor
+
+    def __init__(self) -> None:
+        super().__init__(validate_args=False)  # validation copies every batch from the GPU, and waits for it
+        self.add_state("num_not_finite", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        self.num_not_finite = self.num_not_finite + (~preds.isfinite()).sum()
+        if target.numel():
+            super().update(preds, target)
+
+    def _if_defined(self, value: Tensor, *counts: Tensor | list[Tensor]) -> Tensor:
+        """``value`` if a count in its denominator is above 0 and every score was finite, else nan."""
+        total = torch.stack([dim_zero_cat(count) for count in counts]).sum(dim=0)
+        return torch.where((total > 0) & (self.num_not_finite == 0), value, torch.nan)
 
 
 class _Accuracy(_Counts, BinaryAccuracy):

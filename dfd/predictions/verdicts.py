@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from dfd.base.types import Verdict
 from dfd.metrics.alike import alike
-from dfd.scoring.aggregation import side, verdict
+from dfd.models.files.scope import with_remark
+from dfd.scoring.aggregation import Judge
 
 TOLD_ANEW = ("threshold", "uncertain_margin", "prevalence")
 """Settings on which verdicts depend and scores do not."""
@@ -16,7 +16,7 @@ def told_anew(
     value: Mapping[str, Any],
     settings: Mapping[str, Any],
     *,
-    gives_verdicts: bool = True,
+    judge: Judge | None = None,
     labelled: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, Any]:
     """Line of ``predictions.jsonl`` with the verdicts that other settings give.
@@ -24,24 +24,23 @@ def told_anew(
     Args:
         value: the line, of one detector.
         settings: the new settings, among them those of :data:`TOLD_ANEW`.
-        gives_verdicts: whether the detector gives verdicts at all.
+        judge: rule of the detector, of which the scope and the reason for giving no verdicts are kept; None: it has
+            neither.
         labelled: scores of labelled videos that the detector knows; see :func:`dfd.metrics.alike.alike`.
     """
-    threshold, margin = settings["threshold"], settings["uncertain_margin"]
-
-    def told(prob_fake: float) -> str:
-        return str(verdict(prob_fake, threshold=threshold, margin=margin) if gives_verdicts else Verdict.UNCERTAIN)
-
+    rule = (judge or Judge(0.5, 0.0)).at(settings["threshold"], settings["uncertain_margin"])
     anew = {**value, "settings": dict(settings)}
     prob_fake = value["prob_fake"]
     if prob_fake is None:
         return anew
-    label, confidence = side(prob_fake, threshold=threshold, gives_verdicts=gives_verdicts)
+    label, confidence = rule.side(prob_fake)
     found = alike(prob_fake, labelled, prevalence=settings.get("prevalence")) if labelled else None
+    if not rule.no_verdict:
+        anew["message"] = with_remark(value["message"], rule.remark(prob_fake))
     anew |= {
-        "verdict": told(prob_fake),
+        "verdict": str(rule.verdict(prob_fake)),
         "label": None if label is None else str(label),
         "confidence": confidence,
-        "tracks": [{**track, "verdict": told(track["prob_fake"])} for track in value["tracks"]],
+        "tracks": [{**track, "verdict": str(rule.verdict(track["prob_fake"]))} for track in value["tracks"]],
     }
     return anew | {"alike": found and asdict(found)}

@@ -5,6 +5,7 @@ several faces any one may be swapped, so the most suspicious of them stands for 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import exp, log
 from statistics import fmean
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from dfd.base.errors import ConfigError
 from dfd.base.names import plugins
 from dfd.base.types import Label, Verdict
+from dfd.models.files.scope import Scope, remark
 
 WindowsByTrack = Sequence[Sequence[float]]
 """For each face track, the probability of FAKE of each of its windows; at least one track, none without a window."""
@@ -224,21 +226,51 @@ def verdict(prob_fake: float, *, threshold: float, margin: float = 0.0) -> Verdi
     return Verdict.FAKE if prob_fake >= threshold else Verdict.REAL
 
 
-def side(prob_fake: float, *, threshold: float, gives_verdicts: bool = True) -> tuple[Label | None, float | None]:
-    """Label on whose side of the threshold a score lies, and its probability; None for a detector without verdicts.
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Rule by which the scores of a detector become verdicts.
 
-    >>> side(0.7, threshold=0.5), side(0.7, threshold=0.5, gives_verdicts=False)
-    ((<Label.FAKE: 1>, 0.7), (None, None))
+    ``scope`` is None where kinds of fakes do not matter; ``no_verdict`` is the reason for giving no verdicts, if any.
     """
-    if not gives_verdicts:
-        return None, None
-    return (Label.FAKE, prob_fake) if prob_fake >= threshold else (Label.REAL, 1 - prob_fake)
+
+    threshold: float
+    margin: float
+    scope: Scope | None = None
+    trace: str = ""
+    no_verdict: str = ""
+
+    def at(self, threshold: float, margin: float) -> "Judge":
+        """Rule with another threshold and margin."""
+        return replace(self, threshold=threshold, margin=margin, scope=self.scope and self.scope.at(threshold))
+
+    def call(self, prob_fake: float) -> Verdict:
+        """Verdict on a score whatever the scope."""
+        return verdict(prob_fake, threshold=self.threshold, margin=self.margin)
+
+    def verdict(self, prob_fake: float) -> Verdict:
+        """Verdict on a score, within the scope."""
+        told = Verdict.UNCERTAIN if self.no_verdict else self.call(prob_fake)
+        return told if self.scope is None else self.scope.told(told)
+
+    def side(self, prob_fake: float) -> tuple[Label | None, float | None]:
+        """Label on whose side of the threshold a score lies, and its probability; None where that may not be said.
+
+        >>> Judge(0.5, 0.1).side(0.75), Judge(0.5, 0.1, Scope()).side(0.25)
+        ((<Label.FAKE: 1>, 0.75), (None, None))
+        """
+        if self.no_verdict or (prob_fake < self.threshold and self.scope is not None and not self.scope.may_say_real):
+            return None, None
+        return (Label.FAKE, prob_fake) if prob_fake >= self.threshold else (Label.REAL, 1 - prob_fake)
+
+    def remark(self, prob_fake: float) -> str:
+        """Remark on what the score says within the scope, or on why it has no verdict; empty if there is none."""
+        if self.no_verdict or self.scope is None:
+            return NO_VERDICT + self.no_verdict if self.no_verdict else ""
+        return remark(self.scope, self.call(prob_fake), trace=self.trace)
 
 
 def one_sided_warning(counts: Mapping[str, int], *, share: float = 0.95, at_least: int = 20) -> str | None:
     """A sentence if more than ``share`` of a set of videos gets the same verdict: more often a fault than a finding.
-
-    A detector that meets other footage than it was trained on tends to say the same of all of it.
 
     >>> one_sided_warning({"real": 99, "fake": 1}).partition(":")[0]
     '99 of 100 scored videos have the verdict “no sign found”'

@@ -9,19 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfd.base.types import FrameArray, Label, Moment, Status, TrackScore, Verdict, VideoScore
+from dfd.base.types import FrameArray, Label, Moment, Status, TrackScore, VideoScore
 from dfd.faces.crop import Crop
 from dfd.faces.found import Found
 from dfd.metrics.alike import alike, check_prevalence, labelled_in
 from dfd.models.classifier import ClipClassifier
 from dfd.models.files.card import DetectorCard, refuse_part
-from dfd.models.files.caveat import caveat_of, why_no_verdict
+from dfd.models.files.caveat import caveat_of, scope_of, why_no_verdict
 from dfd.models.files.checkpoint import refuse_mixed_clips
+from dfd.models.files.scope import trace_of
 from dfd.models.starter import checkpoint_path
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
 from dfd.scoring import aggregation as rules
-from dfd.scoring.aggregation import Aggregation, side, uncertain_band, verdict
+from dfd.scoring.aggregation import Aggregation, uncertain_band
 from dfd.scoring.engine import Engine
 from dfd.scoring.explain import explained
 from dfd.scoring.look.workers import look_settings, looks_of
@@ -119,7 +120,8 @@ class Detector(Engine[_Video]):
         self._batches = Batches(runtime.device_type != "cpu" if across_videos is None else across_videos)
         self.no_verdict = why_no_verdict(card, name)
         """Reason why scores come without a verdict; empty if they come with one."""
-        self._remark = rules.NO_VERDICT + self.no_verdict if self.no_verdict else ""
+        scope, trace = scope_of(card, self.threshold), trace_of(card.data)
+        self.judge = rules.Judge(self.threshold, uncertain_margin, scope, trace, self.no_verdict)
         self.caveat, self.prevalence = caveat_of(card), check_prevalence(prevalence)
         named = getattr(aggregation, "__name__", repr(aggregation))
         self.aggregation_name = aggregation if isinstance(aggregation, str) else named
@@ -247,15 +249,15 @@ class Detector(Engine[_Video]):
             return self.failed(video, Failure(Status.NO_FACE, f"{video.path}: {end.no_window}"))
         if not np.isfinite([window.prob_fake for scored in video.tracks.values() for window in scored]).all():
             return self.failed(video, video.no_number(self.model))
-        tracks, kept, prob_fake = video.aggregated(self.aggregation, self._verdict)
+        tracks, kept, prob_fake = video.aggregated(self.aggregation, self.judge.verdict)
         began = time.perf_counter()
         moments = tuple(self._moments(tracks, kept))
         explaining = time.perf_counter() - began
-        label, confidence = side(prob_fake, threshold=self.threshold, gives_verdicts=self.gives_verdicts)
+        label, confidence = self.judge.side(prob_fake)
         return VideoScore(
             path=str(video.path),
             status=Status.PARTIAL if end.partial else Status.OK,
-            verdict=self._verdict(prob_fake),
+            verdict=self.judge.verdict(prob_fake),
             label=label,
             prob_fake=prob_fake,
             confidence=confidence,
@@ -263,7 +265,7 @@ class Detector(Engine[_Video]):
             seconds=time.perf_counter() - video.began,
             seconds_by_stage={**end.seconds_by_stage, "network": video.network_seconds, "explain": explaining},
             model=self.name,
-            message="; ".join(part for part in (end.partial, end.message, self._remark) if part),
+            message="; ".join(part for part in (end.partial, end.message, self.judge.remark(prob_fake)) if part),
             alike=alike(prob_fake, self._labelled, prevalence=self.prevalence) if self._labelled else None,
             caveat=self.caveat,
             scored_at=now(),
@@ -278,10 +280,6 @@ class Detector(Engine[_Video]):
     def gives_verdicts(self) -> bool:
         """Whether a score comes with a verdict."""
         return not self.no_verdict
-
-    def _verdict(self, prob_fake: float) -> Verdict:
-        told = verdict(prob_fake, threshold=self.threshold, margin=self.uncertain_margin)
-        return told if self.gives_verdicts else Verdict.UNCERTAIN
 
     def _moments(self, tracks: Iterable[TrackScore], kept_by_track: Mapping[int, list[_Kept]]) -> Iterator[Moment]:
         """The most suspicious windows of the most suspicious faces, both in falling order."""

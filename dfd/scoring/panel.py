@@ -12,10 +12,11 @@ from dfd.base.errors import ConfigError
 from dfd.base.types import DetectorScore, TrackScore, Verdict, VideoScore
 from dfd.faces.found import FaceWindow, View, WindowsEnd
 from dfd.models.files.card import num_networks, read_card
+from dfd.models.files.scope import common_scope, with_remark
 from dfd.models.published.names import members
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
-from dfd.scoring.aggregation import NO_VERDICT, side, verdict
+from dfd.scoring.aggregation import NO_VERDICT, Judge
 from dfd.scoring.detector import Detector
 from dfd.scoring.engine import Engine
 from dfd.scoring.look.workers import looks_of
@@ -75,8 +76,13 @@ class _Several(Engine[_Videos]):
 
     @property
     @abstractmethod
+    def judge(self) -> Judge:
+        """Rule by which scores become verdicts."""
+
+    @property
     def threshold(self) -> float:
         """Score from which a video is called fake."""
+        return self.judge.threshold
 
     def begin(self, path: Path) -> _Videos:
         """Begin a video."""
@@ -131,12 +137,6 @@ class Panel(_Several):
         super().__init__(detectors, name=" + ".join(names), pool=pool)
         self.parts = names
 
-    @property
-    def threshold(self) -> float:
-        """Combined score from which a video is called fake: the thresholds, combined as the scores are."""
-        voting = [number for number in range(len(self.detectors)) if self._votes(number)] or [0]
-        return self._combined([self.detectors[number].threshold for number in voting], voting)
-
     def finished(self, video: _Videos) -> VideoScore:
         """Score of a video of which everything was taken."""
         scores = [detector.finished(seen) for detector, seen in zip(self.detectors, video.by_detector, strict=True)]
@@ -161,26 +161,38 @@ class Panel(_Several):
         if not voting:
             return whole
         prob_fake = self._combined([prob for _, prob in voting], [number for number, _ in voting])
-        threshold = self._combined([self.detectors[number].threshold for number, _ in voting], [n for n, _ in voting])
-        label, confidence = side(prob_fake, threshold=threshold)
-        said = verdict(prob_fake, threshold=threshold, margin=self.detectors[0].uncertain_margin)
-        calls = {each[number].verdict for number, _ in voting} - {Verdict.UNCERTAIN}
+        judge = self._judge([number for number, _ in voting])
+        label, confidence = judge.side(prob_fake)
+        calls = {self.detectors[number].judge.call(prob) for number, prob in voting} - {Verdict.UNCERTAIN}
         disagree = "the detectors disagree" if len(calls) > 1 else ""
         # The combined score has a verdict, even if the first detector, whose remarks these are, gives none.
         message = whole.message.partition(NO_VERDICT)[0].removesuffix("; ")
         return replace(
             whole,
             prob_fake=prob_fake,
-            verdict=said,
+            verdict=judge.verdict(prob_fake),
             label=label,
             confidence=confidence,
-            message="; ".join(part for part in (message, disagree) if part),
+            message="; ".join(part for part in (with_remark(message, judge.remark(prob_fake)), disagree) if part),
         )
 
     @property
     def gives_verdicts(self) -> bool:
         """Whether a score comes with a verdict: if one of the detectors that vote gives any."""
         return any(map(self._votes, range(len(self.detectors))))
+
+    @property
+    def judge(self) -> Judge:
+        """Rule of the combined score."""
+        return self._judge([number for number in range(len(self.detectors)) if self._votes(number)] or [0])
+
+    def _judge(self, numbers: Sequence[int]) -> Judge:
+        """Rule of a score that these detectors make: the thresholds are combined as the scores are."""
+        each: list[Judge] = [self.detectors[number].judge for number in numbers]
+        scopes = [one.scope for one in each if one.scope is not None]
+        threshold = self._combined([one.threshold for one in each], numbers)
+        why = "" if self.gives_verdicts else each[0].no_verdict
+        return Judge(threshold, self.uncertain_margin, common_scope(scopes) if scopes else None, "a fake", why)
 
     def _votes(self, number: int) -> bool:
         return self.detectors[number].gives_verdicts and self.weights[number] > 0
@@ -206,9 +218,9 @@ class Ensemble(_Several):
         return False
 
     @property
-    def threshold(self) -> float:
-        """Threshold of its networks, which without a calibration decides nothing."""
-        return self.detectors[0].threshold
+    def judge(self) -> Judge:
+        """Rule of its networks, whose threshold decides nothing without a calibration."""
+        return self.detectors[0].judge
 
     def finished(self, video: _Videos) -> VideoScore:
         """Score of a video of which everything was taken."""

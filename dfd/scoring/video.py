@@ -18,7 +18,7 @@ from dfd.scoring.aggregation import Aggregation, weakness, without_weak
 
 DESCRIBED = (
     *("clip_len", "clip_stride", "image_size", "temperature", "crop"),
-    *("calibration", "metrics", "data", "versions"),
+    *("calibration", "metrics", "data", "scope", "versions"),
 )
 """Fields of a card by which a report describes a detector."""
 OF_THE_END = ("num_faces", "num_frames", "num_windows", "num_windows_possible", "duration_seconds")

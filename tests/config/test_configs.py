@@ -20,8 +20,8 @@ from dfd.config.schemas import (
     PreprocessConfig,
     TrainConfig,
 )
+from dfd.data.blend.families import FAMILIES, KIND, Blends
 from dfd.data.blend.module import BlendDataModule
-from dfd.data.blend.settings import BlendSettings
 
 ROOTS = {
     "train": (TrainConfig, ["data.store=s"]),
@@ -172,15 +172,22 @@ def test_photographs_are_read_as_such_without_more_ado() -> None:
 
 
 def test_every_setting_of_blends_is_in_the_config_as_the_code_has_it_and_can_be_given() -> None:
-    def settings(*overrides: str) -> BlendSettings:
+    def blends(*overrides: str) -> Blends:
         config = checked("train", "data=blend", "data.store=absent", *overrides)
         assert isinstance(config, TrainConfig)
-        assert set(config.data["blend"]) == {field.name for field in fields(BlendSettings)}
+        others = {name: family for name, family in FAMILIES.items() if name != KIND}
+        names = {field.name for field in fields(FAMILIES[KIND].settings)}
+        assert set(config.data["blend"]) == {"kind", *names, *others}
+        for name, family in others.items():
+            assert set(config.data["blend"][name]) == {field.name for field in fields(family.settings)}
         data = build(config.data)
         assert isinstance(data, BlendDataModule)
         return data.blend
 
     # As JSON, which does not tell lists from tuples.
-    assert json.dumps(asdict(settings())) == json.dumps(asdict(BlendSettings()))
-    given = settings("data.blend.feather=[0.02,0.1]", "data.blend.regions={mouth: 1}")
+    for name, settings in blends().settings.items():
+        assert json.dumps(asdict(settings)) == json.dumps(asdict(FAMILIES[name].settings()))
+    given = blends("data.blend.feather=[0.02,0.1]", "data.blend.regions={mouth: 1}").settings[KIND]
     assert (given.feather, given.regions) == ([0.02, 0.1], {"mouth": 1})
+    given = blends("data.blend.kind={self: 2, warp: 1}", "data.blend.warp.side=[64,64]")
+    assert (given.weights, given.settings["warp"].side) == ({"self": 2, "warp": 1}, [64, 64])

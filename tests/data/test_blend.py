@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from dfd.data.blend.blending import BlendedPair, moving_still, self_blend
+from dfd.data.blend.blending import self_blend
+from dfd.data.blend.geometry import BlendedPair, moving_still
 from dfd.data.blend.settings import MEAN_LANDMARKS, OUTLINES, BlendSettings
 
 SIDE = 96

@@ -74,7 +74,7 @@ def test_only_real_clips_are_used_and_each_has_a_fake(mixed_store: Path) -> None
         real, fake = dataset[(number, 7)], dataset[(number + 1, 7)]
         assert (real["label"], fake["label"]) == (Label.REAL, Label.FAKE)
         assert (dataset.video_ids[number], dataset.video_ids[number + 1]) == (real["video_id"], fake["video_id"])
-        assert fake["video_id"] == fake_id(real["video_id"])
+        assert fake["video_id"] == fake_id(real["video_id"], "self_blend")
         assert (real["method"], fake["method"]) == ("", "self_blend")
         assert real["dataset"] == fake["dataset"]
         assert real["frames"].shape == fake["frames"].shape == (4, 3, 64, 64)
@@ -114,7 +114,7 @@ def test_batches_hold_both_of_each_pair_made_once(mixed_store: Path, monkeypatch
     for batch in batches:
         assert batch["label"].tolist() == [0, 1, 0, 1]
         for real, fake in zip(batch["video_id"][::2], batch["video_id"][1::2], strict=True):
-            assert fake == fake_id(real)
+            assert fake == fake_id(real, "self_blend")
     assert len(made) == 8
 
 

@@ -231,3 +231,23 @@ def test_the_miniature_can_hold_fakes_that_are_fake_by_their_sound_alone(tmp_pat
     assert len(unaltered) == 2
     for row in unaltered:
         assert filmed[row.path] == filmed[tmp_path / row.extra["original"]]
+
+
+def test_the_labelled_test_set_makes_an_official_split(tmp_path: Path) -> None:
+    root = make_dfdc(tmp_path)
+    (root / "test").mkdir()
+    (root / "test/labels.csv").write_text("filename,label\naalscayrfi.mp4,0\nbbhtdfuqxq.mp4,1\nmissing.mp4,1\n")
+    for name in ("aalscayrfi.mp4", "bbhtdfuqxq.mp4", "unlisted.mp4"):
+        (root / "test" / name).write_bytes(b"")
+    listing = dfdc(root)
+    splits = {row.name: (row.label, row.extra["official_split"]) for row in listing.rows}
+    assert splits["test/aalscayrfi.mp4"] == (Label.REAL, "test")
+    assert splits["test/bbhtdfuqxq.mp4"] == (Label.FAKE, "test")
+    assert {split for name, (_, split) in splits.items() if not name.startswith("test/")} == {"train"}
+    assert {(item.name, item.reason) for item in listing.left_out} == {
+        ("test/missing.mp4", "missing_file"),
+        ("test/unlisted.mp4", "unknown_file"),
+    }
+    (root / "test/labels.csv").write_text("filename,label\naalscayrfi.mp4,2\n")
+    with pytest.raises(ManifestError, match=r"labels\.csv: .*\n.*0' \(real\) or"):
+        dfdc(root)

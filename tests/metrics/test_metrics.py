@@ -11,8 +11,9 @@ from sklearn.calibration import calibration_curve
 
 from dfd.metrics.calibration import expected_calibration_error, reliability_bins
 from dfd.metrics.clips import clip_metrics
+from dfd.metrics.formulas import resample, resampled
 from dfd.metrics.significance import holm, mcnemar
-from dfd.metrics.videos import _resample, _resampled, bootstrap_intervals, metrics_by_group, roc_curve, video_metrics
+from dfd.metrics.videos import bootstrap_intervals, metrics_by_group, roc_curve, video_metrics
 
 
 def random_table(seed, *, num=200, decimals=None):
@@ -272,8 +273,8 @@ def test_a_metric_that_is_not_defined_has_no_interval():
 @pytest.mark.parametrize("decimals", [None, 1])
 def test_resamples_at_once_have_the_numbers_of_each_alone(decimals):
     prob, label = random_table(3, num=30, decimals=decimals)
-    counts_RN = _resample(label == 1, 40, np.random.default_rng(0))
-    at_once = _resampled(prob, label == 1, counts_RN, 0.4)
+    counts_RN = resample(label == 1, 40, np.random.default_rng(0))
+    at_once = resampled(prob, label == 1, counts_RN, 0.4)
     for row, counts in enumerate(counts_RN):
         drawn = np.repeat(np.arange(30), counts)
         alone = video_metrics(prob[drawn], label[drawn], threshold=0.4)

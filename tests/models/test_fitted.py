@@ -107,10 +107,11 @@ def test_a_fit_goes_on_from_what_a_checkpoint_keeps(clouds: tuple[np.ndarray, np
     features, label = (torch.from_numpy(value) for value in clouds)
     models = [model_of("lda"), model_of("lda")]
     whole, stopped = (Fitting.of(model) for model in models)
-    assert whole and stopped
+    assert whole is not None
+    assert stopped is not None
     stopped.take(features[:40], label[:40])
     resumed = Fitting.of(models[1])
-    assert resumed
+    assert resumed is not None
     resumed.load(stopped.state())
     resumed.take(features[40:], label[40:])
     whole.take(features, label)

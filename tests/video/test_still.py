@@ -8,7 +8,7 @@ from PIL import Image
 
 from dfd.base.errors import UnreadableVideo, VideoTooLarge
 from dfd.video.file.container import VideoLimits
-from dfd.video.still import StillReader
+from dfd.video.still import SequenceReader, StillReader
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (24, 40, 3), np.uint8)
 
@@ -69,3 +69,28 @@ def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
     frames[0].save(tmp_path / "moves.webp", save_all=True, append_images=frames[1:])
     with pytest.raises(UnreadableVideo, match="several pictures"):
         StillReader(tmp_path / "moves.webp")
+
+
+def test_a_folder_of_pictures_is_a_video_in_the_order_of_its_numbers(tmp_path: Path) -> None:
+    for number in (10, 2, 1):
+        Image.fromarray(np.full((8, 12, 3), number, np.uint8)).save(tmp_path / f"f{number}.png")
+    (tmp_path / ".hidden.png").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("no picture")
+    with SequenceReader(tmp_path) as reader:
+        assert [int(frames[0, 0, 0, 0]) for _, frames in reader.chunks()] == [1, 2, 10]
+        assert [start for start, _ in reader.chunks([range(1, 2)])] == [1]
+        assert (reader.info.width, reader.info.height, reader.num_frames) == (12, 8, 3)
+        assert reader.partial is None
+
+
+def test_a_damaged_picture_of_a_sequence_is_counted_and_the_others_close_up(tmp_path: Path) -> None:
+    for number in range(3):
+        Image.fromarray(PICTURE).save(tmp_path / f"{number}.png")
+    (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:60])
+    reader = SequenceReader(tmp_path, max_side=20)
+    chunks = list(reader.chunks())
+    assert [(start, frames.shape) for start, frames in chunks] == [(0, (1, 12, 20, 3)), (1, (1, 12, 20, 3))]
+    assert reader.partial == "1 of 3 pictures are damaged (1.png)"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UnreadableVideo, match="a folder without pictures"):
+        SequenceReader(tmp_path / "empty")

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from dfd.base.errors import StoreError
 from dfd.base.types import FrameArray
 from dfd.commands.sheet import drawn, positive
-from dfd.data.blend.blending import BlendedPair
+from dfd.data.blend.geometry import BlendedPair
 from dfd.data.blend.module import BlendDataModule
 from dfd.data.splits.people import SPLITS
 from dfd.figures.style import save

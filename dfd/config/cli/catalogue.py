@@ -99,6 +99,9 @@ COMMANDS = {
         options=("--output", "--title", "--threshold", "--uncertain-margin", "--prevalence"),
     ),
     "preprocess": Command("turn videos into a store of face clips", "MANIFEST.csv|FOLDER", "dfd.preprocess", True),
+    "sources": Command(
+        "list the data sets that can be read, and where to ask for them", "[NAME ...]", "dfd.data.sources.__main__"
+    ),
     "sheet": Command(
         "draw a contact sheet of a clip store",
         "STORE",
@@ -114,6 +117,15 @@ COMMANDS = {
     "export": Command("write a detector as one file to hand on", "CHECKPOINT", "dfd.export", True),
     "adopt": Command(
         "make a detector of what others have published", "[NAME]", "dfd.commands.adopt", options=("--file", "--output")
+    ),
+    "fingerprint": Command(
+        "train what takes a generator's fingerprint out of pictures",
+        "STORE",
+        "dfd.commands.adopt.fingerprint",
+        options=(
+            *("--output", "--code-sizes", "--num-steps", "--batch-size", "--patch", "--max-pictures", "--seed"),
+            "--device",
+        ),
     ),
     "weights": Command(
         "fetch the weights that a training begins from",

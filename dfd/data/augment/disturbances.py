@@ -11,6 +11,7 @@ blocks, lost detail and smeared motion differ from what JPEG does to each frame.
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,7 +19,9 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from dfd.base.names import plugins
+from dfd.data.augment.fingerprint import HOW, without_fingerprint
 from dfd.data.augment.recode import _check_clip, check_encoder, recode
+from dfd.models.networks.systems.autoencoder import CODE_SIZES, autoencoders_sha256, read_autoencoders
 
 NUM_LEVELS = 5
 PLATFORM_CRF = 28
@@ -42,6 +45,8 @@ class Disturbance:
     """Function of a clip, uint8 (T, 3, H, W), a strength and a generator; keeps shape and type."""
     codec: str | None = None
     """Required codec, a key of ``CODECS``."""
+    weights: str | None = None
+    """File of autoencoders, of the disturbance ``fingerprint``."""
 
     def __post_init__(self) -> None:
         if len(self.levels) != NUM_LEVELS:
@@ -57,6 +62,15 @@ class Disturbance:
             raise ValueError(f"a level is from 0 to {NUM_LEVELS}, got {level}")
         return self.levels[level - 1] if level else None
 
+    def disturb(self, level: int) -> "Disturb":
+        """The disturbance at one level."""
+        return Disturb(self.name, level, self.weights)
+
+    @property
+    def version(self) -> str:
+        """Hash of the weights, on which the result depends; empty without weights."""
+        return "" if self.weights is None else autoencoders_sha256(self.weights)[:16]
+
 
 @dataclass(frozen=True, slots=True)
 class Disturb:
@@ -68,14 +82,17 @@ class Disturb:
 
     name: str
     level: int
+    weights: str | None = None
+    """File of autoencoders, of the disturbance ``fingerprint``."""
 
     def __call__(self, frames_TCHW: Tensor, clip: str) -> Tensor:
         """Disturb the clip named ``clip``, uint8 (T, 3, H, W).
 
         Raises:
             DisturbanceError: an encoder is missing or failed.
+            CheckpointError: the file of autoencoders cannot be read.
         """
-        disturbance = by_name()[self.name]
+        disturbance = by_name(self.weights)[self.name]
         strength = disturbance.at(self.level)
         if strength is None:
             return frames_TCHW
@@ -195,29 +212,57 @@ DISTURBANCES = {disturbance.name: disturbance for disturbance in _ALL}
 """Disturbances by name, in the order of tables and figures."""
 
 
-def by_name() -> dict[str, Disturbance]:
+FINGERPRINT = "fingerprint"
+"""Disturbance that needs weights: GANprintR's autoencoders with codes of 256 to 4 channels."""
+
+
+def by_name(fingerprint_weights: str | None = None) -> dict[str, Disturbance]:
     """All disturbances: dfd's, and those of plug-ins, each the result of a function without arguments.
 
     A plug-in's is called by the dotted name of that function, whatever ``name`` says.
+
+    Args:
+        fingerprint_weights: file of the autoencoders; None: without ``fingerprint``.
     """
+    own = dict(DISTURBANCES)
+    if fingerprint_weights is not None:
+        file = fingerprint_weights
+        own[FINGERPRINT] = Disturbance(
+            *(FINGERPRINT, "code size", CODE_SIZES, lambda x, strength, _: without_fingerprint(x, int(strength), file)),
+            weights=file,
+        )
     others = {name: replace(make(), name=name) for name, make in plugins.parts("disturbance").items()}
-    return {**DISTURBANCES, **others}
+    return {**own, **others}
 
 
-def chosen(names: Sequence[str] | None) -> list[Disturbance]:
-    """Disturbances with the given names, in the given order; None returns all.
+def chosen(names: Sequence[str] | None, *, fingerprint_weights: str | Path | None = None) -> list[Disturbance]:
+    """Disturbances with the given names, in the given order; None returns all of dfd's.
+
+    Args:
+        names: names of disturbances; a plug-in's are dotted.
+        fingerprint_weights: file of the autoencoders of ``fingerprint``, which is left out without.
 
     Raises:
-        ValueError: a name is unknown, or ``names`` is empty.
+        ValueError: a name is unknown, or ``names`` is empty, or ``fingerprint`` has no weights.
+        CheckpointError: the file of autoencoders is missing or damaged, or lacks one of the code sizes.
         DisturbanceError: the installed PyAV lacks an encoder that one of them needs.
     """
-    known = by_name()
+    file = None if fingerprint_weights is None else str(fingerprint_weights)
+    if file is None and FINGERPRINT in (names or ()):
+        raise ValueError(f"the disturbance fingerprint needs the weights of autoencoders: {HOW}")
+    known = by_name(file)
     unknown = [name for name in names or () if name not in known]
     if unknown or (names is not None and not names):
         hint = next((f"; {plugins.remedy(name)}" for name in unknown if "." in name), "")
-        raise ValueError(f"disturbances must be some of {', '.join(known)}, got {', '.join(unknown) or 'none'}{hint}")
-    found = [known[name] for name in dict.fromkeys(DISTURBANCES if names is None else names)]
+        listed = ", ".join(dict.fromkeys([*known, FINGERPRINT]))
+        raise ValueError(f"disturbances must be some of {listed}, got {', '.join(unknown) or 'none'}{hint}")
+    found = [
+        known[name]
+        for name in dict.fromkeys([*known][: len(DISTURBANCES) + (file is not None)] if names is None else names)
+    ]
     for disturbance in found:
+        for code_size in disturbance.levels if disturbance.weights is not None else ():
+            read_autoencoders(disturbance.weights or "").of_size(int(code_size))
         if disturbance.codec is not None:
             check_encoder(disturbance.codec)
     return found

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from dfd.data.augment.disturbances import noisy, resized, with_gamma
+from dfd.data.augment.fingerprint import HOW, RandomAutoencoder
 from dfd.data.augment.recode import check_encoder
 
 
@@ -36,6 +37,8 @@ def clip_augmentation(
     codec_prob: float = 0.0,
     codec_names: Sequence[str] = ("h264", "hevc"),
     codec_crf: Sequence[int] = (23, 40),
+    fingerprint_prob: float = 0.0,
+    fingerprint_weights: str | None = None,
 ) -> Callable[[Tensor], Tensor]:
     """Build the augmentation: a function from a clip, uint8 (T, 3, H, W), to a clip of the same shape and type.
 
@@ -46,10 +49,11 @@ def clip_augmentation(
     deviation in levels of 255), new in each frame; JPEG compression; and finally what platforms do: the clip is
     downscaled to at least ``resize_min_scale`` of its sides, re-encoded with one of ``codec_names`` at a CRF in
     ``codec_crf``, and scaled back. Resizing and encoding may each occur alone; see
-    :mod:`dfd.data.augment.disturbances`.
+    :mod:`dfd.data.augment.disturbances`. Before all of these, a clip passes through one of the autoencoders of the file
+    ``fingerprint_weights``, real and fake alike.
 
-    Draws come from torch's global generator. Gamma, noise, resizing and encoding, which were added later, draw nothing
-    if their probability is 0, so that the draws of the other steps stay as they were.
+    Draws come from torch's global generator. Gamma, noise, resizing, encoding and autoencoders, which were added later,
+    draw nothing if their probability is 0, so that the draws of the other steps stay as they were.
 
     >>> import torch
     >>> augment = clip_augmentation(flip_prob=1, crop_prob=0, color_prob=0, blur_prob=0, jpeg_prob=0)
@@ -58,6 +62,7 @@ def clip_augmentation(
 
     Raises:
         ValueError: a value is out of range; the message names it.
+        CheckpointError: the file of autoencoders is missing or damaged.
     """
     options = locals().copy()
     for name in [*(name for name in options if name.endswith("_prob")), "brightness", "contrast", "saturation"]:
@@ -88,11 +93,16 @@ def clip_augmentation(
         raise ValueError(f"codec_crf must be from 0 to 51, got {list(codec_crf)}")
     if codec_prob and not codec_names:
         raise ValueError("codec_names must name a format, or codec_prob be 0")
+    if fingerprint_prob and fingerprint_weights is None:
+        raise ValueError(f"fingerprint_prob needs the weights of autoencoders: {HOW}, or fingerprint_prob be 0")
     for name in codec_names if codec_prob else ():
         check_encoder(name)
     # A radius of two sigma, roughly as in OpenCV for 8-bit pictures; a larger kernel only takes longer.
     kernel_size = 2 * round(2 * high_sigma) + 1
-    steps: list[nn.Module] = [
+    steps: list[nn.Module] = []
+    if fingerprint_prob and fingerprint_weights is not None:
+        steps.append(v2.RandomApply([RandomAutoencoder(fingerprint_weights)], p=fingerprint_prob))
+    steps += [
         v2.RandomApply([ResizedCrop((crop_min_area, 1.0), (1 / crop_max_stretch, crop_max_stretch))], p=crop_prob),
         v2.RandomHorizontalFlip(p=flip_prob),
         v2.RandomApply([v2.ColorJitter(brightness, contrast, saturation, hue)], p=color_prob),

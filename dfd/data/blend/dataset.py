@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,13 @@ from torch.utils.data import Sampler
 
 from dfd.base.errors import StoreError
 from dfd.base.types import FloatArray, Label
-from dfd.data.blend.blending import BlendedPair, moving_still, self_blend
-from dfd.data.blend.settings import BlendSettings
+from dfd.data.blend.families import FAMILIES, Blends
+from dfd.data.blend.geometry import BlendedPair, moving_still
 from dfd.data.clips.batches import ClipItem, as_tensor
 from dfd.data.clips.dataset import Choice, ClipDataset
 from dfd.data.clips.samplers import Repeat
 from dfd.data.store.folders import read_geometry, read_record
 from dfd.faces.extract import ExtractionSettings
-
-METHOD = "self_blend"
-
 
 Number = int | tuple[int, int]
 
@@ -62,19 +60,19 @@ class BlendDataset(ClipDataset):
     and blended once. In evaluation a blend depends only on the video's name and the track's number, so every run and
     every detector is measured on the same fakes, and all windows of a video are blended in the same way.
 
-    A fake's ``video_id`` is that of the real video followed by ``+self_blend``. A photograph becomes a clip by
-    :func:`dfd.data.blend.blending.moving_still`.
+    A fake's ``video_id`` is that of the real video followed by ``+`` and the fake's method. A photograph becomes a clip
+    by :func:`dfd.data.blend.geometry.moving_still`.
 
     Args:
         store: folder of the clip store.
         index: rows of real clips.
-        blend: how fakes are made.
+        blend: families of the fakes and how they are made.
         options: further arguments of :class:`~dfd.data.clips.dataset.ClipDataset`.
     """
 
     SHORT_TRACKS = "photographs are moved about, others repeat their last frame"
 
-    def __init__(self, store: str | Path, index: pd.DataFrame, *, blend: BlendSettings, **options: Any) -> None:
+    def __init__(self, store: str | Path, index: pd.DataFrame, *, blend: Blends, **options: Any) -> None:
         super().__init__(store, index, **options)
         self.blend = blend
 
@@ -93,8 +91,16 @@ class BlendDataset(ClipDataset):
 
     @property
     def video_ids(self) -> list[str]:
-        """Video id of each item, in order."""
-        return [name for video_id in super().video_ids for name in (video_id, fake_id(video_id))]
+        """Video id of each item, in order; in training, where families are drawn anew, as in evaluation."""
+        tracks = self._tracks.track[self._position].tolist()
+        ids = zip(super().video_ids, tracks, strict=True)
+        return [
+            name for video_id, track in ids for name in (video_id, fake_id(video_id, self._method(video_id, track)))
+        ]
+
+    def _method(self, video_id: str, track: int) -> str:
+        """Method of the fake of a track in evaluation."""
+        return FAMILIES[self.blend.draw(_eval_seed(video_id, track))].method
 
     def __getitem__(self, item: Number | Repeat) -> ClipItem:
         """Read one item.
@@ -110,7 +116,7 @@ class BlendDataset(ClipDataset):
         Raises:
             StoreError: a clip's files cannot be read.
         """
-        pairs: dict[Number, tuple[tuple[Tensor, Tensor], Choice]] = {}
+        pairs: dict[Number, tuple[tuple[Tensor, Tensor], str, Choice]] = {}
         found: list[ClipItem] = []
         for item in items:
             is_repeat = isinstance(item, Repeat)
@@ -120,10 +126,11 @@ class BlendDataset(ClipDataset):
             # Without a seed, each access to a training item makes a new draw.
             if key not in pairs or (self.training and not isinstance(key, tuple)):
                 pairs[key] = self._pair(key)
-            clips, choice = pairs[key]
+            clips, method, choice = pairs[key]
             facts = choice.facts
             if label == Label.FAKE:
-                facts = {**facts, "label": int(Label.FAKE), "video_id": fake_id(facts["video_id"]), "method": METHOD}
+                video_id = fake_id(facts["video_id"], method)
+                facts = {**facts, "label": int(Label.FAKE), "video_id": video_id, "method": method}
             found.append({"frames": clips[label], "is_repeat": is_repeat, **facts})  # type: ignore[typeddict-item]
         return found
 
@@ -135,9 +142,7 @@ class BlendDataset(ClipDataset):
         """
         choice = self.choose(item)
         if choice.generator is None:
-            # Not hash(), which differs between processes. All windows share the draw of the one at frame 0: a video has
-            # one forger, and a mean over several forgeries of it would be easier to detect.
-            seed = zlib.crc32(f"{choice.facts['video_id']}/{choice.facts['track']}/0".encode())
+            seed = _eval_seed(choice.facts["video_id"], choice.facts["track"])
         else:
             seed = int(torch.randint(2**62, (), generator=choice.generator))
         rng = np.random.default_rng(seed)
@@ -150,15 +155,15 @@ class BlendDataset(ClipDataset):
             # Repeated last frames of a short track must not jitter, or motion alone would reveal the fake.
             num_read = len(set(choice.indices))
             frames, landmarks = frames[:num_read], landmarks[:num_read]
-        return _held(self_blend(frames, landmarks, rng, self.blend), self.clip_len), choice
+        return _held(self.blend.make(self.blend.draw(seed), frames, landmarks, rng), self.clip_len), choice
 
-    def _pair(self, item: Number) -> tuple[tuple[Tensor, Tensor], Choice]:
+    def _pair(self, item: Number) -> tuple[tuple[Tensor, Tensor], str, Choice]:
         pair, choice = self.blended(item)
         state = None if choice.generator is None else choice.generator.get_state()
         real = self.finish(as_tensor(pair.real), choice)
         if choice.generator is not None and state is not None:
             choice.generator.set_state(state)
-        return (real, self.finish(as_tensor(pair.fake), choice)), choice
+        return (real, self.finish(as_tensor(pair.fake), choice)), pair.method, choice
 
 
 def _held(pair: BlendedPair, num_frames: int) -> BlendedPair:
@@ -168,16 +173,25 @@ def _held(pair: BlendedPair, num_frames: int) -> BlendedPair:
         return pair
     real, fake, target = (np.pad(a, ((0, missing), *[(0, 0)] * 3), "edge") for a in (pair.real, pair.fake, pair.target))
     mask = np.pad(pair.mask, ((0, missing), (0, 0), (0, 0)), "edge")
-    return BlendedPair(real=real, fake=fake, target=target, mask=mask, region=pair.region)
+    return replace(pair, real=real, fake=fake, target=target, mask=mask)
 
 
-def fake_id(video_id: str) -> str:
+def _eval_seed(video_id: str, track: int) -> int:
+    """Seed of a track's fakes in evaluation.
+
+    All windows share the draw of the one at frame 0: a video has one forger, and a mean over several forgeries of it
+    would be easier to detect.
+    """
+    return zlib.crc32(f"{video_id}/{track}/0".encode())  # not hash(), which differs between processes
+
+
+def fake_id(video_id: str, method: str) -> str:
     """``video_id`` of the fake made from a real video.
 
-    >>> fake_id("a-1234")
+    >>> fake_id("a-1234", "self_blend")
     'a-1234+self_blend'
     """
-    return f"{video_id}+{METHOD}"
+    return f"{video_id}+{method}"
 
 
 class PairSampler(Sampler[tuple[int, int]]):

@@ -1,7 +1,6 @@
 """Data module ``data=blend``: real clips of a store and fakes made from them, paired in every batch."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch.utils.data import Sampler
 from dfd.base.errors import StoreError
 from dfd.base.types import Label
 from dfd.data.blend.dataset import BlendDataset, PairSampler
-from dfd.data.blend.settings import BlendSettings
+from dfd.data.blend.families import Blends
 from dfd.data.clips.dataset import CLIP_LEN, TRACKS, ClipDataset
 from dfd.data.clips.module import ClipDataModule
 from dfd.data.clips.reader import READER
@@ -27,8 +26,9 @@ class BlendDataModule(ClipDataModule):
     Args:
         store: folder made by ``python -m dfd.preprocess`` from videos (``source=...``), photographs
             (``source=stills``) or both.
-        blend: how fakes are made: arguments of :class:`dfd.data.blend.settings.BlendSettings`; None stands for the
-            default, for all of them or for a single one.
+        blend: how fakes are made: ``kind``, a name in :data:`dfd.data.blend.families.FAMILIES` or weights of several;
+            arguments of :class:`dfd.data.blend.settings.BlendSettings`; and those of the other families under their
+            names. None stands for the default, for all of them or for a single one.
         proportions: sampling weight of each data set in training, by name, with any sum. None draws each in proportion
             to its number of faces.
         batch_size: clips per batch in each process, half of them real; must be even.
@@ -73,7 +73,7 @@ class BlendDataModule(ClipDataModule):
         )
         if batch_size % 2:
             raise ValueError(f"batch_size must be even, for pairs of a real and a fake clip, got {batch_size}")
-        self.blend = BlendSettings(**{name: value for name, value in (blend or {}).items() if value is not None})
+        self.blend = Blends.of(blend)
 
     @property
     def is_whole(self) -> bool:
@@ -92,7 +92,7 @@ class BlendDataModule(ClipDataModule):
         """Summary of the store, with the settings of the fakes."""
         return {
             **super().summary(),
-            "blend": {**asdict(self.blend), "proportions": self.drawing.facts().get("proportions")},
+            "blend": {**self.blend.facts(), "proportions": self.drawing.facts().get("proportions")},
         }
 
     def _chosen(self, index: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Settings of self-blended fakes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -106,38 +106,72 @@ class BlendSettings:
             if name == "regions":
                 form, fits = "weights by name, {mouth: 1}", is_weights(value)
             elif name in ("opacity", "grow", "feather"):
-                form, fits = "a list of numbers", isinstance(value, list | tuple) and all(map(_is_number, value))
+                form, fits = "a list of numbers", isinstance(value, list | tuple) and all(map(is_number, value))
             else:
-                form, fits = "a number", _is_number(value)
+                form, fits = "a number", is_number(value)
             if not fits:
                 raise ValueError(f"{name} must be {form}, got {value!r}")
-        for name in ("color_prob", "sharpness_prob", "source_prob", "real_is_altered_prob", "steady_prob"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
+        check_probabilities(self, "color_prob", "sharpness_prob", "source_prob", "real_is_altered_prob", "steady_prob")
         for name in ("deform", "shift", "scale", "rotation", "brightness", "tint", "jitter", "drift", "flicker"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("contrast", "saturation", "gamma", "scale"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be from 0 to below 1, got {getattr(self, name)}")
-        for name, least in (("grow", 0.1), ("feather", 0.0)):
-            values = getattr(self, name)
-            if len(values) != 2 or not least <= values[0] <= values[1]:
-                raise ValueError(f"{name} must be a range [low, high] from {least}, got {list(values)}")
+        check_ranges(self, grow=0.1, feather=0.0)
         if not 0 < self.min_resize <= 1:
             raise ValueError(f"min_resize must be above 0 and at most 1, got {self.min_resize}")
         if not self.opacity or not all(0 < value <= 1 for value in self.opacity):
             raise ValueError(f"opacity must be values above 0 and at most 1, got {list(self.opacity)}")
-        if unknown := sorted(set(self.regions) - set(OUTLINES)):
-            raise ValueError(f"regions: there is no {unknown[0]!r}, only {', '.join(OUTLINES)}")
-        if not all(weight >= 0 for weight in self.regions.values()) or not sum(self.regions.values()) > 0:
-            raise ValueError(f"regions must have weights from 0, some above it, got {dict(self.regions)}")
+        check_weights("regions", self.regions, OUTLINES)
+
+
+def check_probabilities(settings: object, *names: str) -> None:
+    """Refuse attributes of settings that are no numbers from 0 to 1.
+
+    Raises:
+        ValueError: one is not; the message names it.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if not is_number(value) or not 0 <= value <= 1:
+            raise ValueError(f"{name} must be from 0 to 1, got {value!r}")
+
+
+def check_ranges(settings: object, **least: float) -> None:
+    """Refuse attributes of settings that are no ranges ``[low, high]`` from the given least value.
+
+    Raises:
+        ValueError: one is not; the message names it.
+    """
+    for name, low in least.items():
+        values = getattr(settings, name)
+        fits = isinstance(values, list | tuple) and len(values) == 2 and all(map(is_number, values))
+        if not fits or not low <= values[0] <= values[1]:
+            given = list(values) if isinstance(values, list | tuple) else values
+            raise ValueError(f"{name} must be a range [low, high] from {low}, got {given!r}")
+
+
+def check_weights(name: str, weights: object, known: Iterable[str]) -> None:
+    """Refuse a mapping that does not give known names weights from 0, some above it.
+
+    Raises:
+        ValueError: it does not; the message names ``name``, the known names, or what it got.
+    """
+    if not isinstance(weights, Mapping) or not is_weights(weights):
+        raise ValueError(f"{name} must be weights by name, got {weights!r}")
+    known = list(known)
+    if unknown := sorted(set(map(str, weights)) - set(known)):
+        raise ValueError(f"{name}: there is no {unknown[0]!r}, only {', '.join(known)}")
+    if not all(weight >= 0 for weight in weights.values()) or not sum(weights.values()) > 0:
+        raise ValueError(f"{name} must have weights from 0, some above it, got {dict(weights)}")
 
 
 def is_weights(value: object) -> bool:
     """Whether ``value`` is a mapping to numbers."""
-    return isinstance(value, Mapping) and all(map(_is_number, value.values()))
+    return isinstance(value, Mapping) and all(map(is_number, value.values()))
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
+def is_number(value: object) -> bool:
+    """Whether ``value`` is a whole number or a decimal one."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -22,7 +22,7 @@ from dfd.faces.turned import WORDS, points_turned_back, quarter_turns_with_faces
 from dfd.video.decode import VideoReader
 from dfd.video.encode import VideoWriter
 from dfd.video.file.container import MAX_DECODE_SIDE, VideoLimits
-from dfd.video.still import StillReader
+from dfd.video.still import SequenceReader, StillReader
 
 DEADLINE_SECONDS = 600.0
 """The most that one video may take."""
@@ -156,12 +156,12 @@ def describe_video(record: VideoRecord, row: VideoRow, folder: Path, settings: P
     return replace(record, sha256=file_sha256(row.path), fingerprint=watcher.fingerprint(), tracks=tracks)
 
 
-def _open(path: Path, settings: PreparationSettings) -> StillReader | VideoReader:
-    open_file = StillReader if settings.stills else VideoReader
+def _open(path: Path, settings: PreparationSettings) -> StillReader | SequenceReader | VideoReader:
+    open_file = SequenceReader if path.is_dir() else StillReader if settings.stills else VideoReader
     return open_file(path, max_side=settings.max_decode_side, limits=settings.limits)
 
 
-def _wanted(reader: StillReader | VideoReader, settings: PreparationSettings) -> list[range] | None:
+def _wanted(reader: StillReader | SequenceReader | VideoReader, settings: PreparationSettings) -> list[range] | None:
     """Range of the frames to prepare, from the first decodable one; None for all."""
     first = reader.first_frame
     return [range(first, first + settings.num_frames)] if settings.num_frames else None
@@ -169,7 +169,7 @@ def _wanted(reader: StillReader | VideoReader, settings: PreparationSettings) ->
 
 def _write_clips(
     folder: Path,
-    reader: VideoReader | StillReader,
+    reader: VideoReader | StillReader | SequenceReader,
     frames: Iterable[tuple[int, FrameArray]],
     extractor: FaceExtractor,
     fps: float,

@@ -12,7 +12,16 @@ LAYOUTS = {
     "(Deepfakes/c23/videos/000_003.mp4 ...), or in the copy on Kaggle original/ (000.mp4 ...), Deepfakes/ "
     "(000_003.mp4 ...) and so on",
     "dfdc": "dfdc_train_part_0/ and the like, each with its videos and their metadata.json",
+    "dfdcp": "original_videos/, method_A/, method_B/ and dataset.json",
     "celebdf": "Celeb-real/, Celeb-synthesis/, YouTube-real/ and List_of_testing_videos.txt",
+    "df40": "DF40/ and DF40_train/, or a folder for each method with ff/ and cdf/ in it",
+    "fakeavceleb": "RealVideo-RealAudio/, FakeVideo-RealAudio/, FakeVideo-FakeAudio/ and meta_data.csv",
+    "deeperforensics": "manipulated_videos/ (end_to_end/000_M101.mp4 ...) and lists/splits/",
+    "ffiw": "source/ and target/, each with train/ and val/",
+    "wilddeepfake": "real_train/, fake_train/, real_test/ and fake_test/, unpacked (real_train/1/real/0/*.png ...)",
+    "deepspeak": "annotations-real.csv, annotations-fake.csv, annotations-split-def.csv and the unpacked videos",
+    "avdeepfake1m": "train/ and val/ with train_metadata.json and val_metadata.json",
+    "kodf": "original_videos/ and synthesized_videos/",
     "stills": "a folder of pictures for each person",
 }
 """Contents of each source's folder, by the name that ``source=`` takes."""
@@ -29,6 +38,18 @@ SPLIT_FOLDERS = {
 """Splits by common folder names, in lower case."""
 CELEBDF_FOLDERS = ("Celeb-real", "Celeb-synthesis", "YouTube-real")
 METADATA_NAME = "metadata.json"
+SIGNS = {
+    "dfdcp": {"method_A", "method_B"},
+    "fakeavceleb": {"RealVideo-RealAudio", "FakeVideo-RealAudio", "FakeVideo-FakeAudio"},
+    "deeperforensics": {"manipulated_videos"},
+    "kodf": {"synthesized_videos"},
+    "wilddeepfake": {"real_train", "fake_train", "real_test", "fake_test"},
+    "deepspeak": {"annotations-real.csv", "annotations-fake.csv"},
+    "avdeepfake1m": {"train_metadata.json", "val_metadata.json"},
+    "df40": {"DF40", "DF40_train", "simswap", "fsgan", "blendface", "inswap", "facedancer", "sadtalker", "heygen"},
+}
+"""Folders and files directly in a data set's folder, one of which is enough to recognise it."""
+FFIW_FOLDERS = ("source", "target")
 IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 """Files left by zip programs and file browsers, silently skipped like hidden files."""
 
@@ -46,6 +67,11 @@ def resembles(folder: Path) -> str | None:
     """Source whose layout ``folder`` appears to have, or None."""
     children = _subfolders(folder)
     names = {child.name for child in children}
+    for source, signs in SIGNS.items():
+        if names & signs or any(os.path.isfile(folder / name) for name in signs):
+            return source
+    if names.issuperset(FFIW_FOLDERS):
+        return "ffiw"
     if names & set(FFPP_FOLDERS) or is_ffpp_copy(names):
         return "ffpp"
     if names & set(CELEBDF_FOLDERS):

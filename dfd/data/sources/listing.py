@@ -89,7 +89,7 @@ class Draft:
         except OSError as error:
             self.leave_out(row.name, "missing_file", f"a link that leads nowhere: {error.strerror}")
             return False
-        if not stat.S_ISREG(status.st_mode):
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a folder of its frames
             self.leave_out(row.name, "unknown_file", "neither a file nor a folder")
             return False
         first = self._first.setdefault((status.st_dev, status.st_ino), row.name)

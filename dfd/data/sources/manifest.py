@@ -1,8 +1,8 @@
 """Reading and writing of manifests: CSV files with one row per labelled video.
 
-Columns: ``path``, ``label`` (real or fake) and, optionally, ``dataset``, ``method`` (empty for real), ``source_ids``
-(one or more, separated by ``;``: the people or source videos it is made from) and ``split`` (train, val, test or
-empty). A relative path starts at the manifest's folder; further columns are kept.
+Columns: ``path`` (a video, or a folder of its frames), ``label`` (real or fake) and, optionally, ``dataset``,
+``method``, ``source_ids`` (the people or source videos it is made from, separated by ``;``) and ``split`` (train, val,
+test or empty). A relative path starts at the manifest's folder; further columns are kept.
 """
 
 import codecs
@@ -20,16 +20,17 @@ from pathlib import Path, PurePosixPath
 from dfd.base.errors import ManifestError
 from dfd.base.files import file_named, is_known, write_table
 from dfd.base.types import LABEL_NAMES, Label
-from dfd.data.sources.kaggle import PATH_COLUMN, as_manifest, is_copys_table
+from dfd.data.sources.public.kaggle import PATH_COLUMN, as_manifest, is_copys_table
 from dfd.data.sources.row import UNKNOWN, VideoRow
 from dfd.data.splits.known import check_given_splits
 from dfd.data.splits.people import SPLITS
+from dfd.video.still import pictures_of
 
 COLUMNS = ("path", "label", "dataset", "method", "source_ids", "split")
 REQUIRED = ("path", "label")
 
 COPY_MARK = "\0copy"
-"""Key that marks a row converted by :mod:`dfd.data.sources.kaggle`; no CSV column can have such a name."""
+"""Key that marks a row converted by :mod:`dfd.data.sources.public.kaggle`; no CSV column can have such a name."""
 
 logger = logging.getLogger(__name__)
 
@@ -255,7 +256,7 @@ def _find_file(cell: str, folders: Sequence[Path], problems: list[str]) -> tuple
     for folder, text in product(folders, dict.fromkeys((cell, cell.strip(), cell.strip().replace("\\", "/")))):
         path = folder.absolute() / os.path.expanduser(text)
         try:
-            if path.is_file():
+            if path.is_file() or pictures_of(path):
                 return path, PurePosixPath(text).as_posix()
         except OSError as error:
             problems.append(f"path {text!r} cannot be looked up: {error.strerror}")
@@ -265,9 +266,8 @@ def _find_file(cell: str, folders: Sequence[Path], problems: list[str]) -> tuple
         if named is not None:
             return named, PurePosixPath(cell.strip().replace("\\", "/")).as_posix()
     folder = folders[0]
-    path = folder.absolute() / os.path.expanduser(cell.strip())
-    if path.is_dir():
-        problems.append(f"{cell.strip()!r} is a folder; a row is one video")
+    if (path := folder.absolute() / os.path.expanduser(cell.strip())).is_dir():
+        problems.append(f"{cell.strip()!r} is a folder without pictures; a row is a video, or a folder of its frames")
     else:
         hint = "; its type is not a regular file" if path.exists() else ""
         hint = hint or (f", nor {folders[1] / cell.strip()}" if len(folders) > 1 else "")

@@ -13,8 +13,10 @@ from dfd.data.store.records import RECORD_NAME, TrackGeometry, VideoRecord, logg
 
 
 def file_size(path: Path) -> int:
-    """In bytes; 0 if it is not there."""
+    """Size in bytes of a file, or of all files directly in a folder; 0 if it does not exist."""
     try:
+        if path.is_dir():
+            return sum(each.stat().st_size for each in path.iterdir() if each.is_file())
         return path.stat().st_size
     except OSError:
         return 0

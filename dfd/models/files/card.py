@@ -12,6 +12,7 @@ from dfd.base.errors import CheckpointError, ConfigError
 from dfd.base.names import plugins
 from dfd.base.types import CARD_KEY, LABEL_NAMES, Amount, Prob
 from dfd.base.untrusted import option_problems, parse_json, refuse_other_than_plain, shown
+from dfd.models.files.scope import Scope
 
 FORMAT_VERSION = 1
 
@@ -49,6 +50,8 @@ class DetectorCard:
             metrics and their 95 % intervals. Empty: it was not tested, or was changed since.
         calibration: how ``temperature`` and ``threshold`` were found: on how many videos, what it changed. Empty: not.
         scoring: how its authors score a video, where that is not dfd's way: ``aggregation`` (a name), ``max_windows``.
+        scope: for which kinds of fakes it was shown to work; see :class:`dfd.models.files.scope.Scope`. Empty: not
+            measured.
         caveat: what must be said beside its scores; empty: what :func:`dfd.models.files.caveat.caveat_of` makes of
             ``data`` and ``test``.
         no_verdict: reason why its scores come without a verdict; empty: there is none.
@@ -73,6 +76,7 @@ class DetectorCard:
     calibration: dict[str, Any] = field(default_factory=dict)
     test: dict[str, Any] = field(default_factory=dict)
     scoring: dict[str, Any] = field(default_factory=dict)
+    scope: dict[str, Any] = field(default_factory=dict)
     caveat: str = ""
     no_verdict: str = ""
     lineage: list[dict[str, Any]] = field(default_factory=list)
@@ -135,7 +139,7 @@ class DetectorCard:
         """Plain dicts, lists, strings and numbers: fit for JSON and for ``weights_only=True``."""
         values = {**asdict(self), "label_order": list(self.label_order)}
         # Older versions know no such keys.
-        for name in ("test", "scoring", "caveat", "no_verdict", "lineage", "plugins", "origin"):
+        for name in ("test", "scoring", "scope", "caveat", "no_verdict", "lineage", "plugins", "origin"):
             if not values[name]:
                 del values[name]
         return values
@@ -143,6 +147,10 @@ class DetectorCard:
     def _wrong_parts(self) -> Iterator[str]:
         """What is wrong with the network's parts, as far as whoever shows a card relies on it."""
         model: Any = self.model
+        try:
+            Scope.of(self.scope)
+        except ValueError as error:
+            yield str(error)
         for part in ("backbone", "temporal", "head"):
             if not isinstance(model, dict) or part not in model:
                 continue

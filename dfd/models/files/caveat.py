@@ -7,6 +7,7 @@ from typing import Any
 
 from dfd.base.types import Label
 from dfd.models.files.card import DetectorCard
+from dfd.models.files.scope import Scope, scope_sentences
 
 DEMO = "This detector was trained on drawn demonstration videos: its scores say nothing about real deepfakes."
 UNKNOWN = "It is not known what this detector was trained on."
@@ -36,12 +37,16 @@ def made_caveat(card: DetectorCard) -> str:
         return DEMO
     if card.origin:
         known = card.origin.get("training_data")
-        return f"This detector was trained on {known}." if known else UNKNOWN
+        words = f"This detector was trained on {known}." if known else UNKNOWN
+        return f"{words} {scope_sentences(Scope.of(card.scope))}" if card.scope else words
     words = training_words(card.data)
     ancestors = (one.get("name") or one.get("detector") for one in card.lineage)
     began = ", ".join(str(name) for name in ancestors if name)
     origin = f" Its weights began from {began}." if began else ""
-    return f"This detector was trained on {words}.{origin} {_tested(card)}" if words else UNKNOWN
+    if not words:
+        return UNKNOWN
+    measured = scope_sentences(Scope.of(card.scope)) if card.scope else _tested(card)
+    return f"This detector was trained on {words}.{origin} {measured}"
 
 
 def with_made_caveat(card: DetectorCard, **changes: Any) -> DetectorCard:
@@ -99,6 +104,11 @@ def _tested(card: DetectorCard) -> str:
         f"It was tested on videos of other data sets ({', '.join(sorted(map(str, tested)))}; {', '.join(numbers)}): "
         f"video AUC {auc:.2f} ({words}; 0.5 is guessing, 1 is perfect)."
     )
+
+
+def scope_of(card: DetectorCard, threshold: float) -> Scope | None:
+    """Scope of a detector at a threshold; None for one of the demonstration, whose drawn fakes are of no kind."""
+    return None if card.data.get("is_demo") else Scope.of(card.scope).at(threshold)
 
 
 def why_no_verdict(card: DetectorCard, name: str) -> str:

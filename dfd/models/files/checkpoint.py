@@ -85,6 +85,19 @@ def save_safetensors(path: str | Path, model: ClipClassifier, card: DetectorCard
     write_bytes(path, save(tensors, metadata=metadata))  # not save_file, whose files only their owner can read
 
 
+def replace_card(path: str | Path, card: DetectorCard) -> None:
+    """Write another card into a ``.safetensors``, whose weights stay as they are, bit for bit.
+
+    Raises:
+        CheckpointError: when the file is missing, damaged or from another program.
+    """
+    path = Path(path)
+    load_checkpoint(path)
+    tensors, metadata = read_tensor_file(path)
+    assert is_state_dict(tensors), "load_checkpoint refuses others"
+    write_bytes(path, save(dict(tensors), metadata={**metadata, CARD_KEY: json.dumps(card.to_dict(), allow_nan=False)}))
+
+
 def refuse_mixed_clips(model: ClipClassifier, what: str) -> None:
     """Refuse a model that may only be used for comparison.
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from dfd.base.types import FrameArray, Verdict
+from dfd.models.files.scope import words_of
 
 Color = tuple[int, int, int]
 Letters = ImageFont.FreeTypeFont
@@ -30,13 +31,16 @@ _BACKING_OPACITY = 225
 _DIMMED = 0.75
 
 
-def score_words(prob: float, verdict: Verdict | None) -> str:
+def score_words(prob: float, verdict: Verdict | None, message: str = "") -> str:
     """A probability of FAKE with what it means in front, so that a still of the video keeps its meaning.
+
+    The score's ``message`` says what it means within the detector's scope.
 
     >>> score_words(0.1712, Verdict.REAL), score_words(0.9999, Verdict.FAKE), score_words(0.5, None)
     ('no sign found · score 0.17', 'signs of a fake · score >0.99', 'no verdict · score 0.50')
     """
-    return f"{verdict.words if verdict is not None else 'no verdict'} · score {hundredths(prob)}"
+    said = words_of(verdict, message) if verdict is not None else "no verdict"
+    return f"{said} · score {hundredths(prob)}"
 
 
 def hundredths(prob: float) -> str:

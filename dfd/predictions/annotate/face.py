@@ -30,6 +30,7 @@ class Rules:
         threshold: probability from which a face is called fake; None: scores come without a verdict.
         uncertain_margin: as for :func:`dfd.scoring.aggregation.verdict`.
         by_detector: thresholds of several detectors by their names, where each has one of its own.
+        tells_real: whether a low score is more than ``uncertain``; see :class:`dfd.models.files.scope.Scope`.
         caveat: what must be said beside the scores; empty: nothing.
         max_gap_seconds: between two frames with boxes of one face that are no further apart, the box moves evenly.
     """
@@ -37,6 +38,7 @@ class Rules:
     threshold: float | None
     uncertain_margin: float = 0.0
     by_detector: tuple[tuple[str, float | None], ...] = ()
+    tells_real: bool = True
     caveat: str = ""
     max_gap_seconds: float = 0.5
 
@@ -50,12 +52,14 @@ class Voice:
     uncertain_margin: float
     prob_fake: float | None
     tracks: dict[int, TrackScore]
+    tells_real: bool = True
 
     def judge(self, prob: float) -> Verdict | None:
         """Verdict on a score; None if the detector gives none."""
         if self.threshold is None:
             return None
-        return verdict(prob, threshold=self.threshold, margin=self.uncertain_margin)
+        told = verdict(prob, threshold=self.threshold, margin=self.uncertain_margin)
+        return Verdict.UNCERTAIN if told is Verdict.REAL and not self.tells_real else told
 
 
 def voices_of(score: VideoScore, rules: Rules) -> Iterator[Voice]:
@@ -66,10 +70,10 @@ def voices_of(score: VideoScore, rules: Rules) -> Iterator[Voice]:
         threshold = thresholds.get(one.model, rules.threshold) if one.verdict is not None else None
         tracks = {track.track: track for track in one.tracks}
         name = short_name(one.model) if are_apart else one.model
-        yield Voice(name, threshold, rules.uncertain_margin, one.prob_fake, tracks)
+        yield Voice(name, threshold, rules.uncertain_margin, one.prob_fake, tracks, rules.tells_real)
     if not score.detectors:
         tracks = {track.track: track for track in score.tracks}
-        yield Voice("", rules.threshold, rules.uncertain_margin, score.prob_fake, tracks)
+        yield Voice("", rules.threshold, rules.uncertain_margin, score.prob_fake, tracks, rules.tells_real)
 
 
 def short_name(model: str) -> str:

@@ -158,7 +158,7 @@ def _verdict_text(score: VideoScore, *, has_verdict: bool) -> tuple[str, Color]:
     if score.prob_fake is None or score.verdict is None:
         return "no face found" if score.status is Status.NO_FACE else "no verdict", GREY
     verdict = score.verdict if has_verdict else None
-    return captions.score_words(score.prob_fake, verdict), captions.color_of(verdict)
+    return captions.score_words(score.prob_fake, verdict, score.message), captions.color_of(verdict)
 
 
 def _voice_text(voice: Voice) -> tuple[str, Color]:

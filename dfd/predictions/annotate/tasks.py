@@ -33,6 +33,7 @@ def rules_of(detector: Detector | Ensemble | Panel) -> Rules:
         threshold=detector.threshold if detector.gives_verdicts else None,
         uncertain_margin=detector.uncertain_margin,
         by_detector=tuple((one.name, one.threshold if one.gives_verdicts else None) for one in each),
+        tells_real=detector.judge.scope is None or detector.judge.scope.may_say_real,
         caveat=detector.caveat,
     )
 

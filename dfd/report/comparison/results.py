@@ -7,23 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pandas as pd
-from scipy.stats import binomtest
 
 from dfd.base.types import Label
 from dfd.base.words import show_setting
 from dfd.figures.style import Estimate, Interval
-from dfd.metrics.videos import Metrics, bootstrap_intervals, metrics_by_group, video_metrics
+from dfd.metrics.formulas import TPRS
+from dfd.metrics.intervals import MIN_OF_LABEL, intervals
+from dfd.metrics.videos import Metrics, metrics_by_group
 from dfd.report.page.formatting import listed
 from dfd.runs.folder import Run, epochs_counted_from, names
 from dfd.runs.settings import differing
 
 DEFAULT_THRESHOLD = 0.5
-ESTIMATED = ("accuracy", "balanced_accuracy", "precision", "recall", "recall_real", "f1", "auc", "ap", "eer")
+ESTIMATED = ("accuracy", "balanced_accuracy", "precision", "recall", "recall_real", "f1", "auc", "ap", "eer", *TPRS)
 """Metrics that get an interval."""
-NUM_RESAMPLES = 1000
 R = TypeVar("R", bound="Result")
-MIN_OF_LABEL = 10
-"""Smallest number of videos of each label for an interval of a group's AUC; fewer give too few distinct resamples."""
 FIT_METRICS = {
     "train/accuracy": "training accuracy",
     "train/loss": "training loss",
@@ -138,37 +136,8 @@ def _evaluate(run: Run, name: str) -> Result:
             chosen = rows[(rows["label"] == Label.REAL) | (rows["method"] == method)]
             key = f"{dataset}/{method}"
             groups[key] = (found["methods"][key], _group_interval(chosen, result.threshold))
-    return Result(run, name, found["overall"], intervals(table, ESTIMATED, result.threshold), groups)
-
-
-def intervals(table: pd.DataFrame, metrics: Sequence[str], threshold: float) -> dict[str, Interval | None]:
-    """Bootstrap intervals; those without width are replaced by exact ones for shares of videos, and by None otherwise.
-
-    Resamples of videos that are all classified correctly, or all called fake, are identical. That says nothing about
-    other videos, and an interval of 1.000 to 1.000 would claim certainty.
-    """
-    scores = table["prob_fake"], table["label"]
-    found = bootstrap_intervals(*scores, metrics, threshold=threshold, num_resamples=NUM_RESAMPLES)
-    counts = video_metrics(*scores, threshold=threshold)
-    return {
-        name: _exact_interval(name, counts) if ends and math.isclose(*ends, abs_tol=1e-9) else ends
-        for name, ends in found.items()
-    }
-
-
-def _exact_interval(metric: str, counts: Metrics) -> Interval | None:
-    """Binomial interval of a share of videos (Clopper & Pearson 1934); None if the metric is not a share."""
-    right, wrong = {
-        "accuracy": (("tp", "tn"), ("fp", "fn")),
-        "precision": (("tp",), ("fp",)),
-        "recall": (("tp",), ("fn",)),
-        "recall_real": (("tn",), ("fp",)),
-    }.get(metric, ((), ()))
-    num_right, num_wrong = (sum(int(counts[key] or 0) for key in keys) for keys in (right, wrong))
-    if not num_right + num_wrong:
-        return None
-    ends = binomtest(num_right, num_right + num_wrong).proportion_ci(0.95)
-    return float(ends.low), float(ends.high)
+    ends = intervals(table["prob_fake"], table["label"], ESTIMATED, threshold=result.threshold)
+    return Result(run, name, found["overall"], ends, groups)
 
 
 def _group_interval(table: pd.DataFrame, threshold: float) -> Interval | None:
@@ -176,7 +145,7 @@ def _group_interval(table: pd.DataFrame, threshold: float) -> Interval | None:
     num_real, num_fake = (int((table["label"] == label).sum()) for label in (Label.REAL, Label.FAKE))
     if min(num_real, num_fake) < MIN_OF_LABEL:
         return None
-    return intervals(table, ["auc"], threshold)["auc"]
+    return intervals(table["prob_fake"], table["label"], ["auc"], threshold=threshold)["auc"]
 
 
 def videos_tested(result: Result) -> frozenset[str]:

@@ -9,6 +9,7 @@ import dfd
 from dfd.base.words import show_setting
 from dfd.figures import style as plots
 from dfd.figures.comparison import metric_against
+from dfd.metrics.intervals import MIN_OF_LABEL
 from dfd.report.comparison import results as outcomes
 from dfd.report.comparison.conclusions import SIGNIFICANT, summary, warnings
 from dfd.report.comparison.pairs import COMPARED, Difference, Pair, compare
@@ -81,7 +82,7 @@ def group_section(tested: Sequence[Configuration]) -> Section | None:
         note += " The counts that differ between the runs are in runs.csv."
     spreads = "deviations over seeds" if all(found.is_repeated for found in tested) else "95 % intervals"
     caption = f"AUC per data set and per forging method, with {spreads}, and the number of videos"
-    notes = [note, *_without_interval(rows, f"there are fewer than {outcomes.MIN_OF_LABEL} real or fake videos, or ")]
+    notes = [note, *_without_interval(rows, f"there are fewer than {MIN_OF_LABEL} real or fake videos, or ")]
     return Section("Data sets and methods", [Table("table_groups", caption, head, rows, notes)])
 
 

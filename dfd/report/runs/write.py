@@ -6,11 +6,12 @@ from typing import Any
 
 from dfd.base.errors import ReportError
 from dfd.base.files import inside, write_table
+from dfd.metrics.intervals import intervals
 from dfd.metrics.videos import video_metrics
 from dfd.models.files.caveat import with_made_caveat
 from dfd.models.files.checkpoint import load_model, save_safetensors
 from dfd.report.comparison.repetitions import configurations, numbers_of
-from dfd.report.comparison.results import ESTIMATED, evaluate, intervals, known
+from dfd.report.comparison.results import ESTIMATED, evaluate, known
 from dfd.report.page.document import write_csv, write_page
 from dfd.report.runs.reproduction import all_numbers
 from dfd.report.runs.sections import document
@@ -110,7 +111,7 @@ def add_test(folder: Path, *, data: Mapping[str, Any], windows_per_track: int) -
     scored = run.test[run.test["prob_fake"].notna()]
     threshold = card.threshold if run.threshold is None else run.threshold
     found = video_metrics(scored["prob_fake"], scored["label"], threshold=threshold)
-    ends = intervals(scored, ESTIMATED, threshold)
+    ends = intervals(scored["prob_fake"], scored["label"], ESTIMATED, threshold=threshold)
     result = {
         **{"split": "test", "level": "video"},
         **{key: data.get(key) for key in ("store", "index_sha256", "videos_sha256")},

@@ -36,7 +36,7 @@ def with_verdicts_anew(scored: Scored, changes: Mapping[str, float]) -> Scored:
     labelled = labelled_in(known, aggregation=str(run.of_model("aggregation")))
     videos = []
     for video in scored.videos:
-        value = told_anew(video.value, settings, gives_verdicts=run.gives_verdicts, labelled=labelled)
+        value = told_anew(video.value, settings, judge=run.judge, labelled=labelled)
         videos.append(replace(video, value=value, score=score_of(value)))
     facts = {**{key: settings.get(key) for key in TOLD_ANEW}, "uncertain_band": list(band)}
     return replace(scored, videos=tuple(videos), runs=tuple(_changed(one, facts, settings) for one in scored.runs))

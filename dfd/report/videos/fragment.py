@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dfd.base.errors import ReportError
 from dfd.base.types import DetectorScore, Status, Verdict
+from dfd.models.files.scope import NOTHING, scope_remark, with_remark
 from dfd.predictions.layout import JSONL_NAME
 from dfd.report.page.document import rendered
 from dfd.report.page.wording import STATUS_WORDS, probability, visible
@@ -34,6 +35,10 @@ MEANINGS = {
         "genuine: a forgery of another kind, or a good one, can be missed."
     ),
 }
+NOTHING_FOUND = (
+    "The detector found no sign of what it knows. Treat the video as not judged: a low score says nothing about fakes "
+    "of the kinds that it would miss, or that it was never measured on."
+)
 WITHOUT_VERDICT = (
     "This detector gives a score and no verdict. A higher score is more suspicious than a lower one of the same "
     "detector, and how often such a video is fake is not known. Treat the video as not judged."
@@ -162,12 +167,14 @@ def _result(page: VideosPage, scored: Scored) -> Result:
     important, others = _sorted_remarks(video.message.partition(NO_VERDICT)[0])
     if score.status is Status.PARTIAL and others:
         important.append(f"What was wrong with the file: {others}")
-    meaning = WITHOUT_VERDICT if why else MEANINGS[score.verdict]
+    within = scope_remark(video.message)
+    meaning = WITHOUT_VERDICT if why else NOTHING_FOUND if within.startswith(NOTHING) else MEANINGS[score.verdict]
+    others = with_remark(others, "")
     reason = f"The reason: {why}." if why else ""
     return Result(
         page,
         video,
-        meaning=[text for text in (meaning, reason, NOT_LOOKED_AT) if text],
+        meaning=[text for text in (sentence(within), meaning, reason, NOT_LOOKED_AT) if text],
         warnings=[*important, *(line.replace(*FOR_VISITORS) for line in page.warnings)],
         mark=mark(score.prob_fake),
         more_facts=[("Note", others)] if others and score.status is not Status.PARTIAL else (),
@@ -181,8 +188,17 @@ def _sorted_remarks(text: str) -> tuple[list[str], str]:
     """Remarks that belong on top of a result, as sentences, and the others as they were."""
     # How many windows were looked at is a warning already.
     remarks = [remark for remark in text.split("; ") if remark and "windows were looked at" not in remark]
-    important = [f"{remark[0].upper()}{remark[1:]}." for remark in remarks if remark.startswith(IMPORTANT[:2])]
+    important = [sentence(remark) for remark in remarks if remark.startswith(IMPORTANT[:2])]
     return important, "; ".join(remark for remark in remarks if not remark.startswith(IMPORTANT))
+
+
+def sentence(remark: str) -> str:
+    """Remark as a sentence; empty if there is none.
+
+    >>> sentence("a still picture")
+    'A still picture.'
+    """
+    return f"{remark[0].upper()}{remark[1:]}." if remark else ""
 
 
 def _detector_view(one: DetectorScore) -> DetectorView:

@@ -11,6 +11,7 @@ from dfd.base.errors import ReportError
 from dfd.base.files import inside, write_table, write_text
 from dfd.base.types import Amount, Count, Prob, VideoScore
 from dfd.base.untrusted import decode, read_json
+from dfd.models.files.scope import Scope, trace_of
 from dfd.predictions.layout import CSV_NAME, EVIDENCE_NAME, JSONL_NAME, RUN_NAME
 from dfd.predictions.rows import (
     SCHEMA_VERSION,
@@ -23,6 +24,7 @@ from dfd.predictions.rows import (
 )
 from dfd.predictions.writer import remove, write_run
 from dfd.runs.settings import flat, nested, shown
+from dfd.scoring.aggregation import Judge
 
 MERGED_KEY = "merged_from"
 """In run.json: the names of the folders that were merged into this one."""
@@ -88,6 +90,15 @@ class RunFacts:
         """Reason why the detector's scores come without verdicts; empty if they come with them."""
         found = self.model.get("no_verdict")
         return found if isinstance(found, str) else ""
+
+    @property
+    def judge(self) -> Judge:
+        """Rule of the detector; what is not known of it restricts nothing."""
+        scope, data = self.of_model("scope"), self.of_model("data")
+        data = data if isinstance(data, Mapping) else {}
+        threshold = 0.5 if self.threshold is None else self.threshold
+        known = Scope.of(scope).at(threshold) if isinstance(scope, Mapping) and not data.get("is_demo") else None
+        return Judge(threshold, 0.0, known, trace_of(data), self.no_verdict)
 
     @property
     def model(self) -> Mapping[str, Any]:

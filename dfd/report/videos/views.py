@@ -7,6 +7,7 @@ from statistics import fmean
 from urllib.parse import quote
 
 from dfd.base.types import TrackScore, WindowScore
+from dfd.models.files.scope import words_of
 from dfd.predictions.layout import ANNOTATED_NAME
 from dfd.predictions.pictures import annotated_files
 from dfd.report.page import wording
@@ -75,6 +76,12 @@ class VideoView:
     def verdict(self) -> str:
         """Verdict, or ``none``."""
         return str(self.scored.score.verdict) if self.scored.has_verdict else "none"
+
+    @property
+    def said(self) -> str:
+        """Verdict in words, within the scope of the detector."""
+        score = self.scored.score
+        return wording.SAID["none"] if score.verdict is None else words_of(score.verdict, score.message)
 
     @property
     def folder(self) -> str:

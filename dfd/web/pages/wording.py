@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from dfd.base.types import Status, Verdict
+from dfd.models.files.scope import words_of
 from dfd.report.page.wording import SHAPES, STATUS_WORDS
 
 KIB = 2**10
@@ -94,7 +95,7 @@ def badge(state: Mapping[str, Any]) -> Badge | None:
     if state["state"] != "done":
         return None
     if state["verdict"]:
-        return Badge(state["verdict"], Verdict(state["verdict"]).words)
+        return Badge(state["verdict"], words_of(Verdict(state["verdict"]), state["message"]))
     return Badge("none", STATUS_WORDS[Status(state["outcome"])] if state["outcome"] else "no verdict")
 
 

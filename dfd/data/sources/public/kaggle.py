@@ -8,7 +8,7 @@ column for people or sources, which are derived from file names.
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from dfd.data.sources.ffpp import facts_of_copy
+from dfd.data.sources.public.ffpp import facts_of_copy
 
 PATH_COLUMN = "file path"
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from dfd.base.errors import ManifestError
 from dfd.base.types import Label
+from dfd.data.sources.declared import read_rows
 from dfd.data.sources.layout import METADATA_NAME
 from dfd.data.sources.listing import NUM_EXAMPLES, Draft, Listing, contents, read_json
 from dfd.data.sources.row import UNKNOWN, VideoRow, slug
@@ -17,6 +18,10 @@ from dfd.data.sources.row import UNKNOWN, VideoRow, slug
 DATASET = "dfdc"
 MAX_DEPTH = 2
 """Depth below the root at which a part may lie; Kaggle's archives unpack to dfdc_train_part_00/dfdc_train_part_0/."""
+
+LABELS_NAME = "labels.csv"
+"""Labels of the owners' test set; columns ``filename`` and ``label``."""
+TEST_LABELS = {"0": Label.REAL, "1": Label.FAKE}
 
 NAME = re.compile(r"[\w.-]+\.mp4", re.IGNORECASE | re.ASCII)
 
@@ -30,13 +35,19 @@ class Entry:
     label: Label
     original: str
 
+    @property
+    def is_test(self) -> bool:
+        """Whether it is of the owners' test set, whose fakes name no original."""
+        return _list_of(self.part).name == LABELS_NAME
+
 
 def dfdc(root: str | Path, *, parts_apart: bool = False) -> Listing:
     """List the videos of DFDC in ``root``: a part (videos and ``metadata.json``), or a folder of parts.
 
     A fake shares its source id with its original, whichever part that lies in; ``extra["original"]`` is the original's
-    name, if it is present. The face's donor, the method and the people shown are not published, and there is no
-    official split. People recur within a part.
+    name, if it is present. The face's donor, the method and the people shown are not published. People recur within a
+    part. The owners' test set, a folder with ``labels.csv``, makes the official split: it is ``test``, and the parts
+    are ``train``; its fakes name no original. Without it, there is no official split.
 
     Args:
         root: the data set's folder.
@@ -49,15 +60,18 @@ def dfdc(root: str | Path, *, parts_apart: bool = False) -> Listing:
     draft = Draft(root, "dfdc")
     parts = list(_find_parts(draft.root))
     if not parts:
-        raise draft.not_this(f"there is no {METADATA_NAME}, which tells the labels")
+        raise draft.not_this(f"there is no {METADATA_NAME} or {LABELS_NAME}, which tells the labels")
     _leave_out_rest(draft, draft.root, parts)
     metadata = {part: _read_metadata(part) for part in parts}
     entries = _check(draft, [entry for part in parts for entry in metadata[part]])
     files = {part: _files(draft, part, metadata[part]) for part in parts}
+    has_test = any(entry.is_test for part in parts for entry in metadata[part])
     # Real videos come first, since a fake names its original only if that was taken.
     for entry, path in sorted(_choose(draft, entries, files), key=lambda chosen: chosen[0].label):
         name = draft.name(path)
-        extra = draft.original(name, entry.original.lower()) if entry.label is Label.FAKE else {}
+        extra = draft.original(name, entry.original.lower()) if entry.original else {}
+        if has_test:
+            extra["official_split"] = "test" if entry.is_test else "train"
         sources = [f"{DATASET}:{PurePosixPath((entry.original or entry.name).lower()).stem}"]
         if parts_apart:
             sources.append(f"{DATASET}:part:{slug(os.path.basename(os.path.abspath(entry.part)))}")
@@ -75,7 +89,7 @@ def dfdc(root: str | Path, *, parts_apart: bool = False) -> Listing:
 
 def _find_parts(folder: Path, depth: int = 0) -> Iterator[Path]:
     folders, files = contents(folder)
-    if any(path.name == METADATA_NAME for path in files):
+    if any(path.name in (METADATA_NAME, LABELS_NAME) for path in files):
         yield folder
     if depth < MAX_DEPTH:
         for each in folders:
@@ -96,12 +110,19 @@ def _leave_out_rest(draft: Draft, folder: Path, parts: Sequence[Path]) -> None:
 
 
 def _read_metadata(part: Path) -> list[Entry]:
-    """Entries of a part's ``metadata.json``.
+    """Entries of a part's ``metadata.json``, or of the ``labels.csv`` of the owners' test set.
 
     Raises:
         ManifestError: the file is damaged or malformed.
     """
-    path = part / METADATA_NAME
+    path = _list_of(part)
+    if path.name == LABELS_NAME:
+        rows = read_rows(path, "filename", "label")
+        wrong = [str(row) for row in rows if not NAME.fullmatch(row["filename"]) or row["label"] not in TEST_LABELS]
+        if wrong or not rows:
+            form = "rows are 'name.mp4,0' (real) or 'name.mp4,1' (fake)"
+            raise ManifestError(path, [f"{form}, but these are not:", *wrong[:NUM_EXAMPLES]])
+        return [Entry(part, row["filename"], TEST_LABELS[row["label"]], "") for row in rows]
     value = read_json(path)
     form = '{"name.mp4": {"label": "FAKE" or "REAL", "original": "other.mp4" or null}, ...}'
     if not isinstance(value, dict) or not value:
@@ -136,7 +157,7 @@ def _check(draft: Draft, entries: Sequence[Entry]) -> dict[str, list[Entry]]:
         first = by_key[entry.name.lower()][0]
         if entry.label is Label.REAL and entry.original:
             draft.problems.append(f"{name} is REAL and has an original, {entry.original}")
-        if entry.label is Label.FAKE and not entry.original:
+        if entry.label is Label.FAKE and not entry.original and not entry.is_test:
             draft.problems.append(f"{name} is FAKE and has no original")
         if (entry.label, entry.original.lower()) != (first.label, first.original.lower()):
             draft.problems.append(f"{name} is {_said(entry)}, and {draft.name(first.part / first.name)} {_said(first)}")
@@ -145,6 +166,12 @@ def _check(draft: Draft, entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     if draft.problems:
         raise ManifestError(draft.root, [f"{METADATA_NAME}: {problem}" for problem in draft.problems])
     return by_key
+
+
+def _list_of(part: Path) -> Path:
+    """File that tells the labels of a part."""
+    metadata = part / METADATA_NAME
+    return metadata if metadata.is_file() else part / LABELS_NAME
 
 
 def _said(entry: Entry) -> str:
@@ -161,8 +188,8 @@ def _files(draft: Draft, part: Path, entries: Sequence[Entry]) -> dict[str, Path
             draft.leave_out(draft.name(path), "duplicate", f"{found[key].name} is present as well")
         elif key in listed:
             found[key] = path
-        elif path.name != METADATA_NAME:
-            draft.leave_out_files([path], f"{draft.name(part / METADATA_NAME)} does not list it")
+        elif path != _list_of(part):
+            draft.leave_out_files([path], f"{draft.name(_list_of(part))} does not list it")
     return found
 
 
@@ -175,7 +202,7 @@ def _choose(
         for entry in same:
             name = draft.name(entry.part / entry.name)
             if there is None:
-                listed_in = draft.name(entry.part / METADATA_NAME)
+                listed_in = draft.name(_list_of(entry.part))
                 draft.leave_out(name, "missing_file", f"{listed_in} lists it, but it is missing")
             elif entry is not there:
                 draft.leave_out(name, "duplicate", f"the same video as {draft.name(files[there.part][key])}")

@@ -4,7 +4,6 @@ The folders are those made by the download script of https://github.com/ondyari/
 holds the official lists.
 """
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,10 @@ from typing import Any
 
 from dfd.base.errors import ConfigError, ManifestError
 from dfd.base.types import Label
+from dfd.base.words import nearest
 from dfd.data.sources.layout import FFPP_COPY_ORIGINALS, FFPP_FOLDERS, is_ffpp_copy
 from dfd.data.sources.listing import Draft, Listing, contents, read_json
+from dfd.data.sources.public.copies import is_ffpp_mixed, list_ffpp_mixed
 from dfd.data.sources.row import VideoRow
 from dfd.data.splits.people import SPLITS
 
@@ -94,7 +95,7 @@ def _sources(part: Part, match: re.Match[str]) -> tuple[str, ...]:
 def ffpp(root: str | Path, *, compression: str = "c23", methods: Sequence[str] | None = None) -> Listing:
     """List the videos of FaceForensics++ in ``root``, which holds ``original_sequences`` and ``manipulated_sequences``.
 
-    The copy on Kaggle (``original``, ``Deepfakes``, ... directly in the root, c23 only) is read, too.
+    Copies on Kaggle are read, too: ``original``, ``Deepfakes``, ... in the root (c23 only), or ``real`` and ``fake``.
     Only ``videos`` folders are read, not masks, models or extracted images. The sources of a fake are the two videos
     (in DeepFakeDetection: the two actors) in its name. DeepFakeDetection and its actors form the data set ``dfd``, the
     rest is ``ffpp``. ``extra["original"]`` is the name of the video a fake was made from, if that is present.
@@ -113,11 +114,10 @@ def ffpp(root: str | Path, *, compression: str = "c23", methods: Sequence[str] |
     """
     draft = Draft(root, "ffpp")
     wanted = _wanted(compression, methods)
-    if is_copy(draft.root):
-        found = _find_copy(draft, wanted, compression, asked=methods is not None)
-    else:
-        _look_around(draft)
-        found = _find(draft, wanted, compression, asked=methods is not None)
+    if is_ffpp_mixed(draft.root):
+        return list_ffpp_mixed(draft, _read_official(draft))
+    find = _find_copy if is_copy(draft.root) else _find
+    found = find(draft, wanted, compression, asked=methods is not None)
     official = _read_official(draft)
     unlisted = []
     taken: set[tuple[str, ...]] = set()
@@ -125,8 +125,8 @@ def ffpp(root: str | Path, *, compression: str = "c23", methods: Sequence[str] |
         for path, match in draft.videos(folder, part.pattern, part.example):
             groups = {role: text.lower() for role, text in match.groupdict().items()}
             name = draft.name(path)
-            people = [groups[role] for role in ("target", "donor") if role in groups]
-            key = (part.dataset, "__".join(groups[role] for role in ("target", "scene") if role in groups))
+            people, scene = ([groups[r] for r in ("target", r) if r in groups] for r in ("donor", "scene"))
+            key = (part.dataset, "__".join(scene))
             extra = draft.original(name, key) if part.method else {}
             if official is not None and part.dataset == FFPP:
                 if split := official.get(frozenset(people)):
@@ -167,9 +167,8 @@ def _wanted(compression: str, methods: Sequence[str] | None) -> list[Part]:
 
 
 def _did_you_mean(word: str) -> str:
-    close = {method.lower(): method for method in METHODS}
-    matches = difflib.get_close_matches(word.lower(), close, n=1)
-    return f", did you mean {close[matches[0]]}?" if matches else ""
+    meant = nearest(word.lower(), map(str.lower, METHODS), close=0.6)
+    return f", did you mean {next(each for each in METHODS if each.lower() == meant)}?" if meant else ""
 
 
 def _look_around(draft: Draft) -> None:
@@ -199,6 +198,7 @@ def _find(draft: Draft, wanted: Sequence[Part], compression: str, *, asked: bool
     Raises:
         ManifestError: a method requested by name is missing, or nothing has this compression.
     """
+    _look_around(draft)
     found: list[tuple[Part, Path]] = []
     absent: list[Part] = []
     lacking: dict[str, str] = {}

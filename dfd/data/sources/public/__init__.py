@@ -1,0 +1,1 @@
+"""Public data sets, listed as their owners ship them."""
