@@ -88,7 +88,7 @@ def test_nodes_that_a_hostile_forest_names_and_does_not_have_do_no_harm() -> Non
 
 
 def test_too_many_support_vectors_are_refused(clouds: tuple[np.ndarray, np.ndarray]) -> None:
-    with pytest.raises(ConfigError, match="head.max_vectors=5 is too small for .* support vectors; set it to"):
+    with pytest.raises(ConfigError, match=r"head\.max_vectors=5 is too small for .* support vectors; set it to"):
         fit_head(model_of("svm", max_vectors=5).classify, *clouds)
 
 
@@ -98,7 +98,7 @@ def test_a_classifier_needs_both_labels(clouds: tuple[np.ndarray, np.ndarray]) -
 
 
 def test_a_head_that_is_fitted_wants_features_that_do_not_learn() -> None:
-    with pytest.raises(ConfigError, match="backbone.freeze=true and temporal=mean"):
+    with pytest.raises(ConfigError, match=r"backbone\.freeze=true and temporal=mean"):
         Fitting.of(model_of("svm", backbone="pulse_maps"))
     assert Fitting.of(model_of("linear")) is None
 
