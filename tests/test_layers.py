@@ -20,7 +20,7 @@ LONGER: dict[str, int] = {
     "dfd/data/sources/public/ffpp.py": 324,
     "dfd/data/sources/manifest.py": 310,
     "dfd/faces/detectors/mtcnn.py": 332,
-    "dfd/scoring/detector.py": 317,
+    "dfd/scoring/detector.py": 319,
     "dfd/training/module.py": 356,
     "dfd/video/decode.py": 313,
 }

@@ -297,13 +297,3 @@ def one_sided_warning(counts: Mapping[str, int], *, share: float = 0.95, at_leas
 
 def _sigmoid(value: float) -> float:
     return 1 / (1 + exp(-value)) if value >= 0 else exp(value) / (1 + exp(value))
-
-
-def log_odds(probs: Sequence[float], *, temperature: float) -> list[float]:
-    """Log-odds before the division by a temperature that calibrated probabilities had, within 16 of 0 times it.
-
-    >>> [round(value, 6) for value in log_odds([0.5, 0.75], temperature=2.0)]
-    [0.0, 2.197225]
-    """
-    cut = [min(max(prob, 1e-7), 1 - 1e-7) for prob in probs]
-    return [temperature * log(prob / (1 - prob)) for prob in cut]

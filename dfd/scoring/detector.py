@@ -308,7 +308,9 @@ class Detector(Engine[_Video]):
                 logits_BK = self.model(frames_BTCHW.to(self.model.mean.device), seconds_BT).double()
             odds: list[float] = (logits_BK[:, Label.FAKE] - logits_BK[:, Label.REAL]).tolist()
             return odds
-        return rules.log_odds(self.prob_fake_batch(frames_BTCHW), temperature=self.card.temperature or 1.0)
+        probs = np.clip(self.prob_fake_batch(frames_BTCHW), 1e-7, 1 - 1e-7)
+        odds = ((self.card.temperature or 1.0) * np.log(probs / (1 - probs))).tolist()
+        return odds
 
     def prob_fake_batch(self, frames_BTCHW: Tensor, seconds_BT: Tensor | None = None) -> list[float]:
         """The probability of FAKE of each clip of a batch, (B, T, C, H, W) uint8."""

@@ -8,6 +8,7 @@ from dfd.models.files.checkpoint import load_checkpoint
 from dfd.scoring.detector import Detector
 from tests.commands.test_commands import history, run
 
+pytestmark = pytest.mark.slow
 SMALL = ["experiment=traces", "data.num_workers=0", "head.num_trees=5", "trainer=cpu", "num_sample_clips=0"]
 
 

@@ -17,8 +17,7 @@ from dfd.models.classifier import ClipClassifier, build_model, logits_of
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import load_model, save_safetensors
 from dfd.models.files.onnx import to_onnx, to_program
-from dfd.training.learning.classifiers import fit_head
-from dfd.training.learning.fitting import Fitting
+from dfd.training.learning.fitting import Fitting, fit_head
 
 HEADS: dict[str, dict[str, Any]] = {
     "forest": {"num_trees": 20, "max_leaves": 8, "seed": 3},

@@ -1,3 +1,4 @@
+import inspect
 import math
 
 import pytest
@@ -118,7 +119,8 @@ def test_a_head_is_kept_in_the_card_and_loaded_from_it(tmp_path, name):
 def test_every_head_is_an_option_with_its_defaults():
     for name in HEADS:
         resolved = resolve_model_config({**TINY, "head": {"_target_": f"dfd.models.heads.{name}"}})
-        assert set(resolved.get("head", {})) <= {"_target_", "outputs"}
+        given = set(inspect.signature(HEADS[name]).parameters) - {"in_features", "dropout"}
+        assert set(resolved.get("head", {})) <= {"_target_", *given}
 
 
 # -- capsule --

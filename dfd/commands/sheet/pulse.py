@@ -42,7 +42,8 @@ def pulse_sheet(store: Path, index: pd.DataFrame, *, num_frames: int) -> Figure:
         except NoPulse as error:
             raise StoreError(f"{track['video_id']}: {error}") from error
         signals = chrom(signals, rate)
-        together = np.corrcoef(signals.T)[np.triu_indices(signals.shape[1], 1)].mean()
+        correlation = np.asarray(np.corrcoef(signals.T), np.float64)
+        together = correlation[np.triu_indices(len(correlation), 1)].mean()
         beats = 60 * peak_hertz(signals.mean(axis=1), rate)
         face.imshow(frames[0])
         pulse.imshow(picture, cmap="gray", vmin=0, vmax=255, aspect="auto", interpolation="nearest")

@@ -1,6 +1,6 @@
 """Heads that are fitted to features at once, and not trained by steps: forest, SVM, LDA and nearest neighbours.
 
-scikit-learn fits them in training (:mod:`dfd.training.learning.classifiers`). What it found is kept as arrays of a size
+scikit-learn fits them in training (:mod:`dfd.training.learning.fitting`). What it found is kept as arrays of a size
 that the options fix, in a detector's safetensors like a network's weights, and evaluated from these here: nothing of
 scikit-learn is needed to score, and nothing is pickled.
 """
