@@ -49,6 +49,27 @@ def check_alike(store: Path, index: pd.DataFrame) -> None:
             )
 
 
+def long_enough(store: Path, index: pd.DataFrame, min_frames: int) -> pd.DataFrame:
+    """Rows of the face tracks that have at least so many frames; the number of those left out is logged.
+
+    Raises:
+        StoreError: none has.
+    """
+    is_long = index["num_frames"] >= min_frames
+    if not is_long.any():
+        longest = int(index["num_frames"].max())
+        raise StoreError(
+            f"{store}: data.min_frames={min_frames}, and the longest face track has {longest} frames; prepare longer "
+            "videos with num_frames=null"
+        )
+    if not is_long.all():
+        logger.warning(
+            "%s: %d of %d face tracks have fewer than data.min_frames=%d frames and are left out of all splits",
+            *(store, (~is_long).sum(), len(index), min_frames),
+        )
+    return index[is_long].reset_index(drop=True)
+
+
 def with_splits(store: Path, index: pd.DataFrame, mode: str) -> pd.DataFrame:
     """Complete the splits, and audit them if they are by source.
 

@@ -70,6 +70,7 @@ class ClipDataModule(LightningDataModule):
         split_seed: seed of that draw, and of ``random_video``.
         allow_fewer: let ``per_label`` accept fewer videos.
         methods: methods whose fakes are in train and val; the fakes of others are left out there. None uses all.
+        min_frames: leave out face tracks with fewer frames.
         cache_features: train and validate on the features of a frozen backbone, computed once per clip and kept on
             disk; see :meth:`use_features`.
         cache_frames: train and validate on frames that are decoded once and kept on disk; see :meth:`use_frames`.
@@ -102,6 +103,7 @@ class ClipDataModule(LightningDataModule):
         split_seed: int = 0,
         allow_fewer: bool = False,
         methods: Sequence[str] | None = None,
+        min_frames: int = 1,
         cache_features: bool = False,
         cache_frames: bool = False,
         reader: str = READER,
@@ -134,15 +136,12 @@ class ClipDataModule(LightningDataModule):
         self.split = split
         self.per_label = per_label
         self.fractions = fractions
-        self.split_seed = split_seed
-        self.allow_fewer = allow_fewer
+        self.split_seed, self.allow_fewer, self.min_frames = split_seed, allow_fewer, min_frames
         self.methods = methods
         self.domains: Domains | None = None  # one of which each batch of training holds out
         self.disturb: Callable[[Tensor, str], Tensor] | None = None
         """Disturbance of the clips of val and test: see :class:`dfd.data.clips.dataset.ClipDataset`."""
-        self.cache_features = cache_features
-        self.cache_frames = cache_frames
-        self.reader = reader
+        self.cache_features, self.cache_frames, self.reader = cache_features, cache_frames, reader
         self.landmarks = landmarks
         indexes.check_moves_along(self.augmentation, landmarks=landmarks)
         self._features: FeatureCache | None = None
@@ -201,6 +200,7 @@ class ClipDataModule(LightningDataModule):
                     f"{self.store}: {len(missing)} of {len(index)} clips in {INDEX_NAME} are missing: "
                     f"{', '.join(missing[:MAX_NAMED])}{more}; run the preprocessing again"
                 )
+            index = indexes.long_enough(self.store, index, self.min_frames)
             self._index = self._chosen(indexes.with_splits(self.store, index, self._store_mode))
         return self._index
 
