@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,34 +115,6 @@ class FaceBox:
     def area(self) -> float:
         """Area of the box in square pixels."""
         return (self.x2 - self.x1) * (self.y2 - self.y1)
-
-
-class BatchFacts(TypedDict):
-    """Facts about the B clips of a batch."""
-
-    label: Any
-    """int64 tensor (B,), values of :class:`Label`."""
-    video_id: list[str]
-    track: list[int]
-    dataset: list[str]
-    method: list[str]
-    is_repeat: NotRequired[Any]
-    """bool tensor (B,): clips that another process counts, added only to make all processes' shares equally long."""
-
-
-class ClipBatch(BatchFacts):
-    """Batch that the data module passes to the model, B clips of T frames."""
-
-    frames: Any
-    """uint8 tensor (B, T, C, H, W), RGB."""
-    landmarks: NotRequired[Any]
-    """float32 tensor (B, T, 5, 2), the points of :class:`FaceBox` in pixels from the frames' upper left corner; with
-    ``data.landmarks=true``."""
-    masks: NotRequired[Any]
-    """float32 tensor (B, T, H, W), 0..1, where a clip was made into a fake; 0 for real ones; with
-    ``data.masks=true``."""
-    seconds: NotRequired[Any]
-    """float64 tensor (B, T)."""
 
 
 @dataclass(frozen=True, slots=True)

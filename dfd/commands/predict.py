@@ -73,14 +73,13 @@ def predict(config: PredictConfig) -> None:
         engine, detector = engine_of(config, files, paths, is_new=is_new)
 
     blinks = BlinkCounter(detector.face_detector, max_decode_side=config.max_decode_side) if config.blinks else None
-    described = detector.describe()
-    aggregation = described["aggregation"]
+    aggregation = (described := detector.describe())["aggregation"]
     fitted_for = detector.card.calibration.get("aggregation", aggregation)
     if fitted_for != aggregation:
         print(f"The detector was calibrated for aggregation={fitted_for}: its threshold may not fit this one")
     settings = settings_of(config, detector)
-    continued: dict[str, Any] = {"overwrite": config.overwrite, "asked": {str(path) for path in paths}}
-    continued["detectors"] = detector.parts
+    continued: dict[str, Any] = {"overwrite": config.overwrite, "detectors": detector.parts}
+    continued["asked"] = {str(path) for path in paths}
     if temperatures(run_model(folder)) == temperatures(described):  # else the scores differ, too
         tellers = tellers_of(described, votes=config.votes)
         continued["tell_anew"] = partial(told_anew, settings=settings, tellers=tellers)

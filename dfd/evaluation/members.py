@@ -63,7 +63,8 @@ class Members:
                 table[column] = [combined(row, self.rule) for row in rows]
         if "window_probs" in table:
             videos = [each["window_probs"] for each in tables]
-            table["window_probs"] = [self._of_windows(tracks) for tracks in zip(*videos, strict=True)]
+            together = [self._of_windows(tracks) for tracks in zip(*videos, strict=True)]
+            table["window_probs"] = pd.Series(together, index=table.index, dtype=object)
         return table
 
     def _of_windows(self, tracks: Sequence[Sequence[Sequence[float]]]) -> list[list[float]]:

@@ -48,8 +48,10 @@ class OnePass:
         self.clips = [_Clips(self, number, view) for number, view in enumerate(views)]
         self._sightings = Sightings()
         shared = self.clips[0].settings
-        options = {"takes": shared.embedding_takes, "least_cosine": shared.least_cosine}
-        self._persons = Persons(Path(shared.embedding), **options) if shared.embedding else None
+        self._persons = None
+        if shared.embedding:
+            takes, least = shared.embedding_takes, shared.least_cosine
+            self._persons = Persons(Path(shared.embedding), takes=takes, least_cosine=least)
 
     def run(self) -> Iterator[Found]:
         """Iterate over the results as they are found."""

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from dfd.base.errors import ConfigError, StoreError
 from dfd.base.names import plugins
-from dfd.base.types import BatchFacts, ClipBatch
 from dfd.base.untrusted import option_problems, shown
 from dfd.models.backbones import BACKBONES, Backbone
 from dfd.models.heads import HEADS, standard
 from dfd.models.networks.backbone import resized
+from dfd.models.networks.batch import ClipBatch, FeatureBatch
 from dfd.models.temporal import TEMPORALS, TemporalHead
 
 
@@ -261,12 +261,6 @@ def _refuse_unknown(part: str, given: Mapping[str, Any], known: list[str], *, of
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
             raise ConfigError(f"{part}.{str(key)[:80]}: {of} has no parameter {shown(key)}; {hint}")
-
-
-class FeatureBatch(BatchFacts):
-    """Batch like :class:`dfd.base.types.ClipBatch`, with ``features`` (B, T, D) instead of frames."""
-
-    features: Tensor
 
 
 def pooled_of(model: ClipClassifier, batch: ClipBatch | FeatureBatch) -> Tensor:

@@ -234,16 +234,9 @@ class Ensemble(_Several):
         prob_fake = combined([score.prob_fake for score in scores if score.prob_fake is not None], self.rule)
         tracks = tuple(_one_track(found, self.rule) for found in zip(*(score.tracks for score in scores), strict=True))
         label, confidence = self.judge.side(prob_fake)
-        return replace(
-            first,
-            model=self.name,
-            prob_fake=prob_fake,
-            verdict=self.judge.verdict(prob_fake),
-            label=label,
-            confidence=confidence,
-            **{"alike": None, "caveat": self.caveat, "tracks": tracks},
-            seconds_by_stage=_summed(scores),
-        )
+        whole: dict[str, Any] = {"model": self.name, "prob_fake": prob_fake, "label": label, "confidence": confidence}
+        whole |= {"verdict": self.judge.verdict(prob_fake), "caveat": self.caveat, "tracks": tracks, "alike": None}
+        return replace(first, seconds_by_stage=_summed(scores), **whole)
 
 
 def _one_track(found: Sequence[TrackScore], rule: str) -> TrackScore:
@@ -257,10 +250,9 @@ def _one_track(found: Sequence[TrackScore], rule: str) -> TrackScore:
 
 def _summed(scores: Sequence[VideoScore]) -> dict[str, float]:
     """Seconds by stage: shared stages once, those of the networks together."""
-    stages: dict[str, float] = dict(scores[0].seconds_by_stage)
-    for stage in ("network", "explain"):
-        stages[stage] = sum(score.seconds_by_stage.get(stage, 0.0) for score in scores)
-    return stages
+    own = ("network", "explain")
+    together = {stage: sum(score.seconds_by_stage.get(stage, 0.0) for score in scores) for stage in own}
+    return {**scores[0].seconds_by_stage, **together}
 
 
 def load_panel(

@@ -18,10 +18,11 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torchmetrics import MeanMetric, MetricCollection
 
 from dfd.base.errors import ConfigError, RunDiverged
-from dfd.base.types import CARD_KEY, ClipBatch, Label
+from dfd.base.types import CARD_KEY, Label
 from dfd.metrics.clips import clip_metrics
 from dfd.models.classifier import ClipClassifier, logits_of, pooled_of
 from dfd.models.files.card import DetectorCard
+from dfd.models.networks.batch import ClipBatch
 from dfd.training.callbacks import check_monitors
 from dfd.training.learning.divergence import MAX_STEPS_NOT_FINITE, diverged
 from dfd.training.learning.fitting import KEY as FITTING_KEY
@@ -304,9 +305,10 @@ class DetectorModule(TrainedModule):
             self.fitting.load(checkpoint.get(FITTING_KEY, {}))
 
     def _stepping(self) -> dict[str, str]:
-        makers = {"optimizer": self.make_optimizer, "scheduler": self.make_scheduler}
+        if self.fitting:
+            return {}
         parts = (dict(self.loss.items()), self.tuning, self.strategy)
-        return {} if self.fitting else stepping_options(*parts, **makers)
+        return stepping_options(*parts, optimizer=self.make_optimizer, scheduler=self.make_scheduler)
 
     def _evaluate(self, stage: str, batch: ClipBatch, metrics: MetricCollection) -> None:
         logits_BK, label_B = logits_of(self.model, batch), batch["label"]

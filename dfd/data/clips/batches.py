@@ -6,7 +6,8 @@ from typing import NotRequired, TypedDict, cast
 import torch
 from torch import Tensor
 
-from dfd.base.types import BatchFacts, ClipBatch, FrameArray
+from dfd.base.types import FrameArray
+from dfd.models.networks.batch import BatchFacts, ClipBatch
 
 
 class TrackFacts(TypedDict):

@@ -25,8 +25,9 @@ from dfd.data.clips.batches import CountedFacts, as_tensor, collate_facts
 from dfd.data.clips.dataset import ClipDataset, read_whole
 from dfd.data.clips.reader import READER, reader_version
 from dfd.data.clips.samplers import Repeat
-from dfd.models.classifier import ClipClassifier, FeatureBatch
+from dfd.models.classifier import ClipClassifier
 from dfd.models.files.checkpoint import weights_sha256
+from dfd.models.networks.batch import FeatureBatch
 
 FORMAT_VERSION = 1
 FRAMES_AT_ONCE = 32

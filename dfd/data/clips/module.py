@@ -24,6 +24,7 @@ from dfd.data.clips.frames import FrameCache
 from dfd.data.clips.index import LOOK_SECONDS, MAX_NAMED, logger
 from dfd.data.clips.reader import READER
 from dfd.data.clips.samplers import ClipSampler, Drawing, EvalShare, FakeAndReal, TrainingShare, relatives_of
+from dfd.data.splits.anew import divided_anew
 from dfd.data.splits.domains import Domains, DomainSampler
 from dfd.data.splits.draw import draw_balanced
 from dfd.data.splits.people import ALL, SPLITS, check_fractions, describe_overlap, overlap
@@ -233,7 +234,7 @@ class ClipDataModule(LightningDataModule):
         if self.methods is not None:
             videos = indexes.of_methods(self.store, videos, self.methods)
         if self.split is not None:
-            videos = indexes.divided_anew(self.store, videos, self.split, self.split_seed)
+            videos = divided_anew(self.store, videos, self.split, self.split_seed)
         self._overlap = overlap(videos)
         if words := describe_overlap(self._overlap):
             logger.warning(

@@ -161,26 +161,26 @@ def match(rows: Sequence[Score], labelled: pd.DataFrame, path: Path) -> Matched:
     for place, parts in enumerate(parts_of):
         by_stem[PurePosixPath(parts[-1]).stem].append(place)
     places: dict[str, int | None] = {}
-    unknown, ambiguous = [], []
+    unknown: list[str] = []
+    ambiguous: list[str] = []
     for name in dict.fromkeys(row.name for row in rows):
-        place = exact.get(name)
-        if place is None:
+        places[name] = exact.get(name)
+        if places[name] is None:
             fitting = _fitting(name, by_stem, parts_of)
             if len(fitting) != 1:
                 (ambiguous if fitting else unknown).append(name)
-            place = fitting[0] if len(fitting) == 1 else None
-        places[name] = place
+            places[name] = fitting[0] if len(fitting) == 1 else None
     frames: dict[int, dict[float | None, Score]] = defaultdict(dict)
     for row in rows:
-        place = places[row.name]
-        if place is None:
+        number = places[row.name]
+        if number is None:
             continue
-        other = frames[place].setdefault(row.frame, row)
+        other = frames[number].setdefault(row.frame, row)
         if other is not row:
             at = "" if row.frame is None else f", frame {row.frame:g},"
             raise ConfigError(
-                f"scores={path}: lines {other.line} and {row.line} both score {labelled['name'].iloc[place]}{at}; keep "
-                "one, or give the scores of frames a column frame"
+                f"scores={path}: lines {other.line} and {row.line} both score {labelled['name'].iloc[number]}{at}; "
+                "keep one, or give the scores of frames a column frame"
             )
     if not frames:
         raise ConfigError(

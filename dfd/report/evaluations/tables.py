@@ -37,7 +37,7 @@ class Subject:
 def videos_table(subjects: Sequence[Subject]) -> Table:
     """Metrics over all videos."""
     names = ("auc", "ap", "eer", "balanced_accuracy", "accuracy", "recall", "recall_real")
-    rows = [
+    rows: list[list[Cell | str]] = [
         [
             subject.name,
             _counts(subject.metrics["overall"]),
@@ -234,7 +234,7 @@ def pairs_table(pairs: Sequence[tuple[str, str, Mapping[str, Any]]]) -> Table | 
     if not pairs:
         return None
     adjusted = holm([found["p_value"] for _, _, found in pairs])
-    rows = [
+    rows: list[list[Cell | str]] = [
         [
             *(first, second, _counts(found)),
             f"{number(found['auc_first'])} / {number(found['auc_second'])}",

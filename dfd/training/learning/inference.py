@@ -9,10 +9,11 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from dfd.base.types import ClipBatch, Label
+from dfd.base.types import Label
 from dfd.models.classifier import ClipClassifier, logits_of
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import load_checkpoint, load_model
+from dfd.models.networks.batch import ClipBatch
 from dfd.models.tensor_files import load_exactly
 from dfd.training.learning.tuning import Tuning
 

@@ -137,9 +137,8 @@ def _animated(
         up = sway * nod * head + opening * open_ * mouth * side + 0.5 * opening * blink * eyes * lid
         across = sway * turn * head
         moved = places - across[..., None] * axes[0] - up[..., None] * axes[1]
-        fake[i] = cv2.remap(
-            still[i], np.ascontiguousarray(moved, np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-        )
+        columns_from, rows_from = (np.ascontiguousarray(moved[..., axis], np.float32) for axis in (0, 1))
+        fake[i] = cv2.remap(still[i], columns_from, rows_from, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     covers = np.maximum(np.maximum(head, mouth), eyes)
     return fake, np.repeat(covers[None], num_frames, axis=0)
 
