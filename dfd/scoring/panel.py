@@ -234,9 +234,10 @@ class Ensemble(_Several):
         prob_fake = combined([score.prob_fake for score in scores if score.prob_fake is not None], self.rule)
         tracks = tuple(_one_track(found, self.rule) for found in zip(*(score.tracks for score in scores), strict=True))
         label, confidence = self.judge.side(prob_fake)
-        whole: dict[str, Any] = {"model": self.name, "prob_fake": prob_fake, "label": label, "confidence": confidence}
-        whole |= {"verdict": self.judge.verdict(prob_fake), "caveat": self.caveat, "tracks": tracks, "alike": None}
-        return replace(first, seconds_by_stage=_summed(scores), **whole)
+        said = self.judge.verdict(prob_fake)
+        whole = replace(first, model=self.name, prob_fake=prob_fake, verdict=said, label=label, confidence=confidence)
+        seconds = _summed(scores)
+        return replace(whole, alike=None, caveat=self.caveat, tracks=tracks, seconds_by_stage=seconds)
 
 
 def _one_track(found: Sequence[TrackScore], rule: str) -> TrackScore:
