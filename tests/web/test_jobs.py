@@ -282,7 +282,8 @@ class TestScoring:
     def test_a_strangers_card_does_not_stop_a_worker(self, scorer: Any, monkeypatch: Any, client: Client) -> None:
         from dfd.web.jobs.worker import Pulse
 
-        card = {**scorer.detector.describe(), "name": "odd\0<script>", "metrics": {"<b>": "x", "val/auc": 0.5}}
+        name = "odd\0<script>"
+        card = {**scorer.detector.describe(), "name": name, "title": name, "metrics": {"<b>": "x", "val/auc": 0.5}}
         monkeypatch.setattr(scorer.detector, "describe", lambda: card)
         with Pulse(scorer):
             page = client.get("/about/")

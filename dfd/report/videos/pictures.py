@@ -82,7 +82,7 @@ def picture_sizes(num_videos: int) -> PictureSizes:
     """
     num_bytes = min(MAX_BYTES_PER_VIDEO, TOTAL_BYTES // max(num_videos, 1))
     if num_videos <= 60:
-        return PictureSizes(num_bytes, 160, 480, 224, 400, 85)
+        return PictureSizes(num_bytes, 160, 480, 224, 320, 85)
     if num_videos <= 250:
         return PictureSizes(num_bytes, 128, 320, 144, 240, 75)
     return PictureSizes(num_bytes, 96, 0, 96, 0, 65)
