@@ -26,6 +26,7 @@ OTHER_COMMANDS = {
     "sheet": "dfd.data.sheet",
     "demo": "dfd.data.demo",
     "adopt": "dfd.adopt",
+    "blend": "dfd.blend",
     "fingerprint": "dfd.fingerprint",
     "weights": "dfd.weights",
     "web": "dfd.web",

@@ -16,6 +16,9 @@ DJANGO_NAMES = {
     *("admin", "apps", "management", "migrations", "models", "settings", "tasks", "templatetags", "urls", "wsgi"),
 }
 LONGER: dict[str, int] = {
+    "dfd/base/types.py": 312,
+    "dfd/commands/predict.py": 302,
+    "dfd/data/clips/index.py": 310,
     "dfd/data/clips/module.py": 431,
     "dfd/data/sources/manifest.py": 309,
     "dfd/data/sources/public/ffpp.py": 324,

@@ -135,8 +135,14 @@ class ClipBatch(BatchFacts):
 
     frames: Any
     """uint8 tensor (B, T, C, H, W), RGB."""
+    landmarks: NotRequired[Any]
+    """float32 tensor (B, T, 5, 2), the points of :class:`FaceBox` in pixels from the frames' upper left corner; with
+    ``data.landmarks=true``."""
+    masks: NotRequired[Any]
+    """float32 tensor (B, T, H, W), 0..1, where a clip was made into a fake; 0 for real ones; with
+    ``data.masks=true``."""
     seconds: NotRequired[Any]
-    """float64 tensor (B, T): time of each frame in its track."""
+    """float64 tensor (B, T)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +242,18 @@ class Alike:
 
 
 @dataclass(frozen=True, slots=True)
+class Blinks:
+    """Blinks of the largest face while its eyes are seen, with the 95 % ``interval`` of their rate: no score."""
+
+    number: Count
+    seconds: Amount
+    share_seen: Prob
+    openness: Amount
+    per_minute: Amount
+    interval: tuple[Amount, Amount]
+
+
+@dataclass(frozen=True, slots=True)
 class DetectorScore:
     """What one of several detectors found in a video; ``verdict`` is None where it gives none, being uncalibrated.
 
@@ -288,6 +306,7 @@ class VideoScore:
     alike: Alike | None = None
     caveat: str = field(default="", repr=False)
     scored_at: str = field(default="", compare=False)
+    blinks: Blinks | None = None
     thumbnail: FrameArray | None = field(default=None, repr=False, compare=False)
     moments: tuple[Moment, ...] = field(default=(), repr=False, compare=False)
     boxes: Mapping[int, tuple[NDArray[np.int64], FloatArray]] = field(default_factory=dict, repr=False, compare=False)

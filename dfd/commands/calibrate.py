@@ -12,8 +12,8 @@ from dfd.config.entry import output_dir
 from dfd.config.schemas import CalibrateConfig, inputs_of
 from dfd.data.clips.module import ClipDataModule
 from dfd.data.splits.people import SPLITS
+from dfd.evaluation.members import Members, load_measured
 from dfd.evaluation.several.ensembles import calibrated_cards, save_ensemble
-from dfd.evaluation.several.members import Members, load_measured
 from dfd.evaluation.splits import calibrated_card, data_of_split
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import save_safetensors

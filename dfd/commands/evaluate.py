@@ -15,6 +15,7 @@ from dfd.data.augment.disturbances import chosen
 from dfd.data.clips.module import ClipDataModule
 from dfd.data.splits.people import ALL, SPLITS
 from dfd.evaluation.cross_dataset import cross_dataset, named_stores
+from dfd.evaluation.labelled.measured import SEGMENTS, Options
 from dfd.evaluation.labelled.protocols import checked_protocol, protocol_named
 from dfd.evaluation.labelled.scores import named_scores
 from dfd.evaluation.labelled.videos import (
@@ -24,10 +25,9 @@ from dfd.evaluation.labelled.videos import (
     split_mode,
     with_manifest_columns,
 )
-from dfd.evaluation.measured import SEGMENTS, Options
+from dfd.evaluation.members import Members, load_measured
 from dfd.evaluation.robustness import robustness
 from dfd.evaluation.scope import foreign_videos, measured_scope, scope_lines, with_kinds
-from dfd.evaluation.several.members import Members, load_measured
 from dfd.evaluation.splits import data_of_split, evaluated, scored_videos
 from dfd.evaluation.warnings import warn_about_calibration
 from dfd.figures import style as plots

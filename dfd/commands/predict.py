@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,6 +31,7 @@ from dfd.metrics.formulas import one_sided_warning
 from dfd.models.files.card import num_networks, read_card
 from dfd.models.files.scope import words_of
 from dfd.models.starter import checkpoint_path
+from dfd.predictions.blinks import BlinkCounter
 from dfd.predictions.inputs import NothingToScore, find_inputs, is_no_video
 from dfd.predictions.layout import ANNOTATED_NAME, JSONL_NAME, NOT_VIDEOS_NAME, RUN_NAME
 from dfd.predictions.parquet import write_parquet
@@ -71,6 +72,7 @@ def predict(config: PredictConfig) -> None:
         bar.add_task("loading the detector", total=len(paths), note="", ends=ends)
         engine, detector = engine_of(config, files, paths, is_new=is_new)
 
+    blinks = BlinkCounter(detector.face_detector, max_decode_side=config.max_decode_side) if config.blinks else None
     described = detector.describe()
     aggregation = described["aggregation"]
     fitted_for = detector.card.calibration.get("aggregation", aggregation)
@@ -94,7 +96,7 @@ def predict(config: PredictConfig) -> None:
         if len(waiting) < len(paths):
             print(f"{len(paths) - len(waiting)} of {len(paths)} are already in {writer.csv_path}")
         try:
-            others = list(write_scores(engine, waiting, writer, asked=inputs, ends=ends))
+            others = list(write_scores(engine, waiting, writer, asked=inputs, ends=ends, blinks=blinks))
         except KeyboardInterrupt:
             done = f"{len(writer.done & {str(path) for path in paths})} of {len(paths)} are in {folder}"
             remedy = f"run it again with output={folder} to go on, or see them now: dfd report {folder}"
@@ -153,6 +155,7 @@ def write_scores(
     *,
     asked: Sequence[str],
     ends: float | None = None,
+    blinks: BlinkCounter | None = None,
 ) -> Iterator[str]:
     """Write each score as it comes, with a progress bar; yields the files that are no videos and got no row."""
     with progress_bar() as bar:
@@ -168,7 +171,7 @@ def write_scores(
             if is_no_video(score, asked):
                 yield score.path
             else:
-                writer.write(score)
+                writer.write(replace(score, blinks=blinks(score.path)) if blinks and score.status.has_faces else score)
             num_done += 1
             shares.pop(Path(score.path), None)
             note = ", ".join(f"{n} {status}" for status, n in writer.counts.most_common())

@@ -36,8 +36,8 @@ def predict_config(checkpoint: str | Sequence[str], overrides: Sequence[str] = (
     return check(cfg, PredictConfig)
 
 
-def backbone_config(overrides: Sequence[str]) -> dict[str, Any]:
-    """The options of the backbone that ``train.py`` would train with these overrides, such as ``experiment=modern``.
+def training_options(key: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """The options below ``key``, such as ``backbone``, that ``train.py`` would have with these overrides.
 
     Raises:
         ConfigError: an override names no option, or a value that does not fit, or a value is missing.
@@ -45,7 +45,7 @@ def backbone_config(overrides: Sequence[str]) -> dict[str, Any]:
     cfg = _composed("train", TrainConfig, overrides)
     use_plugins(*(cfg.get("plugins") or ()))
     try:
-        node = OmegaConf.to_container(cfg.backbone, resolve=True, throw_on_missing=True)
+        node = OmegaConf.to_container(OmegaConf.select(cfg, key), resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
     return cast(dict[str, Any], node)

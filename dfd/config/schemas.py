@@ -176,6 +176,7 @@ class PredictConfig:
     runtime: str
     report: bool
     annotate: bool
+    blinks: bool
     moments_per_face: int
     heatmaps: bool
     batch_size: int | None

@@ -20,9 +20,9 @@ from dfd.data.blend.module import BlendDataModule
 from dfd.data.clips.module import ClipDataModule
 from dfd.data.splits.people import ALL, SPLITS
 from dfd.evaluation.calibration import calibrate, video_probs
+from dfd.evaluation.labelled.measured import PREVALENCE, Options, measured, trained_methods
 from dfd.evaluation.labelled.videos import with_labels
-from dfd.evaluation.measured import PREVALENCE, Options, measured, trained_methods
-from dfd.evaluation.several.members import Members
+from dfd.evaluation.members import Members
 from dfd.evaluation.warnings import warn_about_crops, warn_if_one_sided
 from dfd.figures import style as plots
 from dfd.figures.curves import confusion_matrix, reliability_diagram, roc_and_pr
@@ -160,8 +160,8 @@ def write_results(
     """Write predictions.csv, metrics.json and the figures of a scored table to ``folder``; returns the metrics.
 
     If the table has a column ``prob_uncalibrated``, ``uncalibrated`` holds the metrics of these probabilities at 0.5.
-    ``options`` says what :func:`~dfd.evaluation.measured.measured` measures beside; None: with ``threshold``, the rest
-    as by default.
+    ``options`` says what :func:`~dfd.evaluation.labelled.measured.measured` measures beside; None: with ``threshold``,
+    the rest as by default.
     """
     metrics = measured(table, options or Options(threshold))
     folder.mkdir(parents=True, exist_ok=True)
@@ -222,7 +222,8 @@ def evaluated(
     table = scored_videos(detector, data, split)
     seconds = time.perf_counter() - began
     table = with_labels(table, data, split, options.groups)
-    methods = trained_methods(detector.card.data)
+    networks = detector.detectors if isinstance(detector, Members) else [detector]
+    methods = trained_methods(*(network.card.data for network in networks))
     options = replace(options, methods=methods, is_frame=detector.card.clip_len == 1)
     threshold = options.threshold
     if num_unscored := int(table["prob_fake"].isna().sum()):

@@ -280,7 +280,7 @@ def pooled_of(model: ClipClassifier, batch: ClipBatch | FeatureBatch) -> Tensor:
     features_BTD = given["features"] if "features" in given else model.features(given["frames"], seconds_BT=seconds_BT)
     if (why := model.backbone.why_nothing) and not (is_known_B := features_BTD.isfinite().all(dim=(1, 2))).all():
         video = given["video_id"][int(is_known_B.logical_not().nonzero()[0])]
-        raise StoreError(f"{video}: {why}; or leave such videos out of the store")
+        raise StoreError(f"{video}: {why}")
     pooled_BD: Tensor = model.temporal(features_BTD)
     return pooled_BD
 

@@ -27,7 +27,7 @@ _PICTURES = {"thumbnail", "moments", "boxes"}
 """Fields of a score that its line has not, or only as names of files."""
 
 
-_NEWER = {"boxes", "detectors", "alike", "caveat", "scored_at"}
+_NEWER = {"boxes", "detectors", "alike", "caveat", "scored_at", "blinks"}
 """Fields that lines of earlier versions have not."""
 
 
@@ -51,6 +51,7 @@ def json_of(score: VideoScore) -> dict[str, Any]:
         "label": None if score.label is None else str(score.label),
         "file": score.file and asdict(score.file),
         "alike": score.alike and asdict(score.alike),
+        "blinks": score.blinks and asdict(score.blinks),
         "seconds_by_stage": dict(score.seconds_by_stage),
         "tracks": _tracks(score.tracks),
         "detectors": [asdict(one) | {"tracks": _tracks(one.tracks)} for one in score.detectors],

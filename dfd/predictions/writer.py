@@ -82,7 +82,7 @@ class PredictionWriter:
             differing = _differing({"model": model, **self.settings}, {"model": value["model"], **value["settings"]})
             if not differing:
                 continue
-            if tell_anew is None or differing.keys() - set(TOLD_ANEW) or value.get("detectors"):
+            if tell_anew is None or differing.keys() - set(TOLD_ANEW):
                 names = "; ".join(
                     f"{name} is {there!r} there, {here!r} here" for name, (here, there) in differing.items()
                 )

@@ -4,15 +4,16 @@ import logging
 import os
 import pickle
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dfd.base.errors import ConfigError, DfdError
 from dfd.base.machine import num_cores
+from dfd.base.names import plugins
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
 
@@ -136,7 +137,8 @@ class Fatal:
 class Job:
     """Settings of a decoding process.
 
-    ``start(*arguments)`` prepares the process; relative paths start at ``folder``.
+    ``start(*arguments)`` prepares the process; relative paths start at ``folder``. ``plugins`` are those that the user
+    has named, which each node must have.
     """
 
     start: Callable[..., None]
@@ -144,6 +146,7 @@ class Job:
     deadline_seconds: float
     stall_seconds: float | None
     folder: str
+    plugins: tuple[str, ...] = field(default_factory=lambda: tuple(plugins.named()))
 
 
 _pools: dict[bytes, WorkerPool] = {}
@@ -161,12 +164,22 @@ def pool_below(job: Job) -> WorkerPool:
             deadline_seconds=job.deadline_seconds,
             stall_seconds=job.stall_seconds,
             initializer=_start_worker,
-            initargs=(job.folder, job.start, *job.arguments),
+            initargs=(job.folder, job.plugins, job.start, *job.arguments),
         )
     return _pools[key]
 
 
-def _start_worker(folder: str, start: Callable[..., None], *arguments: Any) -> None:
+def work_in(folder: str, names: Sequence[str]) -> None:
+    """Work in the folder of the calling process, if this node has it, with its plug-ins.
+
+    Raises:
+        ConfigError: the node does not have a plug-in, or cannot import it.
+    """
     if os.path.isdir(folder):
         os.chdir(folder)
+    plugins.use_plugins(*names)
+
+
+def _start_worker(folder: str, names: Sequence[str], start: Callable[..., None], *arguments: Any) -> None:
+    work_in(folder, names)
     start(*arguments)

@@ -26,7 +26,7 @@ from dfd.scoring.engine import Engine
 from dfd.scoring.look.workers import look_settings, looks_of
 from dfd.scoring.runtimes.load import load_runtime
 from dfd.scoring.runtimes.runtime import Runtime, TorchRuntime, log_odds
-from dfd.scoring.video import Batches, Piece, Waiting, _Video, judge_of, moments_of, no_number, now
+from dfd.scoring.video import Batches, Piece, Waiting, _Video, judge_of, moments_of, now
 
 
 class Detector(Engine[_Video]):
@@ -246,7 +246,7 @@ class Detector(Engine[_Video]):
         if end.no_window:
             return self.failed(video, Failure(Status.NO_FACE, f"{video.path}: {end.no_window}"))
         if not np.isfinite([window.prob_fake for scored in video.tracks.values() for window in scored]).all():
-            return self.failed(video, no_number(video.path, self.model))
+            return self.failed(video, video.no_number(self.model))
         tracks, kept, prob_fake = video.aggregated(self.aggregation, self.judge.verdict)
         began = time.perf_counter()
         model = self.model if self.heatmaps else None

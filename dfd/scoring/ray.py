@@ -26,7 +26,7 @@ from dfd.faces.found import Found, Thumbnail, WindowSettings
 from dfd.process.actors import ActorPlan, plan_actors
 from dfd.process.failure import Failure
 from dfd.process.pool import Again, WorkerPool
-from dfd.process.ray import Fatal, Job, RayOptions, import_ray, pool_below, ray_errors, start_ray
+from dfd.process.ray import Fatal, Job, RayOptions, import_ray, pool_below, ray_errors, start_ray, work_in
 from dfd.scoring.look.workers import start_worker, windows_task
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class RayEngine:
     it.
 
     Nodes need Python, dfd's requirements and Ray in the versions of this machine, and must see the videos under the
-    same paths. dfd itself and the checkpoint are sent to them. Ray is started or joined with the first video; a Ray
-    that runs in this process already is used, and left running.
+    same paths. dfd itself and the checkpoint are sent to them, and the names of plug-ins, which they need installed.
+    Ray is started or joined with the first video; one that runs in this process already is used, and left running.
 
     Memory: the store of a node holds the crops of the videos on their way, at most ``max_windows * max_faces`` clips
     for each; Ray stops decoding when it fills up. So ``max_windows`` cannot be None here.
@@ -166,7 +166,12 @@ class RayEngine:
             found = dataset.map(find_faces, fn_kwargs={"job": job}, num_cpus=cpus, max_retries=retries)
             return found.map(
                 _Network,
-                fn_constructor_kwargs={"checkpoint": [checkpoint], "name": self._checkpoint.name, "options": options},
+                fn_constructor_kwargs={
+                    "checkpoint": [checkpoint],
+                    "name": self._checkpoint.name,
+                    "options": options,
+                    "job": job,
+                },
                 compute=data.ActorPoolStrategy(size=plan.num_actors),
                 num_gpus=plan.num_gpus,
                 num_cpus=plan.num_cpus,
@@ -228,12 +233,12 @@ def _pieces(pool: WorkerPool, path: Path) -> list[Found | Failure]:
 class _Network:
     """A Ray actor: the detector, loaded once."""
 
-    def __init__(self, checkpoint: list[Any], name: str, options: Mapping[str, Any]) -> None:
-
+    def __init__(self, checkpoint: list[Any], name: str, options: Mapping[str, Any], job: Job) -> None:
         from dfd.scoring.detector import Detector
 
         self._detector: Detector | Fatal
         try:
+            work_in(job.folder, job.plugins)
             with TemporaryDirectory() as folder:
                 file = Path(folder) / name
                 file.write_bytes(import_ray().get(checkpoint[0]))

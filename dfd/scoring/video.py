@@ -150,6 +150,13 @@ class _Video:
         )
         return tracks, {one.number: kept for one, _, kept in found}, prob_fake
 
+    def no_number(self, model: ClipClassifier | None) -> Failure:
+        """Failure of this video, whose score is not a number."""
+        if model is not None and model.backbone.why_nothing:
+            return Failure(Status.ERROR, f"{self.path}: {model.backbone.why_nothing}")
+        message = "the detector gave no number: its weights are not finite; train again with a lower learning rate"
+        return Failure(Status.ERROR, message)
+
     def boxes_by_number(self) -> dict[int, tuple[NDArray[np.int64], FloatArray]]:
         """Frames and boxes of each appearance by its number; those of no appearance have the numbers after the last."""
         known = self.end.appearances if self.end is not None else ()
@@ -253,11 +260,3 @@ def _joined(pieces: Iterable[FaceBoxes]) -> tuple[NDArray[np.int64], FloatArray]
 def now() -> str:
     """Time of day as it is written beside a score: ISO 8601, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def no_number(path: Path, model: ClipClassifier | None) -> Failure:
-    """Failure of a video whose score is not a number."""
-    if model is not None and model.backbone.why_nothing:
-        return Failure(Status.ERROR, f"{path}: {model.backbone.why_nothing}")
-    message = "the detector gave no number: its weights are not finite; train again with a lower learning rate"
-    return Failure(Status.ERROR, message)

@@ -28,7 +28,7 @@ CHROM_BAND = 0.7, 2.5
 GREEN_BAND = 0.8, 5.0
 ROWS, COLUMNS = 4, 8
 NUM_CELLS = ROWS * COLUMNS
-REGION = 0.20, 0.40, 0.80, 0.72
+REGION = 0.27, 0.50, 0.73, 0.70
 """Left, top, right and bottom of the skin between eyes and mouth, as fractions of an aligned crop's side
 (``crop=five_points``: in its template the eyes are at 0.47 and the corners of the mouth at 0.75 of the height)."""
 

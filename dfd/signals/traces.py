@@ -26,6 +26,8 @@ RIDGE = 1e-9
 TOLERANCE = 0.01
 """Change of the coefficients, as a length, at which the iteration ends."""
 MAX_STEPS = 200
+BLACK = 8
+"""Highest level of a border, which an encoder may have changed."""
 PIXELS_EACH = 4
 """Least number of pixels for each coefficient."""
 
@@ -59,7 +61,7 @@ def smallest_side(window: int) -> int:
 def trace(channel_HW: Array, *, window: int = 3, tolerance: float = TOLERANCE, start: Array | None = None) -> Trace:
     """Find the coefficients of one channel, in float64.
 
-    Pixels whose whole neighbourhood is 0 are left out: they are the border that a crop has outside of its frame.
+    Black rows and columns at the edges are left out: they are what a crop shows outside of its frame.
 
     Args:
         channel_HW: values in 0..255.
@@ -73,11 +75,11 @@ def trace(channel_HW: Array, *, window: int = 3, tolerance: float = TOLERANCE, s
     if window not in WINDOWS:
         raise ValueError(f"window must be one of {', '.join(map(str, WINDOWS))}, got {window}")
     unknown = window**2 - 1
+    channel_HW = _without_border(channel_HW)
     height, width = channel_HW.shape
     places = np.zeros((0, window**2))
     if min(height, width) >= window:
         places = sliding_window_view(np.asarray(channel_HW, np.float64), (window, window)).reshape(-1, window**2)
-        places = places[places.any(axis=1)]
     if len(places) < PIXELS_EACH * unknown:
         raise ValueError(
             f"a picture of {width} x {height} px has {len(places)} pixels with a neighbourhood of {window} x {window}, "
@@ -99,6 +101,11 @@ def trace(channel_HW: Array, *, window: int = 3, tolerance: float = TOLERANCE, s
         if np.linalg.norm(coefficients_K - before_K) < tolerance:
             break
     return Trace(coefficients_K, sigma, float(weight_P.mean()), step)
+
+
+def _without_border(channel_HW: Array) -> Array:
+    rows, columns = (np.flatnonzero((channel_HW > BLACK).any(axis=axis)) for axis in (1, 0))
+    return channel_HW[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if len(rows) else channel_HW[:0, :0]
 
 
 def traces(picture_CHW: NDArray[np.uint8] | Array, *, window: int = 3, tolerance: float = TOLERANCE) -> Array:

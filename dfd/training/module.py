@@ -91,8 +91,7 @@ class DetectorModule(TrainedModule):
         strategy: Meta | None = None,
     ) -> None:
         super().__init__()
-        self.model = model
-        self.card = card
+        self.model, self.card = model, card
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.fitting = Fitting.of(model)
@@ -111,6 +110,7 @@ class DetectorModule(TrainedModule):
         self.losses = nn.ModuleDict(
             {f"{stage}/loss": MeanMetric(nan_strategy="disable") for stage in ("train", "val", "test")}
         )
+        self.note_origin(label_smoothing=label_smoothing, class_weights=class_weights, **self._stepping())
         self.steps_not_finite = torch.tensor(0)  # consecutive ones so far; on the device, so that no step waits for it
 
     def forward(self, frames_BTCHW: Tensor) -> Tensor:

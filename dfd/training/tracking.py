@@ -91,6 +91,7 @@ def log_run(
             run = logger.experiment
             run.tags = tuple(dict.fromkeys([*(run.tags or ()), *(tag[:MAX_TAG] for tag in tags)]))
         elif isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(described)
             text = yaml.safe_dump({"tags": [*tags], **described}, sort_keys=False, allow_unicode=True)
             logger.experiment.add_text("config", "\n".join(f"    {line}" for line in text.splitlines()))
 

@@ -57,11 +57,26 @@ def test_a_checkpoint_is_loaded_and_predicts_as_lightning_does_it(ran: tuple[Pat
     module = DetectorModule.load_from_checkpoint(folder / "run" / "checkpoints" / "best.ckpt")
     data = ClipDataModule(folder / "store", clip_len=4, batch_size=4, num_workers=0)
     trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    found = torch.cat(trainer.predict(module, dataloaders=data.eval_dataloader("test")))  # type: ignore[arg-type]
+    found = torch.cat(trainer.predict(module, data))  # type: ignore[arg-type]
     expected = Detector.load(folder / "run" / "checkpoints" / "best.ckpt", device="cpu")
     clips = torch.cat([batch["frames"] for batch in data.eval_dataloader("test")])
     odds = torch.tensor(expected.log_odds_batch(clips))
     assert torch.allclose(found, odds.sigmoid().float(), atol=1e-5)
+
+
+def test_a_module_says_what_it_was_built_from(ran: tuple[Path, dict[str, object]]) -> None:
+    folder, _ = ran
+    card = load_checkpoint(folder / "run" / "detector.safetensors")[0]
+    written = torch.load(folder / "run" / "checkpoints" / "best.ckpt", weights_only=True)["hyper_parameters"]
+    optimizer = partial(torch.optim.SGD, lr=0.1)
+    module = DetectorModule.load_from_checkpoint(
+        folder / "run" / "checkpoints" / "best.ckpt", optimizer=optimizer, freeze_batchnorm=True, class_weights=(1, 3)
+    )
+    assert module.hparams["model"] == written["model"] == card.model
+    assert (module.hparams["optimizer"], module.hparams["optimizer.lr"]) == ("SGD", "0.1")
+    assert (module.hparams["freeze_batchnorm"], module.hparams["class_weights"]) == (True, [1, 3])
+    assert written["optimizer"] == "AdamW"
+    assert not any(isinstance(value, nn.Module) for value in module.hparams.values())
 
 
 def own_network() -> ClipClassifier:

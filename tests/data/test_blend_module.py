@@ -12,12 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from dfd.base.errors import StoreError
+from dfd.base.errors import ConfigError, StoreError
 from dfd.base.types import Label
 from dfd.data.augment.transforms import clip_augmentation
-from dfd.data.blend.dataset import BlendDataset, PairSampler, fake_id, read_landmarks
+from dfd.data.blend.dataset import BlendDataset, PairSampler, fake_id
 from dfd.data.blend.module import BlendDataModule
+from dfd.data.clips.module import ClipDataModule
 from dfd.data.clips.samplers import ClipSampler, TrainingShare
+from dfd.data.clips.tracks import read_landmarks
 from dfd.data.prepare.store import prepare_store
 from dfd.data.prepare.video import PreparationSettings
 from dfd.data.sources.manifest import read_manifest
@@ -116,6 +118,48 @@ def test_batches_hold_both_of_each_pair_made_once(mixed_store: Path, monkeypatch
         for real, fake in zip(batch["video_id"][::2], batch["video_id"][1::2], strict=True):
             assert fake == fake_id(real, "self_blend")
     assert len(made) == 8
+
+
+def test_a_batch_has_landmarks_and_masks_on_demand_alone(mixed_store: Path) -> None:
+    augmentation = clip_augmentation(crop_prob=1.0)
+    plain = next(iter(module(mixed_store, augmentation=augmentation).train_dataloader()))
+    assert not {"landmarks", "masks"} & set(plain)
+    batch = next(iter(module(mixed_store, augmentation=augmentation, landmarks=True, masks=True).train_dataloader()))
+    assert torch.equal(batch["frames"], plain["frames"])
+    assert (batch["landmarks"].shape, batch["landmarks"].dtype) == ((4, 4, 5, 2), torch.float32)
+    assert (batch["masks"].shape, batch["masks"].dtype) == ((4, 4, 64, 64), torch.float32)
+    assert torch.equal(batch["landmarks"][::2], batch["landmarks"][1::2])
+    assert batch["masks"][::2].max() == 0
+    assert batch["masks"][1::2].amax(dim=(1, 2, 3)).min() > 0.4
+
+
+def test_a_mask_is_where_the_fake_differs_from_the_real_clip(mixed_store: Path) -> None:
+    same = {"real_is_altered_prob": 0.0, "source_prob": 1.0}  # the real clip is what the fake is blended into
+    flip = clip_augmentation(flip_prob=1, crop_prob=0, color_prob=0, blur_prob=0, jpeg_prob=0)
+    dataset = module(mixed_store, blend=same, augmentation=flip, masks=True).dataset("train", training=True)
+    for number in range(0, 8, 2):
+        real, fake = dataset[(number, 5)], dataset[(number + 1, 5)]
+        differs = (real["frames"] != fake["frames"]).any(dim=1)
+        assert differs.any()
+        assert not differs[fake["masks"] == 0].any()
+
+
+def test_the_landmarks_of_store_clips_lie_in_their_pictures_as_those_of_blends_do(mixed_store: Path) -> None:
+    blends = module(mixed_store, landmarks=True).dataset("val")
+    clips = ClipDataModule(mixed_store, clip_len=4, num_workers=0, landmarks=True).dataset("val")
+    by_name = {clips[i]["video_id"]: clips[i]["landmarks"] for i in range(len(clips))}
+    videos = [item for item in map(blends.__getitem__, range(len(blends))) if item["dataset"] == "films"]
+    assert len(videos) == 2
+    for item in videos:
+        assert torch.equal(item["landmarks"], by_name[item["video_id"].partition("+")[0]])
+
+
+def test_an_augmentation_that_would_leave_landmarks_behind_is_refused(mixed_store: Path) -> None:
+    for what in ("landmarks", "masks"):
+        with pytest.raises(ConfigError, match=rf"data\.{what}=true: the augmentation Identity has no method together"):
+            module(mixed_store, own_augmentation=torch.nn.Identity(), **{what: True})
+    with pytest.raises(ValueError, match="landmarks=true is useless with cache_features=true"):
+        ClipDataModule(mixed_store, cache_features=True, landmarks=True)
 
 
 def test_real_and_fake_get_one_draw_of_the_augmentation(mixed_store: Path) -> None:

@@ -13,6 +13,7 @@ from dfd.data.sources.public.spoken import segments
 from dfd.data.sources.row import VideoRow
 from dfd.data.splits.assign import assign_splits
 from dfd.faces.detect import build_detector
+from dfd.metrics.segments import parse_segments
 from tests.data import miniature_public as public
 from tests.data.miniature import make_ffpp
 
@@ -113,6 +114,9 @@ def test_times_of_a_fake_are_kept_in_seconds(tmp_path: Path) -> None:
     assert rows[f"{folder}/fake_video_fake_audio.mp4"].extra["fake_segments"] == "2-2.5;61-62.25"
     assert "fake_segments" not in rows[f"{folder}/real.mp4"].extra
     assert segments([]) == ""
+    # Nine hours and a thousandth: no exponents, no rounding to six digits.
+    spans = parse_segments(segments([[32400.001, 32400.0031], [0.00001, 0.002], [32400.5, 32401]]))
+    assert [(span.start, span.end) for span in spans] == [(0, 0.002), (32400.001, 32400.003), (32400.5, 32401)]
 
 
 @pytest.mark.parametrize("span", [[[2]], [[3, 2]], [["a", "b"]], "all"])

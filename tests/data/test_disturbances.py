@@ -8,7 +8,10 @@ import torch
 from av.codec.codec import UnknownCodecError
 
 from dfd.base.errors import DisturbanceError
-from dfd.data.augment.disturbances import DISTURBANCES, NUM_LEVELS, Disturb, chosen, resized
+from dfd.data.augment.chains import CHAINS, Chain
+from dfd.data.augment.changes import dropped, held, mirror_cropped, resized
+from dfd.data.augment.disturbances import DISTURBANCES, NUM_LEVELS, Disturb, chosen
+from dfd.data.augment.overlays import overlaid
 from dfd.data.augment.recode import CODECS, recode
 from tests.conftest import drawn_frames
 
@@ -33,14 +36,16 @@ def high_frequencies(frames: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_level_is_further_from_the_clip_than_the_one_before(name: str) -> None:
-    clip = moving()
+    clip = moving(num_frames=24 if name.startswith("frame_") else 6)
     before = clip.clone()
     levels = [Disturb(name, level)(clip, "anna") for level in range(NUM_LEVELS + 1)]
     assert all(level.shape == clip.shape and level.dtype == torch.uint8 for level in levels)
     assert torch.equal(levels[0], clip)
-    distances = [distance(level, clip) for level in levels]
+    # A mirrored clip is as far from the clip at every level, so it is compared with its mirror image.
+    reference = clip.flip(-1) if name in ("mirror_crop", "reupload") else clip
+    distances = [0.0, *(distance(level, reference) for level in levels[1:])]
     assert distances == sorted(distances)
-    assert distances[1] > 0.5
+    assert distances[1] > (0.2 if name.startswith("frame_") else 0.5)
     assert len(set(distances)) == len(distances)
     assert torch.equal(clip, before)
 
@@ -55,6 +60,64 @@ def test_the_same_clip_is_disturbed_alike_each_time_whatever_the_global_generato
     again = copy.deepcopy(disturb)(clip, "anna")
     assert torch.equal(first, again)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids=lambda chain: chain.name)
+def test_a_chain_takes_each_step_in_its_order(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+
+    def step(name: str) -> object:
+        return lambda frames, strength, _: taken.append((name, strength)) or frames  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr("dfd.data.augment.disturbances._STEPS", {name: step(name) for name, _ in chain.steps})
+    assert torch.equal(Disturb(chain.name, 2)(moving(), "anna"), moving())
+    assert taken == [(name, strengths[1]) for name, strengths in chain.steps]
+
+
+def test_a_chain_has_two_to_four_steps_and_a_version_that_tells_them() -> None:
+    with pytest.raises(ValueError, match="alone must have 2 to 4 steps, got 1"):
+        Chain("alone", (("blur", (1, 2, 3, 4, 5)),))
+    versions = [disturbance.version for disturbance in chosen(None) if disturbance.version]
+    assert len(set(versions)) == len(versions) == len(CHAINS)
+
+
+def test_a_lower_rate_holds_frames_and_keeps_their_number() -> None:
+    clip = torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4)
+    assert held(clip, 1)[:, 0, 0, 0].tolist() == list(range(10))
+    assert held(clip, 0.8)[:, 0, 0, 0].tolist() == [0, 1, 2, 2, 4, 5, 6, 8, 8, 9]
+    assert held(clip, 0.2)[:, 0, 0, 0].tolist() == [0, 0, 0, 5, 5, 5, 5, 5, 9, 9]
+
+
+def test_a_lost_frame_shows_the_one_before_and_stays_lost_at_higher_levels() -> None:
+    clip = torch.arange(200, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 1, 1)
+    shown = [dropped(clip, p, torch.Generator().manual_seed(1))[:, 0, 0, 0].int() for p in (0.2, 0.5)]
+    lost = [frames != torch.arange(200) for frames in shown]
+    assert [round(float(each.float().mean()), 1) for each in lost] == [0.2, 0.5]
+    assert not (lost[0] & ~lost[1]).any()
+    assert all((frames.diff() >= 0).all() for frames in shown)
+    assert all(frames[0] == 0 for frames in shown)
+
+
+def test_a_mirrored_crop_is_a_part_of_the_mirror_image() -> None:
+    clip = moving()
+    assert torch.equal(mirror_cropped(clip, 1.0), clip.flip(-1))
+    ramp = torch.arange(64, dtype=torch.uint8).expand(1, 3, 64, 64)
+    row = mirror_cropped(ramp, 0.25, torch.Generator().manual_seed(0))[0, 0, 0].int()
+    assert (row.diff() <= 0).all()
+    assert int(row[0] - row[-1]) == pytest.approx(31, abs=1)
+
+
+@pytest.mark.parametrize("side", [(32, 32), (64, 48), (112, 112)])
+def test_drawings_cover_about_their_share_alike_in_all_frames(side: tuple[int, int]) -> None:
+    still = torch.full((3, 3, *side), 128, dtype=torch.uint8)
+    for seed in range(8):
+        drawn = overlaid(still, 0.3, torch.Generator().manual_seed(seed))
+        assert (drawn == drawn[:1]).all()
+        covered = float((drawn[0] != 128).any(dim=0).float().mean())
+        assert 0.15 < covered < 0.5
+    assert torch.equal(overlaid(still, 0), still)
+    drawings = [overlaid(still, 0.3, torch.Generator().manual_seed(seed)) for seed in range(4)]
+    assert len({drawing.numpy().tobytes() for drawing in drawings}) == 4
 
 
 def test_noise_is_of_the_clip_and_the_same_at_every_level() -> None:
@@ -134,6 +197,9 @@ def test_what_makes_no_sense_is_refused() -> None:
         recode(clip.float(), codec="h264", crf=20)
     with pytest.raises(ValueError, match="scale"):
         resized(clip, 0.0)
+    for change, value in ((held, 0), (dropped, 1), (mirror_cropped, 1.1), (overlaid, 0.95)):
+        with pytest.raises(ValueError, match=f"got {value}"):
+            change(clip, value)
     with pytest.raises(ValueError, match="got fog"):
         chosen(["blur", "fog"])
     with pytest.raises(ValueError, match="got none"):

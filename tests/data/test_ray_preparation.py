@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dfd.base.errors import ConfigError, DfdError
+from dfd.base.names.plugins import named
 from dfd.base.types import Status
 from dfd.commands.preprocess import engine_of
 from dfd.data.prepare.ray import RayPreparation, _start_on_node, prepare_on_node
@@ -140,6 +141,36 @@ def test_a_node_without_the_store_or_the_videos_ends_the_job_and_writes_nothing(
     assert isinstance(outcome, Fatal)
     assert "elsewhere.mp4: the node does not see it; mount the videos" in outcome.message
     assert list(job.arguments[1].iterdir()) == []
+
+
+PLUGIN = """
+import dfd
+
+
+@dfd.register("face_detector")
+def everywhere():
+    raise RuntimeError("the plug-in's detector was built")
+"""
+
+
+def test_a_node_uses_the_plug_ins_that_were_named_and_says_which_one_it_lacks(
+    job: Job, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mark").touch()
+    row = read_manifest(manifest)[0]
+    monkeypatch.setenv("DFD_PLUGINS", "raylab_absent")
+    outcome = prepare_on_node(row, replace(job, plugins=tuple(named())), is_there=True)
+    assert isinstance(outcome, Fatal)
+    assert "plugins: there is no package 'raylab_absent'; install it" in outcome.message
+    assert "(on node " in outcome.message
+
+    (tmp_path / "raylab_there.py").write_text(PLUGIN)
+    settings = replace(SETTINGS, face_detector={"name": "raylab_there.everywhere"})
+    monkeypatch.delenv("DFD_PLUGINS")  # a node does not inherit the environment of the caller
+    arguments = (*job.arguments[:2], settings)
+    outcome = prepare_on_node(row, replace(job, plugins=("raylab_there",), arguments=arguments), is_there=True)
+    assert isinstance(outcome, Fatal)
+    assert "the plug-in's detector was built" in outcome.message
 
 
 def test_what_ends_the_job_is_told_and_what_was_done_is_in_the_index(

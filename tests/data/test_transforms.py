@@ -1,5 +1,6 @@
 """Augmentation changes a clip, alike in all of its frames, and never its shape."""
 
+import pickle
 from typing import Any
 
 import pytest
@@ -51,7 +52,7 @@ def test_what_is_made_smaller_is_encoded_while_it_is_small(monkeypatch: pytest.M
         sizes.append(frames.shape[-1])
         return frames
 
-    monkeypatch.setattr("dfd.data.augment.disturbances.recode", recode)
+    monkeypatch.setattr("dfd.data.augment.changes.recode", recode)
     torch.manual_seed(0)
     augment = clip_augmentation(**OFF, resize_prob=0.5, resize_min_scale=0.5, codec_prob=0.5)
     changed = [bool((augment(still(1)) != still(1)).any()) for _ in range(60)]
@@ -63,13 +64,14 @@ def test_what_is_made_smaller_is_encoded_while_it_is_small(monkeypatch: pytest.M
 
 def test_new_steps_that_are_off_leave_the_draws_of_the_others_alone() -> None:
     clips = []
-    for more in ({}, {"gamma_prob": 0.0, "noise_prob": 0.0, "resize_prob": 0.0, "codec_prob": 0.0}):
+    new = dict.fromkeys(("gamma_prob", "noise_prob", "resize_prob", "codec_prob", "chain_prob"), 0.0)
+    for more in ({}, new):
         torch.manual_seed(3)
         clips.append(clip_augmentation(**more)(still()))
     assert (clips[0] == clips[1]).all()
     torch.manual_seed(3)
     steps = [type(step).__name__ for step in clip_augmentation()]
-    assert steps == ["RandomApply", "RandomHorizontalFlip", "RandomApply", "RandomApply", "RandomApply"]
+    assert steps == ["ResizedCrop", "Mirror", "RandomApply", "RandomApply", "RandomApply"]
 
 
 @pytest.mark.parametrize("step", [*STEPS, "noise_prob"])
@@ -134,6 +136,8 @@ def test_the_same_seed_gives_the_same_clip() -> None:
         ("resize_min_scale", 0.0),
         ("codec_prob", 1.1),
         ("codec_crf", (20, 60)),
+        ("chain_prob", 1.1),
+        ("chain_levels", (0, 3)),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(argument: str, value: Any) -> None:
@@ -163,3 +167,66 @@ def test_blur_is_torchvisions_by_the_same_draw_but_for_rounding(sigma: float) ->
         assert torch.rand(()) == after
         assert (ours.int() - theirs.int()).abs().max() <= 1
         assert (ours != theirs).float().mean() < 0.001
+
+
+def test_a_chain_is_drawn_with_its_level_from_the_seed_and_can_be_sent_to_a_process() -> None:
+    augment = clip_augmentation(**OFF, chain_prob=1.0, chain_names=["noise", "reupload"])
+    augment = pickle.loads(pickle.dumps(augment))  # noqa: S301
+    clips = []
+    for seed in (0, 0, 1, 2, 3):
+        torch.manual_seed(seed)
+        clips.append(augment(smooth()))
+    assert torch.equal(clips[0], clips[1])
+    assert len({clip.numpy().tobytes() for clip in clips}) == 4
+    assert all(clip.shape == smooth().shape and clip.dtype == torch.uint8 for clip in clips)
+    with pytest.raises(ValueError, match="got fog"):
+        clip_augmentation(chain_prob=0.5, chain_names=["fog"])
+    clip_augmentation(chain_prob=0.0, chain_names=["fog"])  # a step that is off is not looked up
+
+
+def marked(size: int = 60) -> dict[str, torch.Tensor]:
+    """A clip of black frames with five bright squares, masks of the same squares, and landmarks in their middles."""
+    places = torch.tensor([(18, 20), (40, 20), (30, 30), (22, 42), (38, 42)])  # of a face, near the middle
+    masks = torch.zeros(2, size, size)
+    for x, y in places:
+        masks[:, y - 1 : y + 2, x - 1 : x + 2] = 1
+    frames = (masks[:, None] * 255).to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
+    return {"frames": frames, "masks": masks, "landmarks": (places + 0.5).expand(2, -1, -1).float()}
+
+
+@pytest.mark.parametrize("step", ["flip_prob", "crop_prob"])
+def test_landmarks_and_masks_go_where_the_pixels_go(step: str) -> None:
+    augment = clip_augmentation(**(OFF | {step: 1.0}))
+    for seed in range(6):
+        torch.manual_seed(seed)
+        clip = augment.together(marked())
+        torch.manual_seed(seed)
+        assert torch.equal(augment(marked()["frames"]), clip["frames"])
+        assert clip["landmarks"].shape == (2, 5, 2)
+        assert not torch.equal(clip["landmarks"], marked()["landmarks"])
+        assert (clip["masks"] * 255 - clip["frames"][:, 0]).abs().max() <= 1
+        for x, y in clip["landmarks"][1]:  # in the middle of a bright square
+            left, top = int(x) - 3, int(y) - 3
+            square = clip["masks"][1, top : top + 7, left : left + 7]
+            places = torch.arange(7) + 0.5
+            assert float((square.sum(0) * places).sum() / square.sum() + left) == pytest.approx(float(x), abs=0.3)
+            assert float((square.sum(1) * places).sum() / square.sum() + top) == pytest.approx(float(y), abs=0.3)
+
+
+def test_a_flip_swaps_left_and_right() -> None:
+    flipped = clip_augmentation(**(OFF | {"flip_prob": 1.0})).together(marked())["landmarks"][0]
+    left_eye, right_eye, _, left_corner, right_corner = flipped
+    assert left_eye[0] < right_eye[0]
+    assert left_corner[0] < right_corner[0]
+
+
+def test_a_chain_takes_no_landmarks() -> None:
+    with pytest.raises(ValueError, match="chains move pixels"):
+        clip_augmentation(**OFF, chain_prob=0.5).together(marked())
+
+
+def test_steps_that_move_no_pixels_leave_landmarks_and_masks() -> None:
+    clip = clip_augmentation(**(OFF | {"jpeg_prob": 1.0, "blur_prob": 1.0, "color_prob": 1.0})).together(marked())
+    assert torch.equal(clip["landmarks"], marked()["landmarks"])
+    assert torch.equal(clip["masks"], marked()["masks"])
+    assert not torch.equal(clip["frames"], marked()["frames"])

@@ -8,7 +8,7 @@ import pytest
 from dfd.base.errors import CheckpointError, ConfigError
 from dfd.base.types import Verdict
 from dfd.data.clips.module import ClipDataModule
-from dfd.evaluation.several.members import Members, load_measured
+from dfd.evaluation.members import Members, load_measured
 from dfd.evaluation.splits import scored_videos
 from dfd.metrics.formulas import combined
 from dfd.models.classifier import build_model
@@ -54,6 +54,9 @@ def test_a_videos_score_is_made_of_the_members_by_the_rule(data: ClipDataModule,
     each = [scored_videos(Detector.load(path, device="cpu"), data, "test")["prob_fake"] for path in files]
     together = scored_videos(load_measured(files, rule=rule, device="cpu"), data, "test")
     assert together["prob_fake"].tolist() == pytest.approx([combined(row, rule) for row in zip(*each, strict=True)])
+    alone = [scored_videos(load_measured([file], device="cpu"), data, "test")["window_probs"] for file in files]
+    first = [combined([video[0][0] for video in videos], rule) for videos in zip(*alone, strict=True)]
+    assert [video[0][0] for video in together["window_probs"]] == pytest.approx(first)
     assert len(set(each[0])) > 1
 
 

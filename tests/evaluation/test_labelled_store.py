@@ -9,8 +9,8 @@ from dfd.data.clips.module import ClipDataModule
 from dfd.data.prepare.store import prepare_store
 from dfd.data.prepare.video import PreparationSettings
 from dfd.data.sources.manifest import read_manifest
+from dfd.evaluation.labelled.measured import Options
 from dfd.evaluation.labelled.videos import has_segments, labels_of_store, with_manifest_columns
-from dfd.evaluation.measured import Options
 from dfd.evaluation.splits import evaluated
 from dfd.faces.crop import Square
 from dfd.faces.extract import ExtractionSettings

@@ -12,10 +12,10 @@ from sklearn import metrics as reference
 from dfd.base.errors import ConfigError, ManifestError
 from dfd.commands.evaluate import evaluate
 from dfd.config.schemas import EvaluateConfig
+from dfd.evaluation.labelled.measured import Options, compared, measured, seen_kinds, trained_methods
 from dfd.evaluation.labelled.protocols import checked_protocol
 from dfd.evaluation.labelled.scores import match, read_scores
 from dfd.evaluation.labelled.videos import labels_of_manifest, labels_of_store
-from dfd.evaluation.measured import Options, compared, measured, seen_kinds, trained_methods
 
 
 def written(path: Path, *lines: str) -> Path:
@@ -124,6 +124,9 @@ def test_a_method_of_the_training_is_seen_in_any_data_set_and_an_unnamed_one_is_
     table = pd.DataFrame(rows, columns=["dataset", "method", "label"])
     assert seen_kinds(table, methods) == {"a/swap": True, "b/swap": True, "b/talk": False, "b/unknown": None}
     assert set(seen_kinds(table, trained_methods({})).values()) == {None}
+    both = trained_methods(*({"splits": {"train": {"methods": {name: 1}}}} for name in ("swap", "talk")))
+    assert both == {"swap", "talk"}
+    assert trained_methods({"splits": {"train": {"methods": {"swap": 1}}}}, {}) is None
 
 
 def test_two_detectors_are_compared_on_the_videos_that_both_scored() -> None:

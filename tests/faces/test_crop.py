@@ -170,3 +170,10 @@ def test_native_pixels_are_never_resampled_and_black_outside_of_the_frame():
 def test_a_crop_that_cannot_be_is_refused_by_the_name_of_the_option(options, word):
     with pytest.raises(ValueError, match=word):
         crop_of(options)
+
+
+def test_the_crop_of_the_eyes_is_level_and_as_wide_as_asked() -> None:
+    landmarks = np.array([(40, 50), (60, 60), (50, 70), (45, 80), (60, 85)], np.float32)
+    crop = crop_of({"kind": "eyes", "size": 80, "scale": 2.0})
+    matrix = crop.matrix((0, 0, 1, 1), landmarks, width=100, height=100)
+    assert landmarks[:2] @ matrix[:, :2].T + matrix[:, 2] == pytest.approx(np.array([(20, 40), (60, 40)]))

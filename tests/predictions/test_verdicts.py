@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dfd.base.errors import ReportError
-from dfd.base.types import Label, Status, TrackScore, Verdict, VideoScore, WindowScore
+from dfd.base.types import DetectorScore, Label, Status, TrackScore, Verdict, VideoScore, WindowScore
 from dfd.metrics.alike import alike
 from dfd.models.files.scope import Scope
 from dfd.predictions.rows import PredictionsError, json_of, read_scores, score_of
@@ -98,6 +98,25 @@ def test_a_folder_is_gone_on_with_under_another_threshold(scored: Path) -> None:
     assert all(line["settings"] == settings for line in lines.values())
     assert not (scored / "annotated").exists()  # it was drawn with the old verdicts
     assert (scored / "predictions.csv").read_text().count(",real,real,") == 2
+
+
+def test_a_folder_of_several_detectors_is_gone_on_with_too(tmp_path: Path) -> None:
+    one = score("a.mp4", 0.7, SETTINGS)
+    each = tuple(DetectorScore(f"{name}@01", Status.OK, 0.7, Verdict.FAKE, 1, one.tracks) for name in ("one", "two"))
+    names = ["one@01", "two@01"]
+    with PredictionWriter(tmp_path / "s", model="both", settings=SETTINGS, detectors=names) as writer:
+        writer.write(replace(one, model="both", detectors=each))
+    settings = {**SETTINGS, "threshold": 0.9}
+    tellers = {name: Teller(Judge(threshold, 0.0)) for name, threshold in zip(names, (0.9, 0.2), strict=True)}
+
+    def anew(value: Any) -> dict[str, Any]:
+        return told_anew(value, settings, tellers)
+
+    with PredictionWriter(tmp_path / "s", model="both", settings=settings, detectors=names, tell_anew=anew) as writer:
+        assert writer.num_told_anew == 1
+    (line,) = read_scores(tmp_path / "s").values()
+    assert [found["verdict"] for found in line["detectors"]] == ["real", "fake"]
+    assert line["message"] == "the detectors disagree"
 
 
 def test_another_setting_is_refused_by_its_name_alone(scored: Path) -> None:

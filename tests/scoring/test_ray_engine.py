@@ -1,5 +1,6 @@
 """Scoring with Ray: the same scores as on one machine, and what goes wrong costs its own row."""
 
+import pickle
 import shutil
 import signal
 import sys
@@ -13,9 +14,10 @@ import pytest
 from dfd.base.errors import ConfigError, DfdError
 from dfd.base.types import Status, VideoScore
 from dfd.process.actors import ActorPlan, plan_actors
-from dfd.process.ray import import_ray
+from dfd.process.ray import Fatal, Job, import_ray
 from dfd.scoring.detector import Detector
-from dfd.scoring.ray import RayEngine
+from dfd.scoring.look.workers import start_worker
+from dfd.scoring.ray import RayEngine, _Network
 
 FIXED = {"name": "fixed_box"}
 
@@ -107,6 +109,20 @@ def test_the_scores_are_those_of_one_machine_and_what_hangs_or_dies_costs_its_ow
     assert "kills_worker.mp4: Ray lost it: its process or node died in each of 2 tries" in lost.message
     assert (inbox / "deaths").read_text() == "xx"
     assert {score.model for score in found} == {detector.name}
+
+
+def test_an_actor_without_a_plug_in_that_was_named_says_so_with_its_row(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DFD_PLUGINS", "raylab_absent")
+    job = Job(start_worker, (), 60.0, None, str(tmp_path))
+    monkeypatch.delenv("DFD_PLUGINS")
+    monkeypatch.chdir(tmp_path)
+    actor = _Network(checkpoint=[None], name=tiny_checkpoint.name, options={}, job=job)
+    row = actor({"key": 0, "path": b"a.mp4", "found": pickle.dumps([]), "seconds": 0.0})
+    outcome = pickle.loads(row["score"])  # noqa: S301 - made by the actor above
+    assert isinstance(outcome, Fatal)
+    assert "plugins: there is no package 'raylab_absent'; install it" in outcome.message
 
 
 @pytest.mark.slow

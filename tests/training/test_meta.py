@@ -33,6 +33,8 @@ class Linear(nn.Module):
         self.model = nn.Module()
         self.model.classify = layer
         self.model.temporal = nn.Identity()
+        self.model.backbone = nn.Module()
+        self.model.backbone.why_nothing = ""
         self.trainer = SimpleNamespace(precision_plugin=None)
 
     def optimizers(self) -> Any:

@@ -70,7 +70,7 @@ def use_plugins(*names: str) -> None:
     Raises:
         ConfigError: a plug-in is not installed, or its import fails.
     """
-    known = _named()
+    known = named()
     for name in names:
         _load(name)
     os.environ[VARIABLE] = ",".join(dict.fromkeys([*known, *names]))
@@ -82,14 +82,14 @@ def parts(kind: str) -> dict[str, Any]:
     Raises:
         ConfigError: a plug-in that was named cannot be imported.
     """
-    for name in _named():
+    for name in named():
         _load(name)
     return {name: part.function for name, part in _PARTS.items() if part.kind == kind}
 
 
 def is_opened(dotted: str) -> bool:
     """Whether a dotted name lies in a package that was named as a plug-in."""
-    names = [*_named(), *map(_module, _named())]
+    names = [*named(), *map(_module, named())]
     return any(dotted == name or dotted.startswith(f"{name.partition('.')[0]}.") for name in names)
 
 
@@ -101,7 +101,7 @@ def needed_by(names: Iterable[object]) -> list[str]:
 
 def missing(names: Iterable[str]) -> list[str]:
     """Plug-ins of these that have neither been named nor imported by the caller's own code."""
-    there = {*_named(), *(part.plugin for part in _PARTS.values())}
+    there = {*named(), *(part.plugin for part in _PARTS.values())}
     return [name for name in names if name not in there]
 
 
@@ -127,14 +127,15 @@ def config_folders(names: Iterable[str] = ()) -> Iterator[Path]:
     Raises:
         ConfigError: there is no such package.
     """
-    for name in dict.fromkeys([*_named(), *names]):
+    for name in dict.fromkeys([*named(), *names]):
         spec = _spec(_found(name).partition(".")[0])
         for place in spec.submodule_search_locations or ():
             if (folder := Path(place, "conf").absolute()).is_dir():
                 yield folder
 
 
-def _named() -> list[str]:
+def named() -> list[str]:
+    """Plug-ins that the user has named, for this process and those that it starts."""
     return [name for name in os.environ.get(VARIABLE, "").split(",") if name]
 
 

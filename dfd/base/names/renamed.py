@@ -9,12 +9,13 @@ from importlib.util import find_spec
 from types import CodeType, ModuleType
 
 MODULES = {
-    # Used in commands. `dfd.adopt`, `dfd.fingerprint` and `dfd.weights` are no old names, but of the kind that commands
-    # share.
+    # Used in commands. `dfd.adopt`, `dfd.blend`, `dfd.fingerprint` and `dfd.weights` are no old names, but of the kind
+    # that commands share.
     "dfd.data.audit": "dfd.commands.audit",
     "dfd.data.sheet": "dfd.commands.sheet",
     "dfd.data.blend_sheet": "dfd.commands.sheet.blend",
     "dfd.adopt": "dfd.commands.adopt",
+    "dfd.blend": "dfd.commands.adopt.pseudo_fakes",
     "dfd.fingerprint": "dfd.commands.adopt.fingerprint",
     "dfd.weights": "dfd.commands.adopt.prefetch",
     "dfd.data.identity_demo": "dfd.data.demo.identity",

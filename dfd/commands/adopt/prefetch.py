@@ -37,9 +37,9 @@ def prefetch(overrides: Sequence[str]) -> None:
         WeightsMissing: the weights cannot be had.
     """
     from dfd.config.build import build  # Hydra and torch, which --help does not wait for
-    from dfd.config.compose import backbone_config
+    from dfd.config.compose import training_options
 
-    options = backbone_config(overrides)
+    options = training_options("backbone", overrides)
     build(options)
     name = options.get("name", str(options["_target_"]).rpartition(".")[2])
     if options.get("weights"):

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from dfd.base.errors import StoreError
+from dfd.base.errors import ConfigError, StoreError
 from dfd.base.types import FrameArray
 from dfd.commands.sheet import drawn, positive
+from dfd.data.blend.families import FAMILIES, KIND
 from dfd.data.blend.geometry import BlendedPair
 from dfd.data.blend.module import BlendDataModule
 from dfd.data.splits.people import SPLITS
@@ -45,7 +46,7 @@ def sheet_of(pairs: Sequence[tuple[str, BlendedPair]], *, num_frames: int = 3, c
     ends = {"left": 0.005, "right": 0.995, "top": top, "bottom": 0.005}
     grid = figure.add_gridspec(rows, columns, wspace=0.1 / width, hspace=0.28 / height, **ends)
     figure.suptitle(
-        f"in each strip: real, mask, self-blended fake, and {GAIN} x what was changed (grey: nothing)",
+        f"in each strip: real, mask, fake, and {GAIN} x what was changed (grey: nothing)",
         fontsize=10,
         y=1 - 0.08 / figure.get_figheight(),
     )
@@ -67,13 +68,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clip-len", type=positive, default=10, help="frames of a clip")
     parser.add_argument("--frames", type=positive, default=2, help="shown of each clip")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--kind", default=KIND, help=f"family of the fakes: {', '.join(FAMILIES)}, or several, such as self,warp"
+    )
     parser.add_argument("--video", type=Path, help="also write an .mp4 in which the pairs play below each other")
     return drawn(draw, parser.parse_args(arguments))
 
 
 def draw(options: argparse.Namespace) -> None:
     """Write what was asked for."""
-    data = BlendDataModule(options.store, clip_len=options.clip_len, num_workers=0)
+    try:
+        blends = {"kind": dict.fromkeys(options.kind.split(","), 1)}
+        data = BlendDataModule(options.store, clip_len=options.clip_len, num_workers=0, blend=blends)
+    except ValueError as error:
+        raise ConfigError(f"--{error}") from error
     dataset = data.dataset(options.split, training=True)
     if not dataset.num_pairs:
         raise StoreError(
@@ -85,7 +93,7 @@ def draw(options: argparse.Namespace) -> None:
     pairs = []
     for number in chosen:
         pair, choice = dataset.blended((int(number), int(rng.integers(2**62))))
-        pairs.append((f"{choice.facts['dataset']} {choice.facts['video_id']}: {pair.region}", pair))
+        pairs.append((f"{choice.facts['dataset']} {choice.facts['video_id']}: {pair.method}, {pair.region}", pair))
     path = options.output or options.store / "blends.png"
     save(sheet_of(pairs, num_frames=options.frames), path)
     print(f"{len(pairs)} of {dataset.num_pairs} faces of {options.split}: {path}")

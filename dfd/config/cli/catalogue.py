@@ -132,6 +132,12 @@ COMMANDS = {
         "prefetch EXPERIMENT|OPTION=VALUE",
         "dfd.commands.adopt.prefetch",
     ),
+    "blend": Command(
+        "write pseudo-fakes of real videos as a clip store",
+        "STORE",
+        "dfd.commands.adopt.pseudo_fakes",
+        options=("--output", "--families", "--num-frames", "--still-frames", "--seed", "--num-workers"),
+    ),
     "web": Command("start the page that people upload videos to", "CHECKPOINT", "dfd.web.__main__"),
     "demo": Command(
         "draw demonstration videos to try all of this on", "FOLDER", "dfd.data.demo.__main__", options=("--seed",)

@@ -1,4 +1,4 @@
-"""Disturbances of whole clips at rising strength, like those that platforms and phones apply to videos.
+"""Disturbances of whole clips at rising strength, like those that platforms, phones and people apply to videos.
 
 Each is a deterministic function of a clip, uint8 (T, 3, H, W), a strength and a generator, and returns a clip of the
 same shape and type. :data:`DISTURBANCES` lists those that detectors are tested under, with five levels each;
@@ -15,17 +15,16 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as tv
 
 from dfd.base.names import plugins
+from dfd.data.augment.chains import CHAINS, Chain
+from dfd.data.augment.changes import blurred, dropped, held, jpeg, mirror_cropped, noisy, resized, with_gamma
 from dfd.data.augment.fingerprint import HOW, without_fingerprint
-from dfd.data.augment.recode import _check_clip, check_encoder, recode
+from dfd.data.augment.overlays import overlaid
+from dfd.data.augment.recode import check_encoder, recode
 from dfd.models.networks.systems.autoencoder import CODE_SIZES, autoencoders_sha256, read_autoencoders
 
 NUM_LEVELS = 5
-PLATFORM_CRF = 28
-"""x264 CRF at every level of ``platform``: shared videos are both smaller and more compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,8 @@ class Disturbance:
     """Function of a clip, uint8 (T, 3, H, W), a strength and a generator; keeps shape and type."""
     codec: str | None = None
     """Required codec, a key of ``CODECS``."""
+    chain: Chain | None = None
+    """Steps of a chain, whose strengths are the levels 1, 2, ..."""
     weights: str | None = None
     """File of autoencoders, of the disturbance ``fingerprint``."""
 
@@ -68,7 +69,9 @@ class Disturbance:
 
     @property
     def version(self) -> str:
-        """Hash of the weights, on which the result depends; empty without weights."""
+        """Hash of what the strength does not tell: the weights, or a chain's steps; empty without them."""
+        if self.chain is not None:
+            return hashlib.sha256(repr(self.chain.steps).encode()).hexdigest()[:8]
         return "" if self.weights is None else autoencoders_sha256(self.weights)[:16]
 
 
@@ -101,94 +104,6 @@ class Disturb:
         return disturbance.apply(frames_TCHW, strength, generator)
 
 
-def resized(frames_TCHW: Tensor, scale: float, *, codec: str | None = None, crf: int = PLATFORM_CRF) -> Tensor:
-    """Downscale a clip and scale it back; with ``codec``, encode the small version in between, as platforms do.
-
-    Downscaling is antialiased bicubic, FFmpeg's default; upscaling is bilinear, as in players. Each side keeps at
-    least one pixel.
-
-    Args:
-        frames_TCHW: uint8 (T, 3, H, W).
-        scale: factor for both sides, above 0 and at most 1.
-        codec: codec name as in :func:`~dfd.data.augment.recode.recode`; None skips encoding.
-        crf: constant rate factor of the encoding.
-
-    Raises:
-        ValueError: ``scale`` is out of range, or as in :func:`~dfd.data.augment.recode.recode`.
-        DisturbanceError: as in :func:`~dfd.data.augment.recode.recode`.
-    """
-    if not 0 < scale <= 1:
-        raise ValueError(f"scale must be above 0 and at most 1, got {scale}")
-    _check_clip(frames_TCHW)
-    size = list(frames_TCHW.shape[-2:])
-    if scale == 1:
-        return frames_TCHW if codec is None else recode(frames_TCHW, codec=codec, crf=crf)
-    small = tv.resize(
-        frames_TCHW, [max(1, round(side * scale)) for side in size], InterpolationMode.BICUBIC, antialias=True
-    )
-    if codec is not None:
-        small = recode(small, codec=codec, crf=crf)
-    whole: Tensor = tv.resize(small, size, InterpolationMode.BILINEAR, antialias=True)
-    return whole
-
-
-def blurred(frames_TCHW: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur with ``sigma`` in pixels and a kernel radius of three sigma.
-
-    Raises:
-        ValueError: ``sigma`` is not positive, or the clip has another shape or type.
-    """
-    if not sigma > 0:
-        raise ValueError(f"sigma must be above 0, got {sigma}")
-    _check_clip(frames_TCHW)
-    smooth: Tensor = tv.gaussian_blur(frames_TCHW, [2 * max(1, round(3 * sigma)) + 1] * 2, [sigma, sigma])
-    return smooth
-
-
-def noisy(frames_TCHW: Tensor, std: float, generator: torch.Generator | None = None) -> Tensor:
-    """Gaussian noise, drawn independently for each frame, pixel and channel, like a sensor's.
-
-    Args:
-        frames_TCHW: uint8 (T, 3, H, W).
-        std: standard deviation in levels of 255, 0 or more; the same for the whole clip.
-        generator: source of randomness; None uses torch's global generator.
-
-    Raises:
-        ValueError: ``std`` is negative, or the clip has another shape or type.
-    """
-    if not std >= 0:
-        raise ValueError(f"std must be at least 0, got {std}")
-    _check_clip(frames_TCHW)
-    noise = torch.randn(frames_TCHW.shape, generator=generator)
-    return frames_TCHW.float().add_(noise, alpha=std).round_().clamp_(0, 255).to(torch.uint8)
-
-
-def with_gamma(frames_TCHW: Tensor, gamma: float) -> Tensor:
-    """Map each value ``x`` in 0..1 to ``x ** gamma``: darker above 1, brighter below.
-
-    Raises:
-        ValueError: ``gamma`` is not positive, or the clip has another shape or type.
-    """
-    if not gamma > 0:
-        raise ValueError(f"gamma must be above 0, got {gamma}")
-    _check_clip(frames_TCHW)
-    curve = (torch.arange(256).div(255) ** gamma * 255).round().to(torch.uint8)
-    return curve[frames_TCHW.long()]
-
-
-def jpeg(frames_TCHW: Tensor, quality: int) -> Tensor:
-    """Encode each frame as a JPEG of ``quality`` 1 to 100 and decode it.
-
-    Raises:
-        ValueError: ``quality`` is out of range, or the clip has another shape or type.
-    """
-    if not 1 <= quality <= 100:
-        raise ValueError(f"quality must be from 1 to 100, got {quality}")
-    _check_clip(frames_TCHW)
-    compressed: Tensor = tv.jpeg(frames_TCHW, quality)
-    return compressed
-
-
 # Level 5 is the worst that is still common: a face in a 144p copy, a video reshared many times, a dark room. The scales
 # of `platform` lead from 1080 lines to 720, 480, 360, 240 and 144.
 _ALL = (
@@ -207,8 +122,34 @@ _ALL = (
     Disturbance("noise", "std", (4, 8, 12, 20, 30), noisy),
     Disturbance("jpeg", "quality", (80, 60, 40, 25, 12), lambda x, strength, _: jpeg(x, int(strength))),
     Disturbance("gamma", "gamma", (1.2, 1.4, 1.7, 2.0, 2.5), lambda x, strength, _: with_gamma(x, strength)),
+    Disturbance("frame_rate", "rate", (0.8, 0.5, 0.333, 0.25, 0.167), lambda x, strength, _: held(x, strength)),
+    Disturbance("frame_drop", "fraction", (0.1, 0.2, 0.35, 0.5, 0.7), dropped),
+    Disturbance("mirror_crop", "area", (0.9, 0.8, 0.7, 0.6, 0.5), mirror_cropped),
+    Disturbance("overlay", "coverage", (0.06, 0.12, 0.2, 0.3, 0.4), overlaid),
 )
-DISTURBANCES = {disturbance.name: disturbance for disturbance in _ALL}
+_SINGLE = {disturbance.name: disturbance for disturbance in _ALL}
+_STEPS: dict[str, Callable[[Tensor, float, torch.Generator], Tensor]] = {
+    **{name: disturbance.apply for name, disturbance in _SINGLE.items()},
+    "crop": lambda x, strength, generator: mirror_cropped(x, strength, generator, mirror=False),
+}
+"""Functions that the steps of a chain name."""
+
+
+def _along(chain: Chain) -> Callable[[Tensor, float, torch.Generator], Tensor]:
+    """Function that takes a clip through the steps of a chain, whose strength is a level."""
+
+    def apply(frames_TCHW: Tensor, level: float, generator: torch.Generator) -> Tensor:
+        for name, strengths in chain.steps:
+            frames_TCHW = _STEPS[name](frames_TCHW, strengths[int(level) - 1], generator)
+        return frames_TCHW
+
+    return apply
+
+
+_CHAINED = [
+    Disturbance(chain.name, "level", tuple(range(1, NUM_LEVELS + 1)), _along(chain), "h264", chain) for chain in CHAINS
+]
+DISTURBANCES = {**_SINGLE, **{disturbance.name: disturbance for disturbance in _CHAINED}}
 """Disturbances by name, in the order of tables and figures."""
 
 

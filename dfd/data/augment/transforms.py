@@ -1,6 +1,6 @@
 """Augmentation of whole clips: one draw per clip, so that frames do not flicker."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from dfd.data.augment.disturbances import noisy, resized, with_gamma
+from dfd.data.augment.chains import CHAIN_NAMES
+from dfd.data.augment.changes import noisy, resized, with_gamma
+from dfd.data.augment.disturbances import NUM_LEVELS, by_name, chosen
 from dfd.data.augment.fingerprint import HOW, RandomAutoencoder
+from dfd.data.augment.moving import Mirror, Moving, ResizedCrop
 from dfd.data.augment.recode import check_encoder
 
 
@@ -37,9 +40,12 @@ def clip_augmentation(
     codec_prob: float = 0.0,
     codec_names: Sequence[str] = ("h264", "hevc"),
     codec_crf: Sequence[int] = (23, 40),
+    chain_prob: float = 0.0,
+    chain_names: Sequence[str] = CHAIN_NAMES,
+    chain_levels: Sequence[int] = (1, 3),
     fingerprint_prob: float = 0.0,
     fingerprint_weights: str | None = None,
-) -> Callable[[Tensor], Tensor]:
+) -> "Augmentation":
     """Build the augmentation: a function from a clip, uint8 (T, 3, H, W), to a clip of the same shape and type.
 
     Each step is applied with its own probability, with one draw for all frames: horizontal flip; a crop of at least
@@ -48,12 +54,14 @@ def clip_augmentation(
     other three together); gamma, drawn on a logarithmic scale; Gaussian blur (sigma in pixels); noise (standard
     deviation in levels of 255), new in each frame; JPEG compression; and finally what platforms do: the clip is
     downscaled to at least ``resize_min_scale`` of its sides, re-encoded with one of ``codec_names`` at a CRF in
-    ``codec_crf``, and scaled back. Resizing and encoding may each occur alone; see
-    :mod:`dfd.data.augment.disturbances`. Before all of these, a clip passes through one of the autoencoders of the file
-    ``fingerprint_weights``, real and fake alike.
+    ``codec_crf``, and scaled back. Resizing and encoding may each occur alone. With ``chain_prob``, a clip passes
+    through one of ``chain_names``, at a level in ``chain_levels``, at the very end; see
+    :mod:`dfd.data.augment.disturbances`, whose single disturbances may be named, too. Before all of these, a clip
+    passes through one of the autoencoders of the file ``fingerprint_weights``, real and fake alike.
 
-    Draws come from torch's global generator. Gamma, noise, resizing, encoding and autoencoders, which were added later,
-    draw nothing if their probability is 0, so that the draws of the other steps stay as they were.
+    Draws come from torch's global generator. Gamma, noise, resizing, encoding, chains and autoencoders, which were
+    added later, draw nothing if their probability is 0, so that the draws of the other steps stay as they were.
+    ``together`` of the result moves landmarks and masks with the pixels.
 
     >>> import torch
     >>> augment = clip_augmentation(flip_prob=1, crop_prob=0, color_prob=0, blur_prob=0, jpeg_prob=0)
@@ -97,14 +105,18 @@ def clip_augmentation(
         raise ValueError(f"fingerprint_prob needs the weights of autoencoders: {HOW}, or fingerprint_prob be 0")
     for name in codec_names if codec_prob else ():
         check_encoder(name)
+    low_level, high_level = (int(value) for value in _range("chain_levels", chain_levels))
+    if not 1 <= low_level <= high_level <= NUM_LEVELS:
+        raise ValueError(f"chain_levels must be from 1 to {NUM_LEVELS}, got {list(chain_levels)}")
+    chains = [disturbance.name for disturbance in chosen(list(chain_names))] if chain_prob else []
     # A radius of two sigma, roughly as in OpenCV for 8-bit pictures; a larger kernel only takes longer.
     kernel_size = 2 * round(2 * high_sigma) + 1
     steps: list[nn.Module] = []
     if fingerprint_prob and fingerprint_weights is not None:
         steps.append(v2.RandomApply([RandomAutoencoder(fingerprint_weights)], p=fingerprint_prob))
     steps += [
-        v2.RandomApply([ResizedCrop((crop_min_area, 1.0), (1 / crop_max_stretch, crop_max_stretch))], p=crop_prob),
-        v2.RandomHorizontalFlip(p=flip_prob),
+        ResizedCrop((crop_min_area, 1.0), (1 / crop_max_stretch, crop_max_stretch), crop_prob),
+        Mirror(flip_prob),
         v2.RandomApply([v2.ColorJitter(brightness, contrast, saturation, hue)], p=color_prob),
     ]
     if gamma_prob:
@@ -115,22 +127,31 @@ def clip_augmentation(
     steps.append(v2.RandomApply([v2.JPEG((low_quality, high_quality))], p=jpeg_prob))
     if resize_prob or codec_prob:
         steps.append(Platform(resize_prob, resize_min_scale, codec_prob, tuple(codec_names), (low_crf, high_crf)))
-    return nn.Sequential(*steps)
+    if chains:
+        steps.append(v2.RandomApply([RandomDisturbance(chains, (low_level, high_level))], p=chain_prob))
+    return Augmentation(*steps)
 
 
-class ResizedCrop(nn.Module):
-    """torchvision's RandomResizedCrop, resized to the clip's own size."""
+class Augmentation(nn.Sequential):
+    """Steps in order, each a function of a clip; those that move pixels have a method ``together``, too."""
 
-    def __init__(self, scale: tuple[float, float], ratio: tuple[float, float]) -> None:
-        super().__init__()
-        self.scale = scale
-        self.ratio = ratio
+    def together(self, clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Augment ``frames`` (T, C, H, W), and move ``landmarks`` (T, 5, 2) and ``masks`` (T, H, W) if they are there.
 
-    def forward(self, frames_TCHW: Tensor) -> Tensor:
-        """Crop and resize the clip; keeps shape and type."""
-        crop = v2.RandomResizedCrop(list(frames_TCHW.shape[-2:]), self.scale, self.ratio, antialias=True)
-        resized: Tensor = crop(frames_TCHW)
-        return resized
+        Draws as a call with the frames alone does. Landmarks are in pixels from the upper left corner of the frame.
+
+        Raises:
+            ValueError: when there is a chain among the steps, which moves the pixels alone.
+        """
+        parts = dict(clip)
+        for step in self:
+            if isinstance(step, Moving):
+                parts = step.together(parts)
+            elif len(parts) > 1 and isinstance(chain := getattr(step, "transforms", [None])[0], RandomDisturbance):
+                raise ValueError(f"chain_prob: {chain.names} move pixels, not landmarks and masks; set it to 0")
+            else:
+                parts["frames"] = step(parts["frames"])
+        return parts
 
 
 class RandomBlur(nn.Module):
@@ -210,6 +231,21 @@ class Platform(nn.Module):
             crf = int(torch.randint(self.crf[0], self.crf[1] + 1, ()))
             return resized(frames_TCHW, scale, codec=codec, crf=crf)
         return resized(frames_TCHW, scale)
+
+
+class RandomDisturbance(nn.Module):
+    """One of several disturbances or chains, by name, at a level between two."""
+
+    def __init__(self, names: Sequence[str], levels: tuple[int, int]) -> None:
+        super().__init__()
+        self.names, self.levels = tuple(names), levels  # their functions cannot be sent to a loader's processes
+
+    def forward(self, frames_TCHW: Tensor) -> Tensor:
+        """Disturb the clip; keeps shape and type."""
+        disturbance = by_name()[self.names[int(torch.randint(len(self.names), ()))]]
+        strength = disturbance.at(int(torch.randint(self.levels[0], self.levels[1] + 1, ())))
+        generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        return frames_TCHW if strength is None else disturbance.apply(frames_TCHW, strength, generator)
 
 
 def _range(name: str, values: Sequence[float]) -> tuple[float, float]:

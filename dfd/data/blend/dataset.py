@@ -9,48 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from dfd.base.errors import StoreError
-from dfd.base.types import FloatArray, Label
+from dfd.base.types import FloatArray, FrameArray, Label
 from dfd.data.blend.families import FAMILIES, Blends
 from dfd.data.blend.geometry import BlendedPair, moving_still
-from dfd.data.clips.batches import ClipItem, as_tensor
+from dfd.data.clips.batches import ClipItem, ClipParts, as_tensor
 from dfd.data.clips.dataset import Choice, ClipDataset
 from dfd.data.clips.samplers import Repeat
-from dfd.data.store.folders import read_geometry, read_record
-from dfd.faces.extract import ExtractionSettings
+from dfd.data.clips.tracks import read_landmarks
 
 Number = int | tuple[int, int]
-
-
-def read_landmarks(clip: Path, indices: Sequence[int]) -> FloatArray:
-    """Landmarks of the face in frames of a store's clip, (T, 5, 2), as fractions of the crop's side.
-
-    Raises:
-        StoreError: the clip's geometry or the record of its video is missing or damaged.
-    """
-    record = read_record(clip.parent)
-    faces = record.settings.get("faces") if record else None
-    if record is None or not isinstance(faces, dict) or not record.width or not record.height:
-        raise StoreError(
-            f"{clip.parent}: its record does not say how the faces were cropped, which blending needs; delete it and "
-            "run the preprocessing again"
-        )
-    crop = ExtractionSettings.from_dict(faces).crop
-    geometry = read_geometry(clip)
-    if len(geometry.landmarks) <= max(indices):
-        raise StoreError(
-            f"{clip.with_suffix('.npy')}: it is shorter than the clip; delete {clip.parent} and run the preprocessing "
-            "again"
-        )
-    points = np.empty((len(indices), 5, 2), np.float32)
-    for i, index in enumerate(indices):
-        box, landmarks = geometry.boxes_xyxy[index], geometry.landmarks[index]
-        matrix = crop.matrix(box, landmarks, width=record.width, height=record.height)
-        points[i] = (landmarks @ matrix[:, :2].T + matrix[:, 2]) / crop.size
-    return points
 
 
 class BlendDataset(ClipDataset):
@@ -67,14 +37,18 @@ class BlendDataset(ClipDataset):
         store: folder of the clip store.
         index: rows of real clips.
         blend: families of the fakes and how they are made.
+        masks: give each item the mask of its blend, which is 0 for a real clip.
         options: further arguments of :class:`~dfd.data.clips.dataset.ClipDataset`.
     """
 
     SHORT_TRACKS = "photographs are moved about, others repeat their last frame"
 
-    def __init__(self, store: str | Path, index: pd.DataFrame, *, blend: Blends, **options: Any) -> None:
+    def __init__(
+        self, store: str | Path, index: pd.DataFrame, *, blend: Blends, masks: bool = False, **options: Any
+    ) -> None:
         super().__init__(store, index, **options)
         self.blend = blend
+        self.masks = masks
 
     @property
     def num_pairs(self) -> int:
@@ -116,7 +90,7 @@ class BlendDataset(ClipDataset):
         Raises:
             StoreError: a clip's files cannot be read.
         """
-        pairs: dict[Number, tuple[tuple[Tensor, Tensor], str, Choice]] = {}
+        pairs: dict[Number, tuple[tuple[ClipParts, ClipParts], str, Choice]] = {}
         found: list[ClipItem] = []
         for item in items:
             is_repeat = isinstance(item, Repeat)
@@ -131,7 +105,7 @@ class BlendDataset(ClipDataset):
             if label == Label.FAKE:
                 video_id = fake_id(facts["video_id"], method)
                 facts = {**facts, "label": int(Label.FAKE), "video_id": video_id, "method": method}
-            found.append({"frames": clips[label], "is_repeat": is_repeat, **facts})  # type: ignore[typeddict-item]
+            found.append({"is_repeat": is_repeat, **clips[label], **facts})  # type: ignore[typeddict-item]
         return found
 
     def blended(self, item: Number) -> tuple[BlendedPair, Choice]:
@@ -157,23 +131,39 @@ class BlendDataset(ClipDataset):
             frames, landmarks = frames[:num_read], landmarks[:num_read]
         return _held(self.blend.make(self.blend.draw(seed), frames, landmarks, rng), self.clip_len), choice
 
-    def _pair(self, item: Number) -> tuple[tuple[Tensor, Tensor], str, Choice]:
+    def _pair(self, item: Number) -> tuple[tuple[ClipParts, ClipParts], str, Choice]:
         pair, choice = self.blended(item)
         state = None if choice.generator is None else choice.generator.get_state()
-        real = self.finish(as_tensor(pair.real), choice)
+        real, fake = (self._parts(frames, pair.landmarks) for frames in (pair.real, pair.fake))
+        if self.masks:
+            fake["masks"] = torch.from_numpy(pair.mask)
+            real["masks"] = torch.zeros_like(fake["masks"])
+        real = self.finish(real, choice)
         if choice.generator is not None and state is not None:
             choice.generator.set_state(state)
-        return (real, self.finish(as_tensor(pair.fake), choice)), pair.method, choice
+        return (real, self.finish(fake, choice)), pair.method, choice
+
+    def _parts(self, frames: FrameArray, landmarks: FloatArray | None) -> ClipParts:
+        parts: ClipParts = {"frames": as_tensor(frames)}
+        if self.landmarks and landmarks is not None:
+            parts["landmarks"] = torch.from_numpy(landmarks.astype(np.float32))
+        return parts
 
 
 def _held(pair: BlendedPair, num_frames: int) -> BlendedPair:
     """Repeat the pair's last frames until there are ``num_frames``."""
-    missing = num_frames - len(pair.real)
-    if not missing:
+    if num_frames == len(pair.real):
         return pair
-    real, fake, target = (np.pad(a, ((0, missing), *[(0, 0)] * 3), "edge") for a in (pair.real, pair.fake, pair.target))
-    mask = np.pad(pair.mask, ((0, missing), (0, 0), (0, 0)), "edge")
-    return replace(pair, real=real, fake=fake, target=target, mask=mask)
+    arrays = {name: getattr(pair, name) for name in ("real", "fake", "target", "mask", "landmarks")}
+    held: dict[str, Any] = {
+        name: _last_repeated(array, num_frames) for name, array in arrays.items() if array is not None
+    }
+    return replace(pair, **held)
+
+
+def _last_repeated(array: NDArray[Any], num_entries: int) -> NDArray[Any]:
+    """Repeat the last entry until there are ``num_entries``."""
+    return np.pad(array, ((0, num_entries - len(array)), *[(0, 0)] * (array.ndim - 1)), "edge")
 
 
 def _eval_seed(video_id: str, track: int) -> int:

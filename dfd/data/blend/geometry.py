@@ -29,6 +29,8 @@ class BlendedPair:
     region: str
     method: str = ""
     """Name of the family that made the fake, as in the column ``method``; :class:`dfd.data.blend.families.Blends`."""
+    landmarks: FloatArray | None = None
+    """Landmarks of the frames, (T, 5, 2), in pixels, which it sets, too."""
 
 
 def check_landmarks(frames: FrameArray, landmarks: FloatArray) -> None:

@@ -12,6 +12,7 @@ from dfd.base.errors import StoreError
 from dfd.base.types import Label
 from dfd.data.blend.dataset import BlendDataset, PairSampler
 from dfd.data.blend.families import Blends
+from dfd.data.clips import index as indexes
 from dfd.data.clips.dataset import CLIP_LEN, TRACKS, ClipDataset
 from dfd.data.clips.module import ClipDataModule
 from dfd.data.clips.reader import READER
@@ -32,6 +33,7 @@ class BlendDataModule(ClipDataModule):
         proportions: sampling weight of each data set in training, by name, with any sum. None draws each in proportion
             to its number of faces.
         batch_size: clips per batch in each process, half of them real; must be even.
+        masks: give batches ``masks``, where the blend changed each fake; 0 for real clips.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class BlendDataModule(ClipDataModule):
         multiprocessing_context: str | None = None,
         cache_frames: bool = False,
         reader: str = READER,
+        landmarks: bool = False,
+        masks: bool = False,
     ) -> None:
         super().__init__(
             store,
@@ -70,10 +74,13 @@ class BlendDataModule(ClipDataModule):
             multiprocessing_context=multiprocessing_context,
             cache_frames=cache_frames,
             reader=reader,
+            landmarks=landmarks,
         )
         if batch_size % 2:
             raise ValueError(f"batch_size must be even, for pairs of a real and a fake clip, got {batch_size}")
         self.blend = Blends.of(blend)
+        self.masks = masks
+        indexes.check_moves_along(self.augmentation, masks=masks)
 
     @property
     def is_whole(self) -> bool:
@@ -86,7 +93,9 @@ class BlendDataModule(ClipDataModule):
         Raises:
             ValueError: the split is unknown.
         """
-        return BlendDataset(self.store, self._rows(split), blend=self.blend, **self._clip_options(training))
+        return BlendDataset(
+            self.store, self._rows(split), blend=self.blend, masks=self.masks, **self._clip_options(training)
+        )
 
     def summary(self) -> dict[str, Any]:
         """Summary of the store, with the settings of the fakes."""

@@ -1,7 +1,7 @@
 """Batches of clips."""
 
 from collections.abc import Sequence
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, cast
 
 import torch
 from torch import Tensor
@@ -25,10 +25,20 @@ class CountedFacts(TrackFacts):
     is_repeat: bool
 
 
-class ClipItem(CountedFacts):
-    """One clip: ``frames`` uint8 (T, C, H, W), RGB, and its facts; :func:`collate` makes a batch."""
+class ClipParts(TypedDict):
+    """Frames of one clip, uint8 (T, C, H, W), RGB, and on demand what lies on them.
+
+    ``landmarks`` (T, 5, 2) are float32, in pixels; ``masks`` (T, H, W) are float32, 0..1.
+    """
 
     frames: Tensor
+    landmarks: NotRequired[Tensor]
+    masks: NotRequired[Tensor]
+
+
+class ClipItem(CountedFacts, ClipParts):
+    """One clip and its facts; :func:`collate` makes a batch."""
+
     seconds: NotRequired[Tensor]
     """Time of each frame in its track, float64 (T,); that of a repeated frame repeats too."""
 
@@ -41,13 +51,18 @@ def as_tensor(frames: FrameArray) -> Tensor:
 def collate(items: Sequence[ClipItem]) -> ClipBatch:
     """Batch of items: ``frames`` (B, T, C, H, W), ``label`` (B,) int64, ``is_repeat`` (B,), the rest as lists.
 
-    With ``seconds`` (B, T) where all items have them: pictures have no time.
+    ``landmarks`` (B, T, 5, 2) and ``masks`` (B, T, H, W) are there if the items have them, ``seconds`` (B, T) if all
+    have them: pictures have no time.
     """
-    frames = torch.stack([item["frames"] for item in items])
+    facts = collate_facts(items)
+    batch = cast(ClipBatch, {**facts, "frames": torch.stack([item["frames"] for item in items])})
+    if "landmarks" in items[0]:
+        batch["landmarks"] = torch.stack([item["landmarks"] for item in items])
+    if "masks" in items[0]:
+        batch["masks"] = torch.stack([item["masks"] for item in items])
     if all("seconds" in item for item in items):
-        seconds = torch.stack([item["seconds"] for item in items])
-        return {"frames": frames, "seconds": seconds, **collate_facts(items)}
-    return {"frames": frames, **collate_facts(items)}  # type: ignore[typeddict-item]
+        batch["seconds"] = torch.stack([item["seconds"] for item in items])
+    return batch
 
 
 def collate_facts(items: Sequence[CountedFacts]) -> BatchFacts:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,10 @@ from torch.utils.data import Dataset
 from dfd.base.errors import StoreError, UnreadableVideo, VideoTooLarge
 from dfd.base.types import FrameArray
 from dfd.data.clips.arrays import read_entries
-from dfd.data.clips.batches import ClipItem, TrackFacts, as_tensor
+from dfd.data.clips.batches import ClipItem, ClipParts, TrackFacts, as_tensor
 from dfd.data.clips.reader import READER, READERS, check_clip, read_frames_of
 from dfd.data.clips.samplers import Repeat
-from dfd.data.clips.tracks import _Tracks
+from dfd.data.clips.tracks import _Tracks, read_landmarks
 from dfd.data.store.records import INDEX_NAME
 from dfd.video.sampling import clip_frame_indices, random_start, window_starts
 
@@ -74,6 +75,8 @@ class ClipDataset(Dataset[ClipItem]):
         frame_files: files of decoded frames, by the clip's path in the store; other clips are decoded. See
             :class:`dfd.data.clips.frames.FrameCache`.
         reader: decoder of the clips, one of :data:`dfd.data.clips.reader.READERS`.
+        landmarks: give each item the landmarks of its frames. ``transform`` then needs a method ``together``; see
+            :class:`dfd.data.augment.transforms.Augmentation`.
 
     Raises:
         ValueError: an argument is out of range.
@@ -95,6 +98,7 @@ class ClipDataset(Dataset[ClipItem]):
         disturb: Callable[[Tensor, str], Tensor] | None = None,
         frame_files: Mapping[str, Path] | None = None,
         reader: str = READER,
+        landmarks: bool = False,
     ) -> None:
         if reader not in READERS:
             raise ValueError(f"reader must be one of {', '.join(READERS)}, got {reader!r}")
@@ -109,6 +113,7 @@ class ClipDataset(Dataset[ClipItem]):
         self.training = training
         self.transform = transform
         self.disturb = disturb
+        self.landmarks = landmarks
         chosen = index if tracks == "all" else index[index["is_main"]]
         self.reader = reader
         self._tracks = _Tracks(chosen, frame_files or {})
@@ -163,9 +168,12 @@ class ClipDataset(Dataset[ClipItem]):
         """
         is_repeat = isinstance(item, Repeat)
         choice = self.choose(item.number if isinstance(item, Repeat) else item)
-        frames = self.finish(as_tensor(self.read(choice)), choice)
+        clip: ClipParts = {"frames": as_tensor(self.read(choice))}
+        if self.landmarks:
+            fractions = read_landmarks(self.store / choice.path, choice.indices)
+            clip["landmarks"] = torch.from_numpy(fractions * clip["frames"].shape[-1])
         seconds = torch.tensor(choice.indices, dtype=torch.float64) / float(self._tracks.fps[choice.position])
-        return {"frames": frames, "seconds": seconds, "is_repeat": is_repeat, **choice.facts}
+        return {"seconds": seconds, "is_repeat": is_repeat, **self.finish(clip, choice), **choice.facts}
 
     def read(self, choice: Choice) -> FrameArray:
         """Read the chosen frames, (T, H, W, 3).
@@ -212,31 +220,32 @@ class ClipDataset(Dataset[ClipItem]):
         high = max(low, min(high, fitting))
         return int(torch.randint(low, high + 1, (), generator=generator))
 
-    def finish(self, frames_TCHW: Tensor, choice: Choice) -> Tensor:
-        """Apply ``transform`` with the item's draw in training, else ``disturb``.
+    def finish(self, clip: ClipParts, choice: Choice) -> ClipParts:
+        """Apply ``transform`` with the item's draw in training, else ``disturb``, which moves no pixels.
 
         Raises:
             ValueError: the transform changes the clip's shape or type.
         """
         if choice.generator is not None:
-            return (
-                frames_TCHW if self.transform is None else self._augment(frames_TCHW, self.transform, choice.generator)
-            )
+            return clip if self.transform is None else self._augment(clip, self.transform, choice.generator)
         if self.disturb is not None:
-            return self.disturb(frames_TCHW, f"{choice.facts['video_id']}/{choice.facts['track']}/{choice.indices[0]}")
-        return frames_TCHW
+            name = f"{choice.facts['video_id']}/{choice.facts['track']}/{choice.indices[0]}"
+            return {**clip, "frames": self.disturb(clip["frames"], name)}
+        return clip
 
     @staticmethod
-    def _augment(frames_TCHW: Tensor, transform: Callable[[Tensor], Tensor], generator: torch.Generator) -> Tensor:
+    def _augment(clip: ClipParts, transform: Callable[[Tensor], Tensor], generator: torch.Generator) -> ClipParts:
         # torchvision draws from the global generator. Only the CPU's is seeded: torch.manual_seed would also reseed the
         # GPU's, and with it the model's dropout.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-            augmented = transform(frames_TCHW)
-        if augmented.shape != frames_TCHW.shape or augmented.dtype != frames_TCHW.dtype:
+            together: Any = getattr(transform, "together", None)
+            augmented: ClipParts = together(clip) if len(clip) > 1 else {"frames": transform(clip["frames"])}
+        before, after = clip["frames"], augmented["frames"]
+        if after.shape != before.shape or after.dtype != before.dtype:
             raise ValueError(
-                f"the augmentation turned {frames_TCHW.dtype} {tuple(frames_TCHW.shape)} into {augmented.dtype} "
-                f"{tuple(augmented.shape)}; it must keep both"
+                f"the augmentation turned {before.dtype} {tuple(before.shape)} into {after.dtype} "
+                f"{tuple(after.shape)}; it must keep both"
             )
         return augmented
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from dfd.base.errors import StoreError
+from dfd.base.errors import ConfigError, StoreError
 from dfd.base.types import LABEL_NAMES, Label
 from dfd.data.clips.reader import READERS
 from dfd.data.leaks.find import find_leaks
@@ -47,6 +47,27 @@ def check_alike(store: Path, index: pd.DataFrame) -> None:
                 f"{store}: its clips were made with different {what}: {found}; run the preprocessing with one set of "
                 "settings for all its videos, or use a store for each"
             )
+
+
+def long_enough(store: Path, index: pd.DataFrame, min_frames: int) -> pd.DataFrame:
+    """Rows of the face tracks that have at least so many frames; the number of those left out is logged.
+
+    Raises:
+        StoreError: none has.
+    """
+    is_long = index["num_frames"] >= min_frames
+    if not is_long.any():
+        longest = int(index["num_frames"].max())
+        raise StoreError(
+            f"{store}: data.min_frames={min_frames}, and the longest face track has {longest} frames; prepare longer "
+            "videos with num_frames=null"
+        )
+    if not is_long.all():
+        logger.warning(
+            "%s: %d of %d face tracks have fewer than data.min_frames=%d frames and are left out of all splits",
+            *(store, (~is_long).sum(), len(index), min_frames),
+        )
+    return index[is_long].reset_index(drop=True)
 
 
 def with_splits(store: Path, index: pd.DataFrame, mode: str) -> pd.DataFrame:
@@ -227,6 +248,7 @@ def summary_of(
             "allow_fewer": data.allow_fewer,
             **({"methods": list(data.methods)} if data.methods is not None else {}),
         },
+        **({"blend": settings["blends"]} if "blends" in settings else {}),  # of a store that dfd blend wrote
         **({"drawing": data.drawing.facts()} if data.drawing.facts() else {}),
         "splits": {split: counts(used[used["split"] == split]) for split in SPLITS},
     }
@@ -250,11 +272,39 @@ def check_options(*, batch_size: int, split: str | None, reader: str) -> None:
         raise ValueError(f"reader must be one of {', '.join(READERS)}, got {reader!r}")
 
 
-def check_caches(*, cache_features: bool, cache_frames: bool) -> None:
-    """Refuse two caches at once.
+def used_videos(index: pd.DataFrame) -> pd.DataFrame:
+    """Sorted table of the videos of an index.
+
+    Columns: ``video_id``, ``dataset``, ``method``, ``label``, ``source_ids`` (separated by ;), ``split`` and
+    ``num_frames`` (of the main face's clip).
+    """
+    columns = ["video_id", "dataset", "method", "label", "source_ids", "split", "num_frames"]
+    return index.loc[index["is_main"], columns].sort_values(["dataset", "video_id"], ignore_index=True)
+
+
+def check_moves_along(augmentation: object, **asked: bool) -> None:
+    """Refuse an augmentation that would move pixels without the landmarks or masks that lie on them, if asked for.
 
     Raises:
-        ValueError: both are asked for.
+        ConfigError: it has no method ``together``.
     """
+    for what in (name for name, is_asked in asked.items() if is_asked):
+        if augmentation is None or hasattr(augmentation, "together"):
+            continue
+        raise ConfigError(
+            f"data.{what}=true: the augmentation {type(augmentation).__name__} has no method together(clip), which "
+            "takes and returns frames with the landmarks and masks on them; add it (docs/extending.md), or set "
+            f"data.{what}=false"
+        )
+
+
+def check_caches(*, cache_features: bool, cache_frames: bool, landmarks: bool) -> None:
+    """Refuse two caches at once, and cached features where frames are needed.
+
+    Raises:
+        ValueError: both are asked for, or features and landmarks.
+    """
+    if cache_features and landmarks:
+        raise ValueError("landmarks=true is useless with cache_features=true, which gives no frames; set one")
     if cache_features and cache_frames:
         raise ValueError("cache_frames=true is useless with cache_features=true, which reads no frames; set one")

@@ -70,10 +70,12 @@ class ClipDataModule(LightningDataModule):
         split_seed: seed of that draw, and of ``random_video``.
         allow_fewer: let ``per_label`` accept fewer videos.
         methods: methods whose fakes are in train and val; the fakes of others are left out there. None uses all.
+        min_frames: leave out face tracks with fewer frames.
         cache_features: train and validate on the features of a frozen backbone, computed once per clip and kept on
             disk; see :meth:`use_features`.
         cache_frames: train and validate on frames that are decoded once and kept on disk; see :meth:`use_frames`.
         reader: decoder of the clips, one of :data:`dfd.data.clips.reader.READERS`.
+        landmarks: give batches the five points of the face in each frame; see :class:`dfd.base.types.ClipBatch`.
     """
 
     def __init__(
@@ -101,13 +103,15 @@ class ClipDataModule(LightningDataModule):
         split_seed: int = 0,
         allow_fewer: bool = False,
         methods: Sequence[str] | None = None,
+        min_frames: int = 1,
         cache_features: bool = False,
         cache_frames: bool = False,
         reader: str = READER,
+        landmarks: bool = False,
     ) -> None:
         super().__init__()
         indexes.check_options(batch_size=batch_size, split=split, reader=reader)
-        indexes.check_caches(cache_features=cache_features, cache_frames=cache_frames)
+        indexes.check_caches(cache_features=cache_features, cache_frames=cache_frames, landmarks=landmarks)
         if paired_sampling and (batch_size % 2 or balanced_sampling):
             raise ValueError(
                 f"paired_sampling=true needs an even batch_size, got {batch_size}, and no balanced_sampling: each "
@@ -132,15 +136,14 @@ class ClipDataModule(LightningDataModule):
         self.split = split
         self.per_label = per_label
         self.fractions = fractions
-        self.split_seed = split_seed
-        self.allow_fewer = allow_fewer
+        self.split_seed, self.allow_fewer, self.min_frames = split_seed, allow_fewer, min_frames
         self.methods = methods
         self.domains: Domains | None = None  # one of which each batch of training holds out
         self.disturb: Callable[[Tensor, str], Tensor] | None = None
         """Disturbance of the clips of val and test: see :class:`dfd.data.clips.dataset.ClipDataset`."""
-        self.cache_features = cache_features
-        self.cache_frames = cache_frames
-        self.reader = reader
+        self.cache_features, self.cache_frames, self.reader = cache_features, cache_frames, reader
+        self.landmarks = landmarks
+        indexes.check_moves_along(self.augmentation, landmarks=landmarks)
         self._features: FeatureCache | None = None
         self._frame_files: Mapping[str, Path] = {}
         self._index: pd.DataFrame | None = None
@@ -197,6 +200,7 @@ class ClipDataModule(LightningDataModule):
                     f"{self.store}: {len(missing)} of {len(index)} clips in {INDEX_NAME} are missing: "
                     f"{', '.join(missing[:MAX_NAMED])}{more}; run the preprocessing again"
                 )
+            index = indexes.long_enough(self.store, index, self.min_frames)
             self._index = self._chosen(indexes.with_splits(self.store, index, self._store_mode))
         return self._index
 
@@ -305,6 +309,7 @@ class ClipDataModule(LightningDataModule):
             "disturb": None if training else self.disturb,
             "frame_files": self._frame_files,
             "reader": self.reader,
+            "landmarks": self.landmarks,
         }
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -355,6 +360,10 @@ class ClipDataModule(LightningDataModule):
         """Loader of the fixed clips of ``test``, or of this process's share of them."""
         return self.eval_dataloader("test", *self._process, features=self._features)
 
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Loader of the clips of ``test``, for ``trainer.predict(module, data)``."""
+        return self.test_dataloader()
+
     def eval_dataloader(
         self, split: str, rank: int = 0, world_size: int = 1, *, features: FeatureCache | None = None
     ) -> DataLoader[Any]:
@@ -372,30 +381,21 @@ class ClipDataModule(LightningDataModule):
         return self._loader(dataset, sampler=share, features=features)
 
     @property
-    def _process(self) -> tuple[int, int]:
-        """Rank of this process, and number of processes."""
+    def _process(self) -> tuple[int, int]:  # rank of this one, and number of them
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def class_weights(self) -> list[float]:
         """Loss weights of (real, fake) that balance the labels of ``train``; their mean over the clips is 1."""
         counts = Counter(self.dataset("train", training=True).labels)
-        total = counts.total()
-        return [total / (len(Label) * counts[label]) for label in Label]
+        return [counts.total() / (len(Label) * counts[label]) for label in Label]
 
     def used_videos(self) -> pd.DataFrame:
-        """Sorted table of the used videos.
-
-        Columns: ``video_id``, ``dataset``, ``method``, ``label``, ``source_ids`` (separated by ;), ``split`` and
-        ``num_frames`` (of the main face's clip).
-        """
-        columns = ["video_id", "dataset", "method", "label", "source_ids", "split", "num_frames"]
-        main = self.index[self.index["is_main"]]
-        return main[columns].sort_values(["dataset", "video_id"], ignore_index=True)
+        """Sorted table of the used videos; see :func:`dfd.data.clips.index.used_videos`."""
+        return indexes.used_videos(self.index)
 
     def summary(self) -> dict[str, Any]:
         """Description of the data for checkpoints and logs, as plain values."""
-        index = self.index  # its check finds the overlap
-        return indexes.summary_of(self, index, self._overlap, self._num_sharing, self._hashes)
+        return indexes.summary_of(self, self.index, self._overlap, self._num_sharing, self._hashes)
 
     @cached_property
     def _hashes(self) -> dict[str, str]:

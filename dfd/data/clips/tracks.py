@@ -1,14 +1,17 @@
-"""Face tracks in compact arrays, shared by the processes of a loader."""
+"""Face tracks: their columns in compact arrays, which the processes of a loader share, and their landmarks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dfd.base.types import Label
+from dfd.base.errors import StoreError
+from dfd.base.types import FloatArray, Label
 from dfd.data.clips.batches import TrackFacts
+from dfd.data.store.folders import read_geometry, read_record
+from dfd.faces.extract import ExtractionSettings
 
 
 class _Tracks:
@@ -54,6 +57,34 @@ class _Tracks:
             "dataset": self._datasets[self._dataset[position]],
             "method": self._methods[self._method[position]],
         }
+
+
+def read_landmarks(clip: Path, indices: Sequence[int]) -> FloatArray:
+    """Landmarks of the face in frames of a store's clip, (T, 5, 2), as fractions of the crop's side.
+
+    Raises:
+        StoreError: the clip's geometry or the record of its video is missing or damaged.
+    """
+    record = read_record(clip.parent)
+    faces = record.settings.get("faces") if record else None
+    if record is None or not isinstance(faces, dict) or not record.width or not record.height:
+        raise StoreError(
+            f"{clip.parent}: its record does not say how the faces were cropped, which blending needs; delete it and "
+            "run the preprocessing again"
+        )
+    crop = ExtractionSettings.from_dict(faces).crop
+    geometry = read_geometry(clip)
+    if len(geometry.landmarks) <= max(indices):
+        raise StoreError(
+            f"{clip.with_suffix('.npy')}: it is shorter than the clip; delete {clip.parent} and run the preprocessing "
+            "again"
+        )
+    points = np.empty((len(indices), 5, 2), np.float32)
+    for i, index in enumerate(indices):
+        box, landmarks = geometry.boxes_xyxy[index], geometry.landmarks[index]
+        matrix = crop.matrix(box, landmarks, width=record.width, height=record.height)
+        points[i] = (landmarks @ matrix[:, :2].T + matrix[:, 2]) / crop.size
+    return points
 
 
 def _texts(column: pd.Series) -> NDArray[np.bytes_]:

@@ -15,7 +15,7 @@ WIDTH = 110
 
 def main(words: Sequence[str] | None = None) -> None:
     """Print the facts about each data set, or about those that are named."""
-    parser = Arguments("sources", description=DESCRIPTION, examples=["dfd sources", "dfd sources fakeavceleb kodf"])
+    parser = Arguments("sources", description=DESCRIPTION, examples=["dfd sources fakeavceleb kodf", "dfd sources"])
     parser.add_argument("names", metavar="NAME", nargs="*", help=f"some of {', '.join(SOURCES)} (default: all)")
     names = parser.parse_args(words).names
     for name in names:

@@ -18,7 +18,6 @@ from torch.utils.data import Sampler
 from dfd.base.errors import ConfigError, StoreError
 from dfd.base.types import Label
 from dfd.data.splits.people import components
-from dfd.data.store.tables import index_videos
 
 By = Literal["method", "dataset"]
 _MOST_TRIES = 20
@@ -42,6 +41,13 @@ class Domains:
             raise ConfigError(f"strategy: domains must be method or dataset, got {self.by!r}")
         if self.num_domains < 2:
             raise ConfigError(f"strategy: num_domains must be 2 or more, got {self.num_domains}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Video:
+    video_id: str
+    split: str
+    source_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,11 @@ class DomainSampler(Sampler[tuple[int, int]]):
         rank: int = 0,
         num_processes: int = 1,
     ) -> None:
-        group_of = {name: place for place, group in enumerate(components(index_videos(rows))) for name in group}
+        videos = [
+            _Video(name, "train", tuple(sources.split(";")))
+            for name, sources in zip(rows["video_id"], rows["source_ids"], strict=True)
+        ]
+        group_of = {name: place for place, group in enumerate(components(videos)) for name in group}
         names = rows[domains.by]
         clips = [
             _Clip(number, str(name) if label == str(Label.FAKE) else "", dataset, group_of[video])

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from dfd.base.errors import ConfigError
-from dfd.evaluation.measured import Window
+from dfd.evaluation.labelled.measured import Window
 
 NAME_COLUMNS = ("path", "video_id", "filename", "video", "name", "file")
 """Columns that may name the video, the first that is there."""

@@ -15,7 +15,7 @@ from dfd.data.splits.people import ALL, SPLITS
 from dfd.data.store.folders import read_record, read_records
 from dfd.data.store.plan import SplitPlan, read_split_plan
 from dfd.data.store.records import RECORD_NAME, VIDEOS_NAME
-from dfd.evaluation.measured import SEGMENTS, Window
+from dfd.evaluation.labelled.measured import SEGMENTS, Window
 from dfd.video.sampling import window_starts
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from dfd.base.errors import CheckpointError, ConfigError
 from dfd.data.clips.module import ClipDataModule
 from dfd.evaluation.calibration import DEFAULT_THRESHOLD, best_threshold, quality, video_probs
-from dfd.evaluation.several.members import Members
+from dfd.evaluation.members import Members
 from dfd.evaluation.splits import calibrated_card, score_windows
 from dfd.metrics.formulas import combined
 from dfd.models.files.card import MAX_NETWORKS, DetectorCard

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from dfd.base.files import write_json
 from dfd.base.untrusted import read_yaml
+from dfd.evaluation.members import load_members
 from dfd.evaluation.several.ensembles import calibrated_cards, save_ensemble
-from dfd.evaluation.several.members import load_members
 from dfd.evaluation.splits import data_of_split, evaluate_split
 
 

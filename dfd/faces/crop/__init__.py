@@ -10,14 +10,16 @@ from dataclasses import fields
 from typing import Any
 
 from dfd.base.untrusted import option_problems, shown
-from dfd.faces.crop.aligned import FivePoints
+from dfd.faces.crop.aligned import Eyes, FivePoints
 from dfd.faces.crop.base import Crop
 from dfd.faces.crop.rectangles import Box, Letterbox, Native, WholeFrame
 from dfd.faces.crop.square import Square
 
-__all__ = ["CROPS", "Box", "Crop", "FivePoints", "Letterbox", "Native", "Square", "WholeFrame", "crop_of"]
+__all__ = ["CROPS", "Box", "Crop", "Eyes", "FivePoints", "Letterbox", "Native", "Square", "WholeFrame", "crop_of"]
 
-CROPS: dict[str, type[Crop]] = {crop.kind: crop for crop in (Square, FivePoints, Letterbox, Box, WholeFrame, Native)}
+CROPS: dict[str, type[Crop]] = {
+    crop.kind: crop for crop in (Square, FivePoints, Letterbox, Box, WholeFrame, Native, Eyes)
+}
 """Kinds of crop by name."""
 
 

@@ -62,6 +62,30 @@ class FivePoints(Crop):
         return np.asarray(cv2.warpAffine(frame, matrix, size, flags=filters()[self.filter], borderMode=border))
 
 
+@dataclass(frozen=True, slots=True)
+class Eyes(Crop):
+    """Level square around both eyes.
+
+    Args:
+        scale: side of the square, in distances between the eyes.
+    """
+
+    kind = "eyes"
+    size: int = 224
+    scale: float = 2.0
+
+    def matrix(self, box_xyxy: ArrayLike, landmarks: ArrayLike, *, width: int, height: int) -> Matrix:  # noqa: D102
+        half = self.size / (2 * self.scale)  # of the distance between the eyes
+        middle = self.size / 2
+        return similarity(
+            np.asarray(landmarks, np.float64)[:2], np.array([(middle - half, middle), (middle + half, middle)])
+        )
+
+    def cut(self, frame: FrameArray, box_xyxy: ArrayLike, landmarks: ArrayLike) -> FrameArray:  # noqa: D102
+        matrix = self.matrix(box_xyxy, landmarks, width=frame.shape[1], height=frame.shape[0])
+        return np.asarray(opencv().warpAffine(frame, matrix, (self.size, self.size)))
+
+
 def similarity(points: Matrix, targets: Matrix) -> Matrix:
     """Rotation, scale and shift ``(2, 3)`` that map points ``(N, 2)`` nearest to targets, by least squares.
 

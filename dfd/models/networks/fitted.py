@@ -1,6 +1,6 @@
 """Heads that are fitted to features at once, and not trained by steps: forest, SVM, LDA and nearest neighbours.
 
-scikit-learn fits them in training (:mod:`dfd.training.learning.classifiers`). What it found is kept as arrays of a size
+scikit-learn fits them in training (:mod:`dfd.training.learning.fitting`). What it found is kept as arrays of a size
 that the options fix, in a detector's safetensors like a network's weights, and evaluated from these here: nothing of
 scikit-learn is needed to score, and nothing is pickled.
 """
@@ -38,7 +38,7 @@ class FittedHead(nn.Module, ABC):
         """Take what a fit found, by the names of the buffers."""
         for name, value in {**arrays, "is_fitted": np.array(True)}.items():
             buffer = self.get_buffer(name)
-            buffer.copy_(torch.from_numpy(np.ascontiguousarray(value)).to(buffer))
+            buffer.copy_(torch.as_tensor(np.asarray(value, order="C")).to(buffer))
 
     def forward(self, features_BD: Tensor) -> Tensor:
         """Compute logits ``(B, 2)``; a clip whose features are not numbers gets logits that are none either."""

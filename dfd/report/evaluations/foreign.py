@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from dfd.data.sources.row import slug
+from dfd.evaluation.labelled.measured import Options
 from dfd.evaluation.labelled.scores import match, read_scores
-from dfd.evaluation.measured import Options
 from dfd.evaluation.splits import write_results
 from dfd.report.evaluations.tables import Subject
 

@@ -24,7 +24,7 @@ METRICS = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Subject:
-    """A detector with its scored videos and what :func:`dfd.evaluation.measured.measured` found."""
+    """A detector with its scored videos and what :func:`dfd.evaluation.labelled.measured.measured` found."""
 
     name: str
     table: pd.DataFrame

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import dfd
-from dfd.evaluation.measured import SEGMENTS, compared
+from dfd.evaluation.labelled.measured import SEGMENTS, compared
 from dfd.figures import style as plots
 from dfd.figures.comparison import Dot, dots_with_intervals, roc_overlay
 from dfd.figures.curves import reliability_diagram

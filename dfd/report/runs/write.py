@@ -8,7 +8,7 @@ import pandas as pd
 
 from dfd.base.errors import ReportError
 from dfd.base.files import inside, write_table
-from dfd.evaluation.measured import PREVALENCE
+from dfd.evaluation.labelled.measured import PREVALENCE
 from dfd.metrics.intervals import intervals
 from dfd.metrics.operating import operating_points
 from dfd.metrics.videos import video_metrics

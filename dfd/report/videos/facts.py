@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dfd.base.types import TrackScore
+from dfd.base.types import Blinks, TrackScore
 from dfd.report.page import wording
 from dfd.report.videos.scored import ScoredVideo
 from dfd.report.videos.timeline import Scale
@@ -74,7 +74,8 @@ def full_name(described: Mapping[str, Any], name: str | None) -> str:
     each = described.get("detectors") if " + " in name else None
     several = [one for one in each if isinstance(one, Mapping)] if isinstance(each, list) else []
     found = several or [{"name": name, "title": described.get("title")}]
-    return " + ".join(f"{title_of(one)}@{wording.visible(str(one.get('name')).rpartition('@')[2])}" for one in found)
+    parts = [(title_of(one), *str(one.get("name")).rpartition("@")) for one in found]
+    return " + ".join(f"{title}@{wording.visible(digest)}" if stem else title for title, stem, _, digest in parts)
 
 
 def _scale(described: Mapping[str, Any]) -> Scale:
@@ -158,3 +159,14 @@ def stated_facts(stated: Mapping[str, str]) -> dict[str, str | None]:
             text += ", as the file states"
         facts[name] = text or None
     return {name: text for name, text in facts.items() if text}
+
+
+def blink_words(blinks: Blinks) -> str:
+    """Words about how often a person blinks; a fact, and no sign of anything by itself.
+
+    >>> blink_words(Blinks(12, 60.0, 1.0, 0.3, 12.0, (6.2, 20.96)))
+    '12 in 60 s: 12 per minute (95 % interval 6.2 to 21.0); no part of the score'
+    """
+    low, high = blinks.interval
+    rate = f"{blinks.per_minute:.0f} per minute (95 % interval {low:.1f} to {high:.1f})"
+    return f"{blinks.number} in {blinks.seconds:.0f} s: {rate}; no part of the score"

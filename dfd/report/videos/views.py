@@ -11,7 +11,7 @@ from dfd.models.files.scope import words_of
 from dfd.predictions.layout import ANNOTATED_NAME
 from dfd.predictions.pictures import annotated_files
 from dfd.report.page import wording
-from dfd.report.videos.facts import Known, appearance_name, looked_at, stated_facts, weak_words
+from dfd.report.videos.facts import Known, appearance_name, blink_words, looked_at, stated_facts, weak_words
 from dfd.report.videos.pictures import PictureSizes, ShownEvidence, ShownMoment, embed
 from dfd.report.videos.scored import ScoredVideo
 from dfd.report.videos.timeline import Scale, Timeline, timeline
@@ -178,6 +178,8 @@ class VideoView:
             said = one.message if one.prob_fake is None else wording.probability(one.prob_fake)
             verdict = f", {one.verdict.words}" if one.verdict else ", no verdict" if one.prob_fake is not None else ""
             facts.append((self.known[one.model].name, f"{wording.visible(said)}{verdict}"))
+        if score.blinks:
+            facts.append(("Blinks", blink_words(score.blinks)))
         if score.scored_at:
             facts.append(("Scored", wording.minute(score.scored_at)))
         facts.append(("Time taken", f"{score.seconds:.1f} s"))

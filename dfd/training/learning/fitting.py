@@ -1,16 +1,26 @@
-"""Training of heads that are fitted to features at once."""
+"""Training of heads that are fitted to features at once, by scikit-learn.
+
+What it finds becomes the arrays that :mod:`dfd.models.networks.fitted` evaluates.
+"""
 
 from typing import Any
 
 import numpy as np
 import torch
 from lightning import Trainer
+from numpy.typing import NDArray
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.svm import SVC
 from torch import Tensor
 
 from dfd.base.errors import ConfigError
+from dfd.base.types import Label
 from dfd.models.classifier import ClipClassifier
-from dfd.models.networks.fitted import FittedHead
-from dfd.training.learning.classifiers import fit_head
+from dfd.models.networks.fitted import FittedHead, ForestHead, LdaHead, NeighboursHead, SvmHead
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
 
 KEY = "dfd_fitting"
 """Key in a checkpoint for the features that a fitted head was fitted to."""
@@ -71,3 +81,76 @@ class Fitting:
         """Go on from a checkpoint."""
         if state:
             self._features, self._label = [state["features"]], [state["label"]]
+
+
+def fit_head(head: FittedHead, features_ND: Array, label_N: Labels) -> None:
+    """Fit a head's scaler and classifier; a second call forgets what the first one found.
+
+    Raises:
+        ConfigError: when a label is missing, or there are too few or too many clips for the head's options.
+    """
+    for label in Label:
+        if not (label_N == label).any():
+            raise ConfigError(f"the training clips hold no {label} one; a classifier needs real and fake videos")
+    center_D, scale_D = features_ND.mean(axis=0), features_ND.std(axis=0)
+    scale_D[scale_D == 0] = 1  # a constant feature tells nothing
+    scaled_ND = (features_ND - center_D) / scale_D
+    match head:
+        case ForestHead():
+            found = _forest(head, scaled_ND, label_N)
+        case SvmHead():
+            found = _svm(head, scaled_ND, label_N)
+        case NeighboursHead():
+            found = _neighbours(head, scaled_ND, label_N)
+        case LdaHead():
+            plane = LinearDiscriminantAnalysis().fit(scaled_ND, label_N)
+            found = {"direction": plane.coef_[0], "offset": plane.intercept_[0]}
+        case _:
+            raise TypeError(f"no fit is known for {type(head).__name__}")
+    head.keep({"center": center_D, "scale": scale_D, **found})
+
+
+def _forest(head: ForestHead, scaled_ND: Array, label_N: Labels) -> dict[str, Any]:
+    forest = RandomForestClassifier(
+        head.num_trees, max_leaf_nodes=head.max_leaves, random_state=head.seed, class_weight="balanced"
+    ).fit(scaled_ND, label_N)
+    found = {
+        name: np.zeros(tuple(head.get_buffer(name).shape)) for name in ("feature", "threshold", "following", "prob")
+    }
+    for number, one in enumerate(forest.estimators_):
+        tree, nodes = one.tree_, np.arange(one.tree_.node_count)
+        is_leaf = tree.children_left < 0
+        found["feature"][number, nodes] = np.where(is_leaf, 0, tree.feature)
+        found["threshold"][number, nodes] = tree.threshold
+        for side, children in enumerate((tree.children_left, tree.children_right)):
+            found["following"][number, nodes, side] = np.where(is_leaf, nodes, children)  # a leaf leads to itself
+        counts = tree.value[:, 0]
+        found["prob"][number, nodes] = counts[:, Label.FAKE] / counts.sum(axis=1)
+    return found
+
+
+def _svm(head: SvmHead, scaled_ND: Array, label_N: Labels) -> dict[str, Any]:
+    gamma = 1 / max(scaled_ND.shape[1] * float(scaled_ND.var()), 1e-12)  # scikit-learn's gamma="scale"
+    machine = SVC(C=head.cost, gamma=gamma, class_weight="balanced").fit(scaled_ND, label_N)
+    return {
+        "vectors": _filled(machine.support_vectors_, head.max_vectors, what="support vectors"),
+        "weights": _filled(machine.dual_coef_[0], head.max_vectors, what="support vectors"),
+        "offset": machine.intercept_[0],
+        "gamma": gamma,
+    }
+
+
+def _neighbours(head: NeighboursHead, scaled_ND: Array, label_N: Labels) -> dict[str, Any]:
+    if len(scaled_ND) < head.num_neighbours:
+        raise ConfigError(f"head.num_neighbours={head.num_neighbours}: there are only {len(scaled_ND)} training clips")
+    points = _filled(scaled_ND, head.max_vectors, what="training clips", empty=np.inf)  # infinitely far
+    return {"points": points, "labels": _filled(label_N, head.max_vectors, what="training clips")}
+
+
+def _filled(values: NDArray[Any], size: int, *, what: str, empty: float = 0.0) -> Array:
+    """Values in an array with room for ``size`` of them."""
+    if len(values) > size:
+        raise ConfigError(f"head.max_vectors={size} is too small for {len(values)} {what}; set it to {len(values)}")
+    filled = np.full((size, *values.shape[1:]), empty)
+    filled[: len(values)] = values
+    return filled

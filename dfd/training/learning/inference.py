@@ -1,5 +1,6 @@
 """Uses of a trained module in Lightning's own way: loading a checkpoint, and predicting."""
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -10,14 +11,28 @@ from torch.optim import Adam
 
 from dfd.base.types import ClipBatch, Label
 from dfd.models.classifier import ClipClassifier, logits_of
+from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import load_checkpoint, load_model
 from dfd.models.tensor_files import load_exactly
+from dfd.training.learning.tuning import Tuning
 
 
 class TrainedModule(LightningModule):
     """LightningModule around a classifier."""
 
     model: ClipClassifier
+    card: DetectorCard
+    freeze_batchnorm: bool
+    tuning: Tuning
+
+    def note_origin(self, **options: Any) -> None:
+        """Keep in ``hparams`` how the network is built and which options the module was given, as plain values.
+
+        Loggers get the whole configuration of a run instead, which holds these.
+        """
+        given = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+        given |= {"freeze_batchnorm": self.freeze_batchnorm, "tuning": asdict(self.tuning)}
+        self.save_hyperparameters({"model": self.card.model, **given}, logger=False)
 
     @property
     def backbone(self) -> nn.Module:

@@ -1,5 +1,7 @@
 """Augmentation of the example: a function or module of one clip, uint8 ``(T, C, H, W)``, that keeps shape and type."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -20,3 +22,7 @@ class ChannelShuffle(nn.Module):
         if float(torch.rand(())) >= self.prob:
             return frames_TCHW
         return frames_TCHW[:, torch.randperm(frames_TCHW.shape[1])].contiguous()
+
+    def together(self, clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Shuffle the channels and leave landmarks and masks (``data.landmarks=true``), as no pixel is moved."""
+        return {**clip, "frames": self(clip["frames"])}

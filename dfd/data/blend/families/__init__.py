@@ -97,7 +97,7 @@ class Blends:
         """
         check_landmarks(frames, landmarks)
         pair = FAMILIES[family].make(frames, landmarks, rng, self.settings[family])
-        return replace(pair, method=FAMILIES[family].method)
+        return replace(pair, method=FAMILIES[family].method, landmarks=landmarks)
 
     def facts(self) -> dict[str, Any]:
         """Settings of the drawn families as plain values, those of ``self`` at the top."""

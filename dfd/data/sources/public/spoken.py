@@ -144,12 +144,20 @@ def avdeepfake1m(root: str | Path) -> Listing:
 
 
 def segments(spans: Sequence[Sequence[float]]) -> str:
-    """The column ``fake_segments``: start and end of each span in seconds, to a thousandth.
+    """The column ``fake_segments``: start and end of each span in seconds, to a thousandth, in order.
 
-    >>> segments([[0.48, 1.1200001], [61, 62.5]])
-    '0.48-1.12;61-62.5'
+    Spans that overlap or touch become one, and those without length are left out, as its reader wants.
+
+    >>> segments([[61, 62.5], [0.48, 1.1200001], [1, 1.5], [7, 7]])
+    '0.48-1.5;61-62.5'
     """
-    return ";".join("-".join(f"{round(float(second), 3):g}" for second in span) for span in spans)
+    joined: list[list[float]] = []
+    for start, end in sorted([round(float(second), 3) for second in span] for span in spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1][1] = max(end, joined[-1][1])
+        elif start < end:
+            joined.append([start, end])
+    return ";".join("-".join(f"{second:.3f}".rstrip("0").rstrip(".") for second in span) for span in joined)
 
 
 def _is_av_entry(entry: Any) -> bool:

@@ -15,8 +15,8 @@ from dfd.signals.traces import TOLERANCE, smallest_side, traces
 
 NO_PULSE = (
     f"no pulse can be measured: that needs crops of 32 px or more and {LEAST_FRAMES} or more consecutive frames of one "
-    "face, 12 or more a second and none missing for long; take a longer video, and clips of consecutive frames "
-    "(data.clip_len=128, data.clip_stride=1)"
+    "face, 12 or more a second and none missing for long; take a longer video; in training, "
+    "data.clip_len=128 and data.min_frames=64"
 )
 NO_TRACE = "its picture is too small for the window of the convolutional traces; take a smaller backbone.window"
 

@@ -61,7 +61,15 @@ class Members:
             if all(column in each for each in tables):
                 rows = zip(*(each[column] for each in tables), strict=True)
                 table[column] = [combined(row, self.rule) for row in rows]
+        if "window_probs" in table:
+            videos = [each["window_probs"] for each in tables]
+            table["window_probs"] = [self._of_windows(tracks) for tracks in zip(*videos, strict=True)]
         return table
+
+    def _of_windows(self, tracks: Sequence[Sequence[Sequence[float]]]) -> list[list[float]]:
+        """Windows of a video's tracks, each with the combined score; all networks see the same windows."""
+        of_track = zip(*tracks, strict=True)
+        return [[combined(window, self.rule) for window in zip(*each, strict=True)] for each in of_track]
 
 
 def load_measured(

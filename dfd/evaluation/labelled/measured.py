@@ -49,12 +49,21 @@ class Options:
     is_frame: bool = False
 
 
-def trained_methods(data: Mapping[str, Any]) -> set[str] | None:
-    """Methods of the fakes of a training, from a card's ``data``; None if it does not name them."""
-    train = data.get("splits", {}).get("train", {}) if isinstance(data.get("splits"), Mapping) else {}
-    found = train.get("methods") if isinstance(train, Mapping) else None
-    known = {str(name) for name in found} - {"", "unknown"} if isinstance(found, Mapping) else set()
-    return known or None
+def trained_methods(*data: Mapping[str, Any]) -> set[str] | None:
+    """Methods of the fakes of the trainings of one network or several, from the cards' ``data``.
+
+    None if one of them does not name its methods: then nobody knows which are new.
+    """
+    methods = set[str]()
+    for one in data:
+        splits = one.get("splits")
+        train = splits.get("train") if isinstance(splits, Mapping) else None
+        found = train.get("methods") if isinstance(train, Mapping) else None
+        known = {str(name) for name in found} - {"", "unknown"} if isinstance(found, Mapping) else set()
+        if not known:
+            return None
+        methods |= known
+    return methods
 
 
 def seen_kinds(table: pd.DataFrame, methods: Collection[str] | None) -> dict[str, bool | None]:
