@@ -188,7 +188,7 @@ def refuse_scope(config: EvaluateConfig, files: Sequence[Path]) -> None:
     path = files[0]
     if len(files) > 1 or num_networks(read_card(path)) > 1:
         raise ConfigError("update_scope=true is for a detector of one network: its file has one scope")
-    if path.suffix != ".safetensors" or config.checkpoint == NAME:
+    if path.suffix != ".safetensors" or inputs_of(config.checkpoint) == [NAME]:
         remedy = "export it first (dfd export)" if path.suffix != ".safetensors" else "export it to a file of your own"
         raise ConfigError(f"update_scope=true writes into a .safetensors; checkpoint={config.checkpoint}: {remedy}")
     if config.suite is not None or config.threshold is not None:

@@ -127,6 +127,8 @@ def test_the_splits_that_made_a_detector_are_refused_and_its_test_split_is_whole
     scored = pd.DataFrame({"video_id": list(ids(here).values())})
     with pytest.raises(ConfigError, match="split=val: these videos trained the detector"):
         foreign_videos(scored, here, "val", trained_on(here), None)
+    with pytest.raises(ConfigError, match="split=all: these videos trained the detector"):
+        foreign_videos(scored, here, "all", trained_on(here), None)
     assert len(foreign_videos(scored, here, "test", trained_on(here), None).table) == len(scored)
 
 
@@ -152,6 +154,7 @@ def options(checkpoint: Path, store: Path, output: Path, changes: Mapping[str, A
         "device": "cpu",
         "output": str(output),
     }
+    values["prevalence"] = 0.01
     return EvaluateConfig(**{**values, **(changes or {})})
 
 
