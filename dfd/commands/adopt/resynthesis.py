@@ -14,6 +14,10 @@ from dfd.models.networks.systems.autoencoder import SHRINKS, Autoencoder, resynt
 _LEAST_MSE = 1e-10
 
 
+NUM_PATCHES = 8
+"""Patches of a batch."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resynthesis:
     """Options of the training.
@@ -27,7 +31,7 @@ class Resynthesis:
     """
 
     num_steps: int = 5000
-    batch_size: int = 8
+    batch_size: int = NUM_PATCHES
     patch: int = 64
     """Side of a patch in pixels; smaller where the crops are."""
     rate: float = 1e-3

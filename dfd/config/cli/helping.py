@@ -29,7 +29,7 @@ FOOTER = (
 def overview() -> str:
     """The page of ``dfd --help``: every command in a line."""
     lines = ["usage: dfd COMMAND ...", "", "Detect face deepfakes in video.", ""]
-    lines += _table([(name, command.about) for name, command in COMMANDS.items()], indent=2, column=14)
+    lines += _table([(name, command.about) for name, command in COMMANDS.items()], indent=2, column=15)
     lines += ["", "Examples:", *(f"  {example}" for example in EXAMPLES), ""]
     lines += _paragraph(
         "dfd COMMAND --help explains a command and all of its options. dfd --version shows the version; "

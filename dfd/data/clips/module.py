@@ -24,10 +24,10 @@ from dfd.data.clips.frames import FrameCache
 from dfd.data.clips.index import LOOK_SECONDS, MAX_NAMED, logger
 from dfd.data.clips.reader import READER
 from dfd.data.clips.samplers import ClipSampler, Drawing, EvalShare, FakeAndReal, TrainingShare, relatives_of
-from dfd.data.splits.anew import divided_anew
 from dfd.data.splits.domains import Domains, DomainSampler
 from dfd.data.splits.draw import draw_balanced
 from dfd.data.splits.people import ALL, SPLITS, check_fractions, describe_overlap, overlap
+from dfd.data.store.anew import divided_anew
 from dfd.data.store.missing import missing_clips, unindexed_videos
 from dfd.data.store.plan import SplitPlan, read_split_plan
 from dfd.data.store.records import INDEX_NAME
@@ -76,7 +76,8 @@ class ClipDataModule(LightningDataModule):
             disk; see :meth:`use_features`.
         cache_frames: train and validate on frames that are decoded once and kept on disk; see :meth:`use_frames`.
         reader: decoder of the clips, one of :data:`dfd.data.clips.reader.READERS`.
-        landmarks: give batches the five points of the face in each frame; see :class:`dfd.base.types.ClipBatch`.
+        landmarks: give batches the five points of the face in each frame; see
+            :class:`dfd.models.networks.batch.ClipBatch`.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Losses of a training. A run minimises the sum of one or more, each times its ``weight``.
 
 A loss is a module, or any function, of logits ``(B, 2)``, features ``(B, D)`` (what the last layers get, after the
-temporal head) and the batch, :class:`dfd.base.types.ClipBatch`; it returns one number. A module may have
+temporal head) and the batch, :class:`dfd.models.networks.batch.ClipBatch`; it returns one number. A module may have
 
 - ``weight``: a factor of the sum; 1 without it;
 - ``setup(model, data)``: called once before training, with the classifier and the data module;
