@@ -125,7 +125,7 @@ class Meta(nn.Module):
             rest_BK, value, outer = self._outer(module, part_of(batch, held_out), parameters)
         gradients = [_mixed(a, b, self.gamma) for a, b in zip(inner, outer, strict=True)]
         total = self.gamma * loss.detach() + (1 - self.gamma) * value
-        meta: Tensor = _WithGradients.apply(total, gradients, *parameters)  # type: ignore[no-untyped-call]
+        meta: Tensor = _WithGradients.apply(total, gradients, *parameters)
         if weight_B is not None:
             known = {id(parameter): gradient for parameter, gradient in zip(parameters, outer, strict=True)}
             meta = meta + self._of_weights(module.model, features_BD.detach(), train["label"], weight_B, known, rate)
