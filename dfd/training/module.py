@@ -305,8 +305,8 @@ class DetectorModule(TrainedModule):
 
     def _stepping(self) -> dict[str, str]:
         makers = {"optimizer": self.make_optimizer, "scheduler": self.make_scheduler}
-        parts = (dict(self.loss.items()), self.tuning, self.strategy)
-        return {} if self.fitting else stepping_options(*parts, **makers)
+        losses = dict(self.loss.items())
+        return {} if self.fitting else stepping_options(losses, self.tuning, self.strategy, **makers)
 
     def _evaluate(self, stage: str, batch: ClipBatch, metrics: MetricCollection) -> None:
         logits_BK, label_B = logits_of(self.model, batch), batch["label"]
