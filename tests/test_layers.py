@@ -17,7 +17,7 @@ DJANGO_NAMES = {
 }
 LONGER: dict[str, int] = {
     "dfd/commands/predict.py": 301,
-    "dfd/data/clips/module.py": 433,
+    "dfd/data/clips/module.py": 436,
     "dfd/data/sources/manifest.py": 309,
     "dfd/data/sources/public/ffpp.py": 324,
     "dfd/faces/detectors/mtcnn.py": 332,
