@@ -13,8 +13,9 @@ from hydra.core.override_parser.types import Override
 from dfd.base.errors import ConfigError
 from dfd.base.files import write_table
 from dfd.base.untrusted import read_json
+from dfd.config.cli.kinds import quoted
 from dfd.runs.records import Outcome
-from dfd.studies.sweepers import StudySweeper, quoted
+from dfd.studies.sweepers import StudySweeper
 
 COLUMNS = ["num_real", "num_fake", "auc", "auc_low", "auc_high", "note"]
 
