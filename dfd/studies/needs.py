@@ -106,6 +106,22 @@ def methods_of(store: str) -> list[str]:
     return methods
 
 
+def datasets_of(store: str) -> list[str]:
+    """Names of the data sets in a store's training split.
+
+    Raises:
+        StoreError: when the store cannot be read, or has one data set.
+    """
+    index = _data(store).index
+    datasets = sorted(set(index.loc[index["split"] == "train", "dataset"]))
+    if len(datasets) < 2:
+        raise StoreError(
+            f"{store}: the training split is of the data set {', '.join(datasets)} alone, and leaving one out takes "
+            "two or more: preprocess another into the same store"
+        )
+    return datasets
+
+
 def _methods(data: ClipDataModule) -> list[str]:
     is_fake = (data.index["split"] == "train") & (data.index["label"] == str(Label.FAKE))
     return sorted(set(data.index.loc[is_fake, "method"]) - {""})
