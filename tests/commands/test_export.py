@@ -375,6 +375,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(tiny_check
         (["format=onxx"], "format=onxx is not one of safetensors, onnx, torch_export"),
         (["format=onnx", "output=a/b.safetensors"], "a file of format=onnx ends with .onnx"),
         (["checkpoint=gone.ckpt"], "gone.ckpt: there is no such file"),
+        (["checkpoint=https://example.org/a.ckpt"], "https://example.org/a.ckpt: is an address, and addresses are"),
     ],
 )
 def test_what_cannot_be_exported_is_one_sentence(tiny_checkpoint, tmp_path, arguments, message):

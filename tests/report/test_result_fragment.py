@@ -225,7 +225,7 @@ def test_each_of_several_detectors_has_a_row_and_disagreement_is_said(tmp_path, 
     text = remark(make_folder(tmp_path, [score("a.mp4", 0.9)], run=facts()), "", detectors=detectors(*found))
     assert ("The detectors disagree" in text) == disagree
     for model, prob, verdict in found:
-        said = Verdict(verdict).words if verdict else "no verdict"
+        said = Verdict(verdict or "uncertain").words
         assert re.search(rf"{model[0]} \S {said} {prob:.3f}", text)
 
 
