@@ -14,7 +14,7 @@ from dfd.base.types import Label
 from dfd.base.untrusted import decode, named, read_json, read_yaml, shown
 from dfd.base.words import Setting, flatten, show_setting
 from dfd.figures.curves import read_history
-from dfd.runs.records import JobRecord, Outcome
+from dfd.runs.records import JobRecord, Outcome, overrides_by_key
 from dfd.runs.settings import IGNORED_GROUPS, IGNORED_KEYS, _shortened, differing, nested
 
 T = TypeVar("T")
@@ -57,6 +57,8 @@ class Run:
     """Seconds that the test took for a video, from decoding its clips on; None in runs of older versions."""
     split_setting: Setting = None
     """``data.split`` as its config has it, before the mode that it came to took its place; null: the store's own."""
+    experiment: str = ""
+    """Experiment that its study chose for it, such as ``capsule``; empty where the study did not choose one."""
     failure: str = ""
     """Why it has no result though it ended: it diverged, or raised an error. Its numbers are then worth nothing."""
     notes: Sequence[str] = ()
@@ -142,6 +144,7 @@ def read_run(folder: Path) -> Run:
         _usable(float, tested.get(key), "test/metrics.json", key, notes) for key in ("threshold", "seconds_per_video")
     )
     config = _read_mapping(folder, "config.yaml", lambda path: read_yaml(path) or {})
+    record = JobRecord.read(folder)
     return Run(
         folder,
         summary=summary,
@@ -151,14 +154,14 @@ def read_run(folder: Path) -> Run:
         threshold=threshold,
         seconds_per_video=seconds,
         split_setting=flatten(config).get("data.split"),
-        failure=_failure(folder, summary),
+        experiment=overrides_by_key(record.overrides).get("experiment", "") if record else "",
+        failure=_failure(record, summary),
         notes=notes,
     )
 
 
-def _failure(folder: Path, summary: Mapping[str, Any]) -> str:
+def _failure(record: JobRecord | None, summary: Mapping[str, Any]) -> str:
     """Why a run has no result: by its own record, or because its loss is no number, as older versions let it end."""
-    record = JobRecord.read(folder)
     if record is not None and record.outcome is Outcome.FAILED:
         return record.message or "failed"
     return DIVERGED if is_diverged(summary) else ""
@@ -266,17 +269,21 @@ def _settings(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str
 
 
 def names(runs: Sequence[Run], *, ignoring: Iterable[str] = ()) -> list[str]:
-    """A name for each run, no two alike: its model; where that repeats, the settings that differ; at last the folder.
+    """A name for each run, no two alike: its experiment, where a study tried several, and its model otherwise.
+
+    Where that repeats, the settings that differ are added; at last the folder.
 
     ``ignoring``: settings that are not to be named.
     """
     ignored = set(ignoring)
+    chosen = {run.experiment for run in runs}
+    titles = [run.experiment if len(chosen) > 1 and "" not in chosen else run.model for run in runs]
     found = []
-    for run in runs:
-        alike = [other.settings for other in runs if other.model == run.model]
+    for run, title in zip(runs, titles, strict=True):
+        alike = [other.settings for other, its in zip(runs, titles, strict=True) if its == title]
         keys = [key for key in differing(alike) if key not in ignored]
         shown = [f"{key}={show_setting(run.settings[key])}" for key in keys[:MAX_NAMED_SETTINGS] if key in run.settings]
         shown += ["…"] if len(keys) > MAX_NAMED_SETTINGS else []
-        found.append(f"{run.model} ({', '.join(shown)})" if shown else run.model)
+        found.append(f"{title} ({', '.join(shown)})" if shown else title)
     found = [f"{name} [{run.place}]" if found.count(name) > 1 else name for run, name in zip(runs, found, strict=True)]
     return [f"{name} #{index + 1}" if found.count(name) > 1 else name for index, name in enumerate(found)]

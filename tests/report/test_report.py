@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from dfd.report.comparison.results import evaluate, leaks, overlap, series, vari
 from dfd.report.page.document import Table
 from dfd.report.runs.write import write_report
 from dfd.runs.folder import Run, find_runs, names, read_run
+from dfd.runs.records import JobRecord, Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 # Table 4.1 of the original study, with FAKE as the positive class: TP, FN, FP, TN.
@@ -374,6 +376,17 @@ def test_names_say_what_sets_runs_apart_and_no_two_are_alike():
     assert many == ["a (p=0, q=0, r=0, …)", "a (p=1, q=1, r=1, …)"]
     assert len(set(names([run("a", "m/0"), run("a", "m/1"), run("a", "n/1")]))) == 3
     assert len(set(names([run("a", "/k/m/0"), run("a", "/l/m/0")]))) == 2
+
+
+def test_runs_of_a_study_over_experiments_are_named_by_these(tmp_path):
+    for number, overrides in enumerate((["experiment=capsule"], ["experiment=meta", "seed=1"], ["seed=2"])):
+        JobRecord(Outcome.FINISHED, overrides).write(tmp_path / str(number))
+    capsule, meta, other = (replace(read_run(tmp_path / number), summary={"name": "a"}) for number in "012")
+    assert names([capsule, meta]) == ["capsule", "meta"]
+    assert names([capsule, replace(capsule, settings={"lr": 1})])[1].startswith("a")
+    again = [replace(meta, settings={"seed": seed}) for seed in (1, 2)]
+    assert names([capsule, *again]) == ["capsule", "meta (seed=1)", "meta (seed=2)"]
+    assert all(name.startswith("a ") for name in names([capsule, other]))  # without an experiment, it is its model
 
 
 def test_one_varied_number_is_found_and_a_seed_is_none():
