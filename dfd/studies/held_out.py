@@ -10,7 +10,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-from dfd.base.errors import ConfigError
+from dfd.base.errors import ConfigError, StoreError
 from dfd.base.files import write_table
 from dfd.base.untrusted import read_json
 from dfd.runs.records import Outcome
@@ -26,7 +26,7 @@ class LeaveOneMethodOutSweeper(StudySweeper):
     """Sweeper of ``study=leave_one_method_out``; a row of its table is a method, measured without it.
 
     Args:
-        leave_out: methods to leave out, one at a time; None: each of the store's.
+        leave_out: methods to leave out, one at a time; None: each that has fakes in train and in test.
     """
 
     leave_out: list[str] | None = None
@@ -36,7 +36,8 @@ class LeaveOneMethodOutSweeper(StudySweeper):
 
         Raises:
             ConfigError: options have several values, or the methods are given already, or one to leave out is unknown.
-            StoreError: the store cannot be read, or its training split has fewer than two methods.
+            StoreError: the store cannot be read, or its training split has fewer than two methods, or none of them is
+                in test.
         """
         for override in overrides:
             if override.is_sweep_override() or override.get_key_element() == KEY:
@@ -47,12 +48,18 @@ class LeaveOneMethodOutSweeper(StudySweeper):
         config = self.hydra_context.config_loader.load_sweep_config(self.config, lines)
         # Later than at the top, where Hydra would import torch with every command.
         needs, suites = (import_module(f"dfd.{name}") for name in ("studies.needs", "evaluation.suites"))
-        methods = needs.methods_of(str(config.data.store))
-        left_out = methods if self.leave_out is None else list(self.leave_out)
+        methods, in_test = needs.methods_of(config.data)
+        # A store that was divided by generator may have no method on both sides: a training would measure nothing.
+        left_out = [one for one in methods if one in in_test] if self.leave_out is None else list(self.leave_out)
         if unknown := [name for name in left_out if name not in methods]:
             raise ConfigError(
                 f"hydra.sweeper.leave_out names {unknown[0]!r}, and the fakes of the training split are of "
                 f"{', '.join(methods)}"
+            )
+        if not left_out:
+            raise StoreError(
+                f"{config.data.store}: no method has fakes in both train and test, so none can be left out and "
+                "measured; data.split=0/5 divides the videos anew by source"
             )
         values = [f"[{','.join(quoted(other) for other in methods if other != one)}]" for one in left_out]
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)

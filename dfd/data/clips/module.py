@@ -232,10 +232,10 @@ class ClipDataModule(LightningDataModule):
                 allow_fewer=self.allow_fewer,
             )
             videos = [video for video in videos if video.video_id in drawn]
-        if self.methods is not None:
-            videos = indexes.of_methods(self.store, videos, self.methods)
         if self.split is not None:
             videos = divided_anew(self.store, videos, self.split, self.split_seed)
+        if self.methods is not None:
+            videos = indexes.of_methods(self.store, videos, self.methods)
         self._overlap = overlap(videos)
         if words := describe_overlap(self._overlap):
             logger.warning(
