@@ -10,7 +10,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-from dfd.base.errors import ConfigError
+from dfd.base.errors import ConfigError, StoreError
 from dfd.base.files import write_table
 from dfd.base.untrusted import read_json
 from dfd.config.cli.kinds import quoted
@@ -33,7 +33,7 @@ class LeaveOneOutSweeper(StudySweeper):
 
     Args:
         by: what is left out, one at a time.
-        leave_out: names of those to leave out; None: each of the store's.
+        leave_out: names of those to leave out; None: each that has videos, and of methods fakes, in train and in test.
     """
 
     by: By = "method"
@@ -45,7 +45,7 @@ class LeaveOneOutSweeper(StudySweeper):
         Raises:
             ConfigError: options have several values, or what is trained on is given already, or one to leave out is
                 unknown.
-            StoreError: the store cannot be read, or its training split has fewer than two.
+            StoreError: the store cannot be read, or its training split has fewer than two, or none of them is in test.
         """
         key = f"data.{self.by}s"
         for override in overrides:
@@ -55,13 +55,18 @@ class LeaveOneOutSweeper(StudySweeper):
         config = self.hydra_context.config_loader.load_sweep_config(self.config, lines)
         # Later than at the top, where Hydra would import torch with every command.
         needs, suites = (import_module(f"dfd.{name}") for name in ("studies.needs", "evaluation.suites"))
-        store = str(config.data.store)
-        there = needs.methods_of(store) if self.by == "method" else needs.datasets_of(store)
-        left_out = there if self.leave_out is None else list(self.leave_out)
+        there, in_test = needs.methods_of(config.data) if self.by == "method" else needs.datasets_of(config.data)
+        # A store that was divided by generator may have no method on both sides: a training would measure nothing.
+        left_out = [one for one in there if one in in_test] if self.leave_out is None else list(self.leave_out)
         if unknown := [name for name in left_out if name not in there]:
             raise ConfigError(
                 f"hydra.sweeper.leave_out names {unknown[0]!r}, and the training split has the {self.by}s "
                 f"{', '.join(there)}"
+            )
+        if not left_out:
+            raise StoreError(
+                f"{config.data.store}: no {self.by} is in both train and test, so none can be left out and measured; "
+                "data.split=0/5 divides the videos anew by source"
             )
         values = [f"[{','.join(quoted(other) for other in there if other != one)}]" for one in left_out]
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)

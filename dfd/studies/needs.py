@@ -1,11 +1,13 @@
 """Needs of an experiment, such as a kind of crop, and a sentence for each that a store does not meet."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from dfd.base.errors import StoreError
 from dfd.base.types import Label
+from dfd.config.build import build
 from dfd.data.clips.module import ClipDataModule
 from dfd.faces.crop import CROPS
 
@@ -91,37 +93,43 @@ def _data(store: str) -> ClipDataModule:
     return ClipDataModule(store)
 
 
-def methods_of(store: str) -> list[str]:
-    """Names of the methods of the fakes in a store's training split.
+def methods_of(options: Mapping[str, Any]) -> tuple[list[str], set[str]]:
+    """Names of the methods of the fakes in a training split, and of those in the test split.
+
+    Args:
+        options: the node ``data`` of a run's configuration, whose options may divide the store anew.
 
     Raises:
-        StoreError: when the store cannot be read, or names fewer than two methods.
+        StoreError: when the store cannot be read, or its training split names fewer than two methods.
     """
-    methods = _methods(_data(store))
+    data: ClipDataModule = build(options)
+    methods = _methods(data)
     if len(methods) < 2:
         raise StoreError(
-            f"{store}: the fakes of the training split are of {len(methods)} methods ({', '.join(methods) or 'none'}), "
-            "and a detector per method needs two or more: name them in the manifest's column method"
+            f"{data.store}: the fakes of the training split are of {len(methods)} methods "
+            f"({', '.join(methods) or 'none'}), and a detector per method needs two or more: name them in the "
+            "manifest's column method"
         )
-    return methods
+    return methods, set(_methods(data, "test"))
 
 
-def datasets_of(store: str) -> list[str]:
-    """Names of the data sets in a store's training split.
+def datasets_of(options: Mapping[str, Any]) -> tuple[list[str], set[str]]:
+    """Names of the data sets in a training split, and of those in the test split; arguments as of :func:`methods_of`.
 
     Raises:
-        StoreError: when the store cannot be read, or has one data set.
+        StoreError: when the store cannot be read, or its training split has one data set.
     """
-    index = _data(store).index
-    datasets = sorted(set(index.loc[index["split"] == "train", "dataset"]))
+    data: ClipDataModule = build(options)
+    there = {split: set(data.index.loc[data.index["split"] == split, "dataset"]) for split in ("train", "test")}
+    datasets = sorted(there["train"])
     if len(datasets) < 2:
         raise StoreError(
-            f"{store}: the training split is of the data set {', '.join(datasets)} alone, and leaving one out takes "
-            "two or more: preprocess another into the same store"
+            f"{data.store}: the training split is of the data set {', '.join(datasets)} alone, and leaving one out "
+            "takes two or more: preprocess another into the same store"
         )
-    return datasets
+    return datasets, there["test"]
 
 
-def _methods(data: ClipDataModule) -> list[str]:
-    is_fake = (data.index["split"] == "train") & (data.index["label"] == str(Label.FAKE))
+def _methods(data: ClipDataModule, split: str = "train") -> list[str]:
+    is_fake = (data.index["split"] == split) & (data.index["label"] == str(Label.FAKE))
     return sorted(set(data.index.loc[is_fake, "method"]) - {""})

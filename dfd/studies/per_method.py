@@ -35,7 +35,7 @@ class PerMethodSweeper(StudySweeper):
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(lines))
         # Later than at the top, where Hydra would import torch with every command.
         needs, together = (import_module(f"dfd.{name}") for name in ("studies.needs", "evaluation.several.together"))
-        methods = needs.methods_of(str(config.data.store))
+        methods, _ = needs.methods_of(config.data)
         values = [f"[{quoted(method)}]" for method in methods]
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         with self.study([*overrides, *parser.parse_overrides([f"{KEY}={','.join(values)}"])]):

@@ -1,13 +1,16 @@
 """``study=leave_one_method_out``: each method is measured by a detector that never saw it."""
 
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from dfd.base.errors import StoreError
 from dfd.data.clips.module import ClipDataModule
 from dfd.evaluation.suites import measures
 from dfd.studies.held_out import row_of, table_name
+from dfd.studies.needs import methods_of
 from tests.commands.test_commands import run
 from tests.studies.test_literature import QUICK, methods_store, rows_of
 
@@ -45,6 +48,35 @@ def test_a_data_set_can_be_left_out_of_a_training_but_not_of_its_test(methods_st
     done = run("train", *words, "data=clips", check=False)
     assert done.returncode == 1
     assert "is of the data set tiny alone" in done.stderr + done.stdout
+
+
+def test_a_store_whose_methods_are_on_one_side_each_measures_nothing(methods_store: Path, tmp_path: Path) -> None:
+    store = shutil.copytree(methods_store, tmp_path / "store")
+    index = pd.read_csv(store / "index.csv", dtype=str, keep_default_na=False)
+    moved = (index["split"] == "test") & (index["label"] == "fake")
+    index.assign(split=index["split"].mask(moved, "val")).to_csv(store / "index.csv", index=False)
+    words = ["-m", "study=leave_one_method_out", f"data.store={store}", f"hydra.sweep.dir={tmp_path / 'study'}"]
+    done = run("train", *words, "data=clips", check=False)
+    assert done.returncode == 1
+    assert "no method is in both train and test" in done.stderr + done.stdout
+    assert not (tmp_path / "study" / "0").exists()
+
+
+@pytest.mark.parametrize("split", ["0/3", "1/3", "2/3", "random_video"])
+def test_a_method_that_is_left_out_stays_out_however_the_store_is_divided(methods_store: Path, split: str) -> None:
+    whole = ClipDataModule(methods_store, split=split, num_workers=0).index
+    kept = max(whole.loc[whole["split"] == "train", "method"])
+    data = ClipDataModule(methods_store, split=split, methods=[kept], num_workers=0).index
+    assert set(data.loc[data["split"] != "test", "method"]) == {"", kept}
+    left, all_of_it = (set(index.loc[index["split"] == "test", "video_id"]) for index in (data, whole))
+    assert left == all_of_it
+
+
+def test_the_methods_of_a_study_are_those_of_the_data_as_they_are_divided(methods_store: Path) -> None:
+    node = {"_target_": "dfd.data.clips.module.ClipDataModule", "store": str(methods_store), "num_workers": 0}
+    assert methods_of(node) == (["first", "second, renamed"], {"first", "second, renamed"})
+    with pytest.raises(StoreError, match="of 1 methods \\(first\\)"):
+        methods_of({**node, "methods": ["first"]})
 
 
 @pytest.mark.slow

@@ -235,10 +235,10 @@ class ClipDataModule(LightningDataModule):
                 allow_fewer=self.allow_fewer,
             )
             videos = [video for video in videos if video.video_id in drawn]
-        for by, names in self.kept.items():
-            videos = indexes.kept(self.store, videos, by, names)
         if self.split is not None:
             videos = divided_anew(self.store, videos, self.split, self.split_seed)
+        for by, names in self.kept.items():
+            videos = indexes.kept(self.store, videos, by, names)
         self._overlap = overlap(videos)
         if words := describe_overlap(self._overlap):
             logger.warning(

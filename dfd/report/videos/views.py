@@ -159,8 +159,8 @@ class VideoView:
                 "Frames": None if file.num_frames is None or is_still else f"{file.num_frames:,}",
             }
             facts |= stated_facts(file.stated)
-        seconds = score.duration_seconds
-        facts["Duration"] = None if seconds is None else wording.clock(seconds, decimals=1)
+        lasts = score.duration_seconds
+        facts["Duration"] = None if lasts is None else wording.clock(lasts, decimals=1)
         return [(name, text) for name, text in facts.items() if text is not None]
 
     @property
@@ -170,8 +170,7 @@ class VideoView:
 
     def scoring_facts(self) -> Facts:
         """Facts about the scoring: status, examined frames, faces and time taken."""
-        score = self.scored.score
-        facts = [("Status", self.status)]
+        facts, score = [("Status", self.status)], self.scored.score
         if score.num_frames or self.scored.has_verdict:
             facts.append(("Examined", looked_at(self.scored)))
         if self.scored.has_verdict:
@@ -192,8 +191,8 @@ class VideoView:
         parts = []
         if number := self.evidence.num_left_out:
             are = f"{wording.counted(number, 'more moment')} {'is' if number == 1 else 'are'}"
-            folder = wording.visible(self.scored.moments[0].crop.rpartition("/")[0])
-            place = f"; the pictures are in {folder}/" if names_folder else ""
+            crop = self.scored.moments[0].crop
+            place = f"; the pictures are in {wording.visible(crop.rpartition('/')[0])}/" if names_folder else ""
             parts.append(f"{are} left out here to keep the page small{place}.")
         if self.evidence.num_missing:
             parts.append(f"{wording.counted(self.evidence.num_missing, 'picture')} could not be read.")
