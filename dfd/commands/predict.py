@@ -81,8 +81,9 @@ def predict(config: PredictConfig) -> None:
     continued: dict[str, Any] = {"overwrite": config.overwrite, "detectors": detector.parts}
     continued["asked"] = {str(path) for path in paths}
     if temperatures(run_model(folder)) == temperatures(described):  # else the scores differ, too
-        tellers = tellers_of(described, votes=config.votes)
-        continued["tell_anew"] = partial(told_anew, settings=settings, tellers=tellers)
+        continued["tell_anew"] = partial(
+            told_anew, settings=settings, tellers=tellers_of(described, votes=config.votes)
+        )
     with engine, PredictionWriter(folder, model=detector.name, settings=settings, **continued) as writer:
         write_run(folder, run_facts(config, detector, settings))
         waiting = [path for path in paths if str(path) not in writer.done]

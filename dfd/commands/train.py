@@ -152,6 +152,8 @@ def prepare(
         tuning=Tuning(**asdict(config.tuning)) if config.tuning else None,
         strategy=strategy,
     )
+    if module.fitting:
+        module.fitting.check(trainer)
     module.loss.setup(model, data)
     return data, module, resumed
 

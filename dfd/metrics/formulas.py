@@ -225,7 +225,7 @@ def combined(probs: Sequence[float], rule: str, *, weights: Sequence[float] | No
     ``vote`` is the median: with an odd number of networks it is at or above a threshold if most of them are.
 
     >>> [round(combined([0.1, 0.2, 0.9], rule), 2) for rule in ("mean", "vote", "log_odds")]
-    [0.4, 0.2, 0.38]
+    [0.4, 0.2, 0.39]
 
     Args:
         probs: one or more probabilities.

@@ -13,8 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from dfd.base.errors import ConfigError
 from dfd.base.words import did_you_mean
+from dfd.config.cli.kinds import quoted
 from dfd.runs.records import JobRecord, Outcome
-from dfd.studies.sweepers import Job, StudySweeper, quoted
+from dfd.studies.sweepers import Job, StudySweeper
 
 TAG = "literature"
 """Entry of ``tags`` in the file of an experiment that the study trains."""

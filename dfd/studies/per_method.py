@@ -9,8 +9,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from dfd.base.errors import ConfigError
+from dfd.config.cli.kinds import quoted
 from dfd.runs.records import JobRecord, Outcome
-from dfd.studies.sweepers import StudySweeper, quoted
+from dfd.studies.sweepers import StudySweeper
 
 KEY = "data.methods"
 RULES = ("mean", "vote")

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dfd.base.errors import ConfigError, DfdError, StudyError
 from dfd.base.files import take_lock
+from dfd.config.cli.kinds import quoted
 from dfd.runs.records import JobRecord, Outcome, StudyRecord, overrides_by_key
 from dfd.studies.search_study import is_log
 
@@ -230,8 +231,3 @@ def _that_matter(overrides: Sequence[str]) -> list[str]:
         for key, value in by_key.items()
         if not any(key == name or key.startswith((f"{name}.", f"{name}/")) for name in MAY_CHANGE)
     )
-
-
-def quoted(value: str) -> str:
-    """Value quoted for Hydra's parser."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -19,8 +19,8 @@ class PerMethodSweeper(per_method.PerMethodSweeper):
     """``hydra/sweeper=per_method``."""
 
 
-class LeaveOneMethodOutSweeper(held_out.LeaveOneMethodOutSweeper):
-    """``hydra/sweeper=leave_one_method_out``."""
+class LeaveOneOutSweeper(held_out.LeaveOneOutSweeper):
+    """``hydra/sweeper=leave_one_method_out` and `leave_one_dataset_out``."""
 
 
 class OptunaSweeper(OptunaSweeper):

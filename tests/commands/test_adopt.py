@@ -54,7 +54,9 @@ def xception(tmp_path: Path) -> Path:
 
 
 @needs_published
-@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if number else ()) for number, name in enumerate(GOLDEN)]
+)
 def test_mesonet_gives_its_published_probabilities_from_the_command_to_the_table(name: str, tmp_path: Path) -> None:
     file, expected = GOLDEN[name]
     assert main([name, f"file={MESONET / file}"]) == 0

@@ -292,7 +292,7 @@ def test_a_folder_is_scored_by_content(inbox: Path, tiny_checkpoint: Path, tmp_p
         "no_suffix": "ok",
         "text.mp4": "unreadable",
     }
-    assert rows["a.mp4"]["label"] in ("real", "fake")
+    assert rows["a.mp4"]["label"] in ("", "fake")  # its scope was not measured, so it calls nothing real
     assert rows["text.mp4"]["label"] == rows["text.mp4"]["prob_fake"] == ""
     assert (tmp_path / "out" / "not_videos.txt").read_text() == f"{inbox}/notes.txt\n"
     assert "2 ok, 1 unreadable" in done.stdout
@@ -320,7 +320,7 @@ def test_another_threshold_tells_verdicts_anew_and_another_temperature_is_refuse
     before = read_scores(output)[str(clip)]
     done = predict(clip, detector, output, "threshold=0.9999", "uncertain_margin=0")
     after = read_scores(output)[str(clip)]
-    assert (before["verdict"], after["verdict"]) == ("fake", "real")
+    assert (before["verdict"], after["verdict"]) == ("fake", "uncertain")  # on no kind of fakes was it measured
     assert (after["prob_fake"], after["scored_at"]) == (before["prob_fake"], before["scored_at"])
     assert "told anew" in done.stdout
     save_safetensors(detector, model, replace(card, temperature=3.0))

@@ -221,7 +221,7 @@ def test_a_flip_swaps_left_and_right() -> None:
 
 
 def test_a_chain_takes_no_landmarks() -> None:
-    with pytest.raises(ValueError, match="chains move pixels"):
+    with pytest.raises(ValueError, match="move pixels, not landmarks and masks"):
         clip_augmentation(**OFF, chain_prob=0.5).together(marked())
 
 

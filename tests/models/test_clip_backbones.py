@@ -66,6 +66,7 @@ def test_a_backbone_of_clips_has_no_features_of_frames_to_keep(tiny_store: Path)
         FeatureCache(tiny_store, read_index(tiny_store), model)
 
 
+@pytest.mark.slow
 def test_the_export_of_a_stream_that_learns_its_filters_gives_the_same_probabilities() -> None:
     model = model_of(**SMALL, residual="constrained", picture=False)
     card = DetectorCard(model=model.config, image_size=64, clip_len=4, temperature=2.0)

@@ -236,7 +236,7 @@ def test_a_detector_without_verdicts_shows_scores_without_words_for_them(tmp_pat
     draw(tmp_path / "a.mp4", size=(640, 360), num_frames=2)
     texts = texts_of(monkeypatch)
     annotate(tmp_path / "a.mp4", tmp_path / "b.mp4", scored((0, 1, 0.93)), everywhere(2), rules=Rules(None))
-    assert "no verdict · score 0.93" in texts
+    assert "cannot tell · score 0.93" in texts
     assert not any("signs of a fake" in text for text in texts)
 
 
@@ -251,7 +251,7 @@ def test_several_detectors_stand_side_by_side(tmp_path, monkeypatch):
     score = replace(first, detectors=parts)
     annotate(tmp_path / "a.mp4", tmp_path / "b.mp4", score, everywhere(50), rules=Rules(0.5))
     annotate(tmp_path / "a.mp4", tmp_path / "c.mp4", first, everywhere(50))
-    assert {"one: signs of a fake · score 0.93", "two: no verdict · score 0.34"} <= set(texts)
+    assert {"one: signs of a fake · score 0.93", "two: cannot tell · score 0.34"} <= set(texts)
     assert {"one 0.93", "two 0.07", "two 0.60"} <= set(texts)
     assert frames_of(tmp_path / "b.mp4").shape[1] > frames_of(tmp_path / "c.mp4").shape[1], "a time line for each"
 

@@ -112,7 +112,7 @@ def test_without_run_json_the_scale_has_no_threshold(tmp_path):
     page = fragment_of(make_folder(tmp_path, [score("a.mp4", 0.9)]))
     assert_sound(page)
     assert NO_RUN in page.text
-    assert page.values("aria-label") == ["Score 0.900 on a scale from 0, no sign of a fake, to 1, fake."]
+    assert page.values("aria-label") == ["Score 0.900 on a scale from 0, least suspicious, to 1, most suspicious."]
     assert not [one for one in page.values("class") if one in ("threshold", "band", "zone real")]
 
 
@@ -225,7 +225,7 @@ def test_each_of_several_detectors_has_a_row_and_disagreement_is_said(tmp_path, 
     text = remark(make_folder(tmp_path, [score("a.mp4", 0.9)], run=facts()), "", detectors=detectors(*found))
     assert ("The detectors disagree" in text) == disagree
     for model, prob, verdict in found:
-        said = Verdict(verdict).words if verdict else "no verdict"
+        said = Verdict(verdict or "uncertain").words
         assert re.search(rf"{model[0]} \S {said} {prob:.3f}", text)
 
 

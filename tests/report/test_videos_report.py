@@ -820,3 +820,18 @@ def test_the_table_sorts_and_filters_in_a_browser(mixed, tmp_path):
     assert unknown == "landscape.mp4 text.mp4"
     assert filtered == "real.mp4"
     assert shown == "1 of 6 shown"
+
+
+def test_a_face_is_told_in_the_words_of_its_videos_scope(tmp_path):
+    within = score("a.mp4", 0.9, 0.1)
+    tracks = tuple(replace(one, verdict=Verdict.UNCERTAIN) if one.prob_fake < 0.5 else one for one in within.tracks)
+    within = replace(within, tracks=tracks, message="signs of blending found, as face swaps leave them")
+    page = page_of(make_folder(tmp_path, [within], run=facts()), tmp_path)
+    assert "signs of blending found, 0.900" in page.text
+    assert "nothing found, 0.100" in page.text
+
+
+@pytest.mark.parametrize(("rule", "is_said"), [("share", True), ("max_of_means", False)])
+def test_a_rule_by_which_a_faces_score_is_no_mean_is_said(tmp_path, rule, is_said):
+    page = page_of(make_folder(tmp_path, [score("a.mp4", 0.9)], run=facts(aggregation=rule)), tmp_path)
+    assert ("the share of its windows with a score of 0.5 or more" in page.text) == is_said

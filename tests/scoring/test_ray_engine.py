@@ -73,6 +73,7 @@ def probs(score: VideoScore) -> list[float]:
     return found if score.prob_fake is None else [score.prob_fake, score.confidence, *found]
 
 
+@pytest.mark.slow
 def test_the_scores_are_those_of_one_machine_and_what_hangs_or_dies_costs_its_own_row(
     local_ray: Any, tiny_checkpoint: Path, inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

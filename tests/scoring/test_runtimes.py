@@ -122,6 +122,7 @@ def test_auto_exports_for_the_next_run_beside_many_videos_and_changes_nothing_in
     assert following.prob_fake(clips) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_auto_waits_for_the_export_if_there_is_enough_to_score(tiny_checkpoint, kept):
     runtime = load_runtime(tiny_checkpoint, device="cpu", num_videos=runtimes.WORTH_WAITING)[0]
     assert isinstance(runtime, OnnxRuntime)
@@ -153,6 +154,7 @@ def test_a_cache_that_cannot_be_used_leaves_scoring_to_torch(tiny_checkpoint, tm
     assert "cannot be kept as" in caplog.text
 
 
+@pytest.mark.slow
 def test_what_lies_in_the_working_folder_is_not_imported_by_an_export(tiny_checkpoint, kept, tmp_path, monkeypatch):
     (tmp_path / "onnxscript.py").write_text("raise RuntimeError")
     monkeypatch.chdir(tmp_path)

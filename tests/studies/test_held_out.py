@@ -9,7 +9,7 @@ import pytest
 from dfd.base.errors import StoreError
 from dfd.data.clips.module import ClipDataModule
 from dfd.evaluation.suites import measures
-from dfd.studies.held_out import TABLE, row_of
+from dfd.studies.held_out import row_of, table_name
 from dfd.studies.needs import methods_of
 from tests.commands.test_commands import run
 from tests.studies.test_literature import QUICK, methods_store, rows_of
@@ -17,13 +17,16 @@ from tests.studies.test_literature import QUICK, methods_store, rows_of
 __all__ = ["methods_store"]
 
 
-def test_a_method_is_measured_by_its_own_fakes_against_all_real_videos(tmp_path: Path) -> None:
-    lines = ["video_id,method,label,prob_fake", "a,,real,0.1", "b,,real,0.6", "c,swap,fake,0.7", "d,swap,fake,0.5"]
+def test_a_method_is_measured_against_all_real_videos_and_a_data_set_by_itself(tmp_path: Path) -> None:
+    lines = ["video_id,dataset,method,label,prob_fake", "a,x,,real,0.1", "b,y,,real,0.6", "c,x,swap,fake,0.7"]
+    lines += ["d,x,swap,fake,0.5", "e,y,sync,fake,0.0", "f,y,swap,fake,"]
     (tmp_path / "test").mkdir()
-    (tmp_path / "test" / "predictions.csv").write_text("\n".join([*lines, "e,sync,fake,0.0", "f,swap,fake,"]) + "\n")
+    (tmp_path / "test" / "predictions.csv").write_text("\n".join(lines) + "\n")
     (tmp_path / "test" / "metrics.json").write_text('{"threshold": 0.5}')
     row = row_of("swap", tmp_path, measures)
     assert (row["num_real"], row["num_fake"], row["auc"]) == (2, 2, 0.75)
+    row = row_of("y", tmp_path, measures, by="dataset")
+    assert (row["dataset"], row["num_real"], row["num_fake"], row["auc"]) == ("y", 1, 1, 0.0)
     assert row_of("talk", tmp_path, measures)["note"] == "no fake video with a score"
     assert row_of("swap", None, measures)["note"] == "the training without it has no test"
 
@@ -64,6 +67,18 @@ def test_the_methods_of_a_study_are_those_of_the_data_as_they_are_divided(method
         methods_of({**node, "methods": ["first"]})
 
 
+def test_a_data_set_can_be_left_out_of_a_training_but_not_of_its_test(methods_store: Path, tmp_path: Path) -> None:
+    data = ClipDataModule(methods_store, datasets=["tiny"])
+    assert set(data.index["split"]) == {"train", "val", "test"}
+    assert data.summary()["selection"]["datasets"] == ["tiny"]
+    with pytest.raises(StoreError, match="names 'other', and the videos of the training split are of tiny"):
+        _ = ClipDataModule(methods_store, datasets=["other"]).index
+    words = ["-m", "study=leave_one_dataset_out", f"data.store={methods_store}", f"hydra.sweep.dir={tmp_path}"]
+    done = run("train", *words, "data=clips", check=False)
+    assert done.returncode == 1
+    assert "is of the data set tiny alone" in done.stderr + done.stdout
+
+
 @pytest.mark.slow
 def test_no_detector_of_the_study_has_seen_the_method_that_it_is_measured_on(
     methods_store: Path, tmp_path: Path
@@ -71,7 +86,7 @@ def test_no_detector_of_the_study_has_seen_the_method_that_it_is_measured_on(
     words = ["-m", "study=leave_one_method_out", "experiment=fingerprint", f"data.store={methods_store}", *QUICK]
     words += ["backbone.name=test_resnet", "backbone.input_size=32", f"hydra.sweep.dir={tmp_path}"]
     run("train", *words)
-    rows = rows_of(tmp_path / TABLE)
+    rows = rows_of(tmp_path / table_name("method"))
     assert [row["method"] for row in rows] == ["first", "second, renamed"]
     for number, row in enumerate(rows):
         used = rows_of(tmp_path / str(number) / "videos.csv")

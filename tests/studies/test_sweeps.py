@@ -294,6 +294,7 @@ def test_a_search_of_nothing_is_refused(tmp_path: Path) -> None:
     assert "has nothing to search" in done.stderr
 
 
+@pytest.mark.slow
 def test_trials_that_are_launched_together_are_drawn_together(tmp_path: Path) -> None:
     search_app(tmp_path, 4, "hydra.sweeper.num_parallel=3")
     assert len({trial.params["seed"] for trial in trials_of(tmp_path)}) == 4
@@ -419,6 +420,7 @@ def test_jobs_of_submitit_are_processes_of_their_own(tmp_path: Path) -> None:
     assert len({process for text in printed for process in re.findall(r"process (\d+) GPU", text)}) == 2
 
 
+@pytest.mark.slow
 def test_jobs_of_joblib_are_processes_of_their_own(tmp_path: Path) -> None:
     done = launch(tmp_path, "joblib", "seed=1,2", "hydra.launcher.n_jobs=2")
     assert done.returncode == 0, done.stderr

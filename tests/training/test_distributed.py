@@ -110,6 +110,7 @@ def assert_same_run(folder: Path, alone: Path) -> None:
     assert written == {str(path.relative_to(alone)) for path in alone.rglob("*") if path.suffix != ".log"}
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_metrics_and_weights_of_one(uneven_store: Path, alone: Path, tmp_path: Path) -> None:
     """By Lightning's launcher, without a name for the folder: the second process comes to that of the first.
 

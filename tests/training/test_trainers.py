@@ -37,7 +37,9 @@ def options_of(group: str) -> list[str]:
 
 
 TRAINERS, OPTIMIZERS = options_of("trainer"), options_of("optimizer")
-EXPERIMENTS = ["none given", *options_of("experiment")]
+OTHER_DATA = ("meta", "traces", "ppg", "ppg_cnn")
+"""Experiments whose data the small store cannot be (several methods of fakes, longer clips); other tests have them."""
+EXPERIMENTS = ["none given", *(name for name in options_of("experiment") if name not in OTHER_DATA)]
 
 HARDWARE = {"trainer.accelerator": "cpu", "trainer.devices": "1"}
 """This machine has no GPU, and tests run side by side."""
@@ -82,6 +84,8 @@ EACH = [
     for number, experiment in enumerate(EXPERIMENTS)
 ]
 """Every experiment once, in turn with every trainer and every optimizer."""
+LARGE = ("blink", "guera_delp", "sstnet", "starter_gpu", "thesis_inception_v3")
+"""Experiments whose networks cannot be made small here, and take a while."""
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +205,12 @@ def test_the_combinations_have_every_value_and_every_pair() -> None:
     assert len(PAIRWISE) < len(TRAINERS) * len(OPTIMIZERS) * len(EXPERIMENTS) / 2
 
 
-@pytest.mark.parametrize("task", EACH, ids="-".join, indirect=True)
+@pytest.mark.parametrize(
+    "task",
+    [pytest.param(row, marks=pytest.mark.slow if row[2] in LARGE else ()) for row in EACH],
+    ids=map("-".join, EACH),
+    indirect=True,
+)
 def test_every_trainer_optimizer_and_experiment_takes_a_step(
     task: dict[str, str], small_store: Path, tmp_path: Path
 ) -> None:

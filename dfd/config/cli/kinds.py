@@ -105,7 +105,7 @@ def quoted(text: str) -> str:
     if any("\ud800" <= sign <= "\udfff" for sign in text):  # bytes of a file's name that are not text
         return f"'${{dfd.bytes:x{text.encode(errors='surrogateescape').hex()}}}'"
     text = re.sub(r"(\\*)\$\{", lambda found: f"{found[1]}{found[1]}\\${{", text)
-    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
 
 
 def plain_or_quoted(text: str) -> str:

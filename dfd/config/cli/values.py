@@ -67,6 +67,7 @@ def _of_wrong_kind(kind: Kind, key: str, value: Any, defaults: Mapping[str, str]
 
 _EXAMPLES = {Kind.WHOLE: "1", Kind.NUMBER: "0.5", Kind.FLAG: "true", Kind.LIST: "[a,b]", Kind.TEXT: "NAME"}
 _EXAMPLES[Kind.PATHS] = "PATH"
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def _fits(value: Any, kind: Kind) -> bool:
@@ -117,6 +118,8 @@ def _missing(values: Mapping[str, Any], key: str) -> str | None:
             if text in NAMES and not adopted_path(text).is_file():
                 return f"{key}={text}: this published detector has not been adopted here; to do so: dfd adopt {text}"
             continue
+        if _ADDRESS.match(text):
+            return f"{key}={text}: is an address, and addresses are not fetched; download it, and give the file"
         close = _close_name(text, extra=named)
         remedy = f"did you mean {shlex.quote(f'{key}={plain_or_quoted(close)}')}?" if close else PATHS[key]
         return f"{key}={text}: there is no such file or folder; {remedy}"

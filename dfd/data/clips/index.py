@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -144,19 +144,25 @@ def check_labels(store: Path, index: pd.DataFrame) -> None:
         raise StoreError(f"{store}: the training split has only {only} videos; a detector needs both labels{hint}")
 
 
-def of_methods(store: Path, videos: Sequence[IndexVideo], methods: Sequence[str]) -> list[IndexVideo]:
-    """Leave the fakes of all other methods out of train and val; test keeps them.
+def kept(
+    store: Path, videos: Sequence[IndexVideo], by: Literal["methods", "datasets"], names: Sequence[str]
+) -> list[IndexVideo]:
+    """Leave the fakes of other methods, or the videos of other data sets, out of train and val; test keeps them.
 
     Raises:
-        StoreError: no fake of train is of one of the methods.
+        StoreError: no fake of train is of one of the methods, or no video of one of the data sets.
     """
-    there = sorted({video.method for video in videos if video.label is Label.FAKE and video.split == "train"} - {""})
-    if unknown := [name for name in methods if name not in there]:
+    of = {video: video.method if by == "methods" else video.dataset for video in videos}
+    counted = [video for video in videos if by == "datasets" or video.label is Label.FAKE]
+    there = sorted({of[video] for video in counted if video.split == "train"} - {""})
+    if unknown := [name for name in names if name not in there]:
+        whose = "the fakes" if by == "methods" else "the videos"
         raise StoreError(
-            f"{store}: data.methods names {unknown[0]!r}, and the fakes of the training split are of "
-            f"{', '.join(there) or 'no named method'}"
+            f"{store}: data.{by} names {unknown[0]!r}, and {whose} of the training split are of "
+            f"{', '.join(there) or 'no named one'}"
         )
-    return [video for video in videos if video.label is Label.REAL or video.split == "test" or video.method in methods]
+    left_out = {video for video in counted if video.split != "test" and of[video] not in names}
+    return [video for video in videos if video not in left_out]
 
 
 def check_proportions(store: Path, index: pd.DataFrame, proportions: Mapping[str, float] | None) -> None:
@@ -217,7 +223,7 @@ def summary_of(
             "fractions": [float(fraction) for fraction in data.fractions],
             "split_seed": data.split_seed,
             "allow_fewer": data.allow_fewer,
-            **({"methods": list(data.methods)} if data.methods is not None else {}),
+            **{by: list(names) for by, names in data.kept.items()},
         },
         **({"blend": settings["blends"]} if "blends" in settings else {}),  # of a store that dfd blend wrote
         **({"drawing": data.drawing.facts()} if data.drawing.facts() else {}),

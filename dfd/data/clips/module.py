@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -71,6 +71,7 @@ class ClipDataModule(LightningDataModule):
         split_seed: seed of that draw, and of ``random_video``.
         allow_fewer: let ``per_label`` accept fewer videos.
         methods: methods whose fakes are in train and val; the fakes of others are left out there. None uses all.
+        datasets: data sets whose videos are in train and val; those of others are left out there. None uses all.
         min_frames: leave out face tracks with fewer frames.
         cache_features: train and validate on the features of a frozen backbone, computed once per clip and kept on
             disk; see :meth:`use_features`.
@@ -105,6 +106,7 @@ class ClipDataModule(LightningDataModule):
         split_seed: int = 0,
         allow_fewer: bool = False,
         methods: Sequence[str] | None = None,
+        datasets: Sequence[str] | None = None,
         min_frames: int = 1,
         cache_features: bool = False,
         cache_frames: bool = False,
@@ -139,7 +141,8 @@ class ClipDataModule(LightningDataModule):
         self.per_label = per_label
         self.fractions = fractions
         self.split_seed, self.allow_fewer, self.min_frames = split_seed, allow_fewer, min_frames
-        self.methods = methods
+        asked: dict[Literal["methods", "datasets"], Sequence[str] | None] = {"methods": methods, "datasets": datasets}
+        self.kept = {by: names for by, names in asked.items() if names is not None}
         self.domains: Domains | None = None  # one of which each batch of training holds out
         self.disturb: Callable[[Tensor, str], Tensor] | None = None
         """Disturbance of the clips of val and test: see :class:`dfd.data.clips.dataset.ClipDataset`."""
@@ -234,8 +237,8 @@ class ClipDataModule(LightningDataModule):
             videos = [video for video in videos if video.video_id in drawn]
         if self.split is not None:
             videos = divided_anew(self.store, videos, self.split, self.split_seed)
-        if self.methods is not None:
-            videos = indexes.of_methods(self.store, videos, self.methods)
+        for by, names in self.kept.items():  # after the division, which would deal out again what is left in test
+            videos = indexes.kept(self.store, videos, by, names)
         self._overlap = overlap(videos)
         if words := describe_overlap(self._overlap):
             logger.warning(
@@ -248,7 +251,7 @@ class ClipDataModule(LightningDataModule):
     @property
     def is_whole(self) -> bool:
         """Whether all videos of the store's own splits are used."""
-        return self.per_label is None and self.split is None and self.methods is None
+        return self.per_label is None and self.split is None and not self.kept
 
     @property
     def image_size(self) -> int:

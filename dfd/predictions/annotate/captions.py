@@ -37,10 +37,9 @@ def score_words(prob: float, verdict: Verdict | None, message: str = "") -> str:
     The score's ``message`` says what it means within the detector's scope.
 
     >>> score_words(0.1712, Verdict.REAL), score_words(0.9999, Verdict.FAKE), score_words(0.5, None)
-    ('no sign found · score 0.17', 'signs of a fake · score >0.99', 'no verdict · score 0.50')
+    ('no sign found · score 0.17', 'signs of a fake · score >0.99', 'cannot tell · score 0.50')
     """
-    said = words_of(verdict, message) if verdict is not None else "no verdict"
-    return f"{said} · score {hundredths(prob)}"
+    return f"{words_of(verdict or Verdict.UNCERTAIN, message)} · score {hundredths(prob)}"
 
 
 def hundredths(prob: float) -> str:

@@ -97,7 +97,7 @@ def _summary(subject: Subject) -> str:
     auc = estimate(overall["auc"], intervals.get("auc"))
     text = f"{subject.name}: AUC {auc} over {overall['num_real']} real and {overall['num_fake']} fake videos"
     for point in subject.metrics["operating_points"]:
-        if point["max_fpr"] == 0.01:
+        if point["max_fpr"] == 0.01 and overall["num_real"] >= 100:  # of fewer, 1 % is less than one video
             text += f". With at most 1 % of the real videos called fake it finds {number(point['tpr'])} of the fakes"
             if point["real_per_fake"] is not None:
                 text += (

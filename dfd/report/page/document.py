@@ -10,7 +10,7 @@ from typing import ClassVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dfd.base.files import write_table, write_text
-from dfd.report.page.wording import ORDER, SAID, SHAPES, clock, probability
+from dfd.report.page.wording import ORDER, SHAPES, clock, probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def rendered(template: str, **values: object) -> str:
         trim_blocks=True,
     )
     environment.filters |= {"plain": _plain, "clock": partial(clock, decimals=1), "probability": probability}
-    environment.globals |= {"shapes": SHAPES, "order": ORDER, "said": SAID}
+    environment.globals |= {"shapes": SHAPES, "order": ORDER}
     return environment.get_template(template).render(**values)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dfd.base.errors import ReportError
 from dfd.base.types import DetectorScore, Status, Verdict
-from dfd.models.files.scope import NOTHING, scope_remark, with_remark
+from dfd.models.files.scope import NOTHING, scope_remark, with_remark, words_of
 from dfd.predictions.layout import JSONL_NAME
 from dfd.report.page.document import rendered
 from dfd.report.page.wording import STATUS_WORDS, probability, visible
@@ -99,12 +99,13 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class DetectorView:
-    """What one of several detectors found; ``verdict`` is ``none`` where it gives none."""
+    """What one of several detectors found; ``verdict`` is ``none`` where it has no score."""
 
     name: str
     verdict: str
+    said: str
+    """Verdict in words, within the scope of the detector; without a score, the reason."""
     prob: str
-    note: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,8 +204,9 @@ def sentence(remark: str) -> str:
 
 def _detector_view(one: DetectorScore, name: str) -> DetectorView:
     has_score = one.prob_fake is not None
-    note = "" if has_score else STATUS_WORDS[one.status]
-    return DetectorView(name, str(one.verdict or "none"), probability(one.prob_fake), note)
+    verdict = one.verdict or Verdict.UNCERTAIN
+    said = words_of(verdict, one.message) if has_score else STATUS_WORDS[one.status]
+    return DetectorView(name, str(verdict) if has_score else "none", said, probability(one.prob_fake))
 
 
 def _disagreement(detectors: Sequence[DetectorScore]) -> str:

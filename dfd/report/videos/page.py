@@ -49,6 +49,12 @@ ABOUT_DETECTOR = (
     *("file", "weights_sha256", "backbone", "temporal", "num_parameters", "clip_len", "clip_stride", "image_size"),
     *("threshold", "temperature", "uncertain_margin", "aggregation"),
 )
+FACE_SCORES = {
+    "share": "the share of its windows with a score of 0.5 or more; it may be higher than that of any window",
+    "max_of_windows": "that of its most suspicious window",
+    "confident": "the mean of its windows; of the sure ones alone, if they are many",
+}
+"""How windows become a face, by the name of the rule, where it is no mean over all of them."""
 CALIBRATED_ON = ("split", "store", "num_real", "num_fake", "aggregation", "windows_per_track", "note")
 """Facts of a calibration that a report tells; its figures are not among them."""
 
@@ -247,7 +253,11 @@ def _key_facts(scored: Scored) -> Facts:
         facts.append(("Signs of a fake", f"from a score of {high:.3g} on"))
         if low < high:
             facts.append(("Cannot tell", f"from {low:.3g} to {high:.3g}"))
-    facts.append(("Trained on", training_words(run.of_model("data")) if run else "not known"))
+    if rule := FACE_SCORES.get(str(run.model.get("aggregation"))) if run else None:
+        facts.append(("A face's score", rule))
+    trained = training_words(run.of_model("data")) if run else "not known"
+    if trained != "not known" or not (run and caveats_of(run.model)):  # the caveat says it of most others
+        facts.append(("Trained on", trained))
     if run and run.model and run.gives_verdicts:
         facts.append(("Calibrated", "no" if run.temperature is None else "yes"))
     return facts

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from urllib.parse import quote
 
-from dfd.base.types import TrackScore, WindowScore
-from dfd.models.files.scope import words_of
+from dfd.base.types import TrackScore, Verdict, WindowScore
+from dfd.models.files.scope import NOTHING, SIGNS, scope_remark, words_of
 from dfd.predictions.layout import ANNOTATED_NAME
 from dfd.predictions.pictures import annotated_files
 from dfd.report.page import wording
@@ -49,6 +49,8 @@ class FaceView:
     anchor: str
     name: str
     verdict: str
+    said: str
+    """Verdict in words, within the scope of the detector."""
     prob: str
     timeline: Timeline
     summary: str
@@ -176,7 +178,7 @@ class VideoView:
             facts.append(("Appearances", f"{score.num_faces:,}"))
         for one in score.detectors:
             said = one.message if one.prob_fake is None else wording.probability(one.prob_fake)
-            verdict = f", {one.verdict.words}" if one.verdict else ", no verdict" if one.prob_fake is not None else ""
+            verdict = "" if one.prob_fake is None else f", {words_of(one.verdict or Verdict.UNCERTAIN, one.message)}"
             facts.append((self.known[one.model].name, f"{wording.visible(said)}{verdict}"))
         if score.blinks:
             facts.append(("Blinks", blink_words(score.blinks)))
@@ -213,7 +215,8 @@ def view(
     anchor = "video-" + hashlib.sha256(video.score.path.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     most = MAX_IN_NUMBERS if in_numbers else 0
     faces = []
-    for number, (detector, tracks, its_scale) in enumerate(_seen_by(video, scale, known) if is_detailed else ()):
+    seen = _seen_by(video, scale, known) if is_detailed else ()
+    for number, (detector, tracks, its_scale, message) in enumerate(seen):
         for track in sorted(tracks, key=lambda track: (-track.prob_fake, track.track)):
             drawn = timeline(track.windows, video.score.duration_seconds, its_scale)
             moments = [moment for moment in evidence.moments if not number and moment.facts.track == track.track]
@@ -221,6 +224,7 @@ def view(
                 anchor=f"{anchor}-face-{track.track + 1}{f'-{number + 1}' if number else ''}",
                 name=appearance_name(track, detector),
                 verdict=str(track.verdict),
+                said=_said(track, its_scale, message),
                 prob=wording.probability(track.prob_fake),
                 timeline=drawn,
                 summary=_summary(track, drawn) + (f" {weak_words(track)}" if track.weak else ""),
@@ -233,15 +237,24 @@ def view(
 
 def _seen_by(
     video: ScoredVideo, scale: Scale, known: Mapping[str, Known]
-) -> Iterator[tuple[str, Sequence[TrackScore], Scale]]:
-    """Name, tracks and scale of each detector; no name for a single one, whose scale is the page's."""
+) -> Iterator[tuple[str, Sequence[TrackScore], Scale, str]]:
+    """Name, tracks, scale and message of each detector; no name for a single one, whose scale is the page's."""
     score = video.score
     if not video.has_verdict:
         return
     if not score.detectors:
-        yield "", score.tracks, scale
+        yield "", score.tracks, scale, score.message
     for one in score.detectors:
-        yield known[one.model].name, one.tracks, known[one.model].scale if one.verdict is not None else Scale()
+        its_scale = known[one.model].scale if one.verdict is not None else Scale()
+        yield known[one.model].name, one.tracks, its_scale, one.message
+
+
+def _said(track: TrackScore, scale: Scale, message: str) -> str:
+    """Verdict on a face in the words of its video: a low score that may not be called ``real`` found nothing."""
+    if track.verdict is Verdict.UNCERTAIN and scale.zone(track.prob_fake) == str(Verdict.REAL):
+        return NOTHING
+    is_named = track.verdict is Verdict.FAKE and scope_remark(message).startswith(SIGNS)
+    return words_of(track.verdict, message if is_named else "")
 
 
 def _summary(track: TrackScore, drawn: Timeline) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import Trainer
+from lightning.pytorch.strategies import DDPStrategy
 from numpy.typing import NDArray
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
@@ -54,6 +55,19 @@ class Fitting:
             )
         return cls(model.classify)
 
+    @staticmethod
+    def check(trainer: Trainer) -> None:
+        """Refuse a trainer with which no head can be fitted.
+
+        Raises:
+            ConfigError: the trainer is made for several processes.
+        """
+        if trainer.world_size > 1 or isinstance(trainer.strategy, DDPStrategy):
+            raise ConfigError(
+                "a head that is fitted at once (forest, svm, lda, knn) needs all features in one process, which shares "
+                "nothing: take trainer=cpu, or trainer=gpu with trainer.devices=1"
+            )
+
     def take(self, features_BD: Tensor, label_B: Tensor) -> None:
         """Keep the features of a batch."""
         self._features.append(features_BD.detach().cpu())
@@ -63,10 +77,9 @@ class Fitting:
         """Fit the head to all that was taken; returns its logits ``(N, 2)`` for that, and the labels.
 
         Raises:
-            ConfigError: when there are several processes, or the clips do not fit the head.
+            ConfigError: there are several processes, or the clips do not fit the head.
         """
-        if trainer.world_size > 1:
-            raise ConfigError("a head that is fitted at once needs all features in one process; use trainer.devices=1")
+        self.check(trainer)
         features_ND, label_N = torch.cat(self._features), torch.cat(self._label)
         fit_head(self.head, features_ND.double().numpy(), label_N.numpy().astype(np.int64))
         self._features, self._label = [features_ND], [label_N]
