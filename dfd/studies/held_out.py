@@ -33,7 +33,7 @@ class LeaveOneOutSweeper(StudySweeper):
 
     Args:
         by: what is left out, one at a time.
-        leave_out: names of those to leave out; None: each that has videos, and of methods fakes, in train and in test.
+        leave_out: names of those to leave out; None: each that is in train and, as a method by its fakes, in test.
     """
 
     by: By = "method"
@@ -55,17 +55,18 @@ class LeaveOneOutSweeper(StudySweeper):
         config = self.hydra_context.config_loader.load_sweep_config(self.config, lines)
         # Later than at the top, where Hydra would import torch with every command.
         needs, suites = (import_module(f"dfd.{name}") for name in ("studies.needs", "evaluation.suites"))
-        there, in_test = needs.methods_of(config.data) if self.by == "method" else needs.datasets_of(config.data)
+        there, in_test = (needs.methods_of if self.by == "method" else needs.datasets_of)(config.data)
         # A store that was divided by generator may have no method on both sides: a training would measure nothing.
-        left_out = [one for one in there if one in in_test] if self.leave_out is None else list(self.leave_out)
+        left_out = [name for name in there if name in in_test] if self.leave_out is None else list(self.leave_out)
         if unknown := [name for name in left_out if name not in there]:
             raise ConfigError(
                 f"hydra.sweeper.leave_out names {unknown[0]!r}, and the training split has the {self.by}s "
                 f"{', '.join(there)}"
             )
         if not left_out:
+            what = "method has fakes" if self.by == "method" else "data set has videos"
             raise StoreError(
-                f"{config.data.store}: no {self.by} is in both train and test, so none can be left out and measured; "
+                f"{config.data.store}: no {what} in both train and test, so none can be left out and measured; "
                 "data.split=0/5 divides the videos anew by source"
             )
         values = [f"[{','.join(quoted(other) for other in there if other != one)}]" for one in left_out]

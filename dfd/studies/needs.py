@@ -114,20 +114,22 @@ def methods_of(options: Mapping[str, Any]) -> tuple[list[str], set[str]]:
 
 
 def datasets_of(options: Mapping[str, Any]) -> tuple[list[str], set[str]]:
-    """Names of the data sets in a training split, and of those in the test split; arguments as of :func:`methods_of`.
+    """Names of the data sets in a training split, and of those in the test split.
+
+    Args:
+        options: as for :func:`methods_of`.
 
     Raises:
         StoreError: when the store cannot be read, or its training split has one data set.
     """
     data: ClipDataModule = build(options)
-    there = {split: set(data.index.loc[data.index["split"] == split, "dataset"]) for split in ("train", "test")}
-    datasets = sorted(there["train"])
-    if len(datasets) < 2:
+    train, test = (set(data.index.loc[data.index["split"] == split, "dataset"]) for split in ("train", "test"))
+    if len(train) < 2:
         raise StoreError(
-            f"{data.store}: the training split is of the data set {', '.join(datasets)} alone, and leaving one out "
-            "takes two or more: preprocess another into the same store"
+            f"{data.store}: the training split is of the data set {', '.join(train)} alone, and leaving one out takes "
+            "two or more: preprocess another into the same store"
         )
-    return datasets, there["test"]
+    return sorted(train), test
 
 
 def _methods(data: ClipDataModule, split: str = "train") -> list[str]:

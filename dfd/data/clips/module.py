@@ -237,7 +237,7 @@ class ClipDataModule(LightningDataModule):
             videos = [video for video in videos if video.video_id in drawn]
         if self.split is not None:
             videos = divided_anew(self.store, videos, self.split, self.split_seed)
-        for by, names in self.kept.items():
+        for by, names in self.kept.items():  # after the division, which would deal out again what is left in test
             videos = indexes.kept(self.store, videos, by, names)
         self._overlap = overlap(videos)
         if words := describe_overlap(self._overlap):
