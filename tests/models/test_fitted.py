@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning import Trainer
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
@@ -115,11 +116,12 @@ def test_a_fit_goes_on_from_what_a_checkpoint_keeps(clouds: tuple[np.ndarray, np
     resumed.take(features[40:], label[40:])
     whole.take(features, label)
 
-    class OneProcess:
-        world_size = 1
-
-    logits = [one.fit(OneProcess())[0] for one in (whole, resumed)]
+    alone = Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
+    logits = [one.fit(alone)[0] for one in (whole, resumed)]
     assert torch.equal(*logits)
+    shared = Trainer(accelerator="cpu", devices=1, strategy="ddp", logger=False, enable_checkpointing=False)
+    with pytest.raises(ConfigError, match="take trainer=cpu"):
+        whole.fit(shared)
 
 
 def test_traces_are_the_features_of_a_picture_in_any_batch() -> None:
