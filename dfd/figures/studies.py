@@ -117,7 +117,7 @@ def metric_by_parameter(points: Points, *, metric: str, minimize: bool = False, 
             ax.plot(at, point.value, **mark)
             if columns == 1 and not scale.is_numeric:
                 shown = f"{point.value:.3f}"
-                ax.annotate(shown, (at, point.value), (9, 0), textcoords="offset points", va="center")
+                ax.annotate(shown, (at, point.value), (0, 7), textcoords="offset points", ha="center")
         if scale.is_numeric and scale.is_log:
             ax.set_xscale("log")
         elif scale.is_numeric and all(float(value).is_integer() for value in scale.at):
