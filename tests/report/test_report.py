@@ -671,7 +671,10 @@ def test_where_no_source_ids_are_known_nobody_is_said_to_be_kept_apart(tmp_path)
     make_run(tmp_path / "0", test=drawn(0, skill=0.05), summary=split("source", num_shared_sources=0))
     make_run(tmp_path / "1", test=drawn(1, skill=0.4), summary=split("random_video", num_shared_sources=0))
     text = page_of(tmp_path, "0", "1")
-    assert "All runs used videos without known source ids, so people could not be kept on one side" in text
+    assert (
+        "All runs used videos of which no two share a source id, so it is not known whether people are on one side"
+        in text
+    )
     assert "kept apart" not in text
     assert "is caused by the split" not in text
     assert "The videos of resnext50 + lstm have no known source ids" in text

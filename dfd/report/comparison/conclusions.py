@@ -18,7 +18,9 @@ NUMBERS = {
     "it_is": ("it is", "they are"),
 }
 IS_DEMO = "{was} trained and tested on the drawn demonstration set, which says nothing about real deepfakes."
-NO_SOURCES = "used videos without known source ids, so people could not be kept on one side of the split."
+NO_SOURCES = (
+    "used videos of which no two share a source id, so it is not known whether people are on one side of the split."
+)
 COMPARISON_ONLY = "{is_a_model} for comparison only: {its} score of a video depends on the other videos of the batch."
 FEW_TESTED = "{was} tested on fewer than {few} videos: the intervals are wide and small differences mean nothing."
 ONE_LABEL = "{was} tested on videos of one label only: AUC and balanced accuracy are not defined."
