@@ -1,5 +1,6 @@
 """Augmentations that move pixels, and landmarks and masks with them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
@@ -8,7 +9,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
 
-class Moving(nn.Module):
+class Moving(nn.Module, ABC):
     """Step that moves pixels, applied with a probability."""
 
     def __init__(self, prob: float) -> None:
@@ -23,9 +24,9 @@ class Moving(nn.Module):
         """Move ``frames`` (T, C, H, W), and ``landmarks`` (T, 5, 2) and ``masks`` (T, H, W) with them."""
         return self.moved(clip) if float(torch.rand(1)) < self.prob else dict(clip)
 
+    @abstractmethod
     def moved(self, clip: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Move all parts of a clip with one draw."""
-        raise NotImplementedError
 
 
 class Mirror(Moving):

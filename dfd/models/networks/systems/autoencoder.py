@@ -25,7 +25,7 @@ from dfd.models.tensor_files import load_exactly, read_tensor_file, refuse_hollo
 CODE_SIZE = 32
 """Channels of the code in the paper."""
 CODE_SIZES = (256, 64, 32, 8, 4)
-"""Those of a robustness evaluation, in order of increasing loss."""
+"""Code sizes of a robustness evaluation, in order of increasing loss."""
 SHRINKS = 8
 """Factor from the side of a picture to that of its code."""
 CARD_KEY = "dfd_autoencoders"
