@@ -175,6 +175,7 @@ class PredictConfig:
     prevalence: float | None
     runtime: str
     report: bool
+    manifest: str | None
     annotate: bool
     blinks: bool
     moments_per_face: int

@@ -11,8 +11,7 @@ from dfd.metrics.intervals import MIN_OF_LABEL
 from dfd.metrics.segments import IOUS, MAX_PROPOSALS
 from dfd.metrics.significance import holm
 from dfd.report.page.document import Cell, Table
-from dfd.report.page.formatting import DASH, estimate, number, p_value
-from dfd.report.page.wording import percent
+from dfd.report.page.formatting import DASH, estimate, interval_of, number, p_value
 
 NO_BREAK = "\u00a0"
 SEEN = {True: "trained on", False: "new", None: "not known"}
@@ -212,9 +211,10 @@ def segments_table(subjects: Sequence[Subject]) -> Table | None:
         found = subject.metrics.get("segments")
         if found:
             counts = f"{found['num_segments']} in {found['num_with_segments']} of {found['num_videos']} videos"
-            values = [number(found[name][f"{iou:g}"]) for name in ("ap", "ar") for iou in IOUS]
+            names = [(name, f"{iou:g}") for name in ("ap", "ar") for iou in IOUS]
+            values = [estimate(found[name][iou], found[f"{name}_intervals"][iou]) for name, iou in names]
             total = found["num_with_segments"]
-            inside = Cell(f"{found['moments_inside']} of {total}", percent(found["moments_inside"], total))
+            inside = Cell(f"{found['moments_inside']} of {total}", interval_of(found["moments_interval"]))
             rows.append([subject.name, counts, *values, inside])
     if not rows:
         return None
