@@ -19,7 +19,7 @@ SHIFTS = (0.0, 0.3, -0.2)
 
 def videos(fold: int) -> list[dict]:
     generator = np.random.default_rng(fold)
-    labels = ["fake", "real"] * 20
+    labels = ["fake", "fake", "real", "real"] * 10
     probs = np.clip([0.5 + 0.1 * (one == "fake") + SHIFTS[fold] + generator.normal(0, 0.1) for one in labels], 0, 1)
     methods = ("swap", "reenactment") if fold else ("swap", "lips")
     return predictions(probs.round(4).tolist(), labels, first=100 * fold, methods=methods)
