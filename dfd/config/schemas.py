@@ -123,6 +123,7 @@ class EvaluateConfig:
     stores: Any
     disturbances: list[str] | None
     scores: Any
+    methods_trained: Any
     manifest: str | None
     prevalence: float
     groups: list[str] | None

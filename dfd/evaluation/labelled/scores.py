@@ -14,9 +14,9 @@ import pandas as pd
 from dfd.base.errors import ConfigError
 from dfd.evaluation.labelled.measured import Window
 
-NAME_COLUMNS = ("path", "video_id", "filename", "video", "name", "file")
+NAME_COLUMNS = ("path", "video_id", "filename", "video", "name", "file", "video_name", "video_path")
 """Columns that may name the video, the first that is there."""
-SCORE_COLUMNS = ("score", "prob_fake", "probability", "prob", "logit", "label")
+SCORE_COLUMNS = ("score", "prob_fake", "probability", "prob", "logit", "avg_prob_fake", "y_pred", "label")
 """Columns that may hold the score, the first that is there; ``label`` as in submissions to Kaggle's DFDC."""
 FRAME_COLUMNS = ("frame", "frame_index", "window")
 MAX_NAMED = 5
