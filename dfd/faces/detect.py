@@ -64,11 +64,18 @@ def mtcnn(*, threshold: float = 0.9, min_face_fraction: float = 0.08, device: st
     Raises:
         ConfigError: when an option is out of range.
     """
+    from dfd.faces.detectors import mtcnn_networks
     from dfd.faces.detectors.mtcnn import Mtcnn
 
     _check_fraction("threshold", threshold)
     _check_fraction("min_face_fraction", min_face_fraction)
-    return Mtcnn(threshold=threshold, min_face_fraction=min_face_fraction, device=device)
+    if device == "cpu":
+        networks = mtcnn_networks.load_networks()
+    else:
+        from dfd.faces.detectors import mtcnn_torch
+
+        networks = mtcnn_torch.load_networks(device)
+    return Mtcnn(networks, threshold=threshold, min_face_fraction=min_face_fraction)
 
 
 def yunet(*, threshold: float = 0.7, weights: str | None = None) -> FaceDetector:

@@ -45,9 +45,10 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 
 from dfd.base.types import FrameArray
+from dfd.video.pictures.colours import BT709, FULL_CHROMA, full_chroma_frame
 from dfd.video.sound import SoundCopy
 
-PIXEL_FORMATS = ("yuv444p", "yuv420p")
+PIXEL_FORMATS = (FULL_CHROMA, "yuv420p")
 """Pixel formats that can be written, by FFmpeg's names."""
 # All shortcuts of the scaler are off, so that colours decoded by decord differ by rounding only.
 _EXACT = (
@@ -57,7 +58,6 @@ _EXACT = (
     | Interpolation.FULL_CHR_H_INP
     | Interpolation.BITEXACT
 )
-_BT709 = 1  # matrix coefficients, ITU-T H.273 table 4
 _MIN_FPS, _MAX_FPS = 0.1, 1000.0
 _FINE_TIME_BASE = Fraction(1, 90_000)  # of MPEG systems (ISO/IEC 13818-1, 2.4.2); divisible by the usual frame rates
 
@@ -95,10 +95,10 @@ class VideoWriter:
         width: int,
         height: int,
         fps: float,
-        crf: int = 10,
+        crf: int = 8,
         pixel_format: str = "yuv444p",
         keyframe_interval: int = 15,
-        preset: str = "medium",
+        preset: str = "veryfast",
         fast_decode: bool = True,
         timed: bool = False,
         faststart: bool = False,
@@ -171,12 +171,7 @@ class VideoWriter:
             pts = self._last_pts + 1 if seconds is None else round(seconds[place] / self._time_base)
             if pts <= self._last_pts:
                 raise ValueError(f"{self.path}: a frame at {pts * self._time_base:.6f} s is not after the one before")
-            frame = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24").reformat(
-                format=self._pixel_format,
-                dst_colorspace=Colorspace.ITU709,
-                dst_color_range=ColorRange.MPEG,
-                interpolation=_EXACT,
-            )
+            frame = self._in_yuv(np.ascontiguousarray(rgb))
             frame.pts = self._last_pts = pts
             frame.time_base = self._time_base
             if self._timed:
@@ -203,6 +198,17 @@ class VideoWriter:
         self._closed = True
         self._container.close()
 
+    def _in_yuv(self, rgb: FrameArray) -> VideoFrame:
+        """Frame of a picture ``(H, W, 3)`` in the file's pixel format."""
+        if self._pixel_format == FULL_CHROMA:
+            return full_chroma_frame(rgb)
+        return VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
+            format=self._pixel_format,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=_EXACT,
+        )
+
     def _add_stream(self, rate: Fraction, options: Mapping[str, str]) -> VideoStream:
         stream = self._container.add_stream("libx264", rate=rate)
         stream.height, stream.width = self._shape[:2]
@@ -218,7 +224,7 @@ class VideoWriter:
         if self._timed:
             context.time_base = self._time_base
         context.thread_count = 1  # the output would depend on how threads divide the work
-        context.colorspace = _BT709
+        context.colorspace = BT709
         context.color_range = ColorRange.MPEG
         context.color_primaries = ColorPrimaries.BT709
         context.color_trc = ColorTrc.BT709
