@@ -55,7 +55,7 @@ class _Classifier:
         # Columns first, as in training.
         flat = x.transpose(1, 3, 2, 0).reshape(x.shape[1], -1)
         features = self._linear(flat, f"dense{self._dense}")
-        features += np.minimum(features, 0) * (self._weights[f"prelu{self._dense}.weight"] - 1)
+        features = _prelu(features, self._weights[f"prelu{self._dense}.weight"])
         names = sorted({name.partition(".")[0] for name in self._weights if f"dense{self._dense + 1}_" in name})
         logits, *others = (self._linear(features, name) for name in names)
         return [*others, _softmax(logits, axis=1)]
@@ -68,7 +68,7 @@ def _convolutions(x: Floats, weights: Mapping[str, Floats], *, num_layers: int, 
     """Convolutions with PReLU, the first of them followed by maxima over so many pixels squared."""
     for number in range(1, num_layers + 1):
         x = _convolution(x, weights, f"conv{number}")
-        x += np.minimum(x, 0) * (weights[f"prelu{number}.weight"] - 1)[:, None, None, None]
+        x = _prelu(x, weights[f"prelu{number}.weight"][:, None, None, None])
         if number <= len(pools):
             x = _pool(x, pools[number - 1])
     return x
@@ -89,17 +89,27 @@ def _convolution(x: Floats, weights: Mapping[str, Floats], name: str) -> Floats:
     return np.asarray(product.reshape(num_channels, number, rows, columns), np.float32)
 
 
+def _prelu(x: Floats, slopes: Floats) -> Floats:
+    """``x`` where it is positive, else times its channel's slope; written over ``x``."""
+    x += np.minimum(x, 0) * (slopes - 1)
+    return x
+
+
 def _pool(x: Floats, size: int) -> Floats:
     """Maxima over squares of ``size`` pixels, two apart; those over the edge count only what is inside."""
     rows, columns = (-(-(length - size) // 2) + 1 for length in x.shape[2:])
-    over = [(num - 1) * 2 + size - length for num, length in zip((rows, columns), x.shape[2:], strict=True)]
-    if any(over):
-        x = np.pad(x, [(0, 0), (0, 0), (0, over[0]), (0, over[1])], constant_values=-np.inf)
-    lines = [x[:, :, shift : shift + 2 * rows - 1 : 2] for shift in range(size)]
-    highest = np.maximum.reduce(lines)
-    return np.asarray(
-        np.maximum.reduce([highest[..., shift : shift + 2 * columns - 1 : 2] for shift in range(size)]), np.float32
-    )
+    height, width = 2 * (rows - 1) + size, 2 * (columns - 1) + size
+    if (height, width) != x.shape[2:]:
+        padded = np.full((*x.shape[:2], height, width), -np.inf, np.float32)
+        padded[:, :, : x.shape[2], : x.shape[3]] = x
+        x = padded
+    highest = np.maximum(x[:, :, : 2 * rows - 1 : 2], x[:, :, 1 : 2 * rows : 2])
+    if size == 3:
+        np.maximum(highest, x[:, :, 2::2], out=highest)
+    widest = np.maximum(highest[..., : 2 * columns - 1 : 2], highest[..., 1 : 2 * columns : 2])
+    if size == 3:
+        np.maximum(widest, highest[..., 2::2], out=widest)
+    return widest
 
 
 def _softmax(logits: Floats, axis: int) -> Floats:
