@@ -139,6 +139,7 @@ class CalibrateConfig:
     combine: str | None
     data: dict[str, Any]
     split: str
+    false_alarms: float | None
     device: str
     output: str | None
     overwrite: bool
