@@ -147,6 +147,7 @@ def engine_of(
             from dfd.scoring.panel import load_any
 
             detector = load_any(files, weights=config.votes, num_videos=len(paths), pool=pool, **options)
+            detector.keeps_workers = False
             stack.pop_all()  # the detector closes it
         return detector, detector
     if len(files) > 1 or num_networks(read_card(files[0])) > 1:
