@@ -222,5 +222,8 @@ def hold_to_one_core() -> None:
     """Use one core in a worker; call it before other imports, as the pool provides the parallelism."""
     os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when imported
     import cv2
+    import numpy as np  # noqa: F401 - its BLAS is loaded now, so that it can be told
+    from threadpoolctl import threadpool_limits
 
     cv2.setNumThreads(1)
+    threadpool_limits(1, user_api="blas")
