@@ -16,11 +16,9 @@ DJANGO_NAMES = {
     *("admin", "apps", "management", "migrations", "models", "settings", "tasks", "templatetags", "urls", "wsgi"),
 }
 LONGER: dict[str, int] = {
-    "dfd/commands/predict.py": 302,
     "dfd/data/clips/module.py": 436,
     "dfd/data/sources/manifest.py": 309,
     "dfd/data/sources/public/ffpp.py": 324,
-    "dfd/faces/detectors/mtcnn.py": 332,
     "dfd/scoring/detector.py": 308,
     "dfd/training/module.py": 367,
     "dfd/video/decode.py": 313,

@@ -55,6 +55,24 @@ def without_secrets() -> Iterator[None]:
             os.putenv(name, value)
 
 
+@contextmanager
+def one_thread_of_blas() -> Iterator[None]:
+    """Context in which started processes compute NumPy's matrix products in one thread each.
+
+    NumPy's library reads the variable when it is loaded, which in a worker is before any code of ours. Does nothing if
+    the user has set it.
+    """
+    name = "OPENBLAS_NUM_THREADS"
+    if name in os.environ:
+        yield
+        return
+    os.putenv(name, "1")
+    try:
+        yield
+    finally:
+        os.unsetenv(name)
+
+
 def end_with(parent: int) -> None:
     """Have this process end by SIGTERM when its parent has ended: one that is killed cannot say so.
 
@@ -204,5 +222,8 @@ def hold_to_one_core() -> None:
     """Use one core in a worker; call it before other imports, as the pool provides the parallelism."""
     os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when imported
     import cv2
+    import numpy as np  # noqa: F401 - its BLAS is loaded now, so that it can be told
+    from threadpoolctl import threadpool_limits
 
     cv2.setNumThreads(1)
+    threadpool_limits(1, user_api="blas")

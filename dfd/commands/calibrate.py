@@ -83,7 +83,7 @@ def calibrate_ensemble(config: CalibrateConfig, ensemble: Members, path: Path) -
     data = data_of_split(config.data, ensemble.card, config.split)
     for one in ensemble.detectors:
         warn_about_videos(one.card, data, config.split)
-    cards = calibrated_cards(ensemble, data, config.split)
+    cards = calibrated_cards(ensemble, data, config.split, false_alarms=config.false_alarms)
     for card in cards:
         if card.temperature is None:
             raise StoreError(f"{data.store}, split {config.split}: {card.calibration['note']}; nothing was written")
@@ -107,7 +107,7 @@ def calibrate(config: CalibrateConfig) -> None:
         raise ConfigError(f"checkpoint={config.checkpoint}: {remedy}")
     data = data_of_split(config.data, detector.card, config.split)
     warn_about_videos(detector.card, data, config.split)
-    card = calibrated_card(detector, data, config.split)
+    card = calibrated_card(detector, data, config.split, false_alarms=config.false_alarms)
     if card.temperature is None:
         raise StoreError(f"{data.store}, split {config.split}: {card.calibration['note']}; nothing was written")
     if card.calibration["note"]:

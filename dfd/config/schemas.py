@@ -123,6 +123,7 @@ class EvaluateConfig:
     stores: Any
     disturbances: list[str] | None
     scores: Any
+    methods_trained: Any
     manifest: str | None
     prevalence: float
     groups: list[str] | None
@@ -139,6 +140,7 @@ class CalibrateConfig:
     combine: str | None
     data: dict[str, Any]
     split: str
+    false_alarms: float | None
     device: str
     output: str | None
     overwrite: bool
@@ -175,6 +177,7 @@ class PredictConfig:
     prevalence: float | None
     runtime: str
     report: bool
+    manifest: str | None
     annotate: bool
     blinks: bool
     moments_per_face: int

@@ -10,7 +10,7 @@ Only the difference of the two logits matters: ``fake - real`` is the log-odds o
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import exp, isclose, log
+from math import ceil, exp, isclose, log
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
+from dfd.base.errors import ConfigError
 from dfd.base.types import Label
 from dfd.metrics.formulas import SMALLEST_PROB
 from dfd.metrics.videos import video_metrics
@@ -106,6 +107,7 @@ def calibrate(
     *,
     aggregation: str = DEFAULT_AGGREGATION,
     card: DetectorCard | None = None,
+    false_alarms: float | None = None,
 ) -> Calibration:
     """Fit a temperature and a threshold to N videos that the detector was not trained on.
 
@@ -119,6 +121,8 @@ def calibrate(
         label: values of :class:`~dfd.base.types.Label`, (N,).
         aggregation: a name that :func:`~dfd.scoring.aggregation.aggregation_named` takes.
         card: card that ``before`` refers to; None stands for no temperature and a threshold of 0.5.
+        false_alarms: share of the real videos that may be called fake, for :func:`threshold_at`; None takes
+            :func:`best_threshold`.
 
     Returns:
         The calibration. If a label has fewer than ``MIN_OF_LABEL`` videos, or the detector's output is not finite, it
@@ -142,7 +146,7 @@ def calibrate(
         return Calibration(None, DEFAULT_THRESHOLD, *fitted_on, before=before, note=note)
     temperature = _best_temperature(log_odds, labels, aggregation)
     probs = video_probs(log_odds, temperature=temperature, aggregation=aggregation)
-    threshold = best_threshold(probs, labels)
+    threshold = chosen_threshold(probs, labels, false_alarms)
     chosen = DEFAULT_THRESHOLD if threshold is None else threshold
     after = quality(probs, labels, chosen)
     notes = []
@@ -153,6 +157,36 @@ def calibrate(
     if threshold is None:
         notes.append("no threshold separates these videos better than chance, so it stays at 0.5")
     return Calibration(temperature, chosen, *fitted_on, before=before, after=after, note="; ".join(notes))
+
+
+def chosen_threshold(prob_fake: ArrayLike, label: ArrayLike, false_alarms: float | None) -> float | None:
+    """Threshold at this share of false alarms, or the best one if none is given."""
+    return best_threshold(prob_fake, label) if false_alarms is None else threshold_at(false_alarms, prob_fake, label)
+
+
+def threshold_at(false_alarms: float, prob_fake: ArrayLike, label: ArrayLike) -> float:
+    """Lowest threshold that calls at most this share of the real videos fake; fakes do not count.
+
+    >>> threshold_at(0.25, [0.1, 0.2, 0.4, 0.7, 0.9], [0, 0, 0, 0, 1])
+    0.4000000000000001
+
+    Raises:
+        ConfigError: when the share is not between 0 and 1, or there are too few real videos for one of them to be it.
+    """
+    real = np.sort(np.asarray(prob_fake, dtype=np.float64)[np.asarray(label) == Label.REAL])
+    if not 0 < false_alarms < 1:
+        raise ConfigError(
+            f"false_alarms={false_alarms} must be between 0 and 1: a share of the real videos, such as 0.05"
+        )
+    allowed = int(false_alarms * real.size + 1e-9)
+    if allowed < 1:
+        raise ConfigError(
+            f"false_alarms={false_alarms}: there are {real.size} real videos, and one of them is more than that; it "
+            f"takes {ceil(1 / false_alarms - 1e-9)} or more"
+        )
+    if real[-allowed - 1] == 1:
+        raise ConfigError(f"false_alarms={false_alarms}: more of the {real.size} real videos have a probability of 1")
+    return float(np.nextafter(real[-allowed - 1], 1))
 
 
 def best_threshold(prob_fake: ArrayLike, label: ArrayLike) -> float | None:

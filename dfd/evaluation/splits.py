@@ -35,7 +35,12 @@ logger = logging.getLogger(__name__)
 
 
 def calibrated_card(
-    detector: Detector, data: ClipDataModule, split: str, *, windows: pd.DataFrame | None = None
+    detector: Detector,
+    data: ClipDataModule,
+    split: str,
+    *,
+    windows: pd.DataFrame | None = None,
+    false_alarms: float | None = None,
 ) -> DetectorCard:
     """Detector's card with a temperature and a threshold fitted on the videos of a split.
 
@@ -50,6 +55,7 @@ def calibrated_card(
         data: data module after set-up.
         split: train, val or test.
         windows: result of :func:`score_windows` if it is known already.
+        false_alarms: share of the real videos that may be called fake; None: the threshold that errs least.
     """
     if detector.model is not None and detector.model.mixes_clips:
         note = "not calibrated: its score of a video depends on the other videos of its batch"
@@ -58,7 +64,10 @@ def calibrated_card(
     summary = data.summary()
     facts = {key: summary[key] for key in ("store", "index_sha256", "videos_sha256")}
     log_odds, on_blends = table["log_odds"].tolist(), bool(summary.get("blend"))
-    found = calibrate(log_odds, table["label"], card=detector.card, aggregation=detector.aggregation_name)
+    fit: dict[str, Any] = {"card": detector.card, "aggregation": detector.aggregation_name}
+    found = calibrate(log_odds, table["label"], false_alarms=false_alarms, **fit)
+    if false_alarms is not None:
+        facts["false_alarms"] = false_alarms
     if (
         found.temperature is not None
         and not on_blends

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
-from dfd.base.machine import num_cores
+from dfd.base.machine import num_cores, return_freed_memory
 from dfd.base.types import VideoScore
 from dfd.process.failure import Failure
 from dfd.process.pool import Again, WorkerPool
@@ -57,6 +57,9 @@ class Engine(ABC, Generic[V]):
         self.batch_size = batch_size
         self.num_workers = num_workers or num_cores()
         self.deadline_seconds, self.stall_seconds = deadline_seconds, stall_seconds
+        self.keeps_workers = True
+        """Whether processes stay for the next videos; False: they end with the last video's frames, which frees memory
+        before that video is explained."""
         self._is_scoring = False
         self._pool: WorkerPool | None = None
         self._at_end: weakref.finalize[..., Any] | None = None
@@ -136,6 +139,7 @@ class Engine(ABC, Generic[V]):
     ) -> Iterator[VideoScore]:
         videos: dict[int, V] = {}
         looked: dict[int, float] = {}
+        num_left = len(files)
         # Tasks without changes are those that a pool may have begun already.
         tasks: list[Task] = [(key, path, changes) if changes else (key, path) for key, path in enumerate(files)]
         for (key, path, *_), item in self._workers(len(files)).stream(numbered_windows_task, tasks):
@@ -145,9 +149,14 @@ class Engine(ABC, Generic[V]):
             if isinstance(item, Again):
                 continue
             if isinstance(item, Failure):
+                num_left -= 1
                 yield self.failed(videos.pop(key), item)
                 continue
             if item is None:
+                num_left -= 1
+                if not (num_left or self.keeps_workers):
+                    self.close()
+                    return_freed_memory()
                 score = self.finished(videos.pop(key))
                 if on_progress is not None:
                     on_progress(path, 1.0)

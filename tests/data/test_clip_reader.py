@@ -192,7 +192,8 @@ def write_with(path: Path, codec: str, pixel_format: str, *, size: tuple[int, in
 @pytest.mark.parametrize("fast_decode", [True, False])
 def test_damage_on_the_way_is_named(tmp_path: Path, fast_decode: bool) -> None:
     path = tmp_path / "0.mp4"
-    write_video(path, moving_colours(), fps=25, fast_decode=fast_decode)
+    # With this preset, zeros in the middle make no sense to either entropy decoder.
+    write_video(path, moving_colours(), fps=25, fast_decode=fast_decode, crf=10, preset="medium")
     with av.open(str(path)) as container:
         key = next(p for p in container.demux(video=0) if p.is_keyframe and p.pts)
         start, size = key.pos, key.size

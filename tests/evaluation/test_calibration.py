@@ -9,7 +9,8 @@ import pytest
 import torch
 from scipy.special import expit
 
-from dfd.evaluation.calibration import MIN_OF_LABEL, TEMPERATURES, best_threshold, calibrate, video_probs
+from dfd.base.errors import ConfigError
+from dfd.evaluation.calibration import MIN_OF_LABEL, TEMPERATURES, best_threshold, calibrate, threshold_at, video_probs
 from dfd.metrics.calibration import expected_calibration_error
 from dfd.metrics.videos import video_metrics
 from dfd.models.files.checkpoint import load_model
@@ -159,6 +160,29 @@ def test_no_threshold_is_better(seed, decimals):
     prob = prob if decimals is None else prob.round(decimals)
     chosen = video_metrics(prob, label, threshold=best_threshold(prob, label))["balanced_accuracy"]
     assert chosen == pytest.approx(max(video_metrics(prob, label, threshold=t)["balanced_accuracy"] for t in prob))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.3])
+def test_no_more_real_videos_than_allowed_are_called_fake_and_one_step_lower_they_would_be(share):
+    prob = np.random.default_rng(0).random(200).round(2) * 0.99
+    label = (np.arange(200) % 4 == 0).astype(int)
+    threshold = threshold_at(share, prob, label)
+    real = prob[label == 0]
+    assert (real >= threshold).mean() <= share < (real >= np.nextafter(threshold, 0)).mean()
+
+
+def test_a_share_of_false_alarms_decides_the_threshold_and_not_the_temperature():
+    log_odds, label = drawn(400)
+    found, best = calibrate(log_odds, label, false_alarms=0.05), calibrate(log_odds, label)
+    assert found.temperature == best.temperature
+    prob = video_probs(log_odds, temperature=found.temperature)
+    assert (prob[label == 0] >= found.threshold).mean() == pytest.approx(0.05, abs=0.01)
+
+
+@pytest.mark.parametrize(("share", "words"), [(0.05, "there are 10 real videos.*takes 20"), (0, "between 0 and 1")])
+def test_a_share_of_false_alarms_that_no_video_can_be_is_refused(share, words):
+    with pytest.raises(ConfigError, match=words):
+        threshold_at(share, [0.1] * 10, [0] * 10)
 
 
 def test_a_threshold_is_not_found_where_there_is_none():

@@ -15,6 +15,8 @@ import yaml
 from dfd.base.errors import ConfigError, WeightsMissing
 from dfd.faces import detect
 from dfd.faces.detect import DETECTORS, RETINAFACE_WEIGHTS, YUNET_WEIGHTS, build_detector, fixed_box, mtcnn, yunet
+from dfd.faces.detectors.cascade import load_networks
+from dfd.faces.detectors.cascade_on_gpu import load_networks_on
 from dfd.faces.detectors.mtcnn import WEIGHTS
 from dfd.faces.detectors.retinaface import RetinaFace, load_weights, prior_boxes
 
@@ -72,6 +74,19 @@ def test_importing_the_detectors_imports_none_of_their_packages():
 
 
 # --- MTCNN ---
+
+
+def test_mtcnn_on_a_cpu_imports_no_torch():
+    code = "import sys; from dfd.faces.detect import mtcnn; mtcnn(); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_the_networks_of_mtcnn_give_in_numpy_what_they_give_in_torch():
+    pixels = np.random.default_rng(0).uniform(-1, 1, (40, 48, 48, 3)).astype(np.float32)
+    both = zip(load_networks(WEIGHTS), load_networks_on("cpu", WEIGHTS), strict=True)
+    for (numpy, torchs), batch in zip(both, (pixels[:1, :, :31], pixels[:, :24, :24], pixels), strict=True):
+        for ours, theirs in zip(numpy(batch), torchs(batch), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture(scope="module")

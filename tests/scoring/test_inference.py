@@ -389,6 +389,24 @@ def test_workers_started_ahead_import_what_the_card_says_and_are_taken_over(
         detector.close()
 
 
+def test_workers_that_are_not_kept_end_before_the_last_video_is_explained(
+    tiny_checkpoint: Path, tiny_videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = Detector.load(tiny_checkpoint, face_detector=FIXED, num_workers=1, device="cpu")
+    detector.keeps_workers = False
+    pools: list[object] = []
+    finished = Detector.finished
+
+    def watched(self: Detector, video: Any) -> Any:
+        pools.append(self._pool)
+        return finished(self, video)
+
+    monkeypatch.setattr(Detector, "finished", watched)
+    paths = sorted(tiny_videos.parent.glob("*.mp4"))[:2]
+    assert {score.status for score in detector.score_many(paths)} == {Status.OK}
+    assert [pool is None for pool in pools] == [False, True]
+
+
 def test_videos_begun_while_the_detector_loads_are_scored_as_ever(tiny_checkpoint: Path, tiny_videos: Path) -> None:
     paths = sorted(tiny_videos.parent.glob("*.mp4"))[:3]
     config = predict_config(str(tiny_checkpoint), ["num_workers=1", "window_stride=3"])

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace
 
-from dfd.video.pictures.colours import write_rgb
+from dfd.video.pictures.colours import full_chroma_frame, rows, write_rgb
 
 UNKNOWN, LIMITED, FULL = 0, 1, 2
 HEIGHT, WIDTH = 37, 50  # FFmpeg pads rows of such a width
@@ -39,6 +40,19 @@ def test_the_two_matrices_differ() -> None:
     assert write_rgb(frame(colorspace=1), bt709)
     assert write_rgb(frame(colorspace=5), bt601)
     assert np.abs(bt709.astype(int) - bt601).max() > 20
+
+
+def test_a_picture_survives_full_chroma_to_the_rounding_of_its_levels() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    made = full_chroma_frame(picture)
+    scaled = VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+        format="yuv444p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+    )
+    planes = [np.stack([rows(plane, WIDTH) for plane in each.planes]).astype(int) for each in (made, scaled)]
+    assert np.abs(planes[0] - planes[1]).max() <= 1
+    back = np.empty_like(picture)
+    assert write_rgb(made, back)
+    assert np.abs(back.astype(int) - picture).max() <= 3  # a level of blue is 1.8 of its difference to luma
 
 
 @pytest.mark.parametrize(

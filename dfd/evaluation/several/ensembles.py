@@ -8,7 +8,7 @@ import numpy as np
 
 from dfd.base.errors import CheckpointError, ConfigError
 from dfd.data.clips.module import ClipDataModule
-from dfd.evaluation.calibration import DEFAULT_THRESHOLD, best_threshold, quality, video_probs
+from dfd.evaluation.calibration import DEFAULT_THRESHOLD, chosen_threshold, quality, video_probs
 from dfd.evaluation.members import Members
 from dfd.evaluation.splits import calibrated_card, score_windows
 from dfd.metrics.formulas import combined
@@ -18,7 +18,9 @@ from dfd.models.files.checkpoint import save_safetensors
 from dfd.models.published.names import members as files_of
 
 
-def calibrated_cards(ensemble: Members, data: ClipDataModule, split: str) -> list[DetectorCard]:
+def calibrated_cards(
+    ensemble: Members, data: ClipDataModule, split: str, *, false_alarms: float | None = None
+) -> list[DetectorCard]:
     """Cards of the networks with a temperature each, and one threshold for what their rule makes of their scores.
 
     If nothing can be fitted to one of them, the threshold is 0.5, and that card's calibration says why.
@@ -41,7 +43,7 @@ def calibrated_cards(ensemble: Members, data: ClipDataModule, split: str) -> lis
 
     before = together([one.card.temperature for one in ensemble.detectors])
     after = together([card.temperature for card in cards])
-    found = best_threshold(after, label)
+    found = chosen_threshold(after, label, false_alarms)
     threshold = DEFAULT_THRESHOLD if found is None else found
     facts = {
         "before": quality(np.array(before), label, ensemble.card.threshold),

@@ -1,6 +1,8 @@
 """Cuts between shots."""
 
+import statistics
 from collections import deque
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +35,9 @@ class ShotCutDetector:
 
     def is_cut(self, frame: Image, *, after_gap: bool = False) -> bool:
         """Whether this frame ``(H, W, 3)`` begins a new shot, as a new size does; False for the first frame."""
-        rows, columns = (_grid(length, self.GRID) for length in frame.shape[:2])
-        cells = frame[rows[:, None], columns].astype(np.int16)
+        rows, columns = _grid(frame.shape[0], self.GRID), _grid(frame.shape[1], self.GRID)
+        # Channels first, since NumPy is slow along an axis of three.
+        cells = frame[rows[:, None], columns].reshape(-1, 3).T.astype(np.int16, order="C")
         before, self._before = self._before, cells
         size, self._size = self._size, frame.shape
         if before is None:
@@ -42,16 +45,25 @@ class ShotCutDetector:
         if size != frame.shape:
             return True
         change = cells - before
-        change -= np.median(change, axis=(0, 1)).astype(np.int16)
-        changed = float((np.abs(change).max(axis=-1) > self.CHANGE).mean())
+        change -= _medians(change)[:, None]
+        changed = float((np.abs(change).max(axis=0) > self.CHANGE).mean())
         if after_gap:
             return changed > self.GAP_CUT_FRACTION
-        usual = float(np.median(self._restless)) if self._restless else 0.0
+        usual = statistics.median(self._restless) if self._restless else 0.0
         # Cuts are remembered too: one does not affect a median, and footage in constant motion is soon recognised.
         self._restless.append(changed)
         return changed > self.CUT_FRACTION + usual
 
 
+def _medians(cells: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Median of each channel of cells ``(3, N)``, truncated to whole levels; in a tenth of NumPy's time for it."""
+    middle = cells.shape[1] // 2
+    lower = middle - 1 + cells.shape[1] % 2
+    ordered = np.partition(cells, (lower, middle), axis=1)
+    return ((ordered[:, lower] + ordered[:, middle]) / 2).astype(np.int16)
+
+
+@lru_cache
 def _grid(length: int, num_points: int) -> NDArray[np.intp]:
     """Centres of ``num_points`` equal parts, without repetitions."""
     return np.unique(((np.arange(num_points) + 0.5) * length / num_points).astype(np.intp))
