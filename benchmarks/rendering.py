@@ -68,8 +68,8 @@ CAVEAT = (
     "A detector of what a renderer drew as a whole, by the noise, detail and flicker of a face beside the rest of its "
     "own frame. It learned from 147 fakes of 39 generators and 159 real videos, and finds few of the fakes of "
     "generators that it has not seen, of which the following tells. A part of it is the look of the pages that show "
-    "generators: against real videos of the fakes' own sources, the AUC of all kinds may be chance, and that of talking "
-    "heads is lower."
+    "generators: against real videos of the fakes' own sources, the AUC of all kinds may be chance, and that of "
+    "talking heads is lower."
 )
 NO_VERDICT = (
     "the rendering expert is too weak for verdicts: it misses most fakes of generators that it has not seen. For "
