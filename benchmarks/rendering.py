@@ -554,7 +554,8 @@ def main() -> None:
         statistics_of_blends = measured(arguments.blends, of_them, arguments.work / "blends")
         families, values["across families"] = across_families(statistics_of_blends, made)
         columns = ["trained on", *(row[0] for row in families)]
-        parts["Families of pseudo-fakes: trained on one (rows), tested on another, people apart"] = (columns, families)
+        how = f"people apart ({int((~made.is_fake).sum())} real videos, a fake of each family)"
+        parts[f"Families of pseudo-fakes: trained on one (rows), tested on another, {how}"] = (columns, families)
     ways = [AS_IS, AGAIN, "probe", "quality not considered", "distance to real video"]
     columns = ["", "fakes", "generators", *ways]
     alarms = {name: f"{value:.3f}" for name, value in values["false alarms"].items()}
