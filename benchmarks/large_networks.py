@@ -32,6 +32,8 @@ from dfd.models.published.entry import Published
 from dfd.models.published.names import members
 from dfd.models.published.table import published
 from dfd.scoring.runtimes.exporting import checked_onnx
+from dfd.scoring.runtimes.packing import is_mostly_linear
+from dfd.scoring.runtimes.reduced import has_int8
 from dfd.scoring.runtimes.runtime import OnnxRuntime, TorchRuntime
 
 NETWORKS = "gend-clip-l14,gend-pe-l,gend-dinov3-l,dfdc-b7"
@@ -62,7 +64,9 @@ def ways_of(entry: Published, arguments: argparse.Namespace) -> dict[str, Callab
     facts = card(entry)
     tuned = TorchRuntime(copy.deepcopy(model), facts, "cpu")
     tuned.tune()
-    bf16 = TorchRuntime(model, facts, "cpu", precision="bf16")
+    bf16 = TorchRuntime(copy.deepcopy(model), facts, "cpu", precision="bf16")
+    packed16 = TorchRuntime(copy.deepcopy(model), facts, "cpu", precision="bf16")
+    packed16.tune()
     plain = TorchRuntime(plain_model, facts, "cpu")
 
     def in_batches(way: Callable[[Tensor], list[float]], size: int) -> Callable[[], list[float]]:
@@ -84,8 +88,12 @@ def ways_of(entry: Published, arguments: argparse.Namespace) -> dict[str, Callab
         "tuned, one at a time": in_batches(tuned.prob_fake, 1),
         "tuned, two at a time (dfd predict)": in_batches(tuned.prob_fake, 2),
         f"tuned, {arguments.crops} at a time": in_batches(tuned.prob_fake, arguments.crops),
-        "bf16, two at a time": in_batches(bf16.prob_fake, 2),
+        "bf16 by autocast alone, two at a time": in_batches(bf16.prob_fake, 2),
+        "precision=bf16, two at a time": in_batches(packed16.prob_fake, 2),
     }
+    if has_int8() and is_mostly_linear(model.backbone):
+        int8 = TorchRuntime(model, facts, "cpu", precision="int8")
+        ways["precision=int8, two at a time"] = in_batches(int8.prob_fake, 2)
     if arguments.onnx:
         session = OnnxRuntime(checked_onnx(plain_model, facts)[0], facts)
         ways["onnxruntime, one at a time"] = in_batches(session.prob_fake, 1)

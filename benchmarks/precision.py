@@ -4,15 +4,13 @@
 
 The same crops go through each form of the network. The table has the largest and the mean difference of a video's and
 of a clip's probability, how many videos change the side of the threshold, and the time per clip. With labels (a CSV
-with the columns path and label: real or fake) also the AUC of each form. int8 is torch's dynamic quantisation of the
-linear layers, weights per channel; convolutions stay in float32. dfd does not score with it: decide on these figures,
-from true weights and videos like yours, whether it should. FOLDER may also be one video.
+with the columns path and label: real or fake) also the AUC of each form. The forms are
+those of `dfd predict precision=...`; int8 is for transformers. FOLDER may also be one video.
 """
 
 import argparse
 import csv
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ import _threads_sleep  # noqa: F401 - before torch
 import numpy as np
 import torch
 from _measure import parser, report
-from torch import nn
 
 from dfd.base.types import DetectorScore, Label, VideoScore
 from dfd.metrics.videos import video_metrics
@@ -29,29 +26,16 @@ from dfd.models.starter import checkpoint_path
 from dfd.predictions.inputs import find_inputs
 from dfd.scoring.detector import Detector
 from dfd.scoring.panel import Panel
-from dfd.scoring.runtimes.packing import join_biases
-from dfd.scoring.runtimes.runtime import TorchRuntime
 
 FORMS = ("int8", "bf16")
 REFERENCE = "float32"
 
 
 def detector_of(checkpoint: Path, form: str, options: Mapping[str, Any]) -> Detector:
-    """The detector in one of the forms, which is also its name."""
-    precision = "bf16" if form == "bf16" else "float32"
-    detector = Detector.load(checkpoint, runtime="torch", device="cpu", precision=precision, heatmaps=False, **options)
+    """The detector in one of the forms, which is also its name, as `dfd predict` runs it."""
+    given: dict[str, Any] = {"runtime": "torch", "device": "cpu", "precision": form, "tuned": True, "heatmaps": False}
+    detector = Detector.load(checkpoint, **given, **options)
     detector.name = form
-    assert isinstance(detector.runtime, TorchRuntime)
-    if form == "int8":
-        join_biases(detector.runtime.model)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its move to another package
-            detector.runtime.model.backbone = torch.ao.quantization.quantize_dynamic(
-                detector.runtime.model.backbone,
-                {nn.Linear: torch.ao.quantization.per_channel_dynamic_qconfig},
-            )
-    else:
-        detector.runtime.tune()
     return detector
 
 

@@ -16,7 +16,6 @@ DJANGO_NAMES = {
     *("admin", "apps", "management", "migrations", "models", "settings", "tasks", "templatetags", "urls", "wsgi"),
 }
 LONGER: dict[str, int] = {
-    "dfd/commands/predict.py": 302,
     "dfd/data/clips/module.py": 436,
     "dfd/data/sources/manifest.py": 309,
     "dfd/data/sources/public/ffpp.py": 324,

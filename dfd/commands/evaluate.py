@@ -37,7 +37,7 @@ from dfd.models.files.card import num_networks, read_card
 from dfd.models.files.caveat import with_made_caveat
 from dfd.models.files.checkpoint import replace_card
 from dfd.models.starter import NAME, checkpoint_path
-from dfd.report.evaluations.foreign import foreign_subjects
+from dfd.report.evaluations.foreign import foreign_subjects, methods_by_name
 from dfd.report.evaluations.tables import Subject
 from dfd.report.evaluations.terminal import print_cross_dataset, print_metrics, print_points, print_robustness
 from dfd.report.evaluations.write import write_evaluation
@@ -136,6 +136,8 @@ def check_scores(config: EvaluateConfig) -> None:
     """
     if config.manifest is not None and (config.checkpoint or config.scores is None):
         raise ConfigError("manifest holds the labels of scores=FILE alone; a checkpoint needs a store: data.store=DIR")
+    if config.methods_trained is not None and config.scores is None:
+        raise ConfigError("methods_trained is of scores=FILE; a checkpoint's own card names its methods")
     if config.protocol is not None:
         protocol_named(config.protocol)
         if config.split != "test" or config.suite is not None:
@@ -160,7 +162,9 @@ def evaluate_scores(config: EvaluateConfig, ours: Sequence[Subject], folder: Pat
             segments = [SEGMENTS] if has_segments(store) else []
             labelled = with_manifest_columns(labelled, store, [*(config.groups or ()), *segments])
         options = Options(0.5 if config.threshold is None else config.threshold, config.prevalence, config.groups or ())
-        theirs, notes = foreign_subjects(named_scores(config.scores), labelled, folder, options, alone=not ours)
+        named = named_scores(config.scores)
+        methods = methods_by_name(config.methods_trained, [*named])
+        theirs, notes = foreign_subjects(named, labelled, folder, options, alone=not ours, methods=methods)
         subjects += theirs
         for subject in theirs:
             print(f"{subject.name}:")

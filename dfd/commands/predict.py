@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import math
-import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
@@ -36,11 +35,10 @@ from dfd.predictions.inputs import NothingToScore, find_inputs, is_no_video
 from dfd.predictions.layout import ANNOTATED_NAME, JSONL_NAME, NOT_VIDEOS_NAME, RUN_NAME
 from dfd.predictions.parquet import write_parquet
 from dfd.predictions.rows import read_scores
-from dfd.predictions.verdicts import tellers_of, told_anew
+from dfd.predictions.verdicts import remarks, tellers_of, told_anew
 from dfd.predictions.writer import PredictionWriter, write_run
 from dfd.process.failure import Failure
 from dfd.process.pool import WorkerPool
-from dfd.scoring.aggregation import NO_VERDICT
 from dfd.scoring.options import check_numbers, detector_options, run_facts, settings_of, start_workers, windows_of_one
 from dfd.scoring.ray import RayEngine
 from dfd.scoring.runtimes.expected import expected_seconds
@@ -59,7 +57,7 @@ def predict(config: PredictConfig) -> None:
     shard, num_shards = parse_shard(config.shard)
     inputs = inputs_of(config.input)
     paths = find_inputs(inputs)[shard::num_shards]
-
+    labels = labels_of(config, paths)
     folder = Path(config.output).expanduser() if config.output else output_dir()
     if config.runtime == "auto" and not config.overwrite:
         config.runtime = runtime_of_folder(folder, Path(inputs_of(config.checkpoint)[0]))
@@ -85,7 +83,7 @@ def predict(config: PredictConfig) -> None:
             told_anew, settings=settings, tellers=tellers_of(described, votes=config.votes)
         )
     with engine, PredictionWriter(folder, model=detector.name, settings=settings, **continued) as writer:
-        write_run(folder, run_facts(config, detector, settings))
+        write_run(folder, {**run_facts(config, detector, settings), **labels})
         waiting = [path for path in paths if str(path) not in writer.done]
         if writer.changed:
             print(f"{len(writer.changed)} have been changed since they were scored, and are scored again")
@@ -117,6 +115,17 @@ def predict(config: PredictConfig) -> None:
         from dfd.report.videos.single import write_scored_report
 
         print(f"the report, one file to hand on, is {write_scored_report([folder], folder)}")
+
+
+def labels_of(config: PredictConfig, paths: Sequence[Path]) -> Mapping[str, Any]:
+    """Entry of run.json with the labels that ``manifest=`` knows; empty without one."""
+    if config.manifest is None:
+        return {}
+    from dfd.predictions.labels import LABELS_KEY, labels_beside
+
+    found = labels_beside(Path(config.manifest), paths)
+    print(found.sentence)
+    return {LABELS_KEY: found.labels}
 
 
 def engine_of(
@@ -235,22 +244,6 @@ def say_caveat(detector: Detector | Ensemble | Panel) -> None:
         console.print(f"[bold yellow]About this detector:[/] {_printable(detector.caveat)}", highlight=False)
     if reason := detector.describe()["no_verdict"]:
         console.print(f"[bold yellow]Only scores, no verdicts:[/] {_printable(reason)}", highlight=False)
-
-
-def remarks(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """What is to be said of videos, each kind of remark once: of which video, or of how many and one as an example.
-
-    Reasons for giving no verdict are left out: they are the detector's, and :func:`say_caveat` tells them.
-    """
-    kinds: dict[str, list[tuple[str, str]]] = {}
-    for row in rows:
-        message = row["message"].partition(NO_VERDICT)[0].removesuffix("; ").replace(f"{row['path']}: ", "")
-        for part in message.split("; ") if row["status"] in ("ok", "partial") else [message]:
-            if part:
-                kinds.setdefault(re.sub(r"\d+", "0", part), []).append((Path(row["path"]).name, part))
-    for found in kinds.values():
-        (name, part), number = found[0], len(found)
-        yield f"{name}: {part}" if number == 1 else f"{number} videos, such as {name}: {part}"
 
 
 def _printable(text: str) -> str:

@@ -123,6 +123,7 @@ class EvaluateConfig:
     stores: Any
     disturbances: list[str] | None
     scores: Any
+    methods_trained: Any
     manifest: str | None
     prevalence: float
     groups: list[str] | None
@@ -176,6 +177,7 @@ class PredictConfig:
     prevalence: float | None
     runtime: str
     report: bool
+    manifest: str | None
     annotate: bool
     blinks: bool
     moments_per_face: int

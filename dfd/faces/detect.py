@@ -64,18 +64,19 @@ def mtcnn(*, threshold: float = 0.9, min_face_fraction: float = 0.08, device: st
     Raises:
         ConfigError: when an option is out of range.
     """
-    from dfd.faces.detectors import mtcnn_networks
-    from dfd.faces.detectors.mtcnn import Mtcnn
+    from dfd.faces.detectors.mtcnn import WEIGHTS, Mtcnn
 
     _check_fraction("threshold", threshold)
     _check_fraction("min_face_fraction", min_face_fraction)
     if device == "cpu":
-        networks = mtcnn_networks.load_networks()
-    else:
-        from dfd.faces.detectors import mtcnn_torch
+        from dfd.faces.detectors.cascade import load_networks
 
-        networks = mtcnn_torch.load_networks(device)
-    return Mtcnn(networks, threshold=threshold, min_face_fraction=min_face_fraction)
+        networks = load_networks(WEIGHTS)
+    else:
+        from dfd.faces.detectors.cascade_on_gpu import load_networks_on
+
+        networks = load_networks_on(device, WEIGHTS)
+    return Mtcnn(threshold=threshold, min_face_fraction=min_face_fraction, networks=networks)
 
 
 def yunet(*, threshold: float = 0.7, weights: str | None = None) -> FaceDetector:

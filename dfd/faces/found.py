@@ -158,7 +158,12 @@ def frame_picture(frame: FrameArray, box_xyxy: FloatArray, *, quarter_turns: int
     height, width = frame.shape[:2]
     scale = min(1.0, FRAME_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    picture = np.ascontiguousarray(opencv().resize(frame, size, interpolation=filters()["area"])[..., ::-1])  # BGR
+    if (factor := int(1 / scale)) > 1:
+        # Averages of whole pixels first: for them OpenCV has a kernel that takes a tenth of the time of any other area.
+        coarse = max(1, width // factor), max(1, height // factor)
+        frame = opencv().resize(frame, coarse, interpolation=filters()["area"])
+    shrunk = opencv().resize(frame, size, interpolation=filters()["bilinear"])
+    picture = opencv().cvtColor(shrunk, opencv().COLOR_RGB2BGR)
     left, top, right, bottom = (round(float(value) * scale) for value in box_xyxy)
     for color, thickness in (((0, 0, 0), 4), ((64, 200, 255), 2)):
         opencv().rectangle(picture, (left, top), (right, bottom), color, thickness)

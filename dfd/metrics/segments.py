@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from dfd.metrics.formulas import Array, percentiles, resample
+from dfd.metrics.videos import RESAMPLED_AT_ONCE, resamples_for
+
 IOUS = (0.5, 0.75, 0.95)
 """Overlaps (intersection over union) from which a proposal has found a segment."""
 MAX_PROPOSALS = 20
@@ -16,6 +19,9 @@ MAX_OVERLAP = 0.5
 """Overlap (IoU) from which the lower of two proposals of a video is dropped."""
 LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """Scores at which a video's curve is cut into proposals."""
+
+MIN_WITH_SEGMENTS = 10
+"""Smallest number of videos with segments for an interval."""
 
 _TIME = r"(?:(\d+):)?(?:(\d+):)?(\d+(?:\.\d+)?)"
 _SEGMENT = re.compile(rf"{_TIME}\s*[-–]\s*{_TIME}")
@@ -149,36 +155,74 @@ def temporal_metrics(
         proposed: proposals by video.
 
     Returns:
-        ``{"ap": {iou: value}, "ar": {iou: value}, "mean_ap", "mean_ar", "num_videos", "num_segments"}``; values are
-        None without a segment.
+        ``{"ap": {iou: value}, "ar": {iou: value}, "ap_intervals": {iou: ends}, "ar_intervals", "mean_ap", "mean_ar",
+        "num_videos", "num_segments"}``; values are None without a segment. Intervals resample the videos, with and
+        without segments apart; None with fewer than :data:`MIN_WITH_SEGMENTS` videos with segments, or without width.
     """
     num_segments = sum(map(len, labelled.values()))
+    videos = list(labelled)
     ranked = sorted(
-        ((one.confidence, video, one) for video in labelled for one in proposed.get(video, ())[:MAX_PROPOSALS]),
-        key=lambda item: (-item[0], item[1], item[2].start),
+        ((one, place) for place, video in enumerate(videos) for one in proposed.get(video, ())[:MAX_PROPOSALS]),
+        key=lambda item: (-item[0].confidence, videos[item[1]], item[0].start),
     )
-    result: dict[str, Any] = {"ap": {}, "ar": {}, "num_videos": len(labelled), "num_segments": num_segments}
-    for iou in IOUS:
-        taken: set[tuple[str, int]] = set()
-        hits = np.zeros(len(ranked))
-        for place, (_, video, one) in enumerate(ranked):
-            overlaps = [(one.iou(segment), index) for index, segment in enumerate(labelled[video])]
-            free = [(value, index) for value, index in overlaps if value >= iou and (video, index) not in taken]
-            if free:
-                taken.add((video, max(free)[1]))
-                hits[place] = 1
-        result["ap"][f"{iou:g}"] = _average_precision(hits, num_segments) if num_segments else None
-        result["ar"][f"{iou:g}"] = len(taken) / num_segments if num_segments else None
-    for name in ("ap", "ar"):
+    of_video = np.array([place for _, place in ranked], dtype=np.int64)
+    hits = {f"{iou:g}": _hits(ranked, [labelled[video] for video in videos], iou) for iou in IOUS}
+    result: dict[str, Any] = {"num_videos": len(labelled), "num_segments": num_segments}
+    per_video = np.array([len(labelled[video]) for video in videos])
+    whole = _values(hits, of_video, per_video, np.ones((1, len(videos))))
+    draws = _draws(hits, of_video, per_video) if (per_video > 0).sum() >= MIN_WITH_SEGMENTS else None
+    for name, values in whole.items():
+        result[name] = {iou: float(value[0]) if num_segments else None for iou, value in values.items()}
+        ends = {iou: _wide(draws[name][iou]) for iou in values} if draws else dict.fromkeys(values)
+        result[f"{name}_intervals"] = ends
         result[f"mean_{name}"] = float(np.mean([*result[name].values()])) if num_segments else None
     return result
 
 
-def _average_precision(hits: Any, num_segments: int) -> float:
-    found = np.cumsum(hits)
-    precision = found / np.arange(1, len(hits) + 1)
-    highest = np.maximum.accumulate(precision[::-1])[::-1]
-    return float((highest * hits).sum() / num_segments)
+def _hits(ranked: Sequence[tuple[Segment, int]], labelled: Sequence[Sequence[Segment]], iou: float) -> Array:
+    """Whether each proposal (with the place of its video) is the first to find a segment, in their order."""
+    taken: set[tuple[int, int]] = set()
+    hits = np.zeros(len(ranked))
+    for rank, (one, place) in enumerate(ranked):
+        overlaps = [(one.iou(segment), index) for index, segment in enumerate(labelled[place])]
+        free = [(value, index) for value, index in overlaps if value >= iou and (place, index) not in taken]
+        if free:
+            taken.add((place, max(free)[1]))
+            hits[rank] = 1
+    return hits
+
+
+def _values(
+    hits: Mapping[str, Array], of_video: Array, per_video: Array, counts_RV: Array
+) -> dict[str, dict[str, Array]]:
+    """AP and AR at each IoU where each video is there as often as ``counts_RV`` says, as (R,)."""
+    weights_RP = counts_RV[:, of_video]
+    num_segments_R = np.maximum(counts_RV @ per_video, 1)
+    num_ranked_RP = np.maximum(np.cumsum(weights_RP, axis=1), 1)
+    found: dict[str, dict[str, Array]] = {"ap": {}, "ar": {}}
+    for iou, hits_P in hits.items():
+        hits_RP = weights_RP * hits_P
+        precision_RP = np.cumsum(hits_RP, axis=1) / num_ranked_RP
+        highest_RP = np.maximum.accumulate(precision_RP[:, ::-1], axis=1)[:, ::-1]
+        found["ap"][iou] = (highest_RP * hits_RP).sum(axis=1) / num_segments_R
+        found["ar"][iou] = hits_RP.sum(axis=1) / num_segments_R
+    return found
+
+
+def _draws(hits: Mapping[str, Array], of_video: Array, per_video: Array) -> dict[str, dict[str, Array]]:
+    """AP and AR at each IoU in each resample of the videos, with and without segments apart."""
+    generator = np.random.default_rng(0)
+    num_resamples, size = resamples_for(per_video.size), max(1, RESAMPLED_AT_ONCE // max(1, of_video.size))
+    parts = []
+    for start in range(0, num_resamples, size):
+        counts_RV = resample(per_video > 0, min(size, num_resamples - start), generator)
+        parts.append(_values(hits, of_video, per_video, counts_RV))
+    return {name: {iou: np.concatenate([part[name][iou] for part in parts]) for iou in hits} for name in ("ap", "ar")}
+
+
+def _wide(values: Array) -> tuple[float, float] | None:
+    ends = percentiles(values)
+    return None if ends is None or ends[1] - ends[0] < 1e-9 else ends
 
 
 def moments_inside(

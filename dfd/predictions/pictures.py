@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dfd.base.types import FloatArray, FrameArray, VideoScore
+from dfd.faces.crop.base import opencv
 from dfd.predictions.layout import ANNOTATED_NAME, EVIDENCE_NAME
 from dfd.predictions.rows import PredictionsError
 
@@ -26,18 +27,17 @@ MAX_OPACITY = 0.65
 def overlay(crop: FrameArray, heatmap: FloatArray) -> FrameArray:
     """``crop`` ``(S, S, 3)`` with ``heatmap`` ``(S, S)`` in 0..1 over it; where there is no heat the crop is as it was.
 
-    The colours (matplotlib's viridis) rise in lightness, so that they read without colour vision, too, and go through
+    The colours (viridis, OpenCV's copy) rise in lightness, so that they read without colour vision, too, and go through
     green, which skin of no tone is near to.
 
     Raises:
         ValueError: the two differ in size.
     """
-    from matplotlib import colormaps
-
     if crop.shape[:2] != heatmap.shape:
         raise ValueError(f"crop and heatmap must be of one size, got {crop.shape[:2]} and {heatmap.shape}")
     heat = np.clip(heatmap, 0, 1)[..., None]
-    colors = colormaps["viridis"](0.2 + 0.8 * heat[..., 0])[..., :3] * 255
+    shades = np.rint(255 * (0.2 + 0.8 * heat[..., 0])).astype(np.uint8)
+    colors = opencv().applyColorMap(shades, opencv().COLORMAP_VIRIDIS)[..., ::-1]  # BGR
     opacity = MAX_OPACITY * heat
     return np.asarray(np.rint(crop * (1 - opacity) + colors * opacity), np.uint8)
 

@@ -1,14 +1,16 @@
 """Verdicts told anew for another threshold, band or share of fakes: the scores stay, and no video is scored again."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from dfd.base.types import Verdict
 from dfd.metrics.alike import alike, labelled_in
 from dfd.metrics.formulas import combined
 from dfd.models.files.scope import DISAGREE, Scope, common_scope, trace_of, with_remark
-from dfd.scoring.aggregation import Judge
+from dfd.scoring.aggregation import NO_VERDICT, Judge
 
 TOLD_ANEW = ("threshold", "uncertain_margin", "prevalence")
 """Settings on which verdicts depend and scores do not."""
@@ -118,3 +120,19 @@ def _part(one: Mapping[str, Any], teller: Teller, settings: Mapping[str, Any]) -
     if teller.judge.no_verdict:
         told["verdict"] = None
     return {name: told[name] for name in ("verdict", "tracks", "message", "alike")}
+
+
+def remarks(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """What is to be said of videos, each kind of remark once: of which video, or of how many and one as an example.
+
+    Reasons for giving no verdict are left out: they are the detector's, and the command tells them.
+    """
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for row in rows:
+        message = row["message"].partition(NO_VERDICT)[0].removesuffix("; ").replace(f"{row['path']}: ", "")
+        for part in message.split("; ") if row["status"] in ("ok", "partial") else [message]:
+            if part:
+                kinds.setdefault(re.sub(r"\d+", "0", part), []).append((Path(row["path"]).name, part))
+    for found in kinds.values():
+        (name, part), number = found[0], len(found)
+        yield f"{name}: {part}" if number == 1 else f"{number} videos, such as {name}: {part}"

@@ -53,6 +53,8 @@ class Run:
     """Per video: ``video_id, dataset, method, label`` (0 or 1), ``prob_fake`` (nan: no score)."""
     threshold: float | None = None
     """Probability from which the test called a video fake."""
+    temperature: float | None = None
+    """Temperature by which the scores of the test were calibrated; None if they were not."""
     seconds_per_video: float | None = None
     """Seconds that the test took for a video, from decoding its clips on; None in runs of older versions."""
     split_setting: Setting = None
@@ -140,8 +142,9 @@ def read_run(folder: Path) -> Run:
     """
     summary, notes = _known_kinds(_read_mapping(folder, "summary.json", read_json))
     tested = _read_mapping(folder, "test/metrics.json", read_json)
-    threshold, seconds = (
-        _usable(float, tested.get(key), "test/metrics.json", key, notes) for key in ("threshold", "seconds_per_video")
+    threshold, temperature, seconds = (
+        _usable(float, tested.get(key), "test/metrics.json", key, notes)
+        for key in ("threshold", "temperature", "seconds_per_video")
     )
     config = _read_mapping(folder, "config.yaml", lambda path: read_yaml(path) or {})
     record = JobRecord.read(folder)
@@ -152,6 +155,7 @@ def read_run(folder: Path) -> Run:
         history=_readable(folder, "metrics.csv", _read_curves),
         test=_readable(folder, "test/predictions.csv", _read_predictions),
         threshold=threshold,
+        temperature=temperature,
         seconds_per_video=seconds,
         split_setting=flatten(config).get("data.split"),
         experiment=overrides_by_key(record.overrides).get("experiment", "") if record else "",

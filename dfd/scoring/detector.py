@@ -152,7 +152,7 @@ class Detector(Engine[_Video]):
             runtime: ``auto``, ``torch`` or ``onnx``; see :func:`dfd.scoring.runtimes.load.load_runtime`.
             device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
             num_videos: that are to be scored, for ``runtime=auto``: see :func:`dfd.scoring.runtimes.load.load_runtime`.
-            precision: ``float32``, ``bf16`` (16 bits) or ``auto``: bf16 on a GPU that has it, else float32.
+            precision: number format of products; see :func:`dfd.scoring.runtimes.runtime.pick_precision`.
             tuned: rearrange the network for speed: the same scores, from a ``model`` without the weights of the file.
             is_part: accept one network of an ensemble; see :class:`dfd.scoring.panel.Ensemble`.
             options: those of the class.

@@ -9,8 +9,7 @@ Grad-CAM (Selvaraju et al. 2017, equations 1 and 2) averages the gradient over t
 that the network did not use. Without that average the evidence is, place by place, the first-order share of ``m``:
 where only pooling and (piecewise) linear layers follow, its sum over places and frames is ``m`` less the biases' part.
 
-Captum's ``LayerGradientXActivation`` is the same product, for a layer that is named by hand. What is here besides is
-what it leaves to its caller: finding that layer in any backbone, reading its layout, recurrent heads on a GPU.
+Captum's ``LayerGradientXActivation`` is the same product for a layer that is named by hand; here the layer is found.
 """
 
 import warnings
@@ -20,13 +19,14 @@ from dataclasses import dataclass
 from functools import partial
 from math import isqrt
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfd.base.types import FloatArray, FrameArray, Label
+from dfd.base.types import FloatArray, Label
 from dfd.models.classifier import ClipClassifier
 
 MIN_SIDE = 4
@@ -37,6 +37,10 @@ CANCELLED = 1e-3
 
 PIXEL_GRID = 14
 """Places along a side, at most, into which the evidence of pixels is gathered: one by one they are mostly noise."""
+
+
+_layers: WeakKeyDictionary[ClipClassifier, str] = WeakKeyDictionary()
+"""Layer at which the evidence of a network is taken, once it is known; empty: that of the pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +80,13 @@ def explain_clip(model: ClipClassifier, frames_TCHW: Tensor) -> ClipExplanation:
     Raises:
         ValueError: the shape is another, or the model is in training mode.
     """
-    evidence = clip_evidence(model, frames_TCHW)
-    frame = int((evidence.by_frame.argmax() + 0.5) * len(frames_TCHW) / len(evidence.by_frame))
+    return explanation(clip_evidence(model, frames_TCHW), len(frames_TCHW), frames_TCHW.shape[-1])
+
+
+def explanation(evidence: ClipEvidence, num_frames: int, side: int) -> ClipExplanation:
+    """What is shown of the evidence in a clip of ``num_frames`` frames of ``side`` pixels."""
+    frame = int((evidence.by_frame.argmax() + 0.5) * num_frames / len(evidence.by_frame))
     peak = float(evidence.by_place.abs().max())
-    side = frames_TCHW.shape[-1]
     if not peak:
         return ClipExplanation(frame, np.zeros((side, side), np.float32), peak)
     share_hw = evidence.by_place[frame] / peak
@@ -87,29 +94,31 @@ def explain_clip(model: ClipClassifier, frames_TCHW: Tensor) -> ClipExplanation:
     return ClipExplanation(frame, heat_SS.clamp(0, 1).float().cpu().numpy(), peak)
 
 
-def explained(model: ClipClassifier | None, crops_THWC: FrameArray) -> tuple[int, FloatArray | None]:
-    """Frame of a clip that is shown, and its heat map; without a network, the middle frame and no heat map."""
-    if model is None:
-        return len(crops_THWC) // 2, None
-    why = explain_clip(model, torch.from_numpy(crops_THWC).permute(0, 3, 1, 2))
-    return why.frame, why.heatmap
-
-
 def clip_evidence(model: ClipClassifier, frames_TCHW: Tensor) -> ClipEvidence:
     """The evidence in a clip, signed and unscaled; arguments and errors as for :func:`explain_clip`."""
     shape = tuple(frames_TCHW.shape)
     if len(shape) != 4 or shape[0] < 1 or shape[1] != 3 or shape[2] != shape[3] or shape[2] < 2:
         raise ValueError(f"a clip must have the shape (T, 3, S, S), T >= 1 and S >= 2; got {shape}")
+    return clips_evidence(model, frames_TCHW[None])[0]
+
+
+def clips_evidence(model: ClipClassifier, frames_BTCHW: Tensor) -> list[ClipEvidence]:
+    """The evidence in each of several clips, in one pass; errors as for :func:`explain_clip`."""
     if model.training:
         raise ValueError("the model is in training mode, in which no score is given; call model.eval() first")
+    if len(frames_BTCHW) > 1 and (model.backbone.sees_clips or model.mixes_clips):
+        return [evidence for clip in frames_BTCHW for evidence in clips_evidence(model, clip[None])]
     with torch.inference_mode(False), _frozen(model):
-        images_TCHW = model.normalize(frames_TCHW.to(model.mean.device)).detach()
-        # Found on two frames: to keep what every layer gives for a whole clip takes hundreds of megabytes.
-        found = _evidence_anywhere(model, images_TCHW[:2])
-        if len(images_TCHW) <= 2:
-            return found
-        at_layer = _evidence_at(model, images_TCHW, found.layer) if found.layer else None
-        return at_layer or _evidence_anywhere(model, images_TCHW)
+        images_NCHW = model.normalize(frames_BTCHW.flatten(0, 1).to(model.mean.device)).detach()
+        clips = images_NCHW.unflatten(0, frames_BTCHW.shape[:2])
+        if model not in _layers:
+            # Found on two frames: to keep what every layer gives for a whole clip takes hundreds of megabytes.
+            found = _evidence_anywhere(model, clips[0, :2])
+            if len(images_NCHW) <= 2 and len(clips) == 1:
+                return [found]
+            _layers[model] = found.layer
+        at_layer = _evidence_at(model, images_NCHW, _layers[model], num_clips=len(clips)) if _layers[model] else None
+        return at_layer or [_evidence_anywhere(model, clip) for clip in clips]
 
 
 @contextmanager
@@ -124,18 +133,20 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 
 def _evidence_anywhere(model: ClipClassifier, images_TCHW: Tensor) -> ClipEvidence:
-    """The evidence, after looking for the layer that it is taken at."""
+    """The evidence in one clip, after looking for the layer that it is taken at."""
     with torch.enable_grad():
         images_TCHW = images_TCHW.detach().requires_grad_()
         with _recorded(model.backbone) as recorded:
             features_TD = model.backbone(images_TCHW)
-        margin, frames_T = _margin(model, features_TD)
+        margin, frames_BT = _margin(model, features_TD[None])
         layer, places_Thw = _last_places(margin, recorded, images_TCHW, _Layout.of(model.backbone.network))
-    return ClipEvidence(frames_T, places_Thw * places_Thw.numel(), layer)
+    return ClipEvidence(frames_BT[0], places_Thw * places_Thw.numel(), layer)
 
 
-def _evidence_at(model: ClipClassifier, images_TCHW: Tensor, layer: str) -> ClipEvidence | None:
-    """The evidence at a layer that is known. The way to it is not recorded, and takes no more memory than a score."""
+def _evidence_at(
+    model: ClipClassifier, images_NCHW: Tensor, layer: str, *, num_clips: int = 1
+) -> list[ClipEvidence] | None:
+    """The evidence in each clip at a known layer, the way to which takes no more memory than a score; None if none."""
     outputs: list[Tensor] = []
 
     def begin_to_record(module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
@@ -146,12 +157,15 @@ def _evidence_at(model: ClipClassifier, images_TCHW: Tensor, layer: str) -> Clip
     handle = model.backbone.get_submodule(layer).register_forward_hook(begin_to_record)
     try:
         with torch.no_grad():  # until the layer; what was on before comes back behind it
-            features_TD = model.backbone(images_TCHW)
-            margin, frames_T = _margin(model, features_TD)
-            places_Thw = _evidence(margin, outputs[-1], _Layout.of(model.backbone.network))
+            features_ND = model.backbone(images_NCHW)
+            margin, frames_BT = _margin(model, features_ND.unflatten(0, (num_clips, -1)))
+            places_Nhw = _evidence(margin, outputs[-1], _Layout.of(model.backbone.network))
     finally:
         handle.remove()
-    return None if places_Thw is None else ClipEvidence(frames_T, places_Thw * places_Thw.numel(), layer)
+    if places_Nhw is None:
+        return None
+    by_clip_BThw = places_Nhw.unflatten(0, (num_clips, -1))
+    return [ClipEvidence(*one, layer) for one in zip(frames_BT, by_clip_BThw * by_clip_BThw[0].numel(), strict=True)]
 
 
 @contextmanager
@@ -167,13 +181,13 @@ def _plain_kernels() -> Iterator[None]:
             yield
 
 
-def _margin(model: ClipClassifier, features_TD: Tensor) -> tuple[Tensor, Tensor]:
-    """The logit of FAKE less that of REAL, and what each frame adds to it."""
+def _margin(model: ClipClassifier, features_BTD: Tensor) -> tuple[Tensor, Tensor]:
+    """The logits of FAKE less those of REAL, summed over clips, and what each frame ``(B, T)`` adds to its clip's."""
     with _plain_kernels():
-        logits_K = model.head(features_TD[None])[0]
-        margin = logits_K[Label.FAKE] - logits_K[Label.REAL]
-        (gradient_TD,) = torch.autograd.grad(margin, features_TD, retain_graph=True)
-    return margin, (gradient_TD * features_TD).sum(dim=1).detach()
+        logits_BK = model.head(features_BTD)
+        margin = (logits_BK[:, Label.FAKE] - logits_BK[:, Label.REAL]).sum()
+        (gradient_BTD,) = torch.autograd.grad(margin, features_BTD, retain_graph=True)
+    return margin, (gradient_BTD * features_BTD).sum(dim=-1).detach()
 
 
 @dataclass(frozen=True, slots=True)

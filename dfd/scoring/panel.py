@@ -64,7 +64,8 @@ class _Several(Engine[_Videos]):
         """What a report says of the detectors, as plain values: the first one's facts, and those of each."""
         described = [detector.describe() for detector in self.detectors]
         facts: dict[str, Any] = {name: getattr(self, name) for name in ("name", "title", "threshold", "caveat")}
-        facts["no_verdict"] = "" if self.gives_verdicts else described[0]["no_verdict"]
+        reasons = dict.fromkeys(str(one["no_verdict"]) for one in described if one["no_verdict"])
+        facts["no_verdict"] = "" if self.gives_verdicts else "; ".join(reasons)
         facts["uncertain_band"] = list(uncertain_band(self.threshold, self.uncertain_margin))
         return {**described[0], **facts, "detectors": described}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dfd.base.types import FileFacts, FloatArray, FrameArray, Moment, Status, TrackScore, Verdict, WindowScore
@@ -19,7 +20,7 @@ from dfd.models.files.caveat import scope_of, why_no_verdict
 from dfd.models.files.scope import trace_of
 from dfd.process.failure import Failure
 from dfd.scoring.aggregation import Aggregation, Judge, weakness, without_weak
-from dfd.scoring.explain import explained
+from dfd.scoring.explain import clips_evidence, explanation
 
 OF_THE_END = ("num_faces", "num_frames", "num_windows", "num_windows_possible", "duration_seconds")
 """Facts of a score that the last piece of a video brings."""
@@ -230,6 +231,10 @@ LARGE_NETWORK = 50_000_000
 """Weights from which a batch on a CPU has two clips: with more, a vision transformer is no faster."""
 
 
+FRAMES_AT_ONCE = 32
+"""Frames of clips that are explained in one pass: three clips of ten, as of a video with one face."""
+
+
 def moments_of(
     tracks: Iterable[TrackScore],
     kept_by_track: Mapping[int, Sequence[_Kept]],
@@ -241,13 +246,35 @@ def moments_of(
 
     ``model`` explains them with heat maps; None: without.
     """
-    for track in sorted(tracks, key=lambda track: -track.prob_fake)[:MAX_SHOWN_FACES]:
-        for kept in kept_by_track[track.track][:number]:
-            window = kept.window
-            frame, heatmap = explained(model, window.crops)
-            picture = read_picture(window.pictures[frame]) if window.pictures else None
-            when, crop = window.frame_seconds[frame], window.crops[frame]
-            yield Moment(track.track, kept.place, when, kept.prob_fake, crop, heatmap, picture)
+    shown = [
+        (track.track, kept)
+        for track in sorted(tracks, key=lambda track: -track.prob_fake)[:MAX_SHOWN_FACES]
+        for kept in kept_by_track[track.track][:number]
+    ]
+    each = explained(model, [kept.window.crops for _, kept in shown])
+    for (track_number, kept), (frame, heatmap) in zip(shown, each, strict=True):
+        window = kept.window
+        # Of several detectors, only the frames that the first one looks at have a picture.
+        jpeg = window.pictures[frame] if window.pictures else b""
+        picture = read_picture(jpeg) if jpeg else None
+        when, crop = window.frame_seconds[frame], window.crops[frame]
+        yield Moment(track_number, kept.place, when, kept.prob_fake, crop, heatmap, picture)
+
+
+def explained(model: ClipClassifier | None, clips: Sequence[FrameArray]) -> Iterator[tuple[int, FloatArray | None]]:
+    """Frame of each clip ``(T, S, S, 3)`` that is shown, and its heat map; several clips go through in one pass.
+
+    Without a network, the middle frame and no heat map.
+    """
+    if model is None:
+        yield from ((len(crops_THWC) // 2, None) for crops_THWC in clips)
+        return
+    number = max(1, FRAMES_AT_ONCE // len(clips[0])) if clips else 1
+    for part in (clips[first : first + number] for first in range(0, len(clips), number)):
+        frames_BTCHW = torch.from_numpy(np.stack(part)).permute(0, 1, 4, 2, 3)
+        for evidence in clips_evidence(model, frames_BTCHW):
+            why = explanation(evidence, frames_BTCHW.shape[1], frames_BTCHW.shape[-1])
+            yield why.frame, why.heatmap
 
 
 def _joined(pieces: Iterable[FaceBoxes]) -> tuple[NDArray[np.int64], FloatArray]:

@@ -6,8 +6,8 @@ How often a person blinks is a fact about a video and no verdict: people differ,
 from collections.abc import Iterator
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import chi2
 
 from dfd.base.types import Blinks
 
@@ -61,8 +61,8 @@ def blinks_of(openness_T: ArrayLike, rate: float) -> Blinks | None:
     if seconds < SECONDS_NEEDED:
         return None
     number, minutes = count_blinks(values, rate), seconds / 60
-    low = float(chi2.ppf(0.025, 2 * number)) / 2 if number else 0.0
-    high = float(chi2.ppf(0.975, 2 * number + 2)) / 2
+    low = float(scipy.stats.chi2.ppf(0.025, 2 * number)) / 2 if number else 0.0
+    high = float(scipy.stats.chi2.ppf(0.975, 2 * number + 2)) / 2
     return Blinks(
         number=number,
         seconds=seconds,

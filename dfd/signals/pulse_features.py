@@ -6,8 +6,8 @@ those between the three C-PPG.
 """
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.signal import find_peaks, peak_widths
 
 from dfd.signals.pulse import NUM_CELLS, Array, cell_colours, chrom, evenly_timed, green, power_spectrum, three_regions
 
@@ -120,10 +120,10 @@ def _cross_power(one_T: Array, other_T: Array) -> list[float]:
 
 def _shape(signal_T: Array, rate: float) -> list[float]:
     """Number of narrow pulses, number of spectral lines, mean width of a pulse, autocorrelation of the spectrum."""
-    peaks = find_peaks(signal_T)[0]
-    widths = peak_widths(signal_T, peaks)[0] / rate if len(peaks) else np.zeros(0)
+    peaks = scipy.signal.find_peaks(signal_T)[0]
+    widths = scipy.signal.peak_widths(signal_T, peaks)[0] / rate if len(peaks) else np.zeros(0)
     _, power = power_spectrum(signal_T, rate)
-    lines = find_peaks(power, height=LINE_FRACTION * power.max())[0] if power.max() > 0 else []
+    lines = scipy.signal.find_peaks(power, height=LINE_FRACTION * power.max())[0] if power.max() > 0 else []
     return [
         float((widths < NARROW_SECONDS).sum()),
         float(len(lines)),

@@ -1,6 +1,6 @@
 """Sweeper that trains without one method or data set at a time, and measures each detector on what it never saw."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -78,9 +78,25 @@ class LeaveOneOutSweeper(StudySweeper):
             for name, job in zip(left_out, jobs, strict=True):
                 is_there = job.record and job.record.outcome is Outcome.FINISHED
                 rows.append(row_of(name, job.folder if is_there else None, suites.measures, by=self.by))
+            if self.leave_out is None:
+                rows += one_sided(there, in_test, by=self.by)
             table = self.folder / table_name(self.by)
             write_table(table, rows, [self.by, *COLUMNS])
             print(f"each {self.by}, measured by the detector that was trained without it: {table}")
+
+
+def one_sided(in_train: Sequence[str], in_test: Collection[str], *, by: By) -> list[Mapping[str, Any]]:
+    """Rows of the table that name what is in train or in test alone and so was not left out of any training.
+
+    >>> [row["method"] for row in one_sided(["a", "b"], {"b", "c"}, by="method")]
+    ['a', 'c']
+    """
+    others = "data.split=0/5 to 4/5 put others in test"
+    only_train = f"in train alone, so it cannot be measured; {others}"
+    only_test = f"in test alone: no training of the study has seen it; {others}"
+    rows = [(name, only_train) for name in in_train if name not in in_test]
+    rows += [(name, only_test) for name in sorted(set(in_test) - set(in_train))]
+    return [{by: name, "note": note} for name, note in rows]
 
 
 def row_of(name: str, run: Path | None, measures: Any, *, by: By = "method") -> Mapping[str, Any]:

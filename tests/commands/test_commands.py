@@ -137,7 +137,7 @@ def test_an_interrupted_test_leaves_the_detector_as_it_was(trained: Path, tmp_pa
 
 
 def test_remarks_on_videos_name_the_video_or_how_many_there_are() -> None:
-    from dfd.commands.predict import remarks
+    from dfd.predictions.verdicts import remarks
 
     capped = "{} of {} windows were looked at, evenly spaced (max_windows=4)"
     rows = [

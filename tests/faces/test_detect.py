@@ -15,9 +15,9 @@ import yaml
 from dfd.base.errors import ConfigError, WeightsMissing
 from dfd.faces import detect
 from dfd.faces.detect import DETECTORS, RETINAFACE_WEIGHTS, YUNET_WEIGHTS, build_detector, fixed_box, mtcnn, yunet
-from dfd.faces.detectors.mtcnn import Mtcnn
-from dfd.faces.detectors.mtcnn_networks import WEIGHTS
-from dfd.faces.detectors.mtcnn_torch import load_networks
+from dfd.faces.detectors.cascade import load_networks
+from dfd.faces.detectors.cascade_on_gpu import load_networks_on
+from dfd.faces.detectors.mtcnn import WEIGHTS
 from dfd.faces.detectors.retinaface import RetinaFace, load_weights, prior_boxes
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "face_detector"
@@ -76,6 +76,19 @@ def test_importing_the_detectors_imports_none_of_their_packages():
 # --- MTCNN ---
 
 
+def test_mtcnn_on_a_cpu_imports_no_torch():
+    code = "import sys; from dfd.faces.detect import mtcnn; mtcnn(); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_the_networks_of_mtcnn_give_in_numpy_what_they_give_in_torch():
+    pixels = np.random.default_rng(0).uniform(-1, 1, (40, 48, 48, 3)).astype(np.float32)
+    both = zip(load_networks(WEIGHTS), load_networks_on("cpu", WEIGHTS), strict=True)
+    for (numpy, torchs), batch in zip(both, (pixels[:1, :, :31], pixels[:, :24, :24], pixels), strict=True):
+        for ours, theirs in zip(numpy(batch), torchs(batch), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def detector():
     return mtcnn()
@@ -112,21 +125,6 @@ def test_mtcnn_equals_the_package_its_weights_come_from(face_frames):
     assert [len(faces) for faces in found] == [1] * 6
     expected = np.loadtxt(io.StringIO(FACES_OF_FACENET_PYTORCH))
     np.testing.assert_allclose(np.concatenate([as_array(faces) for faces in found]), expected, rtol=0, atol=0.01)
-
-
-def test_mtcnn_finds_the_same_without_torch_as_with_it(detector, face_frames):
-    frames = face_frames[0]
-    in_torch = Mtcnn(load_networks("cpu"), threshold=0.9, min_face_fraction=0.08)
-    for here, there in zip(detector(frames), in_torch(frames), strict=True):
-        np.testing.assert_allclose(as_array(here), as_array(there), rtol=0, atol=0.001)
-
-
-def test_looking_for_faces_on_a_cpu_needs_no_torch():
-    code = (
-        "import sys, dfd.scoring.look.workers; from dfd.faces.detect import build_detector;"
-        "build_detector('mtcnn'); print('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_the_weights_of_mtcnn_are_the_ones_that_were_converted_from_facenet_pytorch():

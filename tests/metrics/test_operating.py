@@ -8,7 +8,16 @@ from sklearn import metrics as reference
 from dfd.metrics.formulas import MAX_FPRS, TPRS
 from dfd.metrics.groups import by_column, by_kind, paired_auc
 from dfd.metrics.operating import exact_interval, in_use, operating_points
-from dfd.metrics.segments import Segment, moments_inside, parse_segments, proposals, temporal_metrics
+from dfd.metrics.segments import (
+    IOUS,
+    Segment,
+    _hits,
+    _values,
+    moments_inside,
+    parse_segments,
+    proposals,
+    temporal_metrics,
+)
 from dfd.metrics.videos import bootstrap_intervals, video_metrics
 
 
@@ -190,6 +199,39 @@ def test_temporal_ap_and_ar_counted_by_hand() -> None:
     assert found["ap"] == pytest.approx({"0.5": (1 + 2 / 3) / 2, "0.75": 0.5, "0.95": 0.5})
     assert found["ar"] == {"0.5": 1.0, "0.75": 0.5, "0.95": 0.5}
     assert (found["num_videos"], found["num_segments"]) == (2, 2)
+
+
+def drawn_segments(num: int) -> tuple[dict[str, list[Segment]], dict[str, list[Segment]]]:
+    """Videos, every third of them real, with proposals near and far from their segments."""
+    generator = np.random.default_rng(3)
+    truth = {f"v{place:02}": [Segment(2, 6)] if place % 3 else [] for place in range(num)}
+    shifts = generator.normal(0, 1, num).clip(-2, 2)
+    near = {v: Segment(2 + s, 6 + s, float(c)) for v, s, c in zip(truth, shifts, generator.random(num), strict=True)}
+    return truth, {video: [near[video], Segment(10, 12, float(generator.random()))] for video in truth}
+
+
+def test_a_resample_of_videos_is_measured_as_the_videos_that_it_holds() -> None:
+    truth, proposed = drawn_segments(6)
+    counts = dict(zip(truth, (2, 0, 1, 1, 3, 0), strict=True))
+    copies = [(video, f"{video}-{copy}") for video, number in counts.items() for copy in range(number)]
+    expected = temporal_metrics({new: truth[v] for v, new in copies}, {new: proposed[v] for v, new in copies})
+    ranked = sorted(
+        ((one, place) for place, video in enumerate(truth) for one in proposed[video]),
+        key=lambda item: -item[0].confidence,
+    )
+    hits = {f"{iou:g}": _hits(ranked, [*truth.values()], iou) for iou in IOUS}
+    of_video, per_video = (np.array(values) for values in ([place for _, place in ranked], [*map(len, truth.values())]))
+    found = _values(hits, of_video, per_video, np.array([[*counts.values()]], float))
+    for name in ("ap", "ar"):
+        assert {iou: value[0] for iou, value in found[name].items()} == pytest.approx(expected[name])
+
+
+def test_temporal_intervals_hold_the_value_and_need_ten_videos_with_segments() -> None:
+    found = temporal_metrics(*drawn_segments(30))
+    for name in ("ap", "ar"):
+        low, high = found[f"{name}_intervals"]["0.5"]
+        assert low < found[name]["0.5"] < high
+    assert temporal_metrics(*drawn_segments(12))["ap_intervals"] == {"0.5": None, "0.75": None, "0.95": None}
 
 
 def test_a_perfect_curve_gives_its_segment_first_and_a_temporal_ap_of_one() -> None:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from dfd.base.errors import UnreadableVideo
 from dfd.base.types import DetectorScore, Label, Status, TrackScore, Verdict, VideoScore, WindowScore
 from dfd.predictions.annotate.captions import VERDICT_COLORS
-from dfd.predictions.annotate.face import Rules
+from dfd.predictions.annotate.face import Rules, voices_of
 from dfd.predictions.annotate.still import annotate_still
 from dfd.predictions.annotate.video import annotate_video
 from dfd.predictions.rows import json_of
@@ -533,3 +533,11 @@ def test_a_still_picture_becomes_a_picture_with_boxes_and_scores(tmp_path, monke
         annotate_still(tmp_path / "a.png", tmp_path / "b.png", scored((0, 1, 0.9)), {}, rules=rules)
     with pytest.raises(ValueError, match="would overwrite"):
         annotate_still(tmp_path / "b.jpg", tmp_path / "b.jpg", scored((0, 1, 0.9)), {}, rules=rules)
+
+
+def test_a_face_is_told_in_the_words_of_its_detectors_scope() -> None:
+    message = "signs of face swaps, the kinds that it was shown to find"
+    voice = next(voices_of(replace(scored((0, 1, 0.93)), message=message), Rules(0.5, tells_real=False)))
+    assert [voice.words(prob) for prob in (0.93, 0.1)] == ["signs of face swaps", "nothing found"]
+    silent = next(voices_of(scored((0, 1, 0.93)), Rules(None)))
+    assert silent.words(0.93) == "cannot tell"

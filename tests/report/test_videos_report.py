@@ -835,3 +835,28 @@ def test_a_face_is_told_in_the_words_of_its_videos_scope(tmp_path):
 def test_a_rule_by_which_a_faces_score_is_no_mean_is_said(tmp_path, rule, is_said):
     page = page_of(make_folder(tmp_path, [score("a.mp4", 0.9)], run=facts(aggregation=rule)), tmp_path)
     assert ("the share of its windows with a score of 0.5 or more" in page.text) == is_said
+
+
+def test_labelled_segments_are_drawn_on_every_timeline_of_their_video_and_said_in_words(tmp_path: Path) -> None:
+    label = {"label": "fake", "method": "swap", "segments": [[2.0, 5.0], [6.0, 99.0]]}
+    scores = [score("a.mp4", 0.9, 0.2), score("b.mp4", 0.3)]
+    page = page_of(make_folder(tmp_path, scores, run={**facts(), "labels": {"a.mp4": label}}), tmp_path / "out")
+    drawn = [tag["d"] for name, tag in page.tags if name == "path" and tag.get("class") == "labelled"]
+    duration = scores[0].duration_seconds
+    left, right, second = (round(1000 * seconds / duration, 1) for seconds in (2.0, 5.0, 6.0))
+    assert drawn == 2 * [f"M{left} 0H{right}V100H{left}z", f"M{second} 0H1000.0V100H{second}z"], "up to the end"
+    assert page.text.count("Labelled as fake: 0:02.0–0:05.0, 0:06.0–1:39.0.") >= 2
+    assert "fake (swap), 0:02.0–0:05.0" in page.text
+    assert page.text.count("labelled as fake in the manifest") == 1, "the key"
+
+
+def test_merged_shards_keep_the_labels_of_each_and_damaged_ones_are_named(tmp_path: Path) -> None:
+    label = {"label": "fake", "method": "", "segments": [[0.0, 1.0]]}
+    shards = [
+        make_folder(tmp_path / name, [score(name, 0.9)], run={**facts(), "labels": {name: label}}) for name in "ab"
+    ]
+    write_videos_report(shards, tmp_path / "out")
+    assert read_scored([tmp_path / "out"]).labels.keys() == {"a", "b"}
+    write_run(shards[0], {**facts(), "labels": {"a": {"label": "fake", "segments": [[-1, 2]]}}})
+    with pytest.raises(ReportError, match=r"labels.a.segments"):
+        read_scored(shards[:1])

@@ -12,6 +12,7 @@ from dfd.models.backbones import Backbone
 from dfd.models.classifier import ClipClassifier, build_model
 from dfd.models.temporal import MeanHead
 from dfd.scoring.explain import _evidence_anywhere, _evidence_at, clip_evidence, explain_clip
+from dfd.scoring.video import explained
 
 HEADS = {
     "mean": {},
@@ -279,10 +280,23 @@ def test_the_short_way_to_a_known_layer_finds_what_the_long_one_does(backbone, t
     model = model_of(backbone, temporal)
     images = model.normalize(noise(64))
     whole = _evidence_anywhere(model, images)
-    short = _evidence_at(model, images, whole.layer)
+    (short,) = _evidence_at(model, images, whole.layer) or [None]
     assert short is not None
     torch.testing.assert_close(short.by_place, whole.by_place, rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(short.by_frame, whole.by_frame, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "temporal"), [("test_resnet", "mean"), ("test_resnet", "lstm"), ("test_vit", "gru")]
+)
+def test_clips_that_are_explained_together_are_explained_as_each_alone(backbone, temporal):
+    model = model_of(backbone, temporal)
+    clips = [noise(64), noise(64).flip(0), noise(64) // 2, noise(64).flip(3)]
+    together = list(explained(model, [clip.permute(0, 2, 3, 1).numpy() for clip in clips]))
+    for clip, (frame, heatmap) in zip(clips, together, strict=True):
+        alone = explain_clip(model, clip)
+        assert frame == alone.frame
+        np.testing.assert_allclose(heatmap, alone.heatmap, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(3, 64, 64), (0, 3, 64, 64), (2, 3, 64, 48), (2, 1, 64, 64)])

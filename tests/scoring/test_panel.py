@@ -96,6 +96,15 @@ def test_without_a_calibrated_detector_there_is_a_score_and_no_verdict(files: li
     assert "no verdict" in score.message
 
 
+def test_each_detector_without_verdicts_says_why(files: list[Path], tmp_path: Path) -> None:
+    model, card = load_model(files[2])
+    silent = [tmp_path / f"{name}.safetensors" for name in "ab"]
+    for path in silent:
+        save_safetensors(path, model, replace(card, no_verdict=f"{path.stem} was never measured"))
+    with load_panel(silent, device="cpu", num_workers=1) as panel:
+        assert panel.describe()["no_verdict"] == "a was never measured; b was never measured"
+
+
 def test_a_score_of_several_detectors_is_read_as_it_was_written(panel: Panel, clip: Path) -> None:
     score = panel.score(clip)
     assert score_of(json_of(score)) == score

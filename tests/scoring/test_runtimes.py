@@ -455,7 +455,7 @@ def test_16_bits_are_near_32_and_auto_keeps_32_on_a_cpu(tiny_checkpoint, clips):
     assert probs["auto"] == probs["float32"]
     assert probs["bf16"] != probs["float32"]
     assert probs["bf16"] == pytest.approx(probs["float32"], abs=0.02)
-    with pytest.raises(ConfigError, match="precision=fp8 is not one of auto, float32, bf16"):
+    with pytest.raises(ConfigError, match="precision=fp8 is not one of auto, float32, bf16, int8"):
         load_runtime(tiny_checkpoint, device="cpu", precision="fp8")
 
 

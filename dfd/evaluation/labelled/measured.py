@@ -12,8 +12,8 @@ from dfd.base.types import Label
 from dfd.metrics.formulas import TPRS
 from dfd.metrics.groups import by_column, by_kind, paired_auc
 from dfd.metrics.intervals import MIN_OF_LABEL, intervals
-from dfd.metrics.operating import operating_points
-from dfd.metrics.segments import moments_inside, parse_segments, proposals, temporal_metrics
+from dfd.metrics.operating import exact_interval, operating_points
+from dfd.metrics.segments import Segment, moments_inside, parse_segments, proposals, temporal_metrics
 from dfd.metrics.significance import mcnemar, paired_difference
 from dfd.metrics.videos import bootstrap_intervals, metrics_by_group, resamples_for, video_metrics
 
@@ -159,18 +159,29 @@ def _segments(scored: pd.DataFrame) -> dict[str, Any] | None:
         known = [(w[0], w[1], w[2]) for w in windows if w[0] is not None] if isinstance(windows, list) else []
         text = "" if pd.isna(text) else str(text)
         if known and (text.strip() or label == Label.REAL):
-            try:
-                labelled[video] = parse_segments(text)
-            except ValueError as error:
-                raise ConfigError(f"{SEGMENTS} of {video}: {error}") from error
-            if labelled[video] and label == Label.REAL:
-                raise ConfigError(f"{SEGMENTS} of {video}: a real video has no fake segments; correct label or cell")
+            labelled[video] = segments_of(video, label, text)
             timed[video] = known
     if not any(labelled.values()):
         return None
     found = temporal_metrics(labelled, {video: proposals(windows) for video, windows in timed.items()})
     inside, total = moments_inside(labelled, timed)
-    return {**found, "moments_inside": inside, "num_with_segments": total}
+    ends = exact_interval(inside, total) if total else None
+    return {**found, "moments_inside": inside, "moments_interval": ends, "num_with_segments": total}
+
+
+def segments_of(video: str, label: int, text: str) -> tuple[Segment, ...]:
+    """Labelled segments of a video from its cell of :data:`SEGMENTS`.
+
+    Raises:
+        ConfigError: the cell cannot be read, or the video is real; the message names ``video``.
+    """
+    try:
+        found = parse_segments(text)
+    except ValueError as error:
+        raise ConfigError(f"{SEGMENTS} of {video}: {error}") from error
+    if found and label == Label.REAL:
+        raise ConfigError(f"{SEGMENTS} of {video}: a real video has no fake segments; correct label or cell")
+    return found
 
 
 def _worst(result: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -14,9 +14,9 @@ import pandas as pd
 from dfd.base.errors import ConfigError
 from dfd.evaluation.labelled.measured import Window
 
-NAME_COLUMNS = ("path", "video_id", "filename", "video", "name", "file")
+NAME_COLUMNS = ("path", "video_id", "filename", "video", "name", "file", "video_name", "video_path")
 """Columns that may name the video, the first that is there."""
-SCORE_COLUMNS = ("score", "prob_fake", "probability", "prob", "logit", "label")
+SCORE_COLUMNS = ("score", "prob_fake", "probability", "prob", "logit", "avg_prob_fake", "y_pred", "label")
 """Columns that may hold the score, the first that is there; ``label`` as in submissions to Kaggle's DFDC."""
 FRAME_COLUMNS = ("frame", "frame_index", "window")
 MAX_NAMED = 5
@@ -142,9 +142,7 @@ def _prob(cell: str | None, *, is_logit: bool) -> float | None:
 def match(rows: Sequence[Score], labelled: pd.DataFrame, path: Path) -> Matched:
     """Put scores beside labelled videos; a video's score is the mean over its frames.
 
-    A name fits a video if it is its id, its name in the manifest, or if the shorter of the two paths is the end of the
-    longer one: ``/data/real/007.mp4`` fits ``real/007.mp4``, and ``fake/007.mp4`` does not. Of several that fit, the
-    one with the longest common end is meant; if that is not one, none is. The suffix may be left out.
+    Names fit videos as in :func:`places_of`; one that fits several gives none of them a score.
 
     Args:
         rows: from :func:`read_scores`.
@@ -154,22 +152,10 @@ def match(rows: Sequence[Score], labelled: pd.DataFrame, path: Path) -> Matched:
     Raises:
         ConfigError: no name fits, or a video has two scores for the same frame, or two without frames.
     """
-    exact = {str(video): place for place, video in enumerate(labelled["video_id"])}
-    exact |= {str(name): place for place, name in enumerate(labelled["name"])}
-    by_stem: dict[str, list[int]] = defaultdict(list)
-    parts_of = [_parts(str(name)) for name in labelled["name"]]
-    for place, parts in enumerate(parts_of):
-        by_stem[PurePosixPath(parts[-1]).stem].append(place)
-    places: dict[str, int | None] = {}
-    unknown: list[str] = []
-    ambiguous: list[str] = []
-    for name in dict.fromkeys(row.name for row in rows):
-        places[name] = exact.get(name)
-        if places[name] is None:
-            fitting = _fitting(name, by_stem, parts_of)
-            if len(fitting) != 1:
-                (ambiguous if fitting else unknown).append(name)
-            places[name] = fitting[0] if len(fitting) == 1 else None
+    fitting = places_of([row.name for row in rows], labelled)
+    places = {name: found[0] if len(found) == 1 else None for name, found in fitting.items()}
+    unknown = [name for name, found in fitting.items() if not found]
+    ambiguous = [name for name, found in fitting.items() if len(found) > 1]
     frames: dict[int, dict[float | None, Score]] = defaultdict(dict)
     for row in rows:
         number = places[row.name]
@@ -196,6 +182,28 @@ def match(rows: Sequence[Score], labelled: pd.DataFrame, path: Path) -> Matched:
     if any(one is not None for one in windows):
         table["windows"] = pd.Series(windows, dtype=object, index=table.index)
     return Matched(table, int(table["prob_fake"].notna().sum()), tuple(unknown), tuple(ambiguous))
+
+
+def places_of(names: Iterable[str], labelled: pd.DataFrame) -> dict[str, list[int]]:
+    """Rows of the labelled videos that each name fits; several if it does not say which.
+
+    A name fits a video if it is its id, its name in the manifest, or if the shorter of the two paths is the end of the
+    longer one: ``/data/real/007.mp4`` fits ``real/007.mp4``, and ``fake/007.mp4`` does not. Of several that fit, those
+    with the longest common end are meant. The suffix may be left out.
+
+    Args:
+        names: paths or ids of videos.
+        labelled: from :mod:`dfd.evaluation.labelled.videos`, with ``video_id`` and ``name``.
+    """
+    exact = {str(video): place for place, video in enumerate(labelled["video_id"])}
+    exact |= {str(name): place for place, name in enumerate(labelled["name"])}
+    by_stem: dict[str, list[int]] = defaultdict(list)
+    parts_of = [_parts(str(name)) for name in labelled["name"]]
+    for place, parts in enumerate(parts_of):
+        by_stem[PurePosixPath(parts[-1]).stem].append(place)
+    return {
+        name: [exact[name]] if name in exact else _fitting(name, by_stem, parts_of) for name in dict.fromkeys(names)
+    }
 
 
 def _windows(rows: Sequence[Score], fps: float) -> list[Window]:

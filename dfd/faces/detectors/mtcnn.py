@@ -1,8 +1,8 @@
 """MTCNN face detector: three small networks in a cascade, run from an integral image.
 
-The weights are those of facenet-pytorch 2.6.0 and lie beside this module with their licence. The networks run in NumPy
-on a CPU (:mod:`dfd.faces.detectors.mtcnn_networks`) and in torch on a GPU. The cascade around them is dfd's own,
-because facenet-pytorch spends most of its time outside the networks.
+The weights are those of facenet-pytorch 2.6.0 and lie beside this module with their licence. On a CPU, the networks are
+computed without torch (:mod:`dfd.faces.detectors.cascade`). The cascade around them is dfd's own, because
+facenet-pytorch spends most of its time outside the networks.
 
 Every resize in MTCNN is an average over boxes of pixels. With one integral image per frame each of those averages is
 four look-ups, for the whole pyramid and for all candidates at once, and the sums are integers, so nothing is lost: the
@@ -11,27 +11,33 @@ boxes equal facenet-pytorch's (a test holds this) at a third of its time or less
 Source: Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks", 2016.
 """
 
+from collections.abc import Callable, Sequence
 from copy import copy
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfd.base.types import FaceBox, FrameArray
-from dfd.faces.detectors.mtcnn_networks import Floats, Run
+from dfd.base.types import FaceBox, FloatArray, FrameArray
 
+WEIGHTS = Path(__file__).parent / "weights" / "mtcnn.safetensors"
 PYRAMID_FACTOR = 0.709  # about sqrt(1/2): each level of the pyramid has half the pixels of the one before
 CELL = 12  # P-net sees 12 x 12 pixels and decides on a face that fills them
 STRIDE = 2
 FACE_PIXELS = 20  # smaller faces give O-net, whose input is 48 x 48, too little detail
 PNET_THRESHOLD, RNET_THRESHOLD = 0.6, 0.7
-MAX_CANDIDATES = 16  # in one pass of R-net or O-net: more do not fit into the cache
 
 Integers = NDArray[np.int64]
+Cascaded = Callable[[FloatArray], list[FloatArray]]
+"""A network of the cascade; see :class:`dfd.faces.detectors.cascade.Network`."""
 
 
 class Mtcnn:
-    """MTCNN detector with P-net, R-net and O-net; for the options see :func:`dfd.faces.detect.mtcnn`."""
+    """MTCNN detector; for the options see :func:`dfd.faces.detect.mtcnn`.
+
+    ``networks`` are P-net, R-net and O-net.
+    """
 
     name = "mtcnn"
     batch_size = 1  # see __call__
@@ -39,7 +45,7 @@ class Mtcnn:
     # upside down. The two are close: frames below are only tried turned, and stay upright if that scores no higher.
     sure_score = 0.999
 
-    def __init__(self, networks: tuple[Run, Run, Run], *, threshold: float, min_face_fraction: float) -> None:
+    def __init__(self, *, threshold: float, min_face_fraction: float, networks: Sequence[Cascaded]) -> None:
         self._pnet, self._rnet, self._onet = networks
         self.threshold = threshold
         self.min_face_fraction = min_face_fraction
@@ -74,22 +80,22 @@ class Mtcnn:
             if x2 > x1 and y2 > y1
         ]
 
-    def _propose(self, image: "_IntegralImage", min_face: float) -> Floats:
+    def _propose(self, image: "_IntegralImage", min_face: float) -> FloatArray:
         """Candidates ``(K, 5)`` from P-net over the pyramid: x1, y1, x2, y2, score, made square."""
         levels = []
         scale = CELL / min_face
         while min(image.height, image.width) * scale >= CELL:
             level = image.resample(image.whole, (int(image.height * scale + 1), int(image.width * scale + 1)))
             offsets, prob = self._pnet(level)
-            rows, columns = np.nonzero(prob[1, 0] >= PNET_THRESHOLD)
-            score = prob[1, 0, rows, columns]
+            rows, columns = np.nonzero(prob[0, ..., 1] >= PNET_THRESHOLD)
+            score = prob[0, rows, columns, 1]
             corner = np.column_stack([columns, rows]).astype(np.float32)
             found = np.column_stack(
                 [
                     np.floor((STRIDE * corner + 1) / np.float32(scale)),
                     np.floor((STRIDE * corner + CELL) / np.float32(scale)),
                     score,
-                    offsets[:, 0, rows, columns].T,
+                    offsets[0, rows, columns],
                 ]
             )
             levels.append(found[nms(found[:, :4], found[:, 4], 0.5)])
@@ -102,28 +108,28 @@ class Mtcnn:
         corners = found[:, :4] + found[:, 5:] * np.tile(size, 2)
         return _squared(np.column_stack([corners, found[:, 4]]))
 
-    def _refine(self, image: "_IntegralImage", boxes: Floats) -> Floats:
+    def _refine(self, image: "_IntegralImage", boxes: FloatArray) -> FloatArray:
         """Candidates ``(K, 5)`` that R-net accepts, with corrected corners, made square."""
         boxes, regions = image.regions(boxes)
         if len(boxes) == 0:
             return boxes
-        offsets, prob = _in_batches(self._rnet, image.resample(regions, (24, 24)))
+        offsets, prob = self._rnet(image.resample(regions, (24, 24)))
         keep = prob[:, 1] > RNET_THRESHOLD
         boxes, offsets = np.column_stack([boxes[keep, :4], prob[keep, 1]]), offsets[keep]
         pick = nms(boxes[:, :4], boxes[:, 4], 0.7)
         return _squared(_moved(boxes[pick], offsets[pick]))
 
-    def _output(self, image: "_IntegralImage", boxes: Floats) -> tuple[Floats, Floats]:
+    def _output(self, image: "_IntegralImage", boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Faces ``(K, 5)`` and landmarks ``(K, 5, 2)`` from O-net, best first."""
         boxes, regions = image.regions(boxes)
         if len(boxes) == 0:
             return np.zeros((0, 5), np.float32), np.zeros((0, 5, 2), np.float32)
-        offsets, points, prob = _in_batches(self._onet, image.resample(regions, (48, 48)))
+        offsets, points, prob = self._onet(image.resample(regions, (48, 48)))
         keep = prob[:, 1] > self.threshold
         boxes, offsets, points = np.column_stack([boxes[keep, :4], prob[keep, 1]]), offsets[keep], points[keep]
         size = boxes[:, 2:4] - boxes[:, :2] + 1
         # O-net gives five x, then five y, as fractions of the box.
-        landmarks = points.reshape(-1, 2, 5).swapaxes(1, 2) * size[:, None] + boxes[:, None, :2] - 1
+        landmarks = points.reshape(-1, 2, 5).transpose(0, 2, 1) * size[:, None] + boxes[:, None, :2] - 1
         faces = _moved(boxes, offsets)
         kept = _without_nested(faces)
         return faces[kept], landmarks[kept]
@@ -138,20 +144,20 @@ class _IntegralImage:
         # (H+1) * (W+1) rows of three. int32 may overflow above 8 megapixels; differences stay correct.
         self._sums = cv2.integral(np.ascontiguousarray(frame), sdepth=cv2.CV_32S).reshape(-1, 3)
 
-    def regions(self, boxes: Floats) -> tuple[Floats, Integers]:
+    def regions(self, boxes: FloatArray) -> tuple[FloatArray, Integers]:
         """Boxes that cover part of the frame, and the covered pixel edges ``(K, 4)``: x1, y1, x2, y2.
 
         MTCNN counts pixels from 1, including both ends; hence the minus one on the left and top only.
         """
-        corners = boxes[:, :4].astype(np.int64)
+        corners = np.trunc(boxes[:, :4]).astype(np.int64)
         edges = np.column_stack(
             [np.maximum(corners[:, :2], 1) - 1, np.minimum(corners[:, 2:], [self.width, self.height])]
         )
         covers = (edges[:, 2] > edges[:, 0]) & (edges[:, 3] > edges[:, 1])
         return boxes[covers], edges[covers]
 
-    def resample(self, regions: Integers, size: tuple[int, int]) -> Floats:
-        """Average or spread each region to ``size`` (rows, columns): ``(3, K, rows, columns)`` in -1..1.
+    def resample(self, regions: Integers, size: tuple[int, int]) -> FloatArray:
+        """Average or spread each region to ``size`` (rows, columns): ``(K, rows, columns, 3)`` in -1..1.
 
         Cells are those of torch's ``adaptive_avg_pool2d``: cell i of n over a length L covers the pixels from
         floor(iL/n) up to ceil((i+1)L/n).
@@ -167,10 +173,10 @@ class _IntegralImage:
 
         sums = corner(bottom, right) - corner(bottom, left) - corner(top, right) + corner(top, left)
         areas = (bottom - top)[:, :, None] * (right - left)[:, None, :]
-        pixels = np.ascontiguousarray(sums.transpose(3, 0, 1, 2), np.float32)
-        pixels /= areas.astype(np.float32)
-        pixels -= np.float32(127.5)
-        pixels *= np.float32(1 / 128)
+        pixels = sums.astype(np.float32)
+        pixels /= areas[..., None].astype(np.float32)
+        pixels -= 127.5
+        pixels *= 1 / 128
         return pixels
 
 
@@ -181,13 +187,13 @@ def _cells(start: Integers, stop: Integers, num_cells: int) -> tuple[Integers, I
     return start[:, None] + i * length // num_cells, start[:, None] - (-(i + 1) * length // num_cells)
 
 
-def _moved(boxes: Floats, offsets: Floats) -> Floats:
+def _moved(boxes: FloatArray, offsets: FloatArray) -> FloatArray:
     """Boxes ``(K, 5)`` with their corners moved by fractions ``(K, 4)`` of their size."""
     size = boxes[:, 2:4] - boxes[:, :2] + 1
     return np.column_stack([boxes[:, :4] + offsets * np.tile(size, 2), boxes[:, 4]])
 
 
-def _squared(boxes: Floats) -> Floats:
+def _squared(boxes: FloatArray) -> FloatArray:
     """Boxes ``(K, 5)`` enlarged around their centre to squares."""
     size = boxes[:, 2:4] - boxes[:, :2]
     side = size.max(axis=1, keepdims=True)
@@ -195,7 +201,7 @@ def _squared(boxes: Floats) -> Floats:
     return np.column_stack([corner, corner + side, boxes[:, 4]])
 
 
-def _without_nested(faces: Floats, max_overlap: float = 0.7) -> list[int]:
+def _without_nested(faces: NDArray[np.float32], max_overlap: float = 0.7) -> list[int]:
     """Indices of the faces to keep, best first, without those inside or around a better one.
 
     ``max_overlap`` is a fraction of the smaller of the two, in pixels counted with both ends as MTCNN does.
@@ -210,17 +216,12 @@ def _without_nested(faces: Floats, max_overlap: float = 0.7) -> list[int]:
     return kept
 
 
-def _in_batches(network: Run, pixels: Floats) -> list[Floats]:
-    outputs = [network(pixels[:, at : at + MAX_CANDIDATES]) for at in range(0, pixels.shape[1], MAX_CANDIDATES)]
-    return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
-
-
-def nms(boxes: Floats, scores: Floats, max_iou: float) -> Integers:
+def nms(boxes: FloatArray, scores: FloatArray, max_iou: float) -> Integers:
     """Indices of the boxes ``(K, 4)``, best first, without those that overlap a better one by more than ``max_iou``.
 
-    Same as ``torchvision.ops.nms``.
+    Same as ``torchvision.ops.nms``, in NumPy, so that torchvision need not be imported.
 
-    >>> nms(np.float32([[0, 0, 4, 4], [0, 0, 4, 5], [4, 4, 8, 8]]), np.float32([0.7, 0.9, 0.8]), 0.5).tolist()
+    >>> nms(np.array([[0.0, 0, 4, 4], [0, 0, 4, 5], [4, 4, 8, 8]]), np.array([0.7, 0.9, 0.8]), 0.5).tolist()
     [1, 2]
     """
     order = np.argsort(-scores, kind="stable")
@@ -234,4 +235,4 @@ def nms(boxes: Floats, scores: Floats, max_iou: float) -> Integers:
         height = np.minimum(y2[i], y2[i + 1 :]) - np.maximum(y1[i], y1[i + 1 :])
         shared = np.maximum(width, 0) * np.maximum(height, 0)
         stays[i + 1 :] &= shared <= max_iou * (areas[i] + areas[i + 1 :] - shared)
-    return np.asarray(order[stays], np.int64)
+    return order[stays]

@@ -207,6 +207,23 @@ def words_of(verdict: Verdict, message: str) -> str:
     return scope_remark(message).partition(",")[0] or verdict.words
 
 
+def words_of_part(told: Verdict, call: Verdict, message: str) -> str:
+    """Words of a verdict on a face or moment, given the message of its video's score.
+
+    >>> words_of_part(Verdict.UNCERTAIN, Verdict.REAL, ""), words_of_part(Verdict.FAKE, Verdict.FAKE, "")
+    ('nothing found', 'signs of a fake')
+
+    Args:
+        told: verdict within the detector's scope.
+        call: side of the threshold on which the score lies, whatever the scope.
+        message: of the video's score; it names the kinds of fakes that signs stand for.
+    """
+    if told is Verdict.UNCERTAIN and call is Verdict.REAL:
+        return NOTHING
+    is_named = told is Verdict.FAKE and scope_remark(message).startswith(SIGNS)
+    return words_of(told, message if is_named else "")
+
+
 def scope_sentences(scope: Scope) -> str:
     """Scope in sentences, for the caveat: what was shown with its figures, what was not, and what was not measured."""
     if not scope.kinds:

@@ -39,7 +39,12 @@ def score_words(prob: float, verdict: Verdict | None, message: str = "") -> str:
     >>> score_words(0.1712, Verdict.REAL), score_words(0.9999, Verdict.FAKE), score_words(0.5, None)
     ('no sign found · score 0.17', 'signs of a fake · score >0.99', 'cannot tell · score 0.50')
     """
-    return f"{words_of(verdict or Verdict.UNCERTAIN, message)} · score {hundredths(prob)}"
+    return with_score(words_of(verdict or Verdict.UNCERTAIN, message), prob)
+
+
+def with_score(words: str, prob: float) -> str:
+    """``words`` and the score that they stand for."""
+    return f"{words} · score {hundredths(prob)}"
 
 
 def hundredths(prob: float) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfd.base.types import FloatArray, TrackScore, Verdict, VideoScore, WindowScore
+from dfd.models.files.scope import words_of_part
 from dfd.scoring.aggregation import verdict
 from dfd.video.decode import VideoReader
 from dfd.video.still import StillReader
@@ -55,13 +56,24 @@ class Voice:
     prob_fake: float | None
     tracks: dict[int, TrackScore]
     tells_real: bool = True
+    message: str = ""
+    """Message of the score, which names the kinds of fakes that signs stand for."""
 
     def judge(self, prob: float) -> Verdict | None:
         """Verdict on a score; None if the detector gives none."""
+        call = self._call(prob)
+        return Verdict.UNCERTAIN if call is Verdict.REAL and not self.tells_real else call
+
+    def words(self, prob: float) -> str:
+        """Words of the verdict on a face, within the detector's scope."""
+        told, call = self.judge(prob), self._call(prob)
+        return Verdict.UNCERTAIN.words if told is None or call is None else words_of_part(told, call, self.message)
+
+    def _call(self, prob: float) -> Verdict | None:
+        """Side of the threshold on which a score lies, whatever the scope."""
         if self.threshold is None:
             return None
-        told = verdict(prob, threshold=self.threshold, margin=self.uncertain_margin)
-        return Verdict.UNCERTAIN if told is Verdict.REAL and not self.tells_real else told
+        return verdict(prob, threshold=self.threshold, margin=self.uncertain_margin)
 
 
 def voices_of(score: VideoScore, rules: Rules) -> Iterator[Voice]:
@@ -73,10 +85,11 @@ def voices_of(score: VideoScore, rules: Rules) -> Iterator[Voice]:
         threshold = thresholds.get(one.model, rules.threshold) if one.verdict is not None else None
         tracks = {track.track: track for track in one.tracks}
         name = titles[one.model] if are_apart else one.model
-        yield Voice(name, threshold, rules.uncertain_margin, one.prob_fake, tracks, rules.tells_real)
+        yield Voice(name, threshold, rules.uncertain_margin, one.prob_fake, tracks, rules.tells_real, one.message)
     if not score.detectors:
         tracks = {track.track: track for track in score.tracks}
-        yield Voice("", rules.threshold, rules.uncertain_margin, score.prob_fake, tracks, rules.tells_real)
+        margin, tells_real = rules.uncertain_margin, rules.tells_real
+        yield Voice("", rules.threshold, margin, score.prob_fake, tracks, tells_real, score.message)
 
 
 def short_name(model: str) -> str:

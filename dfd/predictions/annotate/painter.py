@@ -145,7 +145,7 @@ class Painter:
                 said.append((f"{voice.name} not scored".strip(), GREY))
                 continue
             verdict = voice.judge(item[0])
-            words = captions.score_words(item[0], verdict)
+            words = captions.with_score(voice.words(item[0]), item[0])
             if voice.name:
                 words = f"{voice.name[:20]} {captions.hundredths(item[0])}"
             said.append((words, captions.color_of(verdict)))

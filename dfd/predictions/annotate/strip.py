@@ -164,5 +164,5 @@ def _verdict_text(score: VideoScore, *, has_verdict: bool) -> tuple[str, Color]:
 def _voice_text(voice: Voice) -> tuple[str, Color]:
     if voice.prob_fake is None:
         return f"{voice.name}: no score", GREY
-    verdict = voice.judge(voice.prob_fake)
-    return f"{voice.name}: {captions.score_words(voice.prob_fake, verdict)}", captions.color_of(verdict)
+    said = captions.with_score(voice.words(voice.prob_fake), voice.prob_fake)
+    return f"{voice.name}: {said}", captions.color_of(voice.judge(voice.prob_fake))

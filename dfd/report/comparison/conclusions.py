@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from dfd.report.comparison.pairs import Difference, Pair
 from dfd.report.comparison.repetitions import Configuration
-from dfd.report.comparison.results import Leak, Result, leaks, overlap, videos_tested
+from dfd.report.comparison.results import Leak, Result, is_fold, leaks, overlap, videos_tested
 from dfd.report.page.formatting import listed, number, p_words
 
 FEW_VIDEOS = 100
@@ -192,7 +192,7 @@ def warnings(results: Sequence[Result], pairs: Sequence[Pair], configurations: S
     about(FEW_TESTED, [r for r in tested if r.num_scored < FEW_VIDEOS])
     about(ONE_LABEL, [r for r in tested if r.overall.get("auc") is None])
     sets = [videos_tested(result) for result in tested]
-    if len(set(sets)) > 1:
+    if len(set(sets)) > 1 and not all(is_fold(result.run.split_mode) for result in tested):
         common = len(frozenset.intersection(*sets))
         counts = listed([f"{len(videos)} ({result.name})" for result, videos in zip(tested, sets, strict=True)])
         lines.append(

@@ -214,6 +214,16 @@ def why_no_leak(results: Sequence[Result]) -> str | None:
     return f"{start}, tested and otherwise alike. No two of these are."
 
 
+def is_fold(value: str) -> bool:
+    """Whether a value of ``data.split`` is a fold of a cross-validation.
+
+    >>> is_fold("0/5"), is_fold("source")
+    (True, False)
+    """
+    fold, slash, count = value.partition("/")
+    return bool(slash) and fold.isdecimal() and count.isdecimal()
+
+
 def shown_settings(run: Run, *, ignoring: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Settings in a form that can be compared and hashed."""
     return tuple(sorted((key, show_setting(value)) for key, value in run.settings.items() if key not in ignoring))

@@ -11,8 +11,7 @@ from dfd.metrics.intervals import MIN_OF_LABEL
 from dfd.metrics.segments import IOUS, MAX_PROPOSALS
 from dfd.metrics.significance import holm
 from dfd.report.page.document import Cell, Table
-from dfd.report.page.formatting import DASH, estimate, number, p_value
-from dfd.report.page.wording import percent
+from dfd.report.page.formatting import DASH, estimate, interval_of, number, p_value
 
 NO_BREAK = "\u00a0"
 SEEN = {True: "trained on", False: "new", None: "not known"}
@@ -150,9 +149,19 @@ def kinds_table(subjects: Sequence[Subject]) -> Table | None:
         "A kind's fakes are compared with all real videos of their data set. Trained on: the detector's card names the "
         "method among those of its training; new: it names others. A mean counts each kind once, and never mixes the "
         "two.",
-        f"No interval: fewer than {MIN_OF_LABEL} real or fake videos, or every resample gave the same number.",
+        f"No interval: fewer than {MIN_OF_LABEL} real or fake videos, or every resample gave the same number. AP, EER "
+        "and TPR of a kind are of as few videos as its AUC.",
     ]
-    head = ["detector", "kind is", "data set / method", "real / fake", "AUC", "AP", "EER", "TPR at FPR 1 %"]
+    head = [
+        "detector",
+        "kind is",
+        "data set / method",
+        "real / fake",
+        "AUC",
+        "AP",
+        "EER",
+        f"TPR at FPR{NO_BREAK}1{NO_BREAK}%",
+    ]
     return Table("table_kinds", "By kind of fake", head, rows, notes, num_labels=3)
 
 
@@ -212,10 +221,13 @@ def segments_table(subjects: Sequence[Subject]) -> Table | None:
         found = subject.metrics.get("segments")
         if found:
             counts = f"{found['num_segments']} in {found['num_with_segments']} of {found['num_videos']} videos"
-            values = [number(found[name][f"{iou:g}"]) for name in ("ap", "ar") for iou in IOUS]
-            total = found["num_with_segments"]
-            inside = Cell(f"{found['moments_inside']} of {total}", percent(found["moments_inside"], total))
-            rows.append([subject.name, counts, *values, inside])
+            moments = Cell(
+                f"{found['moments_inside']} of {found['num_with_segments']}", interval_of(found["moments_interval"])
+            )
+            for place, iou in enumerate(f"{one:g}" for one in IOUS):
+                values = [estimate(found[name][iou], found[f"{name}_intervals"][iou]) for name in ("ap", "ar")]
+                once = [DASH, DASH] if place else [counts, moments]
+                rows.append([subject.name, iou, once[0], *values, once[1]])
     if not rows:
         return None
     note = (
@@ -225,8 +237,8 @@ def segments_table(subjects: Sequence[Subject]) -> Table | None:
         "highest window lies mostly in a labelled segment. With few windows a video (data.num_eval_clips) no proposal "
         "can fit well."
     )
-    head = ["detector", "labelled segments", *(f"{n} at {iou:g}" for n in ("AP", "AR") for iou in IOUS)]
-    return Table("table_segments", "Where in the video", [*head, "highest moment inside"], rows, [note])
+    head = ["detector", "overlap (IoU)", "labelled segments", "AP", "AR", "highest moment inside"]
+    return Table("table_segments", "Where in the video", head, rows, [note], num_labels=2)
 
 
 def pairs_table(pairs: Sequence[tuple[str, str, Mapping[str, Any]]]) -> Table | None:

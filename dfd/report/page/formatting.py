@@ -28,7 +28,10 @@ def number(value: float | None) -> str:
 
 def interval_of(interval: Interval | None) -> str:
     """Format an interval for a table."""
-    return NO_INTERVAL if interval is None else f"{interval[0]:.3f}–{interval[1]:.3f}"
+    if interval is None:
+        return NO_INTERVAL
+    low, high = interval
+    return f"{low:.3f}–{high:.3f}" if low >= 0 else f"{low:.3f} to {high:.3f}"
 
 
 def interval_words(interval: Interval | None) -> str:

@@ -19,6 +19,7 @@ from dfd.report.page.document import Cell, Document, Picture, Section, Table, Te
 from dfd.report.page.formatting import DASH, estimate, listed, number, p_value
 from dfd.report.runs.reproduction import reproduction_section
 from dfd.report.runs.training import _seeds_column, _whisker_words, _without_interval, test_section, training_section
+from dfd.report.studies.pooled import folds_of, pooled_summary, pooled_tables
 from dfd.report.studies.section import study_section
 from dfd.report.studies.study import Study
 from dfd.runs.settings import differing
@@ -31,6 +32,8 @@ def document(
     results = [result for found in configurations for result in found.results]
     pairs = compare(configurations)
     tested = [found for found in configurations if found.is_tested]
+    folds = folds_of(results)
+    said = pooled_summary(folds) or (summary(configurations, pairs) if results else [])
     num_videos = len(frozenset().union(*(videos_tested(result) for found in tested for result in found.tested)))
     parts = [study.counts()] if study else []
     parts += [f"{len(results)} run{'s' if len(results) != 1 else ''}: {', '.join(models(results))}"] if results else []
@@ -38,6 +41,7 @@ def document(
     parts += [f"written {datetime.now():%Y-%m-%d %H:%M}", f"dfd {dfd.__version__}"]
     sections = [
         study_section(study, results, folder) if study else None,
+        Section("All folds together", pooled_tables(folds)) if folds else None,
         training_section(configurations, folder) if results else None,
         test_section(tested, folder),
         group_section(tested),
@@ -49,7 +53,7 @@ def document(
     return Document(
         title,
         " · ".join(parts),
-        [*(study.summary() if study else []), *(summary(configurations, pairs) if results else [])],
+        [*(study.summary() if study else []), *said],
         [*(study.warnings() if study else []), *warnings(results, pairs, configurations)],
         [section for section in sections if section],
     )

@@ -19,6 +19,7 @@ from dfd.report.comparison.results import ESTIMATED, evaluate, known
 from dfd.report.page.document import write_csv, write_page
 from dfd.report.runs.reproduction import all_numbers
 from dfd.report.runs.sections import document
+from dfd.report.studies.pooled import folds_of, pooled_predictions
 from dfd.report.studies.study import Study, read_study
 from dfd.runs.folder import find_runs, read_run
 
@@ -28,7 +29,7 @@ TITLE = "Comparison of runs"
 OWN_FILES = (
     *("report.html", "report.md", "runs.csv", "configurations.csv", "table_*.csv", "learning_curves_*.png"),
     *("comparison.png", "confusion_matrices.png", "roc.png", "against_setting.png"),
-    *("study.csv", "study_jobs.csv", "parallel_coordinates.png", "metric_by_parameter.png"),
+    *("study.csv", "study_jobs.csv", "pooled_predictions.csv", "parallel_coordinates.png", "metric_by_parameter.png"),
 )
 
 
@@ -62,6 +63,8 @@ def write_report(runs: Sequence[Path], output: Path, *, title: str = TITLE, stud
         tables["configurations.csv"] = [numbers_of(one, ESTIMATED) for one in found]
     if study is not None:
         tables |= {"study.csv": study.records(), "study_jobs.csv": study.job_records()}
+    results = [result for one in found for result in one.results]
+    tables["pooled_predictions.csv"] = pooled_predictions(folds_of(results))
     for name, rows in tables.items():
         if rows:
             write_table(output / name, rows, dict.fromkeys(column for row in rows for column in row))

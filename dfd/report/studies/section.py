@@ -8,6 +8,7 @@ from dfd.figures import style as plots
 from dfd.figures.studies import StudyPoint, metric_by_parameter, parallel_coordinates
 from dfd.report.comparison.repetitions import SEEDS_NOTE, spread, spread_cell
 from dfd.report.comparison.results import Result, known
+from dfd.report.page import wording
 from dfd.report.page.document import Cell, Gallery, Picture, Section, Table, Text
 from dfd.report.page.formatting import DASH, number
 from dfd.report.studies.groups import WORDS, Group, joined, mean_cost, shortened, sizes, test_numbers, total
@@ -20,6 +21,8 @@ COST_NOTE = (
     "finding the faces of a new video comes on top."
 )
 MAX_REMARKS = 12
+MAX_REMARK = 40
+"""Length of a remark in the table; longer ones are below it as a whole."""
 MAX_SHOWN = 50
 """Number of rows of the table on the page."""
 
@@ -49,7 +52,7 @@ def study_section(study: Study, results: Sequence[Result], folder: Path) -> Sect
             joined([job.num_epochs for job in group.jobs]) or DASH,
             _duration(total([job.record.seconds for job in group.jobs])),
             *(_costs(group) if compares_networks else []),
-            *([] if study.is_repeated else [group.message(with_pruned=False) or DASH]),
+            *([] if study.is_repeated else [wording.shortened(group.message(with_pruned=False), MAX_REMARK) or DASH]),
         ]
         for group in study.groups
     ]
@@ -93,10 +96,10 @@ def _costs(group: Group) -> list[Cell | str]:
 
 
 def _remarks(study: Study) -> list[str]:
-    """Reasons why seeds have no result, shown below the table."""
-    if not study.is_repeated:
-        return []
-    found = [f"{group.name}, {told}" for group in study.groups if (told := group.message(with_pruned=False))]
+    """Reasons why jobs have no result, shown below the table; without seeds only those too long for a row."""
+    told = {f"{group.name} [{group.folders}]": group.message(with_pruned=False) for group in study.groups}
+    least = 0 if study.is_repeated else MAX_REMARK
+    found = [f"{name}: {message}" for name, message in told.items() if len(message) > least]
     more = [f"{len(found) - MAX_REMARKS} more are in study.csv."] if len(found) > MAX_REMARKS else []
     return [*found[:MAX_REMARKS], *more]
 

@@ -12,7 +12,7 @@ from typing import Any
 from dfd.base.errors import ReportError
 from dfd.report.comparison.conclusions import FEW_VIDEOS
 from dfd.report.comparison.repetitions import Spread, best_of_seeds, repetitions, spread
-from dfd.report.comparison.results import SEEDS, known
+from dfd.report.comparison.results import SEEDS, is_fold, known
 from dfd.report.page.formatting import DASH, number
 from dfd.report.studies.groups import WORDS, Group, Row, joined, mean_cost, sizes, test_numbers, total
 from dfd.runs.folder import Run, read_run
@@ -46,6 +46,11 @@ class Study:
         return [key for key in self.record.swept if key not in SEEDS]
 
     @property
+    def is_cross_validation(self) -> bool:
+        """Whether the jobs are the folds of one configuration, of which none is better than another."""
+        return self.keys == ["data.split"] and all(is_fold(row.choices.get("data.split", "")) for row in self.rows)
+
+    @property
     def finished(self) -> list[Group]:
         """Configurations with a finished job."""
         return [group for group in self.groups if group.outcome is Outcome.FINISHED]
@@ -66,7 +71,9 @@ class Study:
         return f"{len(self.rows)} job{'s' if len(self.rows) != 1 else ''}: {', '.join(parts)}"
 
     def summary(self) -> list[str]:
-        """Conclusions by the study's metric."""
+        """Conclusions by the study's metric; none of folds, which are no choices."""
+        if self.is_cross_validation:
+            return []
         metric = self.record.metric
         jobs, mean = ("configurations", "mean ") if self.is_repeated else ("jobs", "")
         whole = [group for group in self.groups if group.is_whole]
@@ -111,7 +118,7 @@ class Study:
                 "certain, and the best of many such means is partly luck."
             )
         num_val = known(self.rows[0].run.data("splits", "val", "num_videos"))
-        if num_val is not None and num_val < FEW_VIDEOS and len(self.rows) > 1:
+        if num_val is not None and num_val < FEW_VIDEOS and len(self.rows) > 1 and not self.is_cross_validation:
             by = f"only {num_val:.0f} validation videos"
             lines.append(f"The study's jobs are ordered by {by}, so the order is largely chance.")
         outcomes = Counter(row.record.outcome for row in self.rows)

@@ -6,7 +6,7 @@ from typing import Any
 
 from dfd.base.types import Blinks, TrackScore
 from dfd.report.page import wording
-from dfd.report.videos.scored import ScoredVideo
+from dfd.report.videos.scored import LabelFacts, ScoredVideo
 from dfd.report.videos.timeline import Scale
 from dfd.video.file.formats import NO_SOUND
 
@@ -126,8 +126,30 @@ def appearance_name(track: TrackScore, detector: str = "") -> str:
 
 
 def weak_words(track: TrackScore) -> str:
-    """Sentence on an appearance that has no part in the video's score."""
-    return f"It does not count for the whole video: {wording.visible(track.weak)}."
+    """Sentence on an appearance that has no part in the video's score; empty for one that has."""
+    return f"It does not count for the whole video: {wording.visible(track.weak)}." if track.weak else ""
+
+
+def segment_words(segments: Sequence[tuple[float, float]]) -> str:
+    """Sentence on the segments that are labelled as fake; empty without any.
+
+    >>> segment_words([(40.0, 52.5), (60.0, 65.0)])
+    'Labelled as fake: 0:40.0–0:52.5, 1:00.0–1:05.0.'
+    """
+    times = ("–".join(wording.clock(seconds, decimals=1) for seconds in segment) for segment in segments)
+    return f"Labelled as fake: {', '.join(times)}." if segments else ""
+
+
+def label_words(label: LabelFacts) -> str:
+    """Label of a video in words, with the method of a fake and when it is fake.
+
+    >>> from dfd.base.types import Label
+    >>> label_words(LabelFacts(Label.FAKE, "wav2lip", ((2.0, 4.0),)))
+    'fake (wav2lip), 0:02.0–0:04.0'
+    """
+    said = f"{label.label} ({wording.visible(label.method)})" if label.method else str(label.label)
+    times = segment_words(label.segments).partition(": ")[2].removesuffix(".")
+    return f"{said}, {times}" if times else said
 
 
 STATED_NAMES = {

@@ -98,6 +98,11 @@ class VideosPage:
     links_annotated: bool = False
     """Whether the page will lie beside the annotated videos."""
 
+    @property
+    def has_segments(self) -> bool:
+        """Whether a video has labelled segments."""
+        return any(video.label and video.label.segments for video in self.videos)
+
 
 def write_videos_report(
     folders: Sequence[Path],
@@ -184,7 +189,7 @@ def videos_page(
     known = known_detectors(run.model if run else {}, several)
     given: dict[str, Any] = {"scale": scale, "known": known, "sizes": sizes, "in_numbers": in_numbers}
     views = [
-        view(video, name, is_detailed=index < MAX_DETAILED, **given)
+        view(video, name, is_detailed=index < MAX_DETAILED, label=scored.labels.get(video.score.path), **given)
         for index, (video, name) in enumerate(zip(videos, names, strict=True))
     ]
     return VideosPage(

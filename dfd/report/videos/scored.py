@@ -3,13 +3,13 @@
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dfd.base.errors import ReportError
 from dfd.base.files import inside, write_table, write_text
-from dfd.base.types import Amount, Count, Prob, VideoScore
+from dfd.base.types import Amount, Count, Label, Prob, VideoScore
 from dfd.base.untrusted import decode, read_json
 from dfd.predictions.layout import CSV_NAME, EVIDENCE_NAME, JSONL_NAME, RUN_NAME
 from dfd.predictions.rows import (
@@ -32,7 +32,6 @@ DECIDING = (
     *("name", "weights_sha256", "threshold", "temperature", "uncertain_margin", "uncertain_band", "aggregation"),
     *("clip_len", "clip_stride", "image_size"),
 )
-
 
 _OF_MODEL = {"threshold": "threshold", "temperature": "temperature", "band": "uncertain_band"}
 """Fields of :class:`RunFacts` that run.json has under ``model``, and their names there."""
@@ -68,6 +67,15 @@ class ScoredVideo:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelFacts:
+    """What a manifest says of a video: its label, the method of a fake, and the segments (seconds) that are fake."""
+
+    label: Label
+    method: str = ""
+    segments: tuple[tuple[Amount, Amount], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RunFacts:
     """``run.json``: what scores were made with. What it does not say is None or empty."""
 
@@ -78,6 +86,8 @@ class RunFacts:
     threshold: Prob | None = None
     band: tuple[Prob, Prob] | None = None
     temperature: Amount | None = None
+    labels: Mapping[str, LabelFacts] = field(default_factory=dict)
+    """Labels by the paths of the videos, where a manifest was given."""
 
     @property
     def gives_verdicts(self) -> bool:
@@ -116,6 +126,11 @@ class Scored:
     def run(self) -> RunFacts | None:
         """Facts of the folder that says most about its detector; the others agree in all that decides a score."""
         return max(self.runs, key=lambda run: len(run.model), default=None)
+
+    @property
+    def labels(self) -> Mapping[str, LabelFacts]:
+        """Labels of the videos of all folders, by path."""
+        return {path: label for run in self.runs for path, label in run.labels.items()}
 
     @property
     def model(self) -> str | None:
@@ -257,7 +272,9 @@ def write_merged(scored: Scored, output: Path) -> None:
         if (folder / EVIDENCE_NAME).is_dir():
             shutil.copytree(folder / EVIDENCE_NAME, pictures, dirs_exist_ok=True, ignore=_not_pictures)
     values = [video.value for video in scored.videos]
-    write_run(output, {**(scored.run.value if scored.run else {}), MERGED_KEY: [f.name for f in scored.folders]})
+    labels = {path: one for run in scored.runs for path, one in (run.value.get("labels") or {}).items()}
+    facts = {**(scored.run.value if scored.run else {}), MERGED_KEY: [f.name for f in scored.folders]}
+    write_run(output, {**facts, "labels": labels} if labels else facts)
     write_table(output / CSV_NAME, map(row_of, values), columns_of(models_in(values)))
     write_text(output / JSONL_NAME, "".join(json.dumps(value) + "\n" for value in values))
 

@@ -15,6 +15,8 @@ MIN_BAR = 3.0
 """Minimum width of a bar, so that windows of long videos stay visible."""
 MAX_BARS = 400
 """Maximum number of bars, which a screen can still separate; more windows share bars."""
+PIN_PERCENT = 5.0
+"""Width of a pin on a narrow screen, in percent of a timeline."""
 MAX_TICKS = 6
 TICK_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800)
 
@@ -38,6 +40,11 @@ class Scale:
         if self.band is not None and self.has_band and self.band[0] <= prob_fake <= self.band[1]:
             return str(Verdict.UNCERTAIN)
         return str(Verdict.FAKE if prob_fake >= self.threshold else Verdict.REAL)
+
+    def call(self, prob_fake: float, told: Verdict) -> Verdict:
+        """Verdict of a probability, whatever the detector's scope; ``told`` if the threshold is not known."""
+        zone = self.zone(prob_fake)
+        return told if zone == "unknown" else Verdict(zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,8 @@ class Timeline:
     ticks: tuple[Tick, ...]
     scale: Scale
     is_binned: bool
+    labelled: tuple[tuple[float, float], ...] = ()
+    """Left and right of the segments that are labelled as fake."""
 
     def lines(self) -> Mapping[str, str]:
         """SVG path data of the tops of the bars by zone, drawn as lines."""
@@ -92,8 +101,15 @@ class Timeline:
         return round(100 * min(max(seconds / self.duration, 0.0), 1.0), 2)
 
 
-def timeline(windows: Sequence[WindowScore], duration: float | None, scale: Scale) -> Timeline:
+def timeline(
+    windows: Sequence[WindowScore],
+    duration: float | None,
+    scale: Scale,
+    labelled: Sequence[tuple[float, float]] = (),
+) -> Timeline:
     """Build the timeline of a face with ``windows`` in a video of ``duration`` seconds (None: up to the last window).
+
+    Segments that are ``labelled`` as fake (start and end in seconds) are marked, up to the end of the video.
 
     >>> drawn = timeline([WindowScore(0.0, 2.5, 0.75, (0, 0, 1, 1))], 10.0, Scale(0.5))
     >>> drawn.areas(), [tick.label for tick in drawn.ticks]
@@ -105,7 +121,21 @@ def timeline(windows: Sequence[WindowScore], duration: float | None, scale: Scal
         for window in windows
     ]
     is_binned = len(bars) > MAX_BARS
-    return Timeline(whole, tuple(_binned(bars) if is_binned else bars), _ticks(whole), scale, is_binned)
+    marked = tuple(_extent(start / whole, min(end / whole, 1.0)) for start, end in labelled if start < whole)
+    return Timeline(whole, tuple(_binned(bars) if is_binned else bars), _ticks(whole), scale, is_binned, marked)
+
+
+def lanes(percents: Sequence[float]) -> list[int]:
+    """Lowest row for each pin in which it is not too close to an earlier one.
+
+    >>> lanes([10.0, 50.0, 12.0, 52.0, 14.0])
+    [0, 0, 1, 1, 2]
+    """
+    rows: list[int] = []
+    for index, place in enumerate(percents):
+        near = {rows[other] for other in range(index) if abs(percents[other] - place) < PIN_PERCENT}
+        rows.append(next(row for row in range(index + 1) if row not in near))
+    return rows
 
 
 def height(prob_fake: float) -> float:

@@ -7,20 +7,27 @@ from statistics import fmean
 from urllib.parse import quote
 
 from dfd.base.types import TrackScore, Verdict, WindowScore
-from dfd.models.files.scope import NOTHING, SIGNS, scope_remark, words_of
+from dfd.models.files.scope import words_of, words_of_part
 from dfd.predictions.layout import ANNOTATED_NAME
 from dfd.predictions.pictures import annotated_files
 from dfd.report.page import wording
-from dfd.report.videos.facts import Known, appearance_name, blink_words, looked_at, stated_facts, weak_words
+from dfd.report.videos.facts import (
+    Known,
+    appearance_name,
+    blink_words,
+    label_words,
+    looked_at,
+    segment_words,
+    stated_facts,
+    weak_words,
+)
 from dfd.report.videos.pictures import PictureSizes, ShownEvidence, ShownMoment, embed
-from dfd.report.videos.scored import ScoredVideo
-from dfd.report.videos.timeline import Scale, Timeline, timeline
+from dfd.report.videos.scored import LabelFacts, ScoredVideo
+from dfd.report.videos.timeline import Scale, Timeline, lanes, timeline
 from dfd.scoring.aggregation import NO_VERDICT
 
 MAX_IN_NUMBERS = 120
 """Maximum number of windows of a face that are listed; predictions.jsonl has all."""
-PIN_PERCENT = 5.0
-"""Width of a pin on a narrow screen, in percent of a timeline."""
 MAX_NOTE = 140
 """Maximum length of a message in the table; the video's section has the whole."""
 
@@ -73,6 +80,8 @@ class VideoView:
     """Whether the video has its own section, to which ``anchor`` leads."""
     known: Mapping[str, Known]
     """What is known of the detectors, by their names in the scores."""
+    label: LabelFacts | None = None
+    """Label that a manifest has of it."""
 
     @property
     def verdict(self) -> str:
@@ -179,6 +188,8 @@ class VideoView:
             said = one.message if one.prob_fake is None else wording.probability(one.prob_fake)
             verdict = "" if one.prob_fake is None else f", {words_of(one.verdict or Verdict.UNCERTAIN, one.message)}"
             facts.append((self.known[one.model].name, f"{wording.visible(said)}{verdict}"))
+        if self.label:
+            facts.append(("Label", label_words(self.label)))
         if score.blinks:
             facts.append(("Blinks", blink_words(score.blinks)))
         if score.scored_at:
@@ -208,8 +219,10 @@ def view(
     sizes: PictureSizes,
     is_detailed: bool,
     in_numbers: bool,
+    label: LabelFacts | None = None,
 ) -> VideoView:
     """Prepare a video for the page, with its own section if ``is_detailed`` and listed windows if ``in_numbers``."""
+    segments = label.segments if label else ()
     evidence = embed(video, sizes)
     anchor = "video-" + hashlib.sha256(video.score.path.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     most = MAX_IN_NUMBERS if in_numbers else 0
@@ -217,21 +230,21 @@ def view(
     seen = _seen_by(video, scale, known) if is_detailed else ()
     for number, (detector, tracks, its_scale, message) in enumerate(seen):
         for track in sorted(tracks, key=lambda track: (-track.prob_fake, track.track)):
-            drawn = timeline(track.windows, video.score.duration_seconds, its_scale)
+            drawn = timeline(track.windows, video.score.duration_seconds, its_scale, segments)
             moments = [moment for moment in evidence.moments if not number and moment.facts.track == track.track]
             face = FaceView(
                 anchor=f"{anchor}-face-{track.track + 1}{f'-{number + 1}' if number else ''}",
                 name=appearance_name(track, detector),
                 verdict=str(track.verdict),
-                said=_said(track, its_scale, message),
+                said=words_of_part(track.verdict, its_scale.call(track.prob_fake, track.verdict), message),
                 prob=wording.probability(track.prob_fake),
                 timeline=drawn,
-                summary=_summary(track, drawn) + (f" {weak_words(track)}" if track.weak else ""),
+                summary=" ".join(filter(None, (_summary(track, drawn), segment_words(segments), weak_words(track)))),
                 windows=track.windows if len(track.windows) <= most else (),
                 moments=_moments(moments, track, drawn),
             )
             faces.append(face)
-    return VideoView(video, wording.visible(name), anchor, evidence, faces, is_detailed, known)
+    return VideoView(video, wording.visible(name), anchor, evidence, faces, is_detailed, known, label)
 
 
 def _seen_by(
@@ -246,14 +259,6 @@ def _seen_by(
     for one in score.detectors:
         its_scale = known[one.model].scale if one.verdict is not None else Scale()
         yield known[one.model].name, one.tracks, its_scale, one.message
-
-
-def _said(track: TrackScore, scale: Scale, message: str) -> str:
-    """Verdict on a face in the words of its video: a low score that may not be called ``real`` found nothing."""
-    if track.verdict is Verdict.UNCERTAIN and scale.zone(track.prob_fake) == str(Verdict.REAL):
-        return NOTHING
-    is_named = track.verdict is Verdict.FAKE and scope_remark(message).startswith(SIGNS)
-    return words_of(track.verdict, message if is_named else "")
 
 
 def _summary(track: TrackScore, drawn: Timeline) -> str:
@@ -285,16 +290,3 @@ def _moments(moments: Sequence[ShownMoment], track: TrackScore, drawn: Timeline)
         when, prob = wording.clock(facts.seconds, decimals=1), wording.probability(facts.prob_fake)
         views.append(MomentView(number, moment, place, lane, when, prob, box))
     return views
-
-
-def lanes(percents: Sequence[float]) -> list[int]:
-    """Lowest row for each pin in which it is not too close to an earlier one.
-
-    >>> lanes([10.0, 50.0, 12.0, 52.0, 14.0])
-    [0, 0, 1, 1, 2]
-    """
-    rows: list[int] = []
-    for index, place in enumerate(percents):
-        near = {rows[other] for other in range(index) if abs(percents[other] - place) < PIN_PERCENT}
-        rows.append(next(row for row in range(index + 1) if row not in near))
-    return rows

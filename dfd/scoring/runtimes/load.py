@@ -16,6 +16,8 @@ from dfd.scoring.runtimes.packing import is_mostly_linear
 from dfd.scoring.runtimes.runtime import Export, OnnxRuntime, Runtime, TorchRuntime, logger, pick_device
 
 RUNTIMES = ("auto", "torch", "onnx")
+REDUCED = ("bf16", "int8")
+"""Precisions that only torch computes in."""
 WORTH_EXPORTING = 32
 """Videos from which ``runtime=auto`` exports on a CPU; an export pays after some ten (ResNeXt50) to fifty of them."""
 WORTH_WAITING = 200
@@ -45,8 +47,8 @@ def load_runtime(
     checkpoint = Path(checkpoint)
     if runtime not in RUNTIMES:
         raise ConfigError(f"runtime={runtime} is not one of {', '.join(RUNTIMES)}")
-    if precision == "bf16" and "onnx" in (runtime, checkpoint.suffix.removeprefix(".")):
-        raise ConfigError("precision=bf16 is for runtime=torch; onnxruntime computes in float32")
+    if precision in REDUCED and "onnx" in (runtime, checkpoint.suffix.removeprefix(".")):
+        raise ConfigError(f"precision={precision} is for runtime=torch; onnxruntime computes in float32")
     if checkpoint.suffix == ".onnx":
         if runtime == "torch":
             raise ConfigError(
@@ -67,7 +69,7 @@ def load_runtime(
     name = _name(checkpoint, digest)
     if runtime == "onnx":
         return kept_onnx(model, card, digest, device=device), card, name, model
-    may_use_onnx = num_videos is not None and not model.mixes_clips and precision != "bf16"
+    may_use_onnx = num_videos is not None and not model.mixes_clips and precision not in REDUCED
     may_use_onnx &= model.backbone.is_differentiable
     if runtime == "auto" and may_use_onnx and _onnx_is_faster(model, device):
         # Not Path.is_file, which raises where a folder on the way may not be entered.

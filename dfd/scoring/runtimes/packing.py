@@ -33,8 +33,10 @@ def can_pack() -> bool:
     return has_onednn and all(hasattr(torch.ops.mkldnn, name) for name in names)
 
 
-def pack_linear(network: nn.Module) -> int:
+def pack_linear(network: nn.Module, kind: "type[PackedLinear] | None" = None) -> int:
     """Pack large linear layers of a network on the CPU in place; returns how many were packed.
+
+    ``kind`` takes the place of the layers; None: :class:`PackedLinear`, which computes the same.
 
     The network's parameters then lack these weights. Gradients still go through to the layers before, for heat maps.
     The other parameters are copied, so that a file that all of them were mapped from can be let go.
@@ -47,12 +49,12 @@ def pack_linear(network: nn.Module) -> int:
     if not can_pack():
         return 0
     join_biases(network)
-    fused = _fused_activations(network)
+    kind, fused = kind or PackedLinear, _fused_activations(network)
     names = [name for name, module in network.named_modules() if _fits(module)]
     for name in names:
         layer = network.get_submodule(name)
         assert isinstance(layer, nn.Linear)
-        network.set_submodule(name, PackedLinear(layer, **fused.get(name, {})))
+        network.set_submodule(name, kind(layer, **fused.get(name, {})))
         leave_in_file(layer.weight.data_ptr(), layer.weight.nbytes)
     if names:
         for tensor in (*network.parameters(), *network.buffers()):
@@ -93,8 +95,8 @@ class PackedLinear(nn.Module):
         self.in_features, self.out_features, self.activation = layer.in_features, layer.out_features, activation
         scale, weight = input_scale * output_scale, layer.weight.detach()
         weight = weight if scale == 1 else weight * scale
-        self.packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
-        self.offset = None if layer.bias is None else layer.bias.detach() * output_scale
+        self.packed = self._pack(weight)
+        self.offset = None if layer.bias is None else self._typed(layer.bias.detach() * output_scale)
 
     @property
     def weight(self) -> Tensor:
@@ -119,6 +121,15 @@ class PackedLinear(nn.Module):
     def extra_repr(self) -> str:
         """Sizes and activation, for ``print``."""
         return f"in_features={self.in_features}, out_features={self.out_features}, activation={self.activation}"
+
+    def _pack(self, weight: Tensor) -> Tensor:
+        """Rearrange weights of shape (out_features, in_features) for the product."""
+        packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
+        return packed
+
+    def _typed(self, offset: Tensor) -> Tensor:
+        """Give offsets the type that the product takes."""
+        return offset
 
     def _product(self, x: Tensor, activation: str) -> Tensor:
         algorithm = "none" if activation == "gelu" else ""  # not the approximation by tanh

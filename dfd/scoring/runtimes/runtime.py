@@ -22,7 +22,8 @@ from dfd.models.classifier import ClipClassifier
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.onnx import INPUT_NAME, OUTPUT_NAME, OnnxFile, optional_module, read_onnx
 from dfd.scoring.runtimes.folding import fold_batchnorm
-from dfd.scoring.runtimes.packing import pack_linear
+from dfd.scoring.runtimes.packing import is_mostly_linear, pack_linear
+from dfd.scoring.runtimes.reduced import Bf16Linear, Int8Linear, has_bf16, has_int8
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ CPU_FRAMES_AT_ONCE = 20
 """Frames per pass of the backbone: ResNeXt50 is as fast with 20 as with 80, in 200 MB less; with 10 it is slower."""
 
 
-PRECISIONS = ("auto", "float32", "bf16")
+PRECISIONS = ("auto", "float32", "bf16", "int8")
 
 MAX_DIFFERENCE = 1e-4
 """Between the probabilities of one detector in two forms; float32 sums in another order differ by some 1e-6."""
@@ -67,12 +68,22 @@ class TorchRuntime:
         self.temperature = card.temperature or 1.0
         self.export: Export | None = None
         """For the next run; this one does not change what it computes with."""
+        if self.precision == "int8":
+            if not is_mostly_linear(self.model.backbone):
+                raise ConfigError(
+                    "precision=int8 is for vision transformers, whose work is in linear layers; the network of this "
+                    "detector has few or none; use precision=float32"
+                )
+            self.tune()  # the scores are those of the rounded weights, whoever asks
 
     def tune(self) -> None:
         """Rearrange the backbone for speed: the same scores, from a model whose weights are no longer the file's."""
         fold_batchnorm(self.model.backbone.network)
-        if self.device_type == "cpu" and self.precision == "float32":
-            pack_linear(self.model)  # the last layers too, which would keep the file mapped
+        if self.device_type != "cpu" or (self.precision == "bf16" and not has_bf16()):
+            return
+        if self.precision != "float32":
+            pack_linear(self.model.backbone, Int8Linear if self.precision == "int8" else Bf16Linear)
+        pack_linear(self.model)  # the last layers too, which would keep the file mapped
 
     @torch.inference_mode()
     def prob_fake(self, frames_BTCHW: Tensor, seconds_BT: Tensor | None = None) -> list[float]:
@@ -228,7 +239,7 @@ class ProgramRuntime:
 
 
 def pick_precision(name: str, device: torch.device) -> str:
-    """Number format of a network's products: ``float32`` or ``bf16``, which has 16 bits.
+    """Number format of a network's products: ``float32``, ``bf16`` (16 bits) or ``int8`` (8 bits, linear layers alone).
 
     ``auto`` is bf16 on a GPU that computes in it, and float32 elsewhere.
 
@@ -240,6 +251,9 @@ def pick_precision(name: str, device: torch.device) -> str:
     has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
     if name == "bf16" and not has_bf16:
         raise ConfigError(f"precision=bf16: {device} does not compute in it; use precision=float32")
+    if name == "int8" and not (device.type == "cpu" and has_int8()):
+        where = "this CPU has none (VNNI)" if device.type == "cpu" else f"they are used on CPUs alone, not on {device}"
+        raise ConfigError(f"precision=int8 needs instructions for 8-bit products, and {where}; use precision=bf16")
     if name == "auto":
         return "bf16" if device.type == "cuda" and has_bf16 else "float32"
     return name
