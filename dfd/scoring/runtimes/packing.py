@@ -96,7 +96,7 @@ class PackedLinear(nn.Module):
         scale, weight = input_scale * output_scale, layer.weight.detach()
         weight = weight if scale == 1 else weight * scale
         self.packed = self._pack(weight)
-        self.offset = None if layer.bias is None else self._typed(layer.bias.detach() * output_scale)
+        self.offset: Tensor | None = None if layer.bias is None else self._typed(layer.bias.detach() * output_scale)
 
     @property
     def weight(self) -> Tensor:
