@@ -17,7 +17,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 @pytest.mark.parametrize(
     ("name", "result", "named"),
     [
-        ("gpu", "gpu-smoke", "bf16"),
+        pytest.param("gpu", "gpu-smoke", "bf16", marks=pytest.mark.slow),
         pytest.param("aggregations", "aggregations", "max_of_means", marks=pytest.mark.slow),
         pytest.param("train_step", "train_step", "cached", marks=pytest.mark.slow),
         pytest.param("scoring_stages", "scoring_stages", "floor", marks=pytest.mark.slow),
@@ -52,6 +52,28 @@ def test_what_quick_measures_takes_the_place_of_no_result(tmp_path: Path, monkey
         measure.report(arguments, "x", "A title", ["way"], [["a"]], [1.0])
         assert sorted(file.name for file in tmp_path.glob("results/*")) == expected
         shutil.rmtree(tmp_path / "results", ignore_errors=True)
+
+
+def test_rows_of_a_benchmark_that_was_cut_short_are_kept_on_the_same_machine_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    gpu = importlib.import_module("gpu")
+    part = tmp_path / "gpu.part.jsonl"
+    gpu.Rows(part).add(("vit_l", "train", "bf16", "4"), {"seconds": 0.5, "peak_gb": None})
+    with part.open("a") as file:
+        file.write('{"what": ["vit_l", "tra')  # killed while it wrote
+    again = gpu.Rows(part)
+    assert again.done == {("vit_l", "train", "bf16", "4"): {"seconds": 0.5, "peak_gb": None}}
+    monkeypatch.setattr(gpu, "machine", lambda: {"cpu": "another", "load_average": 1.0})
+    assert not gpu.Rows(part).done
+
+
+def test_operations_are_counted_as_they_are_known_of_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    gpu = importlib.import_module("gpu")
+    # 10 frames: ResNeXt50 has 1.11 billion multiplications and additions at 112 px, the LSTM 33.6 million.
+    assert gpu.gflop_per_clip(gpu.NETWORKS["resnext50"], tiny=False) == pytest.approx(10 * (2.22 + 0.067), rel=0.03)
 
 
 def probe(shifts: dict[str, float], *, noise: float = 1.0) -> float:
