@@ -89,12 +89,12 @@ def test_what_follows_from_the_quality_alone_is_no_evidence_given_the_quality(
 ) -> None:
     draw = np.random.default_rng(0)
     label = np.arange(400) % 2
-    quality = draw.normal(size=400) + 3 * label
-    evidence = 2 * quality[:, None] + draw.normal(size=(400, 23))
+    quality = draw.normal(size=400) + label
+    evidence = 2 * quality[:, None] + 3 * draw.normal(size=(400, 23))
     head = model_of("lda", num_conditions=num_conditions, shrinkage=0.1).classify
     fit_head(head, np.column_stack([evidence, quality]), label)
     odds = head(torch.from_numpy(np.column_stack([evidence, quality])))[:, 1].numpy()
-    assert (abs(np.corrcoef(odds, quality)[0, 1]) > 0.5) is follows_quality
+    assert bool(abs(np.corrcoef(odds, quality)[0, 1]) > 0.5) == follows_quality
 
 
 def test_conditions_must_leave_a_feature() -> None:
