@@ -21,13 +21,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dfd.base.types import FrameArray, Label
+from dfd.base.types import Label
 from dfd.config.build import build
 from dfd.config.check import check
 from dfd.config.folders import CONFIG_DIR
 from dfd.config.schemas import TrainConfig
 from dfd.data.clips.module import ClipDataModule
 from dfd.metrics.videos import bootstrap_intervals, video_metrics
+from dfd.signals.rendering.quality import quality
 
 Floats = NDArray[np.float64]
 SUSPECT = 0.6
@@ -42,38 +43,6 @@ GROUPS = {
 FOLDS = 5
 
 
-def statistics(frames: FrameArray) -> dict[str, float]:
-    """Statistics of a clip's frames, uint8 (T, H, W, 3), that say nothing of a face."""
-    pictures = frames.astype(np.float64)
-    grey = pictures.mean(axis=-1)
-    spectra = np.abs(np.fft.rfft2(grey - grey.mean(axis=(1, 2), keepdims=True))) ** 2
-    spectrum = spectra.mean(axis=0) + 1e-9
-    height, width = grey.shape[1:]
-    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
-    bands = [spectrum[(radius >= low) & (radius < low + 0.1)].mean() for low in (0.05, 0.15, 0.25, 0.35)]
-    base = spectrum[radius < 0.05].mean()
-    second = np.abs(np.diff(grey, 2, axis=2)).mean(axis=(0, 1))
-    # Interpolation by two leaves every other second difference smaller (Gallagher 2005).
-    doubled = abs(float(np.log((second[::2].mean() + 1e-3) / (second[1::2].mean() + 1e-3))))
-    red, green, blue = np.moveaxis(pictures, -1, 0)
-    chroma = red - blue
-    high = grey - (np.roll(grey, 1, 1) + np.roll(grey, -1, 1) + np.roll(grey, 1, 2) + np.roll(grey, -1, 2)) / 4
-    values = {f"band_{number}": float(np.log(band / base)) for number, band in enumerate(bands, 1)}
-    values |= {"doubled": doubled, "grid_8": grid_step(grey), "grid_8_chroma": grid_step(chroma)}
-    values["noise"] = float(np.log(np.median(np.abs(high)) + 0.1))
-    for name, channel in (("red", red), ("green", green), ("blue", blue)):
-        values |= {name: float(channel.mean()), f"{name}_spread": float(channel.std())}
-    values["saturation"] = float((pictures.max(axis=-1) - pictures.min(axis=-1)).mean())
-    return values
-
-
-def grid_step(channel: Floats) -> float:
-    """How much larger steps between columns are at one place of each eight than elsewhere, as a logarithm."""
-    steps = np.abs(np.diff(channel, axis=2)).mean(axis=(0, 1))
-    steps = steps[: len(steps) // 8 * 8].reshape(-1, 8).mean(axis=0) + 1e-3
-    return float(np.log(steps.max() / np.median(steps)))
-
-
 def table_of(data: ClipDataModule, *, num_clips: int) -> tuple[Floats, list[str], list[dict[str, Any]]]:
     """Statistics of the training's clips (N, K), their names, and the facts of each clip, in the training's order."""
     index = data.index.drop_duplicates("video_id").set_index("video_id")
@@ -84,7 +53,7 @@ def table_of(data: ClipDataModule, *, num_clips: int) -> tuple[Floats, list[str]
             video = str(batch["video_id"][number]).partition("+")[0]
             row = index.loc[video]
             file = {name: float(row[name]) for name in GROUPS["file"]}
-            rows.append({**file, **statistics(np.moveaxis(frames, 1, -1))})
+            rows.append({**file, **quality(np.moveaxis(frames, 1, -1))})
             facts.append(
                 {
                     "label": int(batch["label"][number]),

@@ -55,24 +55,6 @@ def without_secrets() -> Iterator[None]:
             os.putenv(name, value)
 
 
-@contextmanager
-def one_thread_of_blas() -> Iterator[None]:
-    """Context in which started processes compute NumPy's matrix products in one thread each.
-
-    NumPy's library reads the variable when it is loaded, which in a worker is before any code of ours. Does nothing if
-    the user has set it.
-    """
-    name = "OPENBLAS_NUM_THREADS"
-    if name in os.environ:
-        yield
-        return
-    os.putenv(name, "1")
-    try:
-        yield
-    finally:
-        os.unsetenv(name)
-
-
 def end_with(parent: int) -> None:
     """Have this process end by SIGTERM when its parent has ended: one that is killed cannot say so.
 

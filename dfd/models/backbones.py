@@ -20,7 +20,7 @@ from dfd.models.networks.paddings import set_paddings
 from dfd.models.networks.resnext import NUM_FEATURES, ResNeXt50
 from dfd.models.networks.systems import mesonet, vgg19
 from dfd.models.networks.systems.residuals import two_stream
-from dfd.models.networks.systems.signals import convolutional_traces, pulse, pulse_maps
+from dfd.models.networks.systems.signals import convolutional_traces, pulse, pulse_maps, rendering
 from dfd.models.networks.systems.sstnet import sstnet
 from dfd.models.networks.video import video
 from dfd.models.pretrained import (
@@ -235,6 +235,7 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "convolutional_traces": convolutional_traces,
     "pulse": pulse,
     "pulse_maps": pulse_maps,
+    "rendering": rendering,
 }
 """Functions by option name; a config or checkpoint can call no others."""
 

@@ -20,6 +20,8 @@ Trees = Annotated[int, (1, 1000)]
 Leaves = Annotated[int, (2, 1024)]
 Vectors = Annotated[int, (1, 65536)]
 Cost = Annotated[float, (1e-6, 1e6)]
+Shrinkage = Annotated[float, (0, 1)]
+Conditions = Annotated[int, (0, 4096)]
 
 MAP_CHANNELS = 256
 NUM_PRIMARY = 3
@@ -243,9 +245,20 @@ def svm(in_features: int, *, dropout: float, cost: Cost = 1.0, max_vectors: Vect
     return SvmHead(in_features, cost=cost, max_vectors=max_vectors)
 
 
-def lda(in_features: int, *, dropout: float) -> nn.Module:
-    """Build a linear discriminant analysis, fitted at once; ``dropout`` has no meaning for it."""
-    return LdaHead(in_features)
+def lda(in_features: int, *, dropout: float, shrinkage: Shrinkage = 0.0, num_conditions: Conditions = 0) -> nn.Module:
+    """Build a linear discriminant analysis, fitted at once; ``dropout`` has no meaning for it.
+
+    Args:
+        in_features: length of the features.
+        dropout: ignored.
+        shrinkage: share of the identity in the covariance: 0.5 for features that are nearly as many as the clips.
+        num_conditions: last features that are no evidence: what real clips with the same values of them have is
+            subtracted from the others.
+
+    Raises:
+        ValueError: when the conditions leave no feature.
+    """
+    return LdaHead(in_features, shrinkage=shrinkage, num_conditions=num_conditions)
 
 
 def knn(in_features: int, *, dropout: float, num_neighbours: Vectors = 5, max_vectors: Vectors = 2048) -> nn.Module:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from dfd.base import machine as memory
 from dfd.base.errors import DfdError
-from dfd.base.machine import end_with, one_thread_of_blas, without_secrets
+from dfd.base.machine import end_with, without_secrets
 from dfd.process.failure import Failure
 from dfd.process.inbox import Item
 
@@ -47,7 +47,7 @@ class _WorkerProcess(SpawnProcess):
         with _main_lock:
             spawn.get_preparation_data = without_main
             try:
-                with _blocked_interrupt(), without_secrets(), one_thread_of_blas():
+                with _blocked_interrupt(), without_secrets():
                     return SpawnProcess._Popen(process_obj)
             finally:
                 spawn.get_preparation_data = original

@@ -110,7 +110,7 @@ def clips_evidence(model: ClipClassifier, frames_BTCHW: Tensor) -> list[ClipEvid
         return [evidence for clip in frames_BTCHW for evidence in clips_evidence(model, clip[None])]
     with torch.inference_mode(False), _frozen(model):
         images_NCHW = model.normalize(frames_BTCHW.flatten(0, 1).to(model.mean.device)).detach()
-        clips = images_NCHW.unflatten(0, frames_BTCHW.shape[:2])
+        clips = torch.unflatten(images_NCHW, 0, frames_BTCHW.shape[:2])
         if model not in _layers:
             # Found on two frames: to keep what every layer gives for a whole clip takes hundreds of megabytes.
             found = _evidence_anywhere(model, clips[0, :2])
@@ -158,13 +158,13 @@ def _evidence_at(
     try:
         with torch.no_grad():  # until the layer; what was on before comes back behind it
             features_ND = model.backbone(images_NCHW)
-            margin, frames_BT = _margin(model, features_ND.unflatten(0, (num_clips, -1)))
+            margin, frames_BT = _margin(model, torch.unflatten(features_ND, 0, (num_clips, -1)))
             places_Nhw = _evidence(margin, outputs[-1], _Layout.of(model.backbone.network))
     finally:
         handle.remove()
     if places_Nhw is None:
         return None
-    by_clip_BThw = places_Nhw.unflatten(0, (num_clips, -1))
+    by_clip_BThw = torch.unflatten(places_Nhw, 0, (num_clips, -1))
     return [ClipEvidence(*one, layer) for one in zip(frames_BT, by_clip_BThw * by_clip_BThw[0].numel(), strict=True)]
 
 

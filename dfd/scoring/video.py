@@ -254,7 +254,9 @@ def moments_of(
     each = explained(model, [kept.window.crops for _, kept in shown])
     for (track_number, kept), (frame, heatmap) in zip(shown, each, strict=True):
         window = kept.window
-        picture = read_picture(window.pictures[frame]) if window.pictures else None
+        # Of several detectors, only the frames that the first one looks at have a picture.
+        jpeg = window.pictures[frame] if window.pictures else b""
+        picture = read_picture(jpeg) if jpeg else None
         when, crop = window.frame_seconds[frame], window.crops[frame]
         yield Moment(track_number, kept.place, when, kept.prob_fake, crop, heatmap, picture)
 

@@ -12,7 +12,7 @@ from dfd.config.cli.declared import Declared, named_like
 from dfd.config.cli.kinds import Kind, Kinds
 from dfd.config.cli.line import read_line
 from dfd.models.published.names import NAMES
-from dfd.models.starter import NAME as STARTER
+from dfd.models.starter import FILES
 from dfd.web.options import PREFIX, WebOptions, described
 from dfd.web.serve.launcher import check_detector, run_all, server_command, with_own_key
 
@@ -170,11 +170,11 @@ def as_options(words: Sequence[str]) -> list[str]:
 
 
 def _checkpoint(word: str) -> str:
-    if word in (STARTER, *NAMES) or os.path.lexists(os.path.expanduser(word)):
+    if word in (*FILES, *NAMES) or os.path.lexists(os.path.expanduser(word)):
         return word
     if word in COMMANDS:
         raise UsageError(f"{word}: a command comes first; write dfd web {word}")
-    raise UsageError(f"{word}: there is no such command or file{did_you_mean(word, [*COMMANDS[1:], STARTER, *NAMES])}")
+    raise UsageError(f"{word}: there is no such command or file{did_you_mean(word, [*COMMANDS[1:], *FILES, *NAMES])}")
 
 
 def _named(key: str, predict: Declared) -> str:

@@ -44,7 +44,14 @@ OWN: dict[str, dict[str, Any]] = {
         name: {"pretrained": False} if "pretrained" in signature(backbone).parameters else {}
         for name, backbone in BACKBONES.items()
         if name
-        not in (*BIG, "timm", "convolutional_traces", "pulse", "pulse_maps")  # signals are computed outside torch
+        not in (
+            *BIG,
+            "timm",
+            "convolutional_traces",
+            "pulse",
+            "pulse_maps",
+            "rendering",
+        )  # signals are computed outside torch
     },
     "vgg19_pool3": {"input_size": 32, "pretrained": False},
     "meso4": {"resample": "nearest"},

@@ -29,7 +29,7 @@ BUILDERS = {
         name: partial(_without_weights, build)
         for name, build in backbones.BACKBONES.items()
         # timm needs a name; test_clip_backbones has what sees clips, test_fitted what computes signals
-        if name not in ("timm", "video", "convolutional_traces", "pulse", "pulse_maps")
+        if name not in ("timm", "video", "convolutional_traces", "pulse", "pulse_maps", "rendering")
     },
     **{name: partial(backbones.timm, name=name) for name in ("resnet10t", "mobilenetv3_small_050", "test_vit")},
     "vgg19_pool3": partial(backbones.vgg19_pool3, input_size=32),

@@ -74,6 +74,34 @@ def test_the_kept_arrays_score_as_scikit_learn_does(
     assert np.ptp(found) > 0.1
 
 
+def test_a_shrunken_plane_is_that_of_scikit_learn(clouds: tuple[np.ndarray, np.ndarray]) -> None:
+    head = model_of("lda", shrinkage=0.5).classify
+    fit_head(head, *clouds)
+    scaled = StandardScaler().fit_transform(clouds[0])
+    expected = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.5).fit(scaled, clouds[1]).predict_proba(scaled)
+    found = head(torch.from_numpy(clouds[0])).softmax(dim=1)
+    torch.testing.assert_close(found, torch.from_numpy(expected))
+
+
+@pytest.mark.parametrize(("num_conditions", "follows_quality"), [(0, True), (1, False)])
+def test_what_follows_from_the_quality_alone_is_no_evidence_given_the_quality(
+    num_conditions: int, follows_quality: bool
+) -> None:
+    draw = np.random.default_rng(0)
+    label = np.arange(400) % 2
+    quality = draw.normal(size=400) + 3 * label
+    evidence = 2 * quality[:, None] + draw.normal(size=(400, 23))
+    head = model_of("lda", num_conditions=num_conditions, shrinkage=0.1).classify
+    fit_head(head, np.column_stack([evidence, quality]), label)
+    odds = head(torch.from_numpy(np.column_stack([evidence, quality])))[:, 1].numpy()
+    assert (abs(np.corrcoef(odds, quality)[0, 1]) > 0.5) is follows_quality
+
+
+def test_conditions_must_leave_a_feature() -> None:
+    with pytest.raises((ConfigError, ValueError), match=r"head\.num_conditions=24 leaves none of 24 features"):
+        model_of("lda", num_conditions=24)
+
+
 @pytest.mark.parametrize("head", HEADS)
 def test_a_head_that_was_not_fitted_tells_nothing(head: str) -> None:
     assert (model_of(head).classify(torch.randn(3, 24)) == 0).all()
@@ -152,6 +180,14 @@ def test_a_clip_without_a_pulse_has_no_score_and_others_of_the_batch_have(backbo
     assert logits[1].isfinite().all()
     with pytest.raises(ValueError, match="needs the time of each frame"):
         model(clips)
+
+
+def test_a_clip_of_few_frames_has_no_statistics_and_is_named() -> None:
+    model = model_of("lda", backbone="rendering").eval()
+    clips = torch.randint(0, 256, (1, 5, 3, 40, 40), dtype=torch.uint8)
+    assert model(clips).isnan().any()
+    with pytest.raises(StoreError, match="v7: its clips have fewer than 8 frames"):
+        logits_of(model, {"frames": clips, "video_id": ["v7"]})  # type: ignore[typeddict-item]
 
 
 def test_signals_are_not_exported(tmp_path: Path) -> None:

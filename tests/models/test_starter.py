@@ -7,7 +7,8 @@ import torch
 
 from dfd import Detector
 from dfd.models.files.checkpoint import load_model, save_safetensors
-from dfd.models.starter import FILE, checkpoint_path
+from dfd.models.files.scope import Scope
+from dfd.models.starter import FILE, FILES, checkpoint_path, title_of
 from dfd.models.starter.initial_weights import MODELS, main, renamed
 
 MAX_BYTES = 8_000_000
@@ -40,6 +41,20 @@ def test_it_gives_no_verdict_under_any_name(tmp_path: Path, half: bool) -> None:
         assert not detector.gives_verdicts
         assert detector.caveat == card.caveat
         assert "dfd adopt" in detector.describe()["no_verdict"]
+
+
+def test_the_rendering_expert_is_found_by_its_name_and_claims_only_what_was_shown() -> None:
+    path = checkpoint_path("rendering")
+    assert title_of(path) == "rendering"
+    assert sum(file.stat().st_size for file in FILES.values()) <= MAX_BYTES
+    model, card = load_model(path)
+    scope = Scope.of(card.scope)
+    assert scope.shown == ["reenactment", "talking_head"]
+    assert not scope.may_say_real
+    assert card.no_verdict
+    frames = torch.randint(0, 256, (1, card.clip_len, 3, card.image_size, card.image_size), dtype=torch.uint8)
+    with torch.inference_mode():
+        assert model(frames).isfinite().all()
 
 
 def test_python_loads_it_by_its_name() -> None:

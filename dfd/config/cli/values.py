@@ -13,7 +13,7 @@ from dfd.base.words import nearest
 from dfd.config.cli.kinds import LITERAL, Kind, Kinds, plain_or_quoted
 from dfd.models.published.names import NAMES, adopted_path
 
-STARTER = "starter"
+SHIPPED = ("starter", "rendering")
 IS_THERE = "checkpoint=starter is the small detector that comes with dfd, and dfd adopt lists published ones"
 MAX_NAMES = 2000
 """Number of a folder's names that are searched for a misspelt one."""
@@ -110,7 +110,7 @@ def _missing(values: Mapping[str, Any], key: str) -> str | None:
         return None  # it is made when it is not there, or somebody else's
     if value is None or (key == "ckpt_path" and value in ("last", "auto")):
         return None
-    named = (STARTER, *NAMES) if key in ("checkpoint", "init_from") else ()
+    named = (*SHIPPED, *NAMES) if key in ("checkpoint", "init_from") else ()
     for text in map(str, value if isinstance(value, list) else [value]):
         if text in ("", "???") or os.path.lexists(os.path.expanduser(text)):
             continue

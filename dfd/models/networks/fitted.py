@@ -108,13 +108,22 @@ class SvmHead(FittedHead):
 
 
 class LdaHead(FittedHead):
-    """Linear discriminant analysis: one plane."""
+    """Linear discriminant analysis: one plane.
+
+    The last ``num_conditions`` features are no evidence: what real clips with the same values of them have is
+    subtracted from the others, which leaves a plane over all of them.
+    """
 
     direction: Tensor
     offset: Tensor
 
-    def __init__(self, in_features: int) -> None:
+    def __init__(self, in_features: int, *, shrinkage: float, num_conditions: int) -> None:
         super().__init__(in_features)
+        if num_conditions >= in_features:
+            raise ValueError(
+                f"head.num_conditions={num_conditions} leaves none of {in_features} features to learn from; take fewer"
+            )
+        self.shrinkage, self.num_conditions = shrinkage, num_conditions
         self.register_buffer("direction", torch.zeros(in_features, dtype=torch.float64))
         self.register_buffer("offset", torch.zeros((), dtype=torch.float64))
 

@@ -1,7 +1,7 @@
-"""Starter detector: a small one that comes with dfd for first experiments (``checkpoint=starter``).
+"""Detectors that come with dfd for first experiments: ``checkpoint=starter``, and ``checkpoint=rendering``.
 
-It was trained on photographs of real faces and fakes made from them; docs/starter.md describes how, and its limits.
-Its model card is stored beside its file.
+The starter was trained on photographs of real faces and fakes made from them; the rendering expert on statistics of
+real and forged videos. docs/starter.md describes how, and their limits. Their model cards are stored beside the files.
 """
 
 import os
@@ -12,10 +12,12 @@ from dfd.models.published.names import NAMES, adopted_path
 
 NAME = "starter"
 FILE = Path(__file__).with_name("detector.safetensors")
+FILES = {NAME: FILE, "rendering": FILE.with_name("rendering.safetensors")}
+"""Files of the detectors that come with dfd, by name."""
 
 
 def checkpoint_path(checkpoint: str | Path) -> Path:
-    """Path that ``checkpoint`` names: a file, ``starter`` for the one that comes with dfd, or an adopted detector.
+    """Path that ``checkpoint`` names: a file, a name in ``FILES`` for one that comes with dfd, or an adopted detector.
 
     >>> checkpoint_path("detector.safetensors").name, checkpoint_path("starter") == FILE
     ('detector.safetensors', True)
@@ -30,9 +32,7 @@ def checkpoint_path(checkpoint: str | Path) -> Path:
                 f"{name} is a published detector that has not been adopted on this machine; to do so: dfd adopt {name}"
             )
         return path
-    if name != NAME:
-        return Path(checkpoint).expanduser()
-    return FILE
+    return FILES.get(name) or Path(checkpoint).expanduser()
 
 
 def title_of(checkpoint: str | Path) -> str:
@@ -42,4 +42,4 @@ def title_of(checkpoint: str | Path) -> str:
     ('starter', 'mine')
     """
     path = checkpoint_path(checkpoint)
-    return NAME if path.absolute() == FILE else path.stem
+    return next((name for name, file in FILES.items() if file == path.absolute()), path.stem)

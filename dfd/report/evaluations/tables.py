@@ -226,7 +226,7 @@ def segments_table(subjects: Sequence[Subject]) -> Table | None:
             )
             for place, iou in enumerate(f"{one:g}" for one in IOUS):
                 values = [estimate(found[name][iou], found[f"{name}_intervals"][iou]) for name in ("ap", "ar")]
-                once = [DASH, DASH] if place else [counts, moments]
+                once: list[Cell | str] = [DASH, DASH] if place else [counts, moments]
                 rows.append([subject.name, iou, once[0], *values, once[1]])
     if not rows:
         return None

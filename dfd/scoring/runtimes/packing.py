@@ -96,7 +96,9 @@ class PackedLinear(nn.Module):
         scale, weight = input_scale * output_scale, layer.weight.detach()
         weight = weight if scale == 1 else weight * scale
         self.packed = self._pack(weight)
-        self.offset: Tensor | None = None if layer.bias is None else self._typed(layer.bias.detach() * output_scale)
+        # torch's stubs do not say that a layer can be without a bias.
+        bias: Tensor | None = layer.bias
+        self.offset = None if bias is None else self._typed(bias.detach() * output_scale)
 
     @property
     def weight(self) -> Tensor:

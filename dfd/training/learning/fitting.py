@@ -23,6 +23,8 @@ from dfd.models.networks.fitted import FittedHead, ForestHead, LdaHead, Neighbou
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
+CONDITION_RIDGE = 0.05
+"""Pull towards no effect of the conditions of :class:`~dfd.models.networks.fitted.LdaHead`, per real clip."""
 KEY = "dfd_fitting"
 """Key in a checkpoint for the features that a fitted head was fitted to."""
 
@@ -116,11 +118,27 @@ def fit_head(head: FittedHead, features_ND: Array, label_N: Labels) -> None:
         case NeighboursHead():
             found = _neighbours(head, scaled_ND, label_N)
         case LdaHead():
-            plane = LinearDiscriminantAnalysis().fit(scaled_ND, label_N)
-            found = {"direction": plane.coef_[0], "offset": plane.intercept_[0]}
+            found = _plane(head, scaled_ND, label_N)
         case _:
             raise TypeError(f"no fit is known for {type(head).__name__}")
     head.keep({"center": center_D, "scale": scale_D, **found})
+
+
+def _plane(head: LdaHead, scaled_ND: Array, label_N: Labels) -> dict[str, Any]:
+    evidence_ND, conditions_NC = np.split(scaled_ND, [scaled_ND.shape[1] - head.num_conditions], axis=1)
+    design_NC = np.column_stack([np.ones(len(scaled_ND)), conditions_NC])
+    real_NC = design_NC[label_N == Label.REAL]
+    ridge_CC = CONDITION_RIDGE * len(real_NC) * np.diag([0.0, *np.ones(head.num_conditions)])
+    expected_CD = np.linalg.solve(real_NC.T @ real_NC + ridge_CC, real_NC.T @ evidence_ND[label_N == Label.REAL])
+    left_ND = evidence_ND - design_NC @ expected_CD
+    spread_D = left_ND.std(axis=0)
+    spread_D[spread_D == 0] = 1
+    # The solver without shrinkage needs no inverse.
+    how = {"solver": "lsqr", "shrinkage": head.shrinkage} if head.shrinkage else {}
+    plane = LinearDiscriminantAnalysis(**how).fit(left_ND / spread_D, label_N)
+    direction_D = plane.coef_[0] / spread_D
+    shift, *of_conditions = expected_CD @ direction_D
+    return {"direction": [*direction_D, *np.negative(of_conditions)], "offset": plane.intercept_[0] - shift}
 
 
 def _forest(head: ForestHead, scaled_ND: Array, label_N: Labels) -> dict[str, Any]:

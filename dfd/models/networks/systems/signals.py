@@ -11,12 +11,18 @@ from torch import Tensor, nn
 from dfd.models.networks.backbone import Backbone
 from dfd.signals.pulse import LEAST_FRAMES, NoPulse
 from dfd.signals.pulse_features import FEATURES, pulse_features, pulse_map
+from dfd.signals.rendering.features import TooShort, feature_names, rendering_features
+from dfd.signals.rendering.moving import LEAST_FRAMES as LEAST_MOVING
 from dfd.signals.traces import TOLERANCE, smallest_side, traces
 
 NO_PULSE = (
     f"no pulse can be measured: that needs crops of 32 px or more and {LEAST_FRAMES} or more consecutive frames of one "
     "face, 12 or more a second and none missing for long; take a longer video; in training, "
     "data.clip_len=128 and data.min_frames=64"
+)
+NO_MOTION = (
+    f"its clips have fewer than {LEAST_MOVING} frames, too few to measure anything over time; take a longer video; in "
+    "training, data.clip_len=24"
 )
 NO_TRACE = "its picture is too small for the window of the convolutional traces; take a smaller backbone.window"
 
@@ -89,6 +95,27 @@ class PulseBackbone(SignalBackbone):
         return features_BD[:, None]
 
 
+class RenderingBackbone(SignalBackbone):
+    """Statistics of a face against the rest of its own frame, and over time; one vector for each clip."""
+
+    sees_clips = True
+    why_nothing = NO_MOTION
+
+    def __init__(self) -> None:
+        super().__init__(nn.Identity(), num_features=len(feature_names()), min_size=1, frozen=True)
+
+    def forward(self, clips_BTCHW: Tensor) -> Tensor:
+        """Features ``(B, 1, num_features)``; nan where a clip has too few frames."""
+        features_BD = torch.full((len(clips_BTCHW), self.num_features), torch.nan)
+        for place, frames in enumerate(_levels(clips_BTCHW)):
+            try:
+                found = rendering_features(frames.transpose(0, 2, 3, 1))
+            except TooShort:
+                continue
+            features_BD[place] = torch.from_numpy(found)
+        return features_BD[:, None].to(clips_BTCHW.device)
+
+
 class MapNetwork(nn.Module):
     """Three convolutions with pooling and a dense layer on a pulse map ``(B, 64, T)``; our widths."""
 
@@ -130,6 +157,14 @@ def pulse_maps(*, width: Annotated[int, (1, 4096)] = 256) -> Backbone:
         width: features of its dense layer.
     """
     return PulseBackbone(pulse_map, MapNetwork(width), num_features=width, frozen=False)
+
+
+def rendering() -> Backbone:
+    """Build the statistics of a face against the rest of its frame and over time, for crops with margin.
+
+    They need consecutive frames and a fitted head.
+    """
+    return RenderingBackbone()
 
 
 def _levels(images: Tensor) -> NDArray[np.uint8]:
