@@ -17,4 +17,4 @@ def test_a_frame_of_which_no_picture_was_kept_is_shown_as_a_crop_alone() -> None
     ]
     kept = [_Kept(0.5, place, window) for place, window in enumerate(windows)]
     moments = list(moments_of([TrackScore(0, 0.5, Verdict.UNCERTAIN, ())], {0: kept}, number=3, model=None))
-    assert [moment.picture is None for moment in moments] == [False, True, True]
+    assert [moment.frame is None for moment in moments] == [False, True, True]
