@@ -192,15 +192,14 @@ def write_with(path: Path, codec: str, pixel_format: str, *, size: tuple[int, in
 @pytest.mark.parametrize("fast_decode", [True, False])
 def test_damage_on_the_way_is_named(tmp_path: Path, fast_decode: bool) -> None:
     path = tmp_path / "0.mp4"
-    # With this preset, zeros in the middle make no sense to either entropy decoder.
-    write_video(path, moving_colours(), fps=25, fast_decode=fast_decode, crf=10, preset="medium")
+    write_video(path, moving_colours(), fps=25, fast_decode=fast_decode)
     with av.open(str(path)) as container:
         key = next(p for p in container.demux(video=0) if p.is_keyframe and p.pts)
         start, size = key.pos, key.size
     assert start is not None
     data = bytearray(path.read_bytes())
     middle = start + size // 2
-    data[middle : middle + 200] = bytes(200)
+    data[middle : middle + 200] = bytes([255]) * 200  # zeros may be read as a picture by an arithmetic decoder
     path.write_bytes(data)
     assert read_clip(path, [0, 1, 2]) is not None
     with pytest.raises(UnreadableVideo, match=r"0\.mp4: frame 15 is damaged"):
