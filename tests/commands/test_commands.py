@@ -509,7 +509,7 @@ def test_a_diverged_job_fails_writes_no_detector_and_is_not_the_best(tiny_store:
     given = [f"data.store={tiny_store}", *(word for word in TINY if not word.startswith("optimizer."))]
     done = run("train", *given, *arguments, f"hydra.sweep.dir={tmp_path}", "-m", check=False)
     assert done.returncode == 1
-    assert "error: job 0: diverged: the validation loss is not finite since step 2" in done.stderr
+    assert "error: job 0: diverged: the validation loss is not finite since step " in done.stderr
     outcome = json.loads((tmp_path / "0" / "outcome.json").read_text())
     assert (outcome["outcome"], outcome["value"]) == ("failed", None)
     assert outcome["message"].startswith("diverged: ")

@@ -37,7 +37,7 @@ def options_of(group: str) -> list[str]:
 
 
 TRAINERS, OPTIMIZERS = options_of("trainer"), options_of("optimizer")
-OTHER_DATA = ("meta", "traces", "ppg", "ppg_cnn")
+OTHER_DATA = ("meta", "traces", "ppg", "ppg_cnn", "rendering")
 """Experiments whose data the small store cannot be (several methods of fakes, longer clips); other tests have them."""
 EXPERIMENTS = ["none given", *(name for name in options_of("experiment") if name not in OTHER_DATA)]
 

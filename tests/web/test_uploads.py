@@ -180,7 +180,7 @@ def test_the_disk_keeps_its_reserve(client: Client, video: bytes, configure: Any
 @pytest.mark.parametrize("cut", [200, 3000])
 def test_an_upload_that_breaks_off_leaves_nothing(client: Client, video: bytes, cut: int) -> None:
     factory = RequestFactory()
-    whole = factory.post("/", {"video": _named(video)})
+    whole = factory.post("/", {"video": _named(video[:50_000])})  # a body in memory has a limit
     body = whole.body
     request = factory.generic("POST", "/", data=body[:cut], content_type=whole.META["CONTENT_TYPE"])
     request.META["CONTENT_LENGTH"] = str(len(body))

@@ -97,9 +97,11 @@ def _costs(group: Group) -> list[Cell | str]:
 
 def _remarks(study: Study) -> list[str]:
     """Reasons why jobs have no result, shown below the table; without seeds only those too long for a row."""
-    told = {f"{group.name} [{group.folders}]": group.message(with_pruned=False) for group in study.groups}
-    least = 0 if study.is_repeated else MAX_REMARK
-    found = [f"{name}: {message}" for name, message in told.items() if len(message) > least]
+    told = [(group, group.message(with_pruned=False)) for group in study.groups]
+    if study.is_repeated:
+        found = [f"{group.name}, {message}" for group, message in told if message]
+    else:
+        found = [f"{group.name} [{group.folders}]: {message}" for group, message in told if len(message) > MAX_REMARK]
     more = [f"{len(found) - MAX_REMARKS} more are in study.csv."] if len(found) > MAX_REMARKS else []
     return [*found[:MAX_REMARKS], *more]
 
