@@ -20,10 +20,10 @@ def test_it_is_small_and_says_what_it_is_trained_on() -> None:
     model, card = load_model(FILE)
     assert card.data["blend"]
     assert card.data["splits"]["train"]["labels"]["fake"] == 0  # real faces alone
-    assert (card.clip_len, card.image_size) == (1, 112)
+    assert (card.clip_len, card.image_size) == (1, 192)
     assert "/" not in str(card.model["backbone"]["weights"])
     with torch.inference_mode():
-        logits = model(torch.randint(0, 256, (2, 1, 3, 112, 112), dtype=torch.uint8))
+        logits = model(torch.randint(0, 256, (2, 1, 3, 192, 192), dtype=torch.uint8))
     assert logits.isfinite().all()
 
 
