@@ -104,7 +104,7 @@ def main() -> None:
         for text in arguments.face_detectors.split(","):
             for runtime in arguments.runtimes.split(","):
                 given = {"face_detector": parse_detector(text), "num_workers": 1, "max_windows": arguments.max_windows}
-                with Detector.load(checkpoint, runtime=runtime, fold_batchnorm=True, **given) as detector:
+                with Detector.load(checkpoint, runtime=runtime, **given) as detector:
                     detector.score(videos[0])
                     for video in videos:
                         runs = measure(detector, video, arguments.repeats)
