@@ -1,4 +1,4 @@
-"""From the command to the verdict: ``dfd predict VIDEO`` from nothing to its report, and what heat maps add.
+"""Time of ``dfd predict VIDEO`` from nothing to its report, and what heat maps add to it.
 
     python benchmarks/cold_start.py VIDEO [--before CHECKOUT] [--checkpoints starter,resnext50] [--repeats 5]
 

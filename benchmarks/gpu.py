@@ -85,7 +85,7 @@ MODES = (
     Mode("float32"),
     Mode("bf16, compiled", bf16=True, compiled=True),
 )
-"""Those that say most come first; compiling takes longest."""
+"""Modes in the order in which they say most; compiling takes longest."""
 
 
 class Clock:
