@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from dfd.faces.crop import CROPS, FivePoints, Letterbox, Native, Square, crop_of
 from dfd.faces.extract import ExtractionSettings
@@ -60,6 +61,19 @@ def test_any_box_gives_a_crop(box):
     crops = crop_faces(frames, [box, box], size=32, margin_fraction=0.3)
     assert crops.shape == (2, 32, 32, 3)
     assert (crops == 77).all()
+
+
+@pytest.mark.parametrize(("size", "side"), [(32, 20.3), (32, 32.0), (37, 55.7), (8, 31.9), (64, 64.01)])
+def test_a_crop_is_what_pillow_makes_of_it(size, side):
+    """Values that lie halfway between two levels may be rounded to the other one."""
+    frame = np.random.default_rng(0).integers(0, 256, (90, 100, 3), np.uint8)
+    for left, top in [(0.0, 0.0), (17.25, 9.5), (100 - side, 90 - side)]:
+        box = (left, top, left + side, top + side)
+        cut = Square(size, 0.0).cut(frame, box, POINTS)
+        made = Image.fromarray(frame).resize((size, size), Image.Resampling.BICUBIC, box=box)
+        difference = np.abs(cut.astype(int) - np.asarray(made))
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 0.002
 
 
 def test_cropping_leaves_the_frames_as_they_were():
