@@ -5,15 +5,19 @@ detectors return boxes with a score and the same five landmarks, whichever packa
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dfd.base.errors import ConfigError
 from dfd.base.fetch import WeightsFile, fetch
 from dfd.base.names import plugins
 from dfd.base.types import FaceBox, FrameArray
 from dfd.base.words import did_you_mean, nearest
+from dfd.faces.detectors.region import Region
 
 WEIGHTS_OPTION = "face_detector.weights=FILE"
 
@@ -49,6 +53,19 @@ class FaceDetector(Protocol):
 
     def __call__(self, frames: FrameArray) -> list[list[FaceBox]]:
         """Faces in each of N frames ``(N, H, W, 3)``, in pixels of these frames, best score first."""
+        ...
+
+
+@runtime_checkable
+class LooksWithin(FaceDetector, Protocol):
+    """A detector that can look at parts of a picture, in less time than at all of it."""
+
+    margin: float
+    """Room that a face needs around it, for its motion from one key frame to the next and for its box to be the same as
+    in the whole picture: a fraction of its longer side."""
+
+    def within(self, frame: NDArray[np.uint8], regions: Sequence[Region]) -> list[FaceBox]:
+        """Faces of a frame ``(H, W, 3)`` that lie in one of some regions, in pixels of it, best first."""
         ...
 
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from dfd.base.types import FaceBox, FloatArray, FrameArray
 from dfd.faces.crop import Crop
 from dfd.faces.crop.base import filters, opencv
-from dfd.faces.detect import FaceDetector
+from dfd.faces.detect import FaceDetector, LooksWithin
 from dfd.faces.settings import ExtractionSettings
+from dfd.faces.tracks.regions import Regions
 from dfd.faces.tracks.shots import ShotCutDetector
 from dfd.faces.tracks.track import Tracker, TrackSpan, TrackSummary, confirmed, main_track
 from dfd.faces.turned import PictureSample
@@ -89,6 +90,7 @@ class FaceExtractor:
         self.best_score = 0.0
         """Highest score of any face so far."""
         self._tracker = Tracker()
+        self._regions = Regions(1)
 
     @property
     def faceless(self) -> list[Image]:
@@ -151,6 +153,7 @@ class FaceExtractor:
         self.num_frames = self.num_key_frames = self.num_with_face = 0
         self._faceless, self._unsure, self.best_score = PictureSample(), PictureSample(), 0.0
         tracker = self._tracker = Tracker(max_missed=settings.max_missed, smoothing=settings.smoothing)
+        self._regions = Regions(settings.whole_every, getattr(self.detector, "margin", 0.0))
         held: deque[_Frame] = deque()
         for frame in self._with_faces(self._with_key_frames(chunks)):
             held.append(frame)
@@ -216,7 +219,7 @@ class FaceExtractor:
                 side = detection_side(images[0], self.detector, self.settings)
                 small = np.stack([shrink(image, side) for image in images])
                 scale_x, scale_y = width / small.shape[2], height / small.shape[1]
-                for image, faces in zip(images, self.detector(small), strict=True):
+                for image, faces in zip(images, self._faces_in(small), strict=True):
                     found.append([_scaled(face, scale_x, scale_y) for face in faces])
                     self._count(image, found[-1])
         waiting = iter(found)
@@ -226,6 +229,21 @@ class FaceExtractor:
                 continue
             faces = next(waiting)
             yield _Frame(frame.index, frame.image, True, frame.ends_segment, frame.ends_shot, faces)
+            if frame.ends_segment:
+                self._regions.forget()
+
+    def _faces_in(self, small: FrameArray) -> list[list[FaceBox]]:
+        """Faces in each picture; in those parts of a picture where some may be, if the detector can."""
+        # A batch is looked at as a whole: where to look is known from the key frame before.
+        if len(small) > 1 or not isinstance(self.detector, LooksWithin):
+            return self.detector(small)
+        regions = self._regions.of(small[0])
+        faces = [] if regions is None else self.detector.within(small[0], regions)
+        is_whole = not faces
+        if is_whole:
+            (faces,) = self.detector(small)
+        self._regions.seen(faces, whole=is_whole)
+        return [faces]
 
     def _count(self, image: Image, faces: list[FaceBox]) -> None:
         self.num_key_frames += 1

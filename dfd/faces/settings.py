@@ -17,6 +17,7 @@ LARGEST_EXTRACTION = {
     "key_frame_stride": 100,
     "detection_side": 4096,
     "max_missed": 10,
+    "whole_every": 100,
 }
 MAX_HELD_FRAMES = 200
 """Maximum of whole frames that a worker holds at once: key_frame_stride * (max_missed + 2)."""
@@ -33,6 +34,8 @@ class ExtractionSettings:
         crop: what of the face is cut out, and how it is resampled.
         key_frame_stride: frames from one detection to the next.
         detection_side: longer side in pixels of the detector's input; larger frames are shrunk to it.
+        whole_every: key frames from one that is looked at as a whole to the next. In those between, detectors that can
+            do so look where faces were and where the picture has changed. 1: all are looked at as a whole.
         max_missed: consecutive key frames on which a face may be missed without ending its track.
         smoothing: 0..1, see :class:`dfd.faces.tracks.track.Tracker`.
 
@@ -45,9 +48,10 @@ class ExtractionSettings:
     detection_side: int = 640
     max_missed: int = MAX_MISSED
     smoothing: float = SMOOTHING
+    whole_every: int = 8
 
     def __post_init__(self) -> None:
-        for name, least in (("key_frame_stride", 1), ("detection_side", 32), ("max_missed", 0)):
+        for name, least in (("key_frame_stride", 1), ("detection_side", 32), ("max_missed", 0), ("whole_every", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not 0 <= self.smoothing <= 1:

@@ -18,6 +18,7 @@ from dfd.faces.detect import DETECTORS, RETINAFACE_WEIGHTS, YUNET_WEIGHTS, build
 from dfd.faces.detectors.cascade import load_networks
 from dfd.faces.detectors.cascade_on_gpu import load_networks_on
 from dfd.faces.detectors.mtcnn import WEIGHTS
+from dfd.faces.detectors.region import Region
 from dfd.faces.detectors.retinaface import RetinaFace, load_weights, prior_boxes
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "face_detector"
@@ -139,6 +140,14 @@ def test_mtcnn_finds_the_same_in_a_frame_whatever_else_is_in_the_batch(detector,
     assert detector(frames[::-1]) == together[::-1]
 
 
+def test_mtcnn_finds_in_parts_of_a_frame_what_it_finds_there_in_the_whole(detector, face_frames):
+    frame = face_frames[0][1]
+    (whole,) = detector(frame[None])
+    around = [Region(64, 32, 256, 224, smallest=50.0), Region(0, 0, 32, 240), Region(256, 224, 320, 240)]
+    assert as_array(detector.within(frame, around)) == pytest.approx(as_array(whole), abs=1e-3)
+    assert detector.within(frame, around[1:]) == []
+
+
 @pytest.mark.parametrize("shape", [(1, 64, 64, 3), (2, 16, 16, 3), (1, 5, 9, 3), (0, 64, 64, 3)])
 def test_mtcnn_finds_no_face_where_there_is_none(detector, shape):
     assert detector(np.full(shape, 128, np.uint8)) == [[] for _ in range(shape[0])]
@@ -184,6 +193,14 @@ def test_yunet_finds_the_drawn_face_where_mtcnn_does(shared_weights, detector, f
     for (ours,), (theirs,) in zip(found, detector(frames), strict=True):
         assert as_array([ours])[0, :4] == pytest.approx(as_array([theirs])[0, :4], abs=13)
         assert as_array([ours])[0, 5:] == pytest.approx(as_array([theirs])[0, 5:], abs=13)  # same order of the points
+
+
+def test_yunet_finds_in_parts_of_a_frame_what_it_finds_there_in_the_whole(shared_weights, face_frames):
+    frame, found = face_frames[0][1], yunet(weights=str(shared_weights / "face_detection_yunet.onnx"))
+    (whole,) = found(frame[None])
+    around = [Region(32, 0, 288, 240), Region(0, 0, 32, 240)]
+    assert as_array(found.within(frame, around)) == pytest.approx(as_array(whole), abs=3)
+    assert found.within(frame, around[1:]) == []
 
 
 def test_yunet_follows_a_change_of_frame_size(shared_weights, face_frames):

@@ -210,7 +210,7 @@ def test_a_frame_that_is_small_enough_is_given_to_the_detector_as_it_is():
 
 
 @pytest.mark.parametrize(
-    "option", [{"detection_side": 0}, {"key_frame_stride": 0}, {"max_missed": -1}, {"smoothing": 2}]
+    "option", [{"detection_side": 0}, {"key_frame_stride": 0}, {"max_missed": -1}, {"smoothing": 2}, {"whole_every": 0}]
 )
 def test_settings_out_of_range_are_refused_by_name(option):
     with pytest.raises(ValueError, match=next(iter(option))):

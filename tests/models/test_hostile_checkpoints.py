@@ -130,6 +130,7 @@ LOOKS = {
     "key_frame_stride": {"extraction": {"key_frame_stride": 10**9}},
     "frames held": {"extraction": {"key_frame_stride": 100, "max_missed": 10}},
     "max_missed": {"extraction": {"max_missed": 10**9}},
+    "whole_every": {"extraction": {"whole_every": 10**9}},
     "unknown kind of crop": {"extraction": {"crop": {"kind": "os.system"}}},
     "crop is a list": {"extraction": {"crop": [1]}},
     "unknown option of a crop": {"extraction": {"crop": {"kind": "box", "surprise": 1}}},

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfd.base.types import FaceBox, FloatArray, FrameArray
+from dfd.faces.detectors.region import Region
 
 WEIGHTS = Path(__file__).parent / "weights" / "mtcnn.safetensors"
 PYRAMID_FACTOR = 0.709  # about sqrt(1/2): each level of the pyramid has half the pixels of the one before
@@ -41,6 +42,7 @@ class Mtcnn:
 
     name = "mtcnn"
     batch_size = 1  # see __call__
+    margin = 0.4  # for motion: boxes are those of the whole frame
     # In three frames of each of 36 videos the best face scored 0.9990 to 1 upright, and at most 0.9984 on its side or
     # upside down. The two are close: frames below are only tried turned, and stay upright if that scores no higher.
     sure_score = 0.999
@@ -68,10 +70,17 @@ class Mtcnn:
         other.min_face_fraction = min_face_fraction
         return other
 
-    def _detect(self, frame: NDArray[np.uint8]) -> list[FaceBox]:
+    def within(self, frame: NDArray[np.uint8], regions: Sequence[Region]) -> list[FaceBox]:
+        """Faces of a frame ``(H, W, 3)`` that lie in some regions, best first.
+
+        They are those of the whole frame, since the networks see the same pixels.
+        """
+        return self._detect(frame, regions)
+
+    def _detect(self, frame: NDArray[np.uint8], regions: Sequence[Region] = ()) -> list[FaceBox]:
         min_face = max(CELL, self.min_face_fraction * min(frame.shape[:2]))
         image = _IntegralImage(frame)
-        boxes = self._propose(image, min_face)
+        boxes = self._propose(image, min_face, regions or [Region(0, 0, image.width, image.height)])
         boxes = self._refine(image, boxes)
         faces, landmarks = self._output(image, boxes)
         return [
@@ -80,25 +89,15 @@ class Mtcnn:
             if x2 > x1 and y2 > y1
         ]
 
-    def _propose(self, image: "_IntegralImage", min_face: float) -> FloatArray:
+    def _propose(self, image: "_IntegralImage", min_face: float, regions: Sequence[Region]) -> FloatArray:
         """Candidates ``(K, 5)`` from P-net over the pyramid: x1, y1, x2, y2, score, made square."""
         levels = []
         scale = CELL / min_face
         while min(image.height, image.width) * scale >= CELL:
-            level = image.resample(image.whole, (int(image.height * scale + 1), int(image.width * scale + 1)))
-            offsets, prob = self._pnet(level)
-            rows, columns = np.nonzero(prob[0, ..., 1] >= PNET_THRESHOLD)
-            score = prob[0, rows, columns, 1]
-            corner = np.column_stack([columns, rows]).astype(np.float32)
-            found = np.column_stack(
-                [
-                    np.floor((STRIDE * corner + 1) / np.float32(scale)),
-                    np.floor((STRIDE * corner + CELL) / np.float32(scale)),
-                    score,
-                    offsets[0, rows, columns],
-                ]
-            )
-            levels.append(found[nms(found[:, :4], found[:, 4], 0.5)])
+            parts = [self._at_scale(image, scale, region) for region in regions if scale * region.smallest <= CELL]
+            if parts:
+                found = np.concatenate(parts)
+                levels.append(found[nms(found[:, :4], found[:, 4], 0.5)])
             scale *= PYRAMID_FACTOR
         if not levels:
             return np.zeros((0, 5), np.float32)
@@ -107,6 +106,24 @@ class Mtcnn:
         size = found[:, 2:4] - found[:, :2]
         corners = found[:, :4] + found[:, 5:] * np.tile(size, 2)
         return _squared(np.column_stack([corners, found[:, 4]]))
+
+    def _at_scale(self, image: "_IntegralImage", scale: float, region: Region) -> FloatArray:
+        """Candidates ``(K, 9)`` of P-net in a region, on one level: x1, y1, x2, y2, score, and the corners' offsets."""
+        size = int(image.height * scale + 1), int(image.width * scale + 1)
+        down = _part(region.top, region.bottom, scale, size[0])
+        across = _part(region.left, region.right, scale, size[1])
+        offsets, prob = self._pnet(image.shrunk(size, down, across))
+        rows, columns = np.nonzero(prob[0, ..., 1] >= PNET_THRESHOLD)
+        places = np.column_stack([columns + across.start // STRIDE, rows + down.start // STRIDE])
+        corner = STRIDE * places.astype(np.float32)
+        return np.column_stack(
+            [
+                np.floor((corner + 1) / np.float32(scale)),
+                np.floor((corner + CELL) / np.float32(scale)),
+                prob[0, rows, columns, 1],
+                offsets[0, rows, columns],
+            ]
+        )
 
     def _refine(self, image: "_IntegralImage", boxes: FloatArray) -> FloatArray:
         """Candidates ``(K, 5)`` that R-net accepts, with corrected corners, made square."""
@@ -156,6 +173,16 @@ class _IntegralImage:
         covers = (edges[:, 2] > edges[:, 0]) & (edges[:, 3] > edges[:, 1])
         return boxes[covers], edges[covers]
 
+    def shrunk(self, size: tuple[int, int], down: slice, across: slice) -> FloatArray:
+        """Rows ``down`` and columns ``across`` of the whole frame shrunk to ``size``, as :meth:`resample` does it."""
+        rows, columns = size
+        top, bottom = (edges[0, down] for edges in _cells(self.whole[:, 1], self.whole[:, 3], rows))
+        left, right = (edges[0, across] for edges in _cells(self.whole[:, 0], self.whole[:, 2], columns))
+        sums = self._sums.reshape(self.height + 1, self.width + 1, 3)[:, left[0] : right[-1] + 1]
+        strips = sums.take(bottom, axis=0) - sums.take(top, axis=0)
+        sums = strips.take(right - left[0], axis=1) - strips.take(left - left[0], axis=1)
+        return _scaled(sums, (bottom - top)[:, None] * (right - left))[None]
+
     def resample(self, regions: Integers, size: tuple[int, int]) -> FloatArray:
         """Average or spread each region to ``size`` (rows, columns): ``(K, rows, columns, 3)`` in -1..1.
 
@@ -172,12 +199,23 @@ class _IntegralImage:
             return found
 
         sums = corner(bottom, right) - corner(bottom, left) - corner(top, right) + corner(top, left)
-        areas = (bottom - top)[:, :, None] * (right - left)[:, None, :]
-        pixels = sums.astype(np.float32)
-        pixels /= areas[..., None].astype(np.float32)
-        pixels -= 127.5
-        pixels *= 1 / 128
-        return pixels
+        return _scaled(sums, (bottom - top)[:, :, None] * (right - left)[:, None, :])
+
+
+def _scaled(sums: NDArray[np.int32], areas: Integers) -> FloatArray:
+    """Averages, from sums ``(..., 3)`` over cells of these areas, in -1..1."""
+    pixels = sums.astype(np.float32)
+    pixels /= areas[..., None].astype(np.float32)
+    pixels -= 127.5
+    pixels *= 1 / 128
+    return pixels
+
+
+def _part(low: int, high: int, scale: float, length: int) -> slice:
+    """Rows or columns, of ``length`` in a level of the pyramid, on which P-net decides about a part of a frame."""
+    first = max(0, int(low * scale)) // STRIDE * STRIDE
+    last = min(length, int(np.ceil(high * scale)) + 1)
+    return slice(min(first, max(0, length - CELL) // STRIDE * STRIDE), max(last, min(length, first + CELL)))
 
 
 def _cells(start: Integers, stop: Integers, num_cells: int) -> tuple[Integers, Integers]:

@@ -3,13 +3,16 @@
 Source: Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from dfd.base.errors import WeightsMissing
 from dfd.base.types import FaceBox, FrameArray
+from dfd.faces.detectors.region import Region, disjoint
 
 NMS_THRESHOLD = 0.3
 MAX_CANDIDATES = 5000
@@ -20,6 +23,9 @@ class Yunet:
 
     name = "yunet"
     batch_size = 1  # FaceDetectorYN takes one image at a time
+    # The network sees far around a face. On five videos, boxes have an IoU of 0.98 to 0.997 (medians) with those of the
+    # whole frame; with half of this room, of 0.94 to 0.99.
+    margin = 0.8
 
     def __init__(self, *, threshold: float, weights: Path) -> None:
         self.threshold = threshold
@@ -37,22 +43,28 @@ class Yunet:
 
     def __call__(self, frames: FrameArray) -> list[list[FaceBox]]:
         """Faces in each frame of ``(N, H, W, 3)`` RGB, best first."""
-        height, width = frames.shape[1:3]
-        self._detector.setInputSize((width, height))
-        found = []
-        for frame in frames:
-            _, rows = self._detector.detect(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-            faces = [] if rows is None else [_face(row) for row in rows if _is_box(row)]
-            found.append(sorted(faces, key=lambda face: -face.score))
-        return found
+        return [self._detect(frame, 0, 0) for frame in frames]
+
+    def within(self, frame: NDArray[np.uint8], regions: Sequence[Region]) -> list[FaceBox]:
+        """Faces of a frame ``(H, W, 3)`` that lie in some regions, best first."""
+        parts = [(frame[top:bottom, left:right], left, top) for left, top, right, bottom, _ in disjoint(regions)]
+        faces = [face for part in parts for face in self._detect(*part)]
+        return sorted(faces, key=lambda face: -face.score)
+
+    def _detect(self, picture: NDArray[np.uint8], left: int, top: int) -> list[FaceBox]:
+        """Faces in a picture that lies at ``left`` and ``top`` in its frame, in pixels of the frame."""
+        self._detector.setInputSize(picture.shape[1::-1])
+        _, rows = self._detector.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        faces = [] if rows is None else [_face(row, left, top) for row in rows if _is_box(row)]
+        return sorted(faces, key=lambda face: -face.score)
 
 
 def _is_box(row: np.ndarray) -> bool:
     return bool(np.isfinite(row).all() and row[2] > 0 and row[3] > 0)
 
 
-def _face(row: np.ndarray) -> FaceBox:
+def _face(row: np.ndarray, left: int, top: int) -> FaceBox:
     """Face from FaceDetectorYN's 15 columns: x, y, width, height, five points (left in the picture first), score."""
-    x, y, width, height = map(float, row[:4])
-    points = tuple((float(px), float(py)) for px, py in row[4:14].reshape(5, 2))
+    x, y, width, height = map(float, row[:4] + np.array([left, top, 0, 0], np.float32))
+    points = tuple((float(px) + left, float(py) + top) for px, py in row[4:14].reshape(5, 2))
     return FaceBox(x, y, x + width, y + height, score=float(row[14]), landmarks=points)
