@@ -60,9 +60,9 @@ class FaceDetector(Protocol):
 class LooksWithin(FaceDetector, Protocol):
     """A detector that can look at parts of a picture, in less time than at all of it."""
 
-    margin: float
-    """Room that a face needs around it, for its motion from one key frame to the next and for its box to be the same as
-    in the whole picture: a fraction of its longer side."""
+    def room(self, side: float) -> float:
+        """Pixels around a face of this longer side: for its motion, and for its box to be that of the whole picture."""
+        ...
 
     def within(self, frame: NDArray[np.uint8], regions: Sequence[Region]) -> list[FaceBox]:
         """Faces of a frame ``(H, W, 3)`` that lie in one of some regions, in pixels of it, best first."""

@@ -153,7 +153,7 @@ class FaceExtractor:
         self.num_frames = self.num_key_frames = self.num_with_face = 0
         self._faceless, self._unsure, self.best_score = PictureSample(), PictureSample(), 0.0
         tracker = self._tracker = Tracker(max_missed=settings.max_missed, smoothing=settings.smoothing)
-        self._regions = Regions(settings.whole_every, getattr(self.detector, "margin", 0.0))
+        self._regions = Regions(settings.whole_every, getattr(self.detector, "room", float))
         held: deque[_Frame] = deque()
         for frame in self._with_faces(self._with_key_frames(chunks)):
             held.append(frame)

@@ -32,7 +32,7 @@ def looked_at(regions):
 @pytest.fixture
 def regions():
     """After a look at a picture with a face at (64, 96)."""
-    regions = Regions(4, margin=0.5)
+    regions = Regions(4, room=lambda side: side / 2)
     assert regions.of(picture((64, 96))) is None
     regions.seen([face(64, 96)], whole=True)
     return regions
@@ -91,13 +91,16 @@ def test_after_a_cut_without_a_face_or_with_much_that_changed_the_whole_picture_
 class Bright:
     """Finds bright squares of 40 pixels, in parts of a picture too; counts the pixels that it was shown."""
 
-    name, batch_size, margin = "bright", 1, 0.5
+    name, batch_size = "bright", 1
 
     def __init__(self):
         self.num_pixels = 0
 
     def __call__(self, frames):
         return [self.within(frame, [Region(0, 0, frame.shape[1], frame.shape[0])]) for frame in frames]
+
+    def room(self, side):
+        return side / 2
 
     def within(self, frame, regions):
         self.num_pixels += sum(region.area for region in regions)

@@ -27,6 +27,8 @@ PYRAMID_FACTOR = 0.709  # about sqrt(1/2): each level of the pyramid has half th
 CELL = 12  # P-net sees 12 x 12 pixels and decides on a face that fills them
 STRIDE = 2
 FACE_PIXELS = 20  # smaller faces give O-net, whose input is 48 x 48, too little detail
+ROOM = 0.8
+"""Part of a face's side around it in which its candidates lie, and it from one key frame to the next."""
 PNET_THRESHOLD, RNET_THRESHOLD = 0.6, 0.7
 
 Integers = NDArray[np.int64]
@@ -42,7 +44,6 @@ class Mtcnn:
 
     name = "mtcnn"
     batch_size = 1  # see __call__
-    margin = 0.4  # for motion: boxes are those of the whole frame
     # In three frames of each of 36 videos the best face scored 0.9990 to 1 upright, and at most 0.9984 on its side or
     # upside down. The two are close: frames below are only tried turned, and stay upright if that scores no higher.
     sure_score = 0.999
@@ -69,6 +70,10 @@ class Mtcnn:
         other = copy(self)
         other.min_face_fraction = min_face_fraction
         return other
+
+    def room(self, side: float) -> float:
+        """Pixels around a face of which the longer side is ``side``."""
+        return ROOM * side
 
     def within(self, frame: NDArray[np.uint8], regions: Sequence[Region]) -> list[FaceBox]:
         """Faces of a frame ``(H, W, 3)`` that lie in some regions, best first.

@@ -1,6 +1,6 @@
 """Regions of key frames in which faces are looked for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -18,7 +18,7 @@ class Regions:
 
     A face that a detector would find elsewhere was there before, since nothing has changed there. Every
     ``whole_every``-th key frame is looked at as a whole, and so are those without a face before them; 1: all are.
-    ``margin`` is the room around a face, see :class:`dfd.faces.detect.LooksWithin`.
+    ``room`` gives the room around a face, see :meth:`dfd.faces.detect.LooksWithin.room`.
     """
 
     CELL = 8
@@ -33,11 +33,11 @@ class Regions:
     """Room in pixels around what has changed."""
     GRID = 32
     """Pixels to whose multiples the edges of regions are moved: there YuNet sees what it sees in the whole picture."""
-    MOST = 0.7
+    MOST = 0.8
     """Share of the picture above which all of it is looked at."""
 
-    def __init__(self, whole_every: int, margin: float = 0.0) -> None:
-        self._whole_every, self._margin = whole_every, margin
+    def __init__(self, whole_every: int, room: Callable[[float], float] = float) -> None:
+        self._whole_every, self._room = whole_every, room
         self._boxes = np.zeros((0, 4))
         """Faces of the last key frames, since the last whole one."""
         self._cells = np.zeros((0, 0, 3), np.int16)
@@ -80,7 +80,7 @@ class Regions:
     def _around(self, changed: NDArray[np.bool_]) -> list[Region]:
         """Regions around each face and around all that has changed, on the grid."""
         sides = self._boxes[:, 2:] - self._boxes[:, :2]
-        room = self._margin * sides.max(axis=1, keepdims=True)
+        room = np.array([[self._room(side)] for side in sides.max(axis=1).tolist()])
         low, high = self._boxes[:, :2] - room, self._boxes[:, 2:] + room
         smallest = (sides.min(axis=1) * self.SMALLEST).tolist()
         parts = [self._on_grid(*edges) for edges in zip(low, high, smallest, strict=True)]
