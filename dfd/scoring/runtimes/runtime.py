@@ -22,7 +22,7 @@ from dfd.models.classifier import ClipClassifier
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.onnx import INPUT_NAME, OUTPUT_NAME, OnnxFile, optional_module, read_onnx
 from dfd.scoring.runtimes.folding import fold_batchnorm
-from dfd.scoring.runtimes.packing import is_mostly_linear, pack_linear
+from dfd.scoring.runtimes.packing import is_mostly_linear, pack_convolutions, pack_linear
 from dfd.scoring.runtimes.reduced import Bf16Linear, Int8Linear, has_bf16, has_int8
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,9 @@ class TorchRuntime:
         fold_batchnorm(self.model.backbone.network)
         if self.device_type != "cpu" or (self.precision == "bf16" and not has_bf16()):
             return
-        if self.precision != "float32":
+        if self.precision == "float32":
+            pack_convolutions(self.model.backbone)
+        else:
             pack_linear(self.model.backbone, Int8Linear if self.precision == "int8" else Bf16Linear)
         pack_linear(self.model)  # the last layers too, which would keep the file mapped
 
