@@ -32,8 +32,10 @@ MEANS: tuple[Aggregation, ...] = (max_of_means, max_of_shrunk_means, mean_of_win
 MOST_HELD = 512
 """Windows of a video that wait in memory until all are known; a video with more is scored whole."""
 
-STAKES = (0.25, 0.5, 1.0)
-"""Shares of the largest bet that may be placed on the next window; the capital is spread over them evenly."""
+STAKES = {1.0: 0.8, 0.5: 0.2}
+"""Shares of the largest bet that may be placed on the next window, and how much of the capital bets so.
+
+The largest bet wins soonest, and loses all at a window that is surely of the other kind."""
 
 
 def upper_bound(probs: Sequence[float], number: int, chance: float) -> float:
@@ -45,7 +47,7 @@ def upper_bound(probs: Sequence[float], number: int, chance: float) -> float:
     >>> upper_bound([0.0, 0.5], 4, 0.0)
     0.625
     >>> round(upper_bound([0.1] * 8, 32, 0.001), 2), round(upper_bound([0.1] * 16, 32, 0.001), 2)
-    (0.6, 0.36)
+    (0.57, 0.34)
     """
     taken, sums = np.asarray(probs, dtype=np.float64), np.cumsum([0.0, *probs])
     left = number - np.arange(len(taken))
@@ -58,8 +60,8 @@ def upper_bound(probs: Sequence[float], number: int, chance: float) -> float:
         expected = (number * mean - sums[:-1]) / left
         if expected.max() >= 1:
             return True  # all that are left would have to be 1, and more
-        growth = 1 + np.multiply.outer(STAKES, (expected - taken) / (1 - expected))
-        return bool(np.cumprod(growth, axis=1).mean(axis=0).max() >= 1 / chance)
+        growth = 1 + np.multiply.outer([*STAKES], (expected - taken) / (1 - expected))
+        return bool(([*STAKES.values()] @ np.cumprod(growth, axis=1)).max() >= 1 / chance)
 
     low, high = float(sums[-1]) / number, float(certain)
     for _ in range(20):
