@@ -6,7 +6,8 @@ The checkouts of ``--before`` and of this file take turns, each with heat maps a
 (``score``: ``heatmaps=false moments_per_face=0``). Every run is a process of its own on a pseudo-terminal, in which the
 first character that a person sees is timed. ``resnext50`` is the network of the original study with random weights.
 CPU seconds are those of all processes. Wall times mean something on a quiet machine only; the load is in the results.
-Python's bytecode is kept beforehand, as after every installation.
+Python's bytecode is kept beforehand, as after every installation; dfd's cache is empty, so torch computes and no export
+for onnxruntime that an earlier run has left behind.
 """
 
 import json
@@ -95,6 +96,7 @@ def main() -> None:
         folder = Path(name)
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         environment.setdefault("PYTHONPYCACHEPREFIX", str(folder / "bytecode"))
+        environment["XDG_CACHE_HOME"] = str(folder / "cache")
         for given in arguments.checkpoints.split(","):
             checkpoint = given
             if given == "resnext50":

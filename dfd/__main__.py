@@ -4,8 +4,10 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from dfd import __version__
+from dfd.base.machine import end_at_once
 from dfd.base.words import nearest
 from dfd.config.cli.catalogue import COMMANDS, UsageError
 from dfd.config.cli.completion import SHELLS, candidates, script
@@ -41,6 +43,13 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
+def program() -> NoReturn:
+    """Run the command of this process; a prediction ends at once, as people wait for its end."""
+    if sys.argv[1:2] == ["predict"]:
+        end_at_once(main)
+    sys.exit(main())
+
+
 def _run(command: str, words: list[str]) -> int:
     if COMMANDS[command].is_composed and (line := read_line(command, words)).wants_help:
         print(page(command, line))  # without what the command imports
@@ -67,4 +76,4 @@ def _no_command(word: str, rest: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dfd.base.errors import ConfigError
+from dfd.base.machine import keep_freed_memory
 from dfd.base.progress import progress_bar
 from dfd.base.types import Verdict
 from dfd.base.untrusted import read_json
@@ -53,6 +54,7 @@ MAX_SHOWN = 40
 
 def predict(config: PredictConfig) -> None:
     """Score the inputs, going on where an earlier run with the same output stopped; writes tables and the report."""
+    keep_freed_memory()
     check_numbers(config)
     shard, num_shards = parse_shard(config.shard)
     inputs = inputs_of(config.input)

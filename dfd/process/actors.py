@@ -5,14 +5,22 @@ from dataclasses import dataclass
 
 from dfd.base.errors import ConfigError
 
+CPUS_OF_AN_ACTOR = 0.01
+"""Share of a core that a network without a GPU reserves, and that videos leave to it.
+
+It computes on a whole one. But a network of a lost node starts again on another, and if it reserved a core there, the
+survivors of a cluster could be full of networks that wait for videos which no core is left to decode.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class ActorPlan:
-    """How many networks there are, and what each of them reserves."""
+    """How many networks there are, and what each of them, and each video, reserves."""
 
     num_actors: int
     num_gpus: float
     num_cpus: float
+    num_cpus_per_video: float
 
 
 def plan_actors(
@@ -25,13 +33,13 @@ def plan_actors(
 ) -> ActorPlan:
     """Divide a cluster, given as the resources of its nodes, between the network and decoding.
 
-    With GPUs there is an actor for each share of one, and every core decodes; without, half of the cores compute. Where
-    both numbers are given the cluster may still grow, and only they count.
+    Every core decodes. With GPUs there is an actor for each share of one; without, one for every two cores, which they
+    share with decoding. Where both numbers are given the cluster may still grow, and only they count.
 
     >>> plan_actors([{"CPU": 16, "GPU": 2}, {"CPU": 32}])
-    ActorPlan(num_actors=2, num_gpus=1, num_cpus=0)
+    ActorPlan(num_actors=2, num_gpus=1, num_cpus=0, num_cpus_per_video=1)
     >>> plan_actors([{"CPU": 2}])
-    ActorPlan(num_actors=1, num_gpus=0, num_cpus=1)
+    ActorPlan(num_actors=1, num_gpus=0, num_cpus=0.01, num_cpus_per_video=0.99)
 
     Raises:
         ConfigError: the cluster does not hold it; Ray would wait for ever.
@@ -43,8 +51,9 @@ def plan_actors(
         share = 1 if device != "cpu" and (num_gpus or device != "auto") else 0
     if device != "auto" and (device == "cpu") == bool(share):
         raise ConfigError(f"device={device} does not fit num_gpus_per_actor={share:g}; leave one of them out")
+    reserved = (0, num_cpus_per_video) if share else (CPUS_OF_AN_ACTOR, num_cpus_per_video * (1 - CPUS_OF_AN_ACTOR))
     if num_actors is not None and num_gpus_per_actor is not None:
-        return ActorPlan(num_actors, share, 0 if share else 1)
+        return ActorPlan(num_actors, share, *reserved)
     if share:
         room = int(sum(node.get("GPU", 0) // share for node in nodes))
         if not room:
@@ -53,7 +62,7 @@ def plan_actors(
                 "give both num_actors and num_gpus_per_actor if nodes with GPUs will join"
             )
     else:
-        room = int(num_cpus - num_cpus_per_video)
+        room = int(num_cpus)
     wanted = num_actors or (room if share else max(1, min(room, int(num_cpus // 2))))
     if wanted > room or not any(node.get("CPU", 0) >= num_cpus_per_video for node in nodes):
         raise ConfigError(
@@ -61,4 +70,4 @@ def plan_actors(
             f"a cluster of {num_cpus:g} CPUs and {num_gpus:g} GPUs; lower num_actors or num_cpus_per_video, add nodes, "
             "or use engine=local"
         )
-    return ActorPlan(wanted, share, 0 if share else 1)
+    return ActorPlan(wanted, share, *reserved)

@@ -6,6 +6,7 @@ import queue
 import secrets
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
@@ -41,13 +42,20 @@ class Inbox:
     """Receives what workers send while they work, over one connection per task, so that a killed worker harms no other.
 
     A thread reads each connection. When too many items wait to be taken it stops reading, so that the worker waits too.
+
+    Args:
+        max_waiting: number of items for which there is always room.
+        max_bytes: size of pickled items for which there is, however many they are.
     """
 
     POLL_SECONDS = 0.25
 
-    def __init__(self, max_waiting: int) -> None:
+    def __init__(self, max_waiting: int, max_bytes: int = 0) -> None:
         self._events: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
-        self._room = threading.Semaphore(max_waiting)
+        self._max_waiting, self._max_bytes = max_waiting, max_bytes
+        self._room = threading.Condition()
+        self._sizes: deque[int] = deque()
+        self._num_bytes = 0
         self._clocks: dict[int, _Clock] = {}
         self._key = secrets.token_bytes(32)
         self._listener: Listener | None = None
@@ -77,7 +85,9 @@ class Inbox:
         except queue.Empty:
             return -1, None
         if isinstance(event, Item):
-            self._room.release()
+            with self._room:
+                self._num_bytes -= self._sizes.popleft()
+                self._room.notify_all()
         elif not isinstance(event, Settled):
             self._clocks.pop(number, None)
         return number, event
@@ -128,27 +138,34 @@ class Inbox:
                 number = int(connection.recv_bytes())
                 clock = self._clocks[number] = _Clock(time.monotonic(), time.monotonic())
                 while True:
-                    event = pickle.loads(connection.recv_bytes())  # noqa: S301 - made by dfd.process.worker._run
+                    message = connection.recv_bytes()
+                    event = pickle.loads(message)  # noqa: S301 - made by dfd.process.worker._run
                     clock.last_sign = time.monotonic()
                     if not isinstance(event, Item):
                         break
-                    self._wait_for_room(clock)
-                    self._events.put((number, event))
+                    self._put_when_there_is_room(number, event, len(message), clock)
                 clock.is_over = True
                 self._events.put((number, event))
             except (EOFError, OSError, ValueError):
                 return  # the worker is gone, and its future says why; or the inbox is closing
 
-    def _wait_for_room(self, clock: _Clock) -> None:
-        if self._room.acquire(blocking=False):
-            return
-        clock.waits_since = time.monotonic()
-        while not self._room.acquire(timeout=1.0):
-            if self._closing:
-                raise EOFError
-        clock.last_sign = time.monotonic()
-        clock.waited += clock.last_sign - clock.waits_since
-        clock.waits_since = None
+    def _has_room(self) -> bool:
+        return len(self._sizes) < self._max_waiting or self._num_bytes < self._max_bytes
+
+    def _put_when_there_is_room(self, number: int, item: Item, size: int, clock: _Clock) -> None:
+        with self._room:
+            if not self._has_room():
+                clock.waits_since = time.monotonic()
+                while not self._room.wait_for(self._has_room, timeout=1.0):
+                    if self._closing:
+                        raise EOFError
+                clock.last_sign = time.monotonic()
+                clock.waited += clock.last_sign - clock.waits_since
+                clock.waits_since = None
+            # One after the other, so that sizes leave in the order of the items.
+            self._sizes.append(size)
+            self._num_bytes += size
+            self._events.put((number, item))
 
 
 def _connect(address: Any) -> None:

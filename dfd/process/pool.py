@@ -53,6 +53,7 @@ class WorkerPool:
         initializer: called with ``initargs`` in each process before its first task, for instance to load a model. If it
             raises, :meth:`map` and :meth:`stream` raise the same error in the parent.
         max_waiting: number of items of :meth:`stream` that may wait to be taken; beyond, workers wait.
+        max_waiting_bytes: of small items more may wait, up to this size of them all.
 
     Raises:
         ValueError: when a number is not positive.
@@ -67,6 +68,7 @@ class WorkerPool:
         initializer: Callable[..., None] | None = None,
         initargs: tuple[Any, ...] = (),
         max_waiting: int = 64,
+        max_waiting_bytes: int = 0,
     ) -> None:
         for name, value in {
             "num_workers": num_workers,
@@ -85,7 +87,7 @@ class WorkerPool:
         self._prepared: tuple[Any, ...] = ()
         self._ahead: list[tuple[Any, int, _Running]] = []
         self._pool: Any = None
-        self._inbox = Inbox(max_waiting)
+        self._inbox = Inbox(max_waiting, max_waiting_bytes)
         self._numbers = count()
         self._num_false_starts = 0
         self._is_streaming = False

@@ -23,6 +23,7 @@ from dfd.base.errors import ConfigError, DfdError
 from dfd.base.types import Status, VideoScore
 from dfd.faces.extract import ExtractionSettings
 from dfd.faces.found import Found, Thumbnail, WindowSettings
+from dfd.models.starter import checkpoint_path
 from dfd.process.actors import ActorPlan, plan_actors
 from dfd.process.failure import Failure
 from dfd.process.pool import Again, WorkerPool
@@ -79,7 +80,7 @@ class RayEngine:
         if options.pop("num_workers", None) is not None:
             raise ConfigError("num_workers is for engine=local; Ray decodes a video on every free num_cpus_per_video")
         self._ray = import_ray()
-        self._checkpoint = Path(checkpoint)
+        self._checkpoint = checkpoint_path(checkpoint)
         from dfd.scoring.detector import Detector  # torch: what decodes below a Ray worker has no room for it
 
         self.detector = Detector.load(checkpoint, device="cpu", **options)
@@ -162,7 +163,7 @@ class RayEngine:
         with warnings.catch_warnings():
             # Ray 2.60 has no other way to say how often a task is tried; pyproject.toml keeps to versions that have it.
             warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
-            cpus, retries = self._cluster.num_cpus_per_video, self._cluster.max_retries
+            cpus, retries = plan.num_cpus_per_video, self._cluster.max_retries
             found = dataset.map(find_faces, fn_kwargs={"job": job}, num_cpus=cpus, max_retries=retries)
             return found.map(
                 _Network,

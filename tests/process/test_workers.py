@@ -323,6 +323,22 @@ def test_a_task_whose_items_nobody_takes_waits_and_is_not_charged_for_it():
     assert values == list(range(200))
 
 
+@pytest.mark.parametrize(("room", "least", "most"), [(0, 4, 12), (2_000_000, 20, 30)])
+def test_more_items_may_wait_if_they_are_small(room, least, most):
+    with WorkerPool(num_workers=1, deadline_seconds=30.0, max_waiting=4, max_waiting_bytes=room) as pool:
+        events = pool.stream(count_moments, [40])
+        next(events)
+        time.sleep(0.7)
+        now = time.monotonic()
+        made = [item[0] for _, item in events if item is not None]
+    assert least <= sum(moment < now for moment in made) <= most
+
+
+def count_moments(stop):
+    for _ in range(stop):
+        yield time.monotonic(), bytes(100_000)
+
+
 def count_large(stop):
     for value in range(stop):
         yield value, bytes(100_000)

@@ -1,6 +1,7 @@
 """Packed linear layers compute what the network computed, and heat maps still see through them."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,8 +10,16 @@ from torch import nn
 from dfd.models import temporal
 from dfd.models.backbones import Backbone
 from dfd.models.classifier import ClipClassifier
+from dfd.models.networks.paddings import PaddedConv2d
 from dfd.scoring.explain import clip_evidence
-from dfd.scoring.runtimes.packing import PackedLinear, can_pack, is_mostly_linear, pack_linear
+from dfd.scoring.runtimes.packing import (
+    PackedConv2d,
+    PackedLinear,
+    can_pack,
+    is_mostly_linear,
+    pack_convolutions,
+    pack_linear,
+)
 
 pytestmark = pytest.mark.skipif(not can_pack(), reason="this torch has no oneDNN")
 
@@ -85,6 +94,54 @@ def test_small_layers_and_other_activations_stay_as_they_are() -> None:
     torch.testing.assert_close(network(x), expected(x), rtol=1e-4, atol=1e-5)
 
 
-def test_packing_in_training_mode_is_refused() -> None:
+@pytest.mark.parametrize("pack", [pack_linear, pack_convolutions])
+def test_packing_in_training_mode_is_refused(pack: Callable[[nn.Module], int]) -> None:
     with pytest.raises(ValueError, match="evaluation mode"):
-        pack_linear(nn.Linear(1000, 1000))
+        pack(nn.Linear(1000, 1000))
+
+
+CONVOLUTIONS = {
+    "grouped": nn.Conv2d(16, 32, 3, padding=1, groups=4, bias=False),
+    "of each channel": nn.Conv2d(16, 16, 5, stride=2, padding=2, groups=16),
+    "across channels": nn.Conv2d(16, 24, 1),
+    "dilated": nn.Conv2d(16, 8, (3, 5), padding=(2, 4), dilation=2),
+}
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_a_packed_convolution_gives_the_same_output_and_gradient(kind: str) -> None:
+    layer = CONVOLUTIONS[kind]
+    packed = PackedConv2d(layer)
+    torch.testing.assert_close(packed.weight, layer.weight, rtol=0, atol=0)
+    inputs = [torch.randn(3, 16, 20, 14, generator=torch.Generator().manual_seed(0)) for _ in range(2)]
+    for x in (inputs[0], inputs[0].contiguous(memory_format=torch.channels_last)):
+        with torch.inference_mode():
+            torch.testing.assert_close(packed(x), layer(x), rtol=1e-5, atol=1e-6)
+    for one, x in zip((layer, packed), inputs, strict=True):
+        one(x.requires_grad_()).square().sum().backward()
+    torch.testing.assert_close(inputs[1].grad, inputs[0].grad, rtol=1e-5, atol=1e-5)
+
+
+def test_convolutions_with_other_paddings_stay_as_they_are() -> None:
+    kept = [nn.Conv2d(4, 4, 3, padding="same"), nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")]
+    network = nn.Sequential(*kept, PaddedConv2d(nn.Conv2d(4, 4, 3), 0, 1), nn.Conv2d(4, 4, 3)).eval()
+    assert pack_convolutions(network) == 1
+    assert list(network)[:2] == kept
+    assert isinstance(network[3], PackedConv2d)
+
+
+def test_heat_maps_see_through_packed_convolutions() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        *(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(8, 12, 3, stride=2, padding=1, groups=4), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    )
+    model = ClipClassifier(Backbone(network, num_features=12, input_size=16), temporal.mean(12)).eval()
+    packed = copy.deepcopy(model)
+    assert pack_convolutions(packed.backbone) == 2
+    frames = torch.rand(3, 3, 16, 16)
+    expected, found = (clip_evidence(one, frames) for one in (model, packed))
+    assert found.layer == expected.layer
+    torch.testing.assert_close(found.by_place, expected.by_place, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.by_frame, expected.by_frame, rtol=1e-4, atol=1e-6)

@@ -138,16 +138,17 @@ def test_what_is_no_videos_fault_ends_the_job_with_its_reason(
 @pytest.mark.parametrize(
     ("nodes", "options", "expected"),
     [
-        ([{"CPU": 2}], {}, ActorPlan(1, 0, 1)),
-        ([{"CPU": 16}], {}, ActorPlan(8, 0, 1)),
-        ([{"CPU": 16}, {"CPU": 16}], {"num_cpus_per_video": 4}, ActorPlan(16, 0, 1)),
-        ([{"CPU": 8, "GPU": 4}, {"CPU": 32}], {}, ActorPlan(4, 1, 0)),
-        ([{"CPU": 8, "GPU": 4}], {"num_gpus_per_actor": 0.5}, ActorPlan(8, 0.5, 0)),
-        ([{"CPU": 8, "GPU": 1.5}, {"CPU": 8, "GPU": 1.5}], {}, ActorPlan(2, 1, 0)),
-        ([{"CPU": 8, "GPU": 4}], {"num_actors": 2}, ActorPlan(2, 1, 0)),
-        ([{"CPU": 8, "GPU": 4}], {"device": "cpu"}, ActorPlan(4, 0, 1)),
-        ([{"CPU": 8, "GPU": 4}], {"num_gpus_per_actor": 0, "num_actors": 3}, ActorPlan(3, 0, 1)),
-        ([{"CPU": 2}], {"num_gpus_per_actor": 1, "num_actors": 64}, ActorPlan(64, 1, 0)),
+        ([{"CPU": 2}], {}, ActorPlan(1, 0, 0.01, 0.99)),
+        ([{"CPU": 1}], {}, ActorPlan(1, 0, 0.01, 0.99)),
+        ([{"CPU": 16}], {}, ActorPlan(8, 0, 0.01, 0.99)),
+        ([{"CPU": 16}, {"CPU": 16}], {"num_cpus_per_video": 4}, ActorPlan(16, 0, 0.01, 3.96)),
+        ([{"CPU": 8, "GPU": 4}, {"CPU": 32}], {}, ActorPlan(4, 1, 0, 1)),
+        ([{"CPU": 8, "GPU": 4}], {"num_gpus_per_actor": 0.5}, ActorPlan(8, 0.5, 0, 1)),
+        ([{"CPU": 8, "GPU": 1.5}, {"CPU": 8, "GPU": 1.5}], {}, ActorPlan(2, 1, 0, 1)),
+        ([{"CPU": 8, "GPU": 4}], {"num_actors": 2}, ActorPlan(2, 1, 0, 1)),
+        ([{"CPU": 8, "GPU": 4}], {"device": "cpu"}, ActorPlan(4, 0, 0.01, 0.99)),
+        ([{"CPU": 8, "GPU": 4}], {"num_gpus_per_actor": 0, "num_actors": 3}, ActorPlan(3, 0, 0.01, 0.99)),
+        ([{"CPU": 2}], {"num_gpus_per_actor": 1, "num_actors": 64}, ActorPlan(64, 1, 0, 1)),
     ],
 )
 def test_a_cluster_is_divided_between_network_and_decoding(
@@ -156,15 +157,22 @@ def test_a_cluster_is_divided_between_network_and_decoding(
     assert plan_actors(nodes, **options) == expected
 
 
+@pytest.mark.parametrize("num_cores", [1, 2, 3, 16])
+def test_networks_of_lost_nodes_leave_every_core_to_videos(num_cores: int) -> None:
+    plan = plan_actors([{"CPU": num_cores}] * 3)
+    moved = min(plan.num_actors, num_cores)  # the node that is left holds as many as it has cores
+    assert moved * plan.num_cpus + num_cores * plan.num_cpus_per_video <= num_cores
+
+
 @pytest.mark.parametrize(
     ("nodes", "options", "message"),
     [
         ([{"CPU": 8}], {"device": "cuda"}, "no node has 1 GPU free.*use device=cpu"),
         ([{"CPU": 8}], {"num_gpus_per_actor": 0.5}, "no node has 0.5 GPU"),
         ([{"CPU": 8, "GPU": 1}], {"num_actors": 2}, "2 actors with 1 GPU .*lower num_actors"),
-        ([{"CPU": 1}], {}, "use engine=local"),
+        ([{"CPU": 0}], {}, "use engine=local"),
         ([{"CPU": 4}, {"CPU": 4}], {"num_cpus_per_video": 6}, "6 CPU for a video"),
-        ([{"CPU": 4}], {"num_actors": 4}, "4 actors with 0 GPU"),
+        ([{"CPU": 4}], {"num_actors": 5}, "5 actors with 0 GPU"),
         ([{"CPU": 4, "GPU": 1}], {"device": "cpu", "num_gpus_per_actor": 1}, "device=cpu does not fit"),
         ([{"CPU": 4, "GPU": 1}], {"device": "cuda", "num_gpus_per_actor": 0}, "device=cuda does not fit"),
     ],

@@ -66,6 +66,9 @@ def looks_of(each: Sequence[tuple[dict[str, Any], ExtractionSettings, WindowSett
 Task = tuple[int, Path] | tuple[int, Path, Mapping[str, Any]]
 """A numbered video, and what differs for it from the settings of the workers."""
 
+_MAX_WAITING_BYTES = 2**25
+"""Clips that workers may have ready: the first ones are while the network's libraries are imported."""
+
 _worker: dict[str, Any] = {}
 """What a worker process builds once: its face detector and settings."""
 
@@ -87,6 +90,7 @@ def worker_pool(
         initializer=import_ahead,
         initargs=(detector, free_cores),
         max_waiting=max(64, 4 * batch_size),
+        max_waiting_bytes=_MAX_WAITING_BYTES,
     )
 
 

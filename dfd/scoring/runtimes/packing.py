@@ -1,7 +1,8 @@
-"""Linear layers with weights in the layout of oneDNN's kernels: the same function, sooner on a CPU, for scoring.
+"""Layers with weights in the layout of oneDNN's kernels: the same function, sooner on a CPU, for scoring.
 
 Nearly all of a vision transformer's work is in its linear layers. MKL, which torch calls for them, rearranges the
-weights in each call; oneDNN takes weights that were rearranged once, and applies the activation in the same pass.
+weights in each call; oneDNN takes weights that were rearranged once, and applies the activation in the same pass. For
+convolutions torch calls oneDNN itself, but with weights as they are stored: an eighth of the time of ResNeXt50.
 """
 
 from typing import Any, TypeGuard
@@ -28,7 +29,7 @@ def is_mostly_linear(network: nn.Module) -> bool:
 
 def can_pack() -> bool:
     """Whether this torch has oneDNN and the operators, which torch's own compiler uses and does not document."""
-    names = ("_reorder_linear_weight", "_linear_pointwise")
+    names = ("_reorder_linear_weight", "_linear_pointwise", "_reorder_convolution_weight", "_convolution_pointwise")
     has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return has_onednn and all(hasattr(torch.ops.mkldnn, name) for name in names)
 
@@ -61,6 +62,72 @@ def pack_linear(network: nn.Module, kind: "type[PackedLinear] | None" = None) ->
             tensor.data = tensor.data.clone()
         return_freed_memory()
     return len(names)
+
+
+def pack_convolutions(network: nn.Module) -> int:
+    """Pack convolutions of a network on the CPU in place; returns how many were packed.
+
+    Those with a kind of padding that oneDNN does not know are left as they are. Everything else is as for
+    :func:`pack_linear`, and the outputs are equal to the last digit.
+
+    Raises:
+        ValueError: when the network is in training mode, as packed weights cannot be trained.
+    """
+    if network.training:
+        raise ValueError("convolutions can be packed in evaluation mode only")
+    if not can_pack():
+        return 0
+    names = [name for name, module in network.named_modules() if name and _is_plain_convolution(module)]
+    for name in names:
+        layer = network.get_submodule(name)
+        assert isinstance(layer, nn.Conv2d)
+        network.set_submodule(name, PackedConv2d(layer))
+        leave_in_file(layer.weight.data_ptr(), layer.weight.nbytes)
+    return len(names)
+
+
+class PackedConv2d(nn.Module):
+    """Convolution whose weights are in oneDNN's layout."""
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        super().__init__()
+        assert not isinstance(layer.padding, str)
+        self.padding, self.stride, self.dilation = list(layer.padding), list(layer.stride), list(layer.dilation)
+        self.groups = layer.groups
+        self.packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
+            layer.weight.detach(), self.padding, self.stride, self.dilation, self.groups
+        )
+        bias: Tensor | None = layer.bias
+        self.offset = None if bias is None else bias.detach().clone()
+
+    @property
+    def weight(self) -> Tensor:
+        """Weights as the layer had them, unpacked anew each time."""
+        unpacked: Tensor = self.packed.to_dense()
+        return unpacked
+
+    @property
+    def bias(self) -> Tensor | None:
+        """Offset of each output."""
+        return self.offset
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the convolution of ``(N, C, H, W)``."""
+        if torch.is_grad_enabled() and x.requires_grad:
+            return F.conv2d(x, self.weight, self.offset, self.stride, self.padding, self.dilation, self.groups)
+        geometry = self.padding, self.stride, self.dilation, self.groups
+        y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self.packed, self.offset, *geometry, "none", [], "")
+        return y
+
+
+def _is_plain_convolution(module: nn.Module) -> bool:
+    return (
+        type(module) is nn.Conv2d
+        and module.padding_mode == "zeros"
+        and not isinstance(module.padding, str)
+        and module.weight.dtype is torch.float32
+        and module.weight.device.type == "cpu"
+    )
 
 
 def join_biases(network: nn.Module) -> None:
