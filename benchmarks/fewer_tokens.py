@@ -106,13 +106,10 @@ def seconds(arguments: argparse.Namespace) -> dict[float, list[float]]:
     crops = torch.randint(0, 256, (2, 1, 3, *[entry.input["size"]] * 2), dtype=torch.uint8)
     ways = {}
     for share in MERGED:
-        runtime = TorchRuntime(with_merging(copy.deepcopy(plain), share), card(entry), "cpu")
-        runtime.precision = arguments.precision
-        if arguments.precision == "int8":
-            runtime = TorchRuntime(copy.deepcopy(plain), card(entry), "cpu", precision="int8")
-            with_merging(runtime.model, share)
-        else:
+        runtime = TorchRuntime(copy.deepcopy(plain), card(entry), "cpu", precision=arguments.precision)
+        if arguments.precision == "float32":
             runtime.tune()
+        with_merging(runtime.model, share)  # once its layers are those that will be called
         ways[str(share)] = lambda runtime=runtime: runtime.prob_fake(crops)
     taken = take_turns(ways, arguments.repeats, wall=arguments.threads > 1)
     return {float(share): [value / len(crops) for value in found] for share, found in taken.items()}
