@@ -40,6 +40,11 @@ MAX_ROWS_AT_ONCE = 10_000
 """Videos of one Ray data set. It is laid out whole, a millisecond or so per row, before the first video begins."""
 
 
+ROUNDS = 2
+"""Times that Ray is given a video which it loses. The tries of one round are spent within seconds if the network that
+was to score it moves from a lost node to another meanwhile."""
+
+
 class RayEngine:
     """Scores videos as a :class:`~dfd.scoring.detector.Detector` does, on a Ray cluster. A context manager, or close
     it.
@@ -115,28 +120,35 @@ class RayEngine:
         if not files:
             return
         self._start()
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        cpus = self._cluster.num_cpus_per_video
-        plan = plan_actors(nodes, device=self._device, num_cpus_per_video=cpus, **self._shares)
+        self._plan()  # refuses a cluster that is too small before anything is sent
         with ray_errors(self._ray):
             checkpoint = self._ray.put(self._checkpoint.read_bytes())
             for first in range(0, len(files), MAX_ROWS_AT_ONCE):
-                for score in self._scores(files[first : first + MAX_ROWS_AT_ONCE], plan, checkpoint):
+                for score in self._scores(files[first : first + MAX_ROWS_AT_ONCE], checkpoint):
                     if on_progress is not None:
                         on_progress(Path(score.path), 1.0)
                     yield score
 
-    def _scores(self, files: Sequence[Path], plan: ActorPlan, checkpoint: Any) -> Iterator[VideoScore]:
+    def _plan(self) -> ActorPlan:
+        """How the nodes that are there now are divided."""
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        cpus = self._cluster.num_cpus_per_video
+        return plan_actors(nodes, device=self._device, num_cpus_per_video=cpus, **self._shares)
+
+    def _scores(self, files: Sequence[Path], checkpoint: Any) -> Iterator[VideoScore]:
         waiting = dict(enumerate(files))
-        data = self._dataset(waiting, plan, checkpoint)
-        rows = data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-        for row in (row for table in rows for row in table.to_pylist()):
-            outcome = pickle.loads(row["score"])  # noqa: S301 - made by _Network below
-            if isinstance(outcome, Fatal):
-                raise DfdError(outcome.message)
-            del waiting[row["key"]]
-            yield outcome
-        tries = f"in each of {1 + self._cluster.max_retries} tries"
+        for _ in range(ROUNDS):
+            data = self._dataset(waiting, self._plan(), checkpoint)
+            rows = data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+            for row in (row for table in rows for row in table.to_pylist()):
+                outcome = pickle.loads(row["score"])  # noqa: S301 - made by _Network below
+                if isinstance(outcome, Fatal):
+                    raise DfdError(outcome.message)
+                del waiting[row["key"]]
+                yield outcome
+            if not waiting:
+                return
+        tries = f"in each of {ROUNDS * (1 + self._cluster.max_retries)} tries"
         why = f"Ray lost it: its process or node died {tries} (was memory short?); Ray's logs of the node say more"
         for path in waiting.values():  # what Ray had to drop
             yield VideoScore(str(path), Status.ERROR, model=self.detector.name, message=f"{path}: {why}")
