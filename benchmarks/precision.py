@@ -6,6 +6,10 @@ The same crops go through each form of the network. The table has the largest an
 of a clip's probability, how many videos change the side of the threshold, and the time per clip. With labels (a CSV
 with the columns path and label: real or fake) also the AUC of each form. The forms are
 those of `dfd predict precision=...`; int8 is for transformers. FOLDER may also be one video.
+
+`--against int8-1x1` is for convolutional networks, and no option of predict: each 1 x 1 convolution is computed as int8
+computes a transformer's linear layers, a place of the picture taken for a token. So the rounding can be tried on
+weights that were trained, where those of a large transformer are not at hand.
 """
 
 import argparse
@@ -19,6 +23,7 @@ import _threads_sleep  # noqa: F401 - before torch
 import numpy as np
 import torch
 from _measure import parser, report
+from torch import nn
 
 from dfd.base.types import DetectorScore, Label, VideoScore
 from dfd.metrics.videos import video_metrics
@@ -26,17 +31,54 @@ from dfd.models.starter import checkpoint_path
 from dfd.predictions.inputs import find_inputs
 from dfd.scoring.detector import Detector
 from dfd.scoring.panel import Panel
+from dfd.scoring.runtimes.reduced import Int8Linear
 
-FORMS = ("int8", "bf16")
+POINTWISE = "int8-1x1"
+FORMS = ("int8", "bf16", POINTWISE)
 REFERENCE = "float32"
 
 
 def detector_of(checkpoint: Path, form: str, options: Mapping[str, Any]) -> Detector:
     """The detector in one of the forms, which is also its name, as `dfd predict` runs it."""
-    given: dict[str, Any] = {"runtime": "torch", "device": "cpu", "precision": form, "tuned": True, "heatmaps": False}
-    detector = Detector.load(checkpoint, **given, **options)
+    precision = REFERENCE if form == POINTWISE else form
+    given: dict[str, Any] = {"runtime": "torch", "device": "cpu", "precision": precision, "tuned": True}
+    detector = Detector.load(checkpoint, heatmaps=False, **given, **options)
+    if form == POINTWISE:
+        assert detector.model is not None
+        rounded(detector.model.backbone.network)
     detector.name = form
     return detector
+
+
+class Pointwise(nn.Module):
+    """1 x 1 convolution with 8-bit products."""
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        super().__init__()
+        linear = nn.Linear(layer.in_channels, layer.out_channels, bias=layer.bias is not None)
+        linear.weight.data = layer.weight.detach().flatten(1).contiguous()
+        if layer.bias is not None:
+            linear.bias.data = layer.bias.detach()
+        self.linear = Int8Linear(linear)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.linear(x.permute(0, 2, 3, 1).contiguous()).permute(0, 3, 1, 2)
+        return y
+
+
+def rounded(network: nn.Module) -> None:
+    """Put 8-bit products in the place of all 1 x 1 convolutions."""
+    names = [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d) and module.kernel_size == module.stride == (1, 1) and module.groups == 1
+    ]
+    if not names:
+        raise SystemExit(f"--against {POINTWISE}: the network has no 1 x 1 convolution")
+    for name in names:
+        layer = network.get_submodule(name)
+        assert isinstance(layer, nn.Conv2d)
+        network.set_submodule(name, Pointwise(layer))
 
 
 def clips_of(score: DetectorScore) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -77,7 +119,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("input", type=Path, help="a folder of videos, or one video")
     options.add_argument("--checkpoint", default="starter")
-    options.add_argument("--against", default=",".join(FORMS), help=f"of {', '.join(FORMS)}")
+    options.add_argument("--against", default=",".join(FORMS[:2]), help=f"of {', '.join(FORMS)}")
     options.add_argument("--labels", type=Path, help="a CSV with the columns path and label")
     options.add_argument("--max-windows", type=int, help="clips of each video; else the detector's number")
     options.add_argument("--limit", type=int, help="videos, at most")
@@ -107,8 +149,10 @@ def measure(arguments: argparse.Namespace, forms: Sequence[str]) -> None:
         values[form] = {**figures, "seconds per clip": clocks[number].seconds / clocks[number].clips}
         rows.append([form, *(f"{value:.2g}" for value in values[form].values())])
     columns = ["form", *values[REFERENCE]]
-    title = f"Scores in fewer bits: {arguments.checkpoint}, {len(scores)} videos"
-    report(arguments, "precision", title, columns, rows, values, videos=len(scores), checkpoint=arguments.checkpoint)
+    file = Path(arguments.checkpoint)
+    title = f"Scores in fewer bits: {file.stem}, {len(scores)} videos"
+    facts = {"videos": len(scores), "checkpoint": file.name}
+    report(arguments, f"precision_{file.stem}", title, columns, rows, values, **facts)
 
 
 class Clock:
@@ -119,9 +163,9 @@ class Clock:
         self._of = detector.runtime.prob_fake
         detector.runtime.prob_fake = self._timed  # type: ignore[method-assign]
 
-    def _timed(self, frames_BTCHW: torch.Tensor) -> list[float]:
+    def _timed(self, frames_BTCHW: torch.Tensor, *seconds: torch.Tensor | None) -> list[float]:
         began = time.process_time()
-        probs = self._of(frames_BTCHW)
+        probs = self._of(frames_BTCHW, *seconds)
         self.seconds += time.process_time() - began
         self.clips += len(frames_BTCHW)
         return probs

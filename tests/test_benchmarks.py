@@ -22,6 +22,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
         pytest.param("gpu", "gpu-smoke", "bf16", marks=pytest.mark.slow),
         pytest.param("aggregations", "aggregations", "max_of_means", marks=pytest.mark.slow),
         pytest.param("train_step", "train_step", "cached", marks=pytest.mark.slow),
+        pytest.param("ddp_step", "ddp_step", "exchange alone", marks=pytest.mark.slow),
         pytest.param("scoring_stages", "scoring_stages", "floor", marks=pytest.mark.slow),
         pytest.param("large_networks", "large_networks", "tuned", marks=pytest.mark.slow),
         pytest.param("memory", "memory", "preprocess", marks=pytest.mark.slow),

@@ -19,7 +19,7 @@ LONGER: dict[str, int] = {
     "dfd/data/clips/module.py": 436,
     "dfd/data/sources/manifest.py": 309,
     "dfd/data/sources/public/ffpp.py": 324,
-    "dfd/scoring/detector.py": 308,
+    "dfd/scoring/detector.py": 307,
     "dfd/training/module.py": 367,
     "dfd/video/decode.py": 313,
 }

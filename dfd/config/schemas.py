@@ -183,6 +183,7 @@ class PredictConfig:
     moments_per_face: int
     heatmaps: bool
     batch_size: int | None
+    stop_early: float | None
     device: str
     precision: str
     num_workers: int | None

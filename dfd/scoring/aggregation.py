@@ -179,6 +179,11 @@ def aggregation_named(name: str) -> Aggregation:
     return found
 
 
+def name_of(aggregation: str | Aggregation) -> str:
+    """Name of a rule as it is shown."""
+    return aggregation if isinstance(aggregation, str) else getattr(aggregation, "__name__", repr(aggregation))
+
+
 def _mean_of_all(windows: WindowsByTrack) -> float:
     return sum(map(sum, windows)) / sum(map(len, windows))
 
@@ -210,6 +215,16 @@ def uncertain_band(threshold: float, margin: float) -> tuple[float, float]:
     distance = log((0.5 + margin) / (0.5 - margin))
     centre = log(threshold / (1 - threshold))
     return _sigmoid(centre - distance), _sigmoid(centre + distance)
+
+
+def check_chance(chance: float | None) -> None:
+    """Refuse a chance of another verdict that is out of range.
+
+    Raises:
+        ConfigError: it is not in 0..0.1.
+    """
+    if chance is not None and not 0 <= chance <= 0.1:
+        raise ConfigError(f"stop_early must be null or a probability in 0..0.1, such as 0.001, got {chance}")
 
 
 def verdict(prob_fake: float, *, threshold: float, margin: float = 0.0) -> Verdict:

@@ -1,11 +1,10 @@
 """Detector that is loaded once and scores any number of videos."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +25,9 @@ from dfd.scoring.engine import Engine
 from dfd.scoring.look.workers import look_settings, looks_of
 from dfd.scoring.runtimes.load import load_runtime
 from dfd.scoring.runtimes.runtime import Runtime, TorchRuntime, log_odds
-from dfd.scoring.video import Batches, Piece, Waiting, _Video, judge_of, moments_of, now
+from dfd.scoring.video.batches import Batches, Waiting, look
+from dfd.scoring.video.state import Piece, _Video, judge_of, moments_of, now
+from dfd.scoring.video.stopping import EarlyStop
 
 
 class Detector(Engine[_Video]):
@@ -56,6 +57,7 @@ class Detector(Engine[_Video]):
         batch_size: clips through the network at once; None: see :meth:`Batches.size`. Fewer take
             less memory and more time: an LSTM's weights are read anew for every batch.
         across_videos: fill batches with clips of several videos; None: on a GPU only. See :class:`Batches`.
+        stop_early: leave out windows that would change the verdict with this probability at most; None: score all.
         num_workers: processes that decode and find faces; None: one per core.
         deadline_seconds: a video that takes longer is given up as ``timeout``.
         stall_seconds: so is one that comes no further for so long.
@@ -89,6 +91,7 @@ class Detector(Engine[_Video]):
         boxes: bool = False,
         batch_size: int | None = None,
         across_videos: bool | None = None,
+        stop_early: float | None = None,
         num_workers: int | None = None,
         deadline_seconds: float = 3600.0,
         stall_seconds: float = 300.0,
@@ -112,16 +115,15 @@ class Detector(Engine[_Video]):
         )
         self.aggregation = rules.aggregation_named(aggregation) if isinstance(aggregation, str) else aggregation
         self.threshold = card.threshold if threshold is None else threshold
-        self.uncertain_margin = uncertain_margin
-        self.uncertain_band = uncertain_band(self.threshold, uncertain_margin)
+        self.uncertain_margin, self.uncertain_band = uncertain_margin, uncertain_band(self.threshold, uncertain_margin)
         self.moments_per_face = moments_per_face
         self.heatmaps = heatmaps and model is not None and model.backbone.is_differentiable
         self._batches = Batches(runtime.device_type != "cpu" if across_videos is None else across_videos)
         self.judge = judge_of(card, name, threshold=self.threshold, margin=uncertain_margin)
+        self._early = None if stop_early is None else EarlyStop(stop_early, self.aggregation, self.judge.call)
         self.no_verdict = self.judge.no_verdict
         self.caveat, self.prevalence = caveat_of(card), check_prevalence(prevalence)
-        named = getattr(aggregation, "__name__", repr(aggregation))
-        self.aggregation_name = aggregation if isinstance(aggregation, str) else named
+        self.aggregation_name = rules.name_of(aggregation)
         self._labelled = labelled_in(card.calibration, aggregation=self.aggregation_name)
         super().__init__(
             looks_of([(self.face_detector, self.extraction, self.windows)]),
@@ -187,8 +189,8 @@ class Detector(Engine[_Video]):
             "precision": getattr(self.runtime, "precision", "float32"),
             "num_parameters": self.num_parameters,
             **card.described(),
-            **{name: getattr(self, name) for name in ("title", "caveat", "no_verdict", "prevalence")},
-            **{name: getattr(self, name) for name in ("threshold", "uncertain_margin")},
+            **{name: getattr(self, name) for name in ("title", "caveat", "no_verdict", "prevalence", "threshold")},
+            "uncertain_margin": self.uncertain_margin,
             "uncertain_band": list(self.uncertain_band),
             "aggregation": self.aggregation_name,
         }
@@ -204,6 +206,7 @@ class Detector(Engine[_Video]):
                 return self.failed(video, item)
             if not isinstance(item, float):
                 self.take(video, item)
+        list(self.settle(video))
         return self.finished(video)
 
     def begin(self, path: Path) -> _Video:
@@ -213,40 +216,36 @@ class Detector(Engine[_Video]):
     def take(self, video: _Video, item: Piece) -> None:
         """Keep what was found in a video, and score its windows once they fill a batch: see :class:`Batches`."""
         video.take(item)
-        self._look(self._batches.full(video, self.batch_size))
+        if self._early is None or not self._early.holds(video):
+            self._look(self._batches.full(video, self.batch_size))
 
-    def _look(self, waiting: Sequence[Waiting]) -> None:
+    def _look(self, waiting: Sequence[Waiting]) -> list[float]:
         """Give windows their probability."""
-        if not waiting:
-            return
-        began = time.perf_counter()
-        probs = self.prob_fake(*zip(*((window.crops, window.frame_seconds) for _, window in waiting), strict=True))
-        each = (time.perf_counter() - began) / len(waiting)
-        for (video, window), prob in zip(waiting, probs, strict=True):
-            video.add(window, prob, seconds=each, num_kept=self.moments_per_face, aggregation=self.aggregation)
+        return look(waiting, self.prob_fake, num_kept=self.moments_per_face, aggregation=self.aggregation)
+
+    def settle(self, video: _Video) -> Iterator[float]:
+        """Score windows that waited for the last of them; see :mod:`dfd.scoring.video.stopping`."""
+        if self._early is not None:
+            yield from self._early.run(video, lambda part: self._look([(video, one) for one in part]), self.batch_size)
 
     def share(self, video: _Video, looked: float) -> float:
-        """Share of the work on a video that is done, 0..1; see :meth:`dfd.scoring.video._Video.share`."""
+        """Share of the work on a video that is done, 0..1; see :meth:`dfd.scoring.video.state._Video.share`."""
         return video.share(looked)
 
     def failed(self, video: _Video, failure: Failure) -> VideoScore:
         """Score of a video that cannot be scored: its status and message."""
         video.waiting.clear()  # a shared batch need not compute them
         seen: dict[str, Any] = {"model": self.name, "file": video.file, "thumbnail": video.thumbnail}
-        seconds = time.perf_counter() - video.began
-        return VideoScore(
-            str(video.path), failure.status, message=failure.message, seconds=seconds, scored_at=now(), **seen
-        )
+        seen |= {"seconds": time.perf_counter() - video.began, "scored_at": now(), "message": failure.message}
+        return VideoScore(str(video.path), failure.status, **seen)
 
     def finished(self, video: _Video) -> VideoScore:
         """Score of a video of which everything was taken."""
         self._look(self._batches.rest(video, self.batch_size))
         end = video.end
         assert end is not None, "a worker ends every video that it does not fail on"
-        if end.no_window:
-            return self.failed(video, Failure(Status.NO_FACE, f"{video.path}: {end.no_window}"))
-        if not np.isfinite([window.prob_fake for scored in video.tracks.values() for window in scored]).all():
-            return self.failed(video, video.no_number(self.model))
+        if failure := video.no_score(self.model):
+            return self.failed(video, failure)
         tracks, kept, prob_fake = video.aggregated(self.aggregation, self.judge.verdict)
         began = time.perf_counter()
         model = self.model if self.heatmaps else None
@@ -264,7 +263,7 @@ class Detector(Engine[_Video]):
             seconds=time.perf_counter() - video.began,
             seconds_by_stage={**end.seconds_by_stage, "network": video.network_seconds, "explain": explaining},
             model=self.name,
-            message="; ".join(part for part in (end.partial, end.message, self.judge.remark(prob_fake)) if part),
+            message="; ".join(filter(None, (end.partial, end.message, video.remark, self.judge.remark(prob_fake)))),
             alike=alike(prob_fake, self._labelled, prevalence=self.prevalence) if self._labelled else None,
             caveat=self.caveat,
             scored_at=now(),

@@ -11,7 +11,7 @@ from dfd.base.types import VideoScore
 from dfd.process.failure import Failure
 from dfd.process.pool import Again, WorkerPool
 from dfd.scoring.look.workers import Task, numbered_windows_task, start_worker, worker_pool
-from dfd.scoring.video import Piece
+from dfd.scoring.video.state import Piece
 
 Progress = Callable[[Path, float], None]
 """Told of a video and the share of the work on it, 0..1, that is done."""
@@ -73,6 +73,10 @@ class Engine(ABC, Generic[V]):
     @abstractmethod
     def take(self, video: V, item: Piece) -> None:
         """Keep what was found in a video."""
+
+    def settle(self, video: V) -> Iterator[float]:
+        """Score what waited until everything was taken of a video; yields the share of that which is done, 0..1."""
+        return iter(())
 
     @abstractmethod
     def share(self, video: V, looked: float) -> float:
@@ -157,6 +161,9 @@ class Engine(ABC, Generic[V]):
                 if not (num_left or self.keeps_workers):
                     self.close()
                     return_freed_memory()
+                for share in self.settle(videos[key]):
+                    if on_progress is not None:
+                        on_progress(path, share)
                 score = self.finished(videos.pop(key))
                 if on_progress is not None:
                     on_progress(path, 1.0)

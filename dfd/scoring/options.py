@@ -20,7 +20,7 @@ from dfd.config.schemas import PredictConfig, inputs_of
 from dfd.metrics.alike import check_prevalence
 from dfd.models.files.card import read_card
 from dfd.process.pool import WorkerPool
-from dfd.scoring.aggregation import aggregation_named, uncertain_band
+from dfd.scoring.aggregation import aggregation_named, check_chance, uncertain_band
 from dfd.scoring.look.workers import look_settings, looks_of, numbered_windows_task, start_worker, worker_pool
 from dfd.video.file.container import VideoLimits
 from dfd.video.sampling import read_span
@@ -35,7 +35,7 @@ DECISIVE = (
     *("aggregation", "threshold"),
 )
 OTHER = (
-    *("runtime", "device", "precision", "moments_per_face", "heatmaps", "batch_size", "num_workers"),
+    *("runtime", "device", "precision", "moments_per_face", "heatmaps", "batch_size", "num_workers", "stop_early"),
     *("deadline_seconds", "stall_seconds"),
 )
 
@@ -79,7 +79,7 @@ def detector_options(config: PredictConfig) -> dict[str, Any]:
 
 
 def check_numbers(config: PredictConfig) -> None:
-    """Refuse an aggregation, threshold, band or share of fakes that cannot be, before anything is loaded.
+    """Refuse an aggregation, threshold, band, share of fakes or chance that cannot be, before anything is loaded.
 
     Raises:
         ConfigError: one of them is unknown or out of range.
@@ -89,6 +89,7 @@ def check_numbers(config: PredictConfig) -> None:
             aggregation_named(config.aggregation)
         uncertain_band(0.5 if config.threshold is None else config.threshold, config.uncertain_margin)
         check_prevalence(config.prevalence)
+        check_chance(config.stop_early)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
@@ -193,6 +194,7 @@ def settings_of(config: PredictConfig, detector: Detector | Ensemble | Panel) ->
         "uncertain_margin": config.uncertain_margin,
         **({"sparse_windows": config.sparse_windows} if config.sparse_windows is not None else {}),
         **_tracks(config),
+        **({"stop_early": config.stop_early} if config.stop_early is not None else {}),
         **({"prevalence": config.prevalence} if config.prevalence is not None else {}),
     }
 

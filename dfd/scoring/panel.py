@@ -20,7 +20,7 @@ from dfd.scoring.aggregation import NO_VERDICT, Judge, uncertain_band
 from dfd.scoring.detector import Detector
 from dfd.scoring.engine import Engine
 from dfd.scoring.look.workers import looks_of
-from dfd.scoring.video import Piece
+from dfd.scoring.video.state import Piece
 
 
 @dataclass(slots=True)
@@ -270,8 +270,10 @@ def load_panel(
 
     Raises:
         CheckpointError: a file is missing, damaged, or of another program.
-        ConfigError: two detectors are the same, or the weights do not fit.
+        ConfigError: two detectors are the same, the weights do not fit, or ``stop_early`` is set.
     """
+    if options.get("stop_early") is not None:
+        raise ConfigError("stop_early settles the verdict of one network; several vote here: set stop_early=null")
     loaded: list[Detector | Ensemble] = []
     for path in files:
         files_of_one = members(path, num_networks(read_card(path)))

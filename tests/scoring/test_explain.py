@@ -12,7 +12,7 @@ from dfd.models.backbones import Backbone
 from dfd.models.classifier import ClipClassifier, build_model
 from dfd.models.temporal import MeanHead
 from dfd.scoring.explain import _evidence_anywhere, _evidence_at, clip_evidence, explain_clip
-from dfd.scoring.video import explained
+from dfd.scoring.video.state import explained
 
 HEADS = {
     "mean": {},

@@ -29,7 +29,7 @@ from dfd.scoring.aggregation import TrackAndVideoScores, WindowsByTrack, max_of_
 from dfd.scoring.detector import Detector
 from dfd.scoring.look.stream import stream_windows
 from dfd.scoring.options import check_numbers, detector_options, start_workers
-from dfd.scoring.video import _Video
+from dfd.scoring.video.state import _Video
 from dfd.video.encode import write_video
 from tests.conftest import drawn_frames
 

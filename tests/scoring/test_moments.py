@@ -4,7 +4,7 @@ import numpy as np
 
 from dfd.base.types import TrackScore, Verdict
 from dfd.faces.found import FaceWindow, frame_picture
-from dfd.scoring.video import _Kept, moments_of
+from dfd.scoring.video.state import _Kept, moments_of
 
 
 def test_a_frame_of_which_no_picture_was_kept_is_shown_as_a_crop_alone() -> None:

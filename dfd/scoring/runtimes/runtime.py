@@ -27,7 +27,6 @@ from dfd.scoring.runtimes.reduced import Bf16Linear, Int8Linear, has_bf16, has_i
 
 logger = logging.getLogger(__name__)
 
-
 CPU_PIXELS_AT_ONCE = 20 * 112 * 112
 """Pixels per pass of the backbone: ResNeXt50 is as fast with 20 frames of 112 px as with 80, in 200 MB less."""
 

@@ -1,10 +1,11 @@
 """One video while it is scored: its windows, and the score that they come to."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,15 @@ OF_THE_END = ("num_faces", "num_frames", "num_windows", "num_windows_possible", 
 """Facts of a score that the last piece of a video brings."""
 MAX_SHOWN_FACES = 8
 """Faces of a video whose moments are kept, the most suspicious: what a person looks at, and a bound on memory."""
+
+
+def weaknesses(appearances: Sequence[Appearance], num_windows: Sequence[int]) -> list[str]:
+    """Reason for each appearance why it may not decide alone, by the number of its windows; empty where it may."""
+    most = max(num_windows)
+    return [
+        weakness(number, most, edge_fraction=one.edge_fraction, is_sure=one.is_sure)
+        for one, number in zip(appearances, num_windows, strict=True)
+    ]
 
 
 Piece = FaceWindow | FileFacts | Thumbnail | FaceBoxes | WindowsEnd
@@ -63,6 +73,9 @@ class _Video:
     boxes: dict[int, list[FaceBoxes]] = field(default_factory=dict)
     waiting: list[FaceWindow] = field(default_factory=list)
     """Windows that have not been scored yet."""
+    left_out: dict[int, int] = field(default_factory=dict)
+    """Number of windows of each track that early stopping left out."""
+    remark: str = ""
     network_seconds: float = 0.0
     end: WindowsEnd | None = None
 
@@ -113,37 +126,51 @@ class _Video:
             by_track, _ = aggregation([[score.prob_fake for score in self.tracks[track]] for track in tracks])
             del self.kept[min(zip(by_track, tracks, strict=True))[1]]
 
+    def leave_out(self, windows: Iterable[FaceWindow]) -> None:
+        """Note that these windows are not scored, and put those that are, in whatever order, into that of time."""
+        for window in windows:
+            self.left_out[window.track] = self.left_out.get(window.track, 0) + 1
+        for track, scores in self.tracks.items():
+            places = sorted(range(len(scores)), key=lambda place: scores[place].start_seconds)
+            self.tracks[track] = [scores[place] for place in places]
+            kept = [replace(one, place=places.index(one.place)) for one in self.kept.get(track, ())]
+            if kept:
+                self.kept[track] = sorted(kept, key=lambda one: (-one.prob_fake, one.place))
+
+    def grouped(self, tracks: Collection[int]) -> Iterator[Appearance]:
+        """Appearances that have one of these tracks, in the order of their numbers."""
+        known = self.end.appearances if self.end is not None else ()
+        wanted = set(tracks)
+        lone = wanted - {track for one in known for track in one.tracks}
+        others = (Appearance(len(known) + number, (track,), 0, 1.0, 0.0) for number, track in enumerate(sorted(lone)))
+        return (one for one in (*known, *others) if not wanted.isdisjoint(one.tracks))
+
     def appearances(self) -> Iterator[tuple[Appearance, list[WindowScore], list[_Kept]]]:
         """Appearances that have a scored window, in the order of their numbers, with their windows in order.
 
         The places of what is kept of a track become those in the appearance.
         """
-        known = self.end.appearances if self.end is not None else ()
-        lone = self.tracks.keys() - {track for one in known for track in one.tracks}
-        others = (Appearance(len(known) + number, (track,), 0, 1.0, 0.0) for number, track in enumerate(sorted(lone)))
-        for appearance in (*known, *others):
+        for appearance in self.grouped(self.tracks):
             windows: list[WindowScore] = []
             kept: list[_Kept] = []
             for track in appearance.tracks:
                 kept += (replace(one, place=one.place + len(windows)) for one in self.kept.get(track, ()))
                 windows += self.tracks.get(track, ())
-            if windows:
-                yield appearance, windows, sorted(kept, key=lambda one: (-one.prob_fake, one.place))
+            yield appearance, windows, sorted(kept, key=lambda one: (-one.prob_fake, one.place))
 
     def aggregated(
         self, aggregation: Aggregation, judge: Callable[[float], Verdict]
     ) -> tuple[tuple[TrackScore, ...], dict[int, list[_Kept]], float]:
         """Scores of the appearances, what is kept of each by its number, and the score of the video.
 
-        A weak appearance has no part in the video's score; see :func:`~dfd.scoring.aggregation.weakness`.
+        A weak appearance has no part in the video's score; see :func:`~dfd.scoring.aggregation.weakness`. Windows that
+        were left out count as the mean of the appearance's others.
         """
         found = list(self.appearances())
-        most = max(len(windows) for _, windows, _ in found)
-        weak = [
-            weakness(len(windows), most, edge_fraction=one.edge_fraction, is_sure=one.is_sure)
-            for one, windows, _ in found
-        ]
         probs = [[window.prob_fake for window in windows] for _, windows, _ in found]
+        for (one, _, _), of_one in zip(found, probs, strict=True):
+            of_one += [fmean(of_one)] * sum(self.left_out.get(track, 0) for track in one.tracks)
+        weak = weaknesses([one for one, _, _ in found], list(map(len, probs)))
         by_track, prob_fake = without_weak(aggregation, probs, list(map(bool, weak)))
         tracks = tuple(
             TrackScore(one.number, prob, judge(prob), tuple(windows), one.shot, one.face_score, why, one.num_shots)
@@ -151,8 +178,13 @@ class _Video:
         )
         return tracks, {one.number: kept for one, _, kept in found}, prob_fake
 
-    def no_number(self, model: ClipClassifier | None) -> Failure:
-        """Failure of this video, whose score is not a number."""
+    def no_score(self, model: ClipClassifier | None) -> Failure | None:
+        """Failure of a video of which nothing, or no number, can be said; None: it has a score."""
+        assert self.end is not None, "a worker ends every video that it does not fail on"
+        if self.end.no_window:
+            return Failure(Status.NO_FACE, f"{self.path}: {self.end.no_window}")
+        if np.isfinite([window.prob_fake for scored in self.tracks.values() for window in scored]).all():
+            return None
         if model is not None and model.backbone.why_nothing:
             return Failure(Status.ERROR, f"{self.path}: {model.backbone.why_nothing}")
         message = "the detector gave no number: its weights are not finite; train again with a lower learning rate"
@@ -168,67 +200,6 @@ class _Video:
         for track in sorted(self.boxes):
             pieces.setdefault(number_of[track], []).extend(self.boxes[track])
         return {number: _joined(found) for number, found in sorted(pieces.items())}
-
-
-Waiting = tuple[_Video, FaceWindow]
-"""A clip that waits for the network, and its video."""
-
-
-class Batches:
-    """Clips that wait for the network until they fill a batch.
-
-    Args:
-        across_videos: whether a batch may hold clips of several videos. Probabilities differ in the last digits by
-            how many clips a batch has: without, a score does not depend on what is scored beside it, or on where a run
-            was stopped.
-    """
-
-    def __init__(self, across_videos: bool) -> None:
-        self.across_videos = across_videos
-        self._together: list[_Video] = []
-
-    @staticmethod
-    def size(given: int | None, device_type: str, num_parameters: int | None) -> int:
-        """Clips at once: few of a large network on a CPU, so that the first are soon seen to be done.
-
-        Args:
-            given: number that somebody has asked for; None: nobody has.
-            device_type: ``cpu`` or ``cuda``.
-            num_parameters: of the network; None if they cannot be counted.
-
-        >>> [Batches.size(None, "cpu", number) for number in (4_000_000, 300_000_000)]
-        [8, 2]
-        """
-        if given is not None or device_type != "cpu":
-            return 16 if given is None else given
-        return 2 if (num_parameters or 0) >= LARGE_NETWORK else 8
-
-    def full(self, video: _Video, batch_size: int) -> list[Waiting]:
-        """Clips that fill a batch, now that something of ``video`` was taken; none if they do not fill it."""
-        if not self.across_videos:
-            return self._taken([video], len(video.waiting)) if len(video.waiting) >= batch_size else []
-        if video.waiting and not any(one is video for one in self._together):
-            self._together.append(video)
-        is_full = sum(len(one.waiting) for one in self._together) >= batch_size
-        return self._taken(self._together, batch_size) if is_full else []
-
-    def rest(self, video: _Video, batch_size: int) -> list[Waiting]:
-        """The last clips of ``video``, which ends, and as many of others as there is room for in their batch."""
-        room = -(-len(video.waiting) // batch_size) * batch_size
-        return self._taken([video, *(one for one in self._together if one is not video)], room)
-
-    def _taken(self, videos: Iterable[_Video], most: int) -> list[Waiting]:
-        taken: list[Waiting] = []
-        for one in videos:
-            windows = one.waiting[: most - len(taken)]
-            del one.waiting[: len(windows)]
-            taken += [(one, window) for window in windows]
-        self._together = [one for one in self._together if one.waiting]
-        return taken
-
-
-LARGE_NETWORK = 50_000_000
-"""Weights from which a batch on a CPU has two clips: with more, a vision transformer is no faster."""
 
 
 FRAMES_AT_ONCE = 32
