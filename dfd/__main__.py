@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from dfd import __version__
-from dfd.base.machine import end_at_once
+from dfd.base.machine import end_at_once, without_collection
 from dfd.base.words import nearest
 from dfd.config.cli.catalogue import COMMANDS, UsageError
 from dfd.config.cli.completion import SHELLS, candidates, script
@@ -54,7 +54,9 @@ def _run(command: str, words: list[str]) -> int:
     if COMMANDS[command].is_composed and (line := read_line(command, words)).wants_help:
         print(page(command, line))  # without what the command imports
         return 0
-    status = importlib.import_module(COMMANDS[command].module).main(words)
+    with without_collection():
+        module = importlib.import_module(COMMANDS[command].module)
+    status = module.main(words)
     return status if isinstance(status, int) else 0
 
 

@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dfd.base.errors import ConfigError
-from dfd.base.machine import keep_freed_memory
+from dfd.base.machine import keep_freed_memory, without_collection
 from dfd.base.progress import progress_bar
 from dfd.base.types import Verdict
 from dfd.base.untrusted import read_json
@@ -146,7 +146,8 @@ def engine_of(
         with ExitStack() as stack:
             # Before torch is imported here.
             pool = stack.enter_context(start_workers(config, files, paths, begin=is_new))
-            from dfd.scoring.panel import load_any
+            with without_collection():
+                from dfd.scoring.panel import load_any
 
             detector = load_any(files, weights=config.votes, num_videos=len(paths), pool=pool, **options)
             detector.keeps_workers = False

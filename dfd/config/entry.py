@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dfd.base.errors import ConfigError, DfdError, RunDiverged, disk_sentence
-from dfd.base.machine import wait_without_spinning
+from dfd.base.machine import wait_without_spinning, without_collection
 from dfd.base.names import plugins
 from dfd.base.names.renamed import todays_options
 from dfd.config.check import check, logger, refuse_values
@@ -197,7 +197,9 @@ def door(name: str, *, complete: Callable[[DictConfig], None] = lambda cfg: None
 
     def main(cfg: DictConfig) -> Any:
         config = check(cfg, SCHEMAS[name])
-        return getattr(import_module(f"dfd.commands.{name}"), name)(config)
+        with without_collection():
+            module = import_module(f"dfd.commands.{name}")
+        return getattr(module, name)(config)
 
     return entry_point(name, complete=complete)(main)
 
