@@ -130,17 +130,48 @@ def test_convolutions_with_other_paddings_stay_as_they_are() -> None:
     assert isinstance(network[3], PackedConv2d)
 
 
+class Shared(nn.Module):
+    """Convolutions whose activations may not become part of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (nn.Conv2d(4, 4, 1) for _ in range(3))
+        self.shared, self.own, self.other = nn.ReLU(), nn.ReLU(), nn.SiLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Call one activation twice, use one output twice, and end with an activation of another kind."""
+        x = self.shared(self.shared(self.first(x)) - 0.5)
+        y = self.second(x)
+        return self.other(self.third(self.own(y) + y))
+
+
+def test_activations_that_are_shared_or_do_not_take_all_of_an_output_stay_apart() -> None:
+    torch.manual_seed(0)
+    network = Shared().eval()
+    expected, x = copy.deepcopy(network), torch.randn(2, 4, 5, 5)
+    assert pack_convolutions(network) == 3
+    assert {module.activation[0] for module in network.modules() if isinstance(module, PackedConv2d)} == {"none"}
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x), expected(x), rtol=1e-5, atol=1e-6)
+
+
 def test_heat_maps_see_through_packed_convolutions() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(
-        *(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()),
-        *(nn.Conv2d(8, 12, 3, stride=2, padding=1, groups=4), nn.ReLU()),
+        *(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU6(inplace=True)),
+        *(nn.Conv2d(8, 12, 3, stride=2, padding=1, groups=4), nn.Identity(), nn.ReLU()),
         *(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
     )
     model = ClipClassifier(Backbone(network, num_features=12, input_size=16), temporal.mean(12)).eval()
     packed = copy.deepcopy(model)
-    assert pack_convolutions(packed.backbone) == 2
+    assert pack_convolutions(packed.backbone.network) == 2
+    assert [module.activation[0] for module in packed.modules() if isinstance(module, PackedConv2d)] == [
+        "hardtanh",
+        "relu",
+    ]
     frames = torch.rand(3, 3, 16, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(frames[None]), model(frames[None]), rtol=1e-5, atol=1e-6)
     expected, found = (clip_evidence(one, frames) for one in (model, packed))
     assert found.layer == expected.layer
     torch.testing.assert_close(found.by_place, expected.by_place, rtol=1e-4, atol=1e-6)

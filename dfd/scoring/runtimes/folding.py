@@ -35,6 +35,29 @@ def fold_batchnorm(network: nn.Module) -> int:
     return len(pairs)
 
 
+def clipped_by(network: nn.Module) -> dict[str, str]:
+    """Names of convolutions, and for each that of the ReLU or ReLU6 that alone takes its output.
+
+    Each is called once, and no normalisation is left between the two. Empty for a network that cannot be traced.
+    """
+    calls = _calls(network)
+    names = [str(node.target) for node in calls]
+    found = {}
+    for node in calls:
+        convolution, after = str(node.target), node
+        while len(after.users) == 1:
+            (after,) = after.users
+            module = network.get_submodule(str(after.target)) if after.op == "call_module" else None
+            if type(module) is not nn.Identity:
+                break
+        else:
+            continue
+        both = convolution, str(after.target)
+        if type(module) in (nn.ReLU, nn.ReLU6) and all(names.count(name) == 1 for name in both):
+            found[convolution] = both[1]
+    return {name: after for name, after in found.items() if _is_convolution(network.get_submodule(name))}
+
+
 def _is_timms(module: nn.Module, name: str) -> bool:
     """Whether a module is of this class of timm's, told without importing timm, which takes seconds."""
     return type(module).__name__ == name and type(module).__module__.startswith("timm.layers.")
@@ -56,13 +79,25 @@ class _Tracer(fx.Tracer):
         return _is_convolution(m) or _is_norm(m) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _pairs(network: nn.Module) -> list[tuple[str, str]]:
-    """Names of convolutions and of the normalisations that alone take their output, each called once."""
+def _calls(network: nn.Module) -> list[fx.Node]:
+    """Steps in which a network calls a module; none of a network that cannot be traced."""
+    graph = _traced(network)
+    return [node for node in graph.nodes if node.op == "call_module"] if graph is not None else []
+
+
+def _traced(network: nn.Module) -> fx.Graph | None:
     try:
-        graph = _Tracer().trace(network)
+        return _Tracer().trace(network)
     # What networks raise that look at values or shapes of what they are given; fx's own TraceError is a ValueError.
     except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError) as error:
         logger.debug("batch normalisation is not folded, since the network cannot be traced: %s", error)
+        return None
+
+
+def _pairs(network: nn.Module) -> list[tuple[str, str]]:
+    """Names of convolutions and of the normalisations that alone take their output, each called once."""
+    graph = _traced(network)
+    if graph is None:
         return []
     calls = [node for node in graph.nodes if node.op == "call_module"]
     names = [str(node.target) for node in calls]

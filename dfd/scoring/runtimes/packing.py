@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfd.base.machine import leave_in_file, return_freed_memory
+from dfd.scoring.runtimes.folding import clipped_by
 
 LEAST_WEIGHTS = 2**18
 """Weights from which a layer is packed: a smaller one takes no time that would be noticed."""
@@ -67,8 +68,8 @@ def pack_linear(network: nn.Module, kind: "type[PackedLinear] | None" = None) ->
 def pack_convolutions(network: nn.Module) -> int:
     """Pack convolutions of a network on the CPU in place; returns how many were packed.
 
-    Those with a kind of padding that oneDNN does not know are left as they are. Everything else is as for
-    :func:`pack_linear`, and the outputs are equal to the last digit.
+    Those with a kind of padding that oneDNN does not know are left as they are. Where an activation alone follows, it
+    becomes part of the convolution. Everything else is as for :func:`pack_linear`.
 
     Raises:
         ValueError: when the network is in training mode, as packed weights cannot be trained.
@@ -78,19 +79,46 @@ def pack_convolutions(network: nn.Module) -> int:
     if not can_pack():
         return 0
     names = [name for name, module in network.named_modules() if name and _is_plain_convolution(module)]
+    clipped = clipped_by(network)
     for name in names:
         layer = network.get_submodule(name)
         assert isinstance(layer, nn.Conv2d)
-        network.set_submodule(name, PackedConv2d(layer))
+        after = network.get_submodule(clipped[name]) if name in clipped else None
+        network.set_submodule(name, PackedConv2d(layer, None if after is None else _POINTWISE[type(after)]))
+        if after is not None:
+            network.set_submodule(clipped[name], _UnlessFused(after))
         leave_in_file(layer.weight.data_ptr(), layer.weight.nbytes)
     return len(names)
 
 
-class PackedConv2d(nn.Module):
-    """Convolution whose weights are in oneDNN's layout."""
+_POINTWISE: dict[type[nn.Module], tuple[str, list[float]]] = {nn.ReLU: ("relu", []), nn.ReLU6: ("hardtanh", [0.0, 6.0])}
 
-    def __init__(self, layer: nn.Conv2d) -> None:
+
+class _UnlessFused(nn.Module):
+    """Activation after a packed convolution, which has applied it already unless gradients are wanted."""
+
+    def __init__(self, activation: nn.Module) -> None:
         super().__init__()
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the activation where the convolution has not."""
+        y: Tensor = self.activation(x) if torch.is_grad_enabled() and x.requires_grad else x
+        return y
+
+
+class PackedConv2d(nn.Module):
+    """Convolution whose weights are in oneDNN's layout.
+
+    Args:
+        layer: convolution to take the weights of.
+        activation: oneDNN's name of the activation that is applied as well where no gradient is wanted, and its limits;
+            None: none.
+    """
+
+    def __init__(self, layer: nn.Conv2d, activation: tuple[str, list[float]] | None = None) -> None:
+        super().__init__()
+        self.activation = activation or ("none", [])
         assert not isinstance(layer.padding, str)
         self.padding, self.stride, self.dilation = list(layer.padding), list(layer.stride), list(layer.dilation)
         self.groups = layer.groups
@@ -116,7 +144,9 @@ class PackedConv2d(nn.Module):
         if torch.is_grad_enabled() and x.requires_grad:
             return F.conv2d(x, self.weight, self.offset, self.stride, self.padding, self.dilation, self.groups)
         geometry = self.padding, self.stride, self.dilation, self.groups
-        y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self.packed, self.offset, *geometry, "none", [], "")
+        y: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, self.packed, self.offset, *geometry, *self.activation, ""
+        )
         return y
 
 

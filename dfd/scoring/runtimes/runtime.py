@@ -81,7 +81,7 @@ class TorchRuntime:
         if self.device_type != "cpu" or (self.precision == "bf16" and not has_bf16()):
             return
         if self.precision == "float32":
-            pack_convolutions(self.model.backbone)
+            pack_convolutions(self.model.backbone.network)
         else:
             pack_linear(self.model.backbone, Int8Linear if self.precision == "int8" else Bf16Linear)
         pack_linear(self.model)  # the last layers too, which would keep the file mapped
