@@ -23,7 +23,6 @@ from dfd.models.classifier import build_model
 from dfd.models.files.card import DetectorCard
 from dfd.models.files.checkpoint import load_model
 from dfd.scoring.runtimes.exporting import _random_clips, checked_onnx
-from dfd.scoring.runtimes.folding import fold_batchnorm
 from dfd.scoring.runtimes.runtime import OnnxRuntime, TorchRuntime
 
 GFLOP_PER_FRAME, GFLOP_PER_LSTM_FRAME = 2.22, 0.067
@@ -91,11 +90,11 @@ def main() -> None:
     published = build_model(model.config).eval()
     published.load_state_dict(model.state_dict())
     published.backbone.to(memory_format=torch.contiguous_format)
-    folded = build_model(model.config).eval()
-    folded.load_state_dict(model.state_dict())
-    fold_batchnorm(folded.backbone.network)
-    networks = {"channels last": model, "folded (predict.py)": folded}
+    tuned_one = build_model(model.config).eval()
+    tuned_one.load_state_dict(model.state_dict())
+    networks = {"channels last": model, "tuned (predict.py)": tuned_one}
     runtimes = {name: TorchRuntime(network, card, "cpu") for name, network in networks.items()}
+    runtimes["tuned (predict.py)"].tune()
     session = OnnxRuntime(content, card, num_threads=arguments.threads)
 
     def plain(clip: Tensor) -> list[float]:

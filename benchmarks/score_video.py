@@ -44,7 +44,6 @@ from dfd.models.files.card import DetectorCard
 from dfd.models.files.onnx import to_onnx
 from dfd.scoring.detector import Detector
 from dfd.scoring.look.stream import stream_windows
-from dfd.scoring.runtimes.folding import fold_batchnorm
 from dfd.scoring.runtimes.runtime import OnnxRuntime, Runtime, TorchRuntime
 
 TITLE = "Scoring a video, models loaded"
@@ -128,12 +127,12 @@ def build_ways(arguments: argparse.Namespace) -> tuple[str, dict[str, Score]]:
     light = {"_target_": "dfd.models.backbones.timm", "name": "test_resnet"}
     resnext = light if arguments.quick else {"_target_": "dfd.models.backbones.resnext50"}
     b4 = light if arguments.quick else {"_target_": "dfd.models.backbones.timm", "name": "efficientnet_b4"}
-    published, folded = network(resnext), network(resnext)
+    published, tuned = network(resnext), network(resnext)
     published.backbone.to(memory_format=torch.contiguous_format)
-    fold_batchnorm(folded.backbone.network)
     efficient = network(b4, "mean")
-    card = DetectorCard(model=folded.config, image_size=112, clip_len=10)
-    torchs = TorchRuntime(folded, card, "cpu")
+    card = DetectorCard(model=tuned.config, image_size=112, clip_len=10)
+    torchs = TorchRuntime(tuned, card, "cpu")
+    torchs.tune()
     onnxs = OnnxRuntime(to_onnx(network(resnext), card), num_threads=arguments.threads)
 
     def notebook(path: Path) -> None:
