@@ -100,7 +100,7 @@ def with_merging(model: ClipClassifier, share: float) -> ClipClassifier:
 
 
 def seconds(arguments: argparse.Namespace) -> dict[float, list[float]]:
-    """Of a crop through ViT-L, for each share."""
+    """Time of a crop through ViT-L for each share of merged tokens."""
     entry = published("gend-clip-l14")
     plain = shortened(entry, arguments.blocks)
     crops = torch.randint(0, 256, (2, 1, 3, *[entry.input["size"]] * 2), dtype=torch.uint8)
