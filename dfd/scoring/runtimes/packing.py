@@ -107,7 +107,25 @@ class _UnlessFused(nn.Module):
         return y
 
 
-class PackedConv2d(nn.Module):
+class _Packed(nn.Module):
+    """Layer whose weights are in oneDNN's layout."""
+
+    packed: Tensor
+    offset: Tensor | None
+
+    @property
+    def weight(self) -> Tensor:
+        """Weights as the layer had them, unpacked anew each time: for networks that do not call the layer."""
+        unpacked: Tensor = self.packed.to_dense()
+        return unpacked
+
+    @property
+    def bias(self) -> Tensor | None:
+        """Offset of each output."""
+        return self.offset
+
+
+class PackedConv2d(_Packed):
     """Convolution whose weights are in oneDNN's layout.
 
     Args:
@@ -122,22 +140,11 @@ class PackedConv2d(nn.Module):
         assert not isinstance(layer.padding, str)
         self.padding, self.stride, self.dilation = list(layer.padding), list(layer.stride), list(layer.dilation)
         self.groups = layer.groups
-        self.packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
+        self.packed = torch.ops.mkldnn._reorder_convolution_weight(
             layer.weight.detach(), self.padding, self.stride, self.dilation, self.groups
         )
         bias: Tensor | None = layer.bias
         self.offset = None if bias is None else bias.detach().clone()
-
-    @property
-    def weight(self) -> Tensor:
-        """Weights as the layer had them, unpacked anew each time."""
-        unpacked: Tensor = self.packed.to_dense()
-        return unpacked
-
-    @property
-    def bias(self) -> Tensor | None:
-        """Offset of each output."""
-        return self.offset
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the convolution of ``(N, C, H, W)``."""
@@ -175,7 +182,7 @@ def join_biases(network: nn.Module) -> None:
                 setattr(module, f"{which}_bias", None)
 
 
-class PackedLinear(nn.Module):
+class PackedLinear(_Packed):
     """Linear layer whose weights are in oneDNN's layout, and the activation after it.
 
     Args:
@@ -196,17 +203,6 @@ class PackedLinear(nn.Module):
         # torch's stubs do not say that a layer can be without a bias.
         bias: Tensor | None = layer.bias
         self.offset = None if bias is None else self._typed(bias.detach() * output_scale)
-
-    @property
-    def weight(self) -> Tensor:
-        """Weights as the layer had them, unpacked anew each time: for networks that do not call the layer."""
-        unpacked: Tensor = self.packed.to_dense()
-        return unpacked
-
-    @property
-    def bias(self) -> Tensor | None:
-        """Offset of each output."""
-        return self.offset
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the layer's output and its activation, ``(..., out_features)``."""
